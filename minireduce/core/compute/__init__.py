@@ -1,0 +1,1 @@
+"""Jobs, steps, tasks and attempts: who runs what where, and what happens when it fails."""

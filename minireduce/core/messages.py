@@ -1,0 +1,396 @@
+"""What master and workers say to each other: reports go up, commands come down, both inside numbered messages.
+
+A worker opens a stream with `Hello`, which holds all that a master needs to take it in, after a restart too. The master
+answers `Welcome`. From then on each side sends `Up` or `Down` messages whose `number` grows by one, and whose `ack` is
+the highest number that it has taken in without a gap; what is not acknowledged is sent again, what came before is
+recognised and dropped (`core.link`). Every message counts as a heartbeat.
+
+Commands are idempotent by id: a repeated launch, kill or drop changes nothing. Reports tell of things that happened.
+Sizes are bytes, times are seconds. The wire (`wire.codec`) mirrors these classes field by field.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from minireduce.core.spec import LocalRange, Program, StepSpec
+from minireduce.ids import AttemptId, JobId, WorkerId
+
+PROTOCOL_VERSION = 1
+
+Counters = tuple[tuple[str, str, int], ...]
+"""(group, name, value), in ascending order of group and name."""
+
+
+# ── blocks ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Replica:
+    """One worker's copy of a block. The generation grows whenever writing the block is taken up again."""
+
+    block_id: int
+    generation: int
+    length: int
+
+
+@dataclass(frozen=True, slots=True)
+class BlockSource:
+    """A block (or what of it belongs to a range) and where to read it, the nearest worker first.
+
+    `file_offset` is where the block begins in its file. `addresses` are `host:port` of block servers.
+    """
+
+    replica: Replica
+    file_offset: int
+    workers: tuple[WorkerId, ...]
+    addresses: tuple[str, ...]
+
+
+# ── what a task reads ───────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True, slots=True)
+class StoredInput:
+    """A map task's range of a stored file. `blocks` cover it, and beyond its end what one longest record can need."""
+
+    path: str
+    offset: int
+    length: int
+    file_bytes: int
+    blocks: tuple[BlockSource, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class OutputSource:
+    """The output of a finished attempt, and the block server that has it. `bytes_total` covers all its partitions."""
+
+    attempt: AttemptId
+    worker: WorkerId
+    address: str
+    bytes_total: int
+
+
+@dataclass(frozen=True, slots=True)
+class PartInput:
+    """A map task of a later step reads one part of the step before."""
+
+    source: OutputSource
+
+
+@dataclass(frozen=True, slots=True)
+class PartitionInput:
+    """A reduce task reads its partition of `maps` map outputs; `MapOutputsReady` tells where they are."""
+
+    partition: int
+    maps: int
+
+
+TaskInput = LocalRange | StoredInput | PartInput | PartitionInput
+
+
+# ── what a task leaves ──────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True, slots=True)
+class TaskOutput:
+    """What a finished attempt left on its worker.
+
+    `digest` is taken over each partition's pairs before compression: two attempts of a deterministic task agree on it.
+    `partition_bytes_log2` holds one byte a partition, the rounded-up base-2 logarithm of its size (0: empty); it is
+    empty for a part.
+    """
+
+    digest: bytes
+    bytes_total: int
+    records: int
+    partition_bytes_log2: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class TaskError:
+    """Why an attempt failed, as text: nothing of it is ever turned back into code.
+
+    `traceback` holds the user's frames only. `path`, `offset` and `record` name the record at hand, when there was one.
+    """
+
+    kind: str  # "raised", "crashed", "exited", "memory", "timeout"
+    type_name: str
+    message: str
+    traceback: str = ""
+    path: str = ""
+    offset: int = -1
+    record: str = ""
+
+
+# ── reports: worker to master ───────────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptStarted:
+    """The attempt has all its input at hand and holds a slot."""
+
+    attempt: AttemptId
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptProgressed:
+    """How far an attempt is: `fraction` of its input in 0..1, records read, and the user's own words."""
+
+    attempt: AttemptId
+    fraction: float
+    records: int
+    status: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptSucceeded:
+    """The attempt's output is complete on its worker. Also how a worker lists what it holds, in `Hello`."""
+
+    attempt: AttemptId
+    output: TaskOutput
+    counters: Counters
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptFailed:
+    """User code raised, or its process crashed, exited, or overran its time or memory: counts."""
+
+    attempt: AttemptId
+    error: TaskError
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptLost:
+    """The attempt ended through no fault of user code: does not count against `attempts_max`."""
+
+    attempt: AttemptId
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptKilled:
+    """The attempt ended because the master no longer wanted it."""
+
+    attempt: AttemptId
+
+
+@dataclass(frozen=True, slots=True)
+class FetchFailed:
+    """`attempt` cannot get the output of `source`. `is_gone`: the other side answered that it is missing or damaged;
+    otherwise it did not answer, several times over, and the worker goes on trying.
+    """
+
+    attempt: AttemptId
+    source: AttemptId
+    is_gone: bool
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class ReplicaStored:
+    """A replica is complete and durable on this worker."""
+
+    replica: Replica
+
+
+@dataclass(frozen=True, slots=True)
+class ReplicaRemoved:
+    """This worker no longer has the replica."""
+
+    replica: Replica
+
+
+@dataclass(frozen=True, slots=True)
+class ReplicaDamaged:
+    """`worker`'s replica failed verification; the sender may be that worker or a reader of it."""
+
+    replica: Replica
+    worker: WorkerId
+
+
+@dataclass(frozen=True, slots=True)
+class ReplicationFailed:
+    """A `ReplicateBlock` could not be carried out."""
+
+    replica: Replica
+    reason: str
+
+
+Report = (
+    AttemptStarted
+    | AttemptProgressed
+    | AttemptSucceeded
+    | AttemptFailed
+    | AttemptLost
+    | AttemptKilled
+    | FetchFailed
+    | ReplicaStored
+    | ReplicaRemoved
+    | ReplicaDamaged
+    | ReplicationFailed
+)
+
+
+# ── commands: master to worker ──────────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True, slots=True)
+class OpenJob:
+    """Goes before the first launch of a job on a worker. `read_token` lets the worker fetch this job's outputs."""
+
+    job: JobId
+    program: Program
+    steps: tuple[StepSpec, ...]
+    output_text: bool  # the last step writes text rather than typed pairs
+    read_token: str
+
+
+@dataclass(frozen=True, slots=True)
+class LaunchAttempt:
+    """Run this attempt as soon as its input is at hand and a slot and its memory are free."""
+
+    attempt: AttemptId
+    input: TaskInput
+
+
+@dataclass(frozen=True, slots=True)
+class MapOutputsReady:
+    """Where finished map outputs of a step are: fetch those your reduce attempts need. The latest for a task counts."""
+
+    job: JobId
+    step: int
+    sources: tuple[OutputSource, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class MapOutputsLost:
+    """These outputs are gone: stop fetching them, others will be announced. Fetched copies stay good."""
+
+    attempts: tuple[AttemptId, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class KillAttempt:
+    """End the attempt and remove what it wrote. Answered by `AttemptKilled` unless it had ended."""
+
+    attempt: AttemptId
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class DropOutputs:
+    """Remove these finished outputs: others won."""
+
+    attempts: tuple[AttemptId, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class DropJob:
+    """Remove everything of a job: attempts, outputs, fetched runs, its warm processes."""
+
+    job: JobId
+
+
+@dataclass(frozen=True, slots=True)
+class ReplicateBlock:
+    """Send your replica of a block to another worker. `write_token` opens the door there."""
+
+    replica: Replica
+    target: WorkerId
+    target_address: str
+    write_token: str
+
+
+@dataclass(frozen=True, slots=True)
+class RemoveReplica:
+    """Remove this replica. Answered by `ReplicaRemoved`."""
+
+    replica: Replica
+
+
+Command = (
+    OpenJob
+    | LaunchAttempt
+    | MapOutputsReady
+    | MapOutputsLost
+    | KillAttempt
+    | DropOutputs
+    | DropJob
+    | ReplicateBlock
+    | RemoveReplica
+)
+
+
+# ── the stream ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerProfile:
+    """What a worker is. `data_address` is its block server's `host:port`."""
+
+    worker: WorkerId
+    incarnation: int  # grows each time the worker's process starts
+    host: str
+    rack: str
+    slots: int
+    memory_bytes: int
+    data_address: str
+    machine_id: str
+    software_version: str
+    protocol_version: int = PROTOCOL_VERSION
+    capacity_bytes: int = 0
+    free_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Hello:
+    """The first message on a stream. With `session` 0 the worker asks to be taken in anew and the lists count;
+    otherwise it wants to go on with that session, and `received` is the last command number that it has.
+    """
+
+    profile: WorkerProfile
+    session: int
+    received: int
+    highest_epoch: int
+    highest_txid: int
+    running: tuple[AttemptId, ...] = ()
+    outputs: tuple[AttemptSucceeded, ...] = ()
+    replicas: tuple[Replica, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Welcome:
+    """The answer to `Hello`. `resumed`: the session goes on after `received`. Otherwise both sides count from 1, and a
+    worker that had asked to go on says `Hello` again with its full lists (`session` 0).
+    """
+
+    epoch: int
+    session: int
+    resumed: bool
+    received: int
+    heartbeat_interval_s: float
+    worker_lost_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Up:
+    """Worker to master."""
+
+    session: int
+    number: int  # 0: nothing but an acknowledgement, not itself acknowledged
+    ack: int
+    reports: tuple[Report, ...] = ()
+    free_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Down:
+    """Master to worker. (`epoch`, `txid`): the last commit that is durable, for the worker to remember."""
+
+    session: int
+    number: int  # 0: nothing but an acknowledgement
+    ack: int
+    commands: tuple[Command, ...] = ()
+    epoch: int = 0
+    txid: int = 0

@@ -1,0 +1,46 @@
+"""What clients ask of the master that changes something, one class a request. Reads are `core.views`.
+
+Each request is answered once, by a `Reply` with the value named here or by a `Refuse` with an error, and only after what
+it changed is durable. All may be repeated by a client that saw no answer: `key` and names make the second time harmless.
+The requests of the block store are in `core.storage.requests`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from minireduce.core.spec import JobSpec
+from minireduce.ids import JobId
+
+
+@dataclass(frozen=True, slots=True)
+class SubmitJob:
+    """Take in a job; the reply is its id (str). The same `key` again gives the same id and starts nothing."""
+
+    key: str
+    spec: JobSpec
+
+
+@dataclass(frozen=True, slots=True)
+class KillJob:
+    """End a job; the reply is its state (JobState), which may be that it had ended before."""
+
+    job: JobId
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class ConfirmPublished:
+    """The client has put the parts where they belong: the job has succeeded. The reply is its state (JobState)."""
+
+    job: JobId
+
+
+@dataclass(frozen=True, slots=True)
+class CloseResult:
+    """The typed result is no longer wanted: workers may drop what they hold for the job. The reply is None."""
+
+    job: JobId
+
+
+ComputeRequest = SubmitJob | KillJob | ConfirmPublished | CloseResult

@@ -1,0 +1,86 @@
+"""What a client asks for when it submits a job. Plain values, persisted as they came and never changed after.
+
+The cluster does not look inside `Program`: only a task process does. Everything it needs for its decisions (how many
+reducers, how much memory, which input) stands beside it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class OutputKind(StrEnum):
+    """Where the last step's pairs end up."""
+
+    RESULT = "result"  # typed parts in the cluster, read through the result object
+    LOCAL = "local"  # text parts, which the client fetches into a directory of its own
+    STORE = "store"  # text parts, published as files of the block store
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """The user's code. `kind` is "source" (a job file's text) or "pickle" (cloudpickle of a job object).
+
+    `parameters` are the strings of `-p NAME=VALUE`, in the order given; `origin` is the path that tracebacks show.
+    """
+
+    kind: str
+    body: bytes
+    sha256: str
+    origin: str = ""
+    python_version: str = ""
+    parameters: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class StepSpec:
+    """What the scheduler must know of a step. `reducers` 0: map-only, one part a map task."""
+
+    reducers: int
+    memory_limit_bytes: int
+    task_timeout_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class LocalRange:
+    """A range of a file on the client's disk, readable by workers on the machine `machine_id`.
+
+    `fingerprint` (size, inode, time of change) shows that a worker sees the same, unchanged file. Compressed files come
+    whole (`offset` 0, `length` the size).
+    """
+
+    path: str
+    offset: int
+    length: int
+    fingerprint: str
+    machine_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class StoredRange:
+    """A range of a file in the block store; `file_id` survives renames while the job runs."""
+
+    path: str
+    file_id: int
+    offset: int
+    length: int
+
+
+Split = LocalRange | StoredRange
+
+
+@dataclass(frozen=True, slots=True)
+class JobSpec:
+    """A job as submitted. The first step maps `splits`; each later step maps the parts of the one before."""
+
+    name: str
+    program: Program
+    steps: tuple[StepSpec, ...]
+    splits: tuple[Split, ...]
+    output: OutputKind
+    output_path: str = ""  # shown to people; for OutputKind.STORE the directory to publish
+    overwrite: bool = False
+    attempts_max: int = 4
+    losses_max: int = 10
+    user: str = ""

@@ -1,0 +1,1 @@
+"""Files, blocks and replicas: what is stored where, and how it stays so."""

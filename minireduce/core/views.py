@@ -1,0 +1,134 @@
+"""What the master shows: read-only values for the command line, the pages and the clients.
+
+A view is made from the state at one moment and released, like every answer, once all that led to it is durable.
+Times are seconds of the master's wall clock (`submitted_at`) or of its running (`elapsed_s`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from minireduce.core.messages import Counters, OutputSource, TaskError
+from minireduce.core.spec import OutputKind
+from minireduce.ids import AttemptId, JobId, TaskId, TaskKind, WorkerId
+
+
+class JobState(StrEnum):
+    """Where a job stands. PUBLISHING: every part is made, and the client is putting them in place."""
+
+    RUNNING = "running"
+    PUBLISHING = "publishing"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    KILLED = "killed"
+
+    @property
+    def is_ended(self) -> bool:
+        return self in (JobState.SUCCEEDED, JobState.FAILED, JobState.KILLED)
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptError:
+    """What a failed attempt said."""
+
+    attempt: AttemptId
+    worker: WorkerId
+    error: TaskError
+
+
+@dataclass(frozen=True, slots=True)
+class TaskCounts:
+    """How many tasks of one kind of one step stand where."""
+
+    step: int
+    kind: TaskKind
+    total: int
+    done: int
+    running: int
+
+
+@dataclass(frozen=True, slots=True)
+class JobView:
+    """One job. `reason` says why it failed or was killed; `errors` come decisive first."""
+
+    job: JobId
+    name: str
+    state: JobState
+    output: OutputKind
+    output_path: str
+    submitted_at: float
+    elapsed_s: float
+    fraction: float
+    tasks: tuple[TaskCounts, ...]
+    counters: Counters
+    errors: tuple[AttemptError, ...] = ()
+    reason: str = ""
+    waiting_for: str = ""  # why nothing of it runs, if so
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptView:
+    """One attempt. `state` is "running", "succeeded", "failed", "lost" or "killed"."""
+
+    attempt: AttemptId
+    worker: WorkerId
+    state: str
+    fraction: float
+    elapsed_s: float
+    message: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class TaskView:
+    """One task with its attempts, the first launched first. `state` is "pending", "running" or "done"."""
+
+    task: TaskId
+    state: str
+    attempts: tuple[AttemptView, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ResultView:
+    """Where the parts of a job whose last step is done are, in order. `read_token` opens those doors."""
+
+    job: JobId
+    state: JobState
+    parts: tuple[OutputSource, ...]
+    records: tuple[int, ...]
+    digests: tuple[bytes, ...]
+    is_text: bool
+    read_token: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerView:
+    """One worker. `state` is "live", "lost" or "expected" (known from before a restart, not heard of yet)."""
+
+    worker: WorkerId
+    state: str
+    host: str
+    rack: str
+    slots: int
+    slots_used: int
+    memory_bytes: int
+    data_address: str
+    machine_id: str
+    last_heard_s: float  # seconds ago
+    software_version: str
+    capacity_bytes: int = 0
+    free_bytes: int = 0
+    blocks: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterView:
+    """What a client must know to submit: slots of live workers, and the smallest memory a slot has."""
+
+    cluster_id: str
+    epoch: int
+    software_version: str
+    workers_live: int
+    slots: int
+    memory_bytes_per_slot: int
+    machine_ids: tuple[str, ...]  # of live workers: who can read the client's disk in place
