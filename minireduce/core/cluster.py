@@ -67,7 +67,7 @@ Event = HelloReceived | UpReceived | StreamClosed | RequestReceived | Ticked
 class Row:
     """A row of the durable form: inserted or replaced, or removed when `values` is None.
 
-    `key` and `values` hold ints, strings, floats, bytes and None, named and typed by `core.tables`.
+    `key` and `values` are named and typed by `core.tables`.
     """
 
     table: str

@@ -1,7 +1,7 @@
 """What clients ask of the master that changes something, one class a request. Reads are `core.views`.
 
-Each request is answered once, by a `Reply` with the value named here or by a `Refuse` with an error, and only after what
-it changed is durable. All may be repeated by a client that saw no answer: `key` and names make the second time harmless.
+Each request is answered once, by a `Reply` with the value named here or by a `Refuse` with an error, and only after
+what it changed is durable. All may be repeated by a client that saw no answer: `key` and names make that harmless.
 The requests of the block store are in `core.storage.requests`.
 """
 

@@ -1,8 +1,8 @@
 """The durable form of a cluster's state: names of tables, their key columns and their other columns.
 
 The machine writes `Row`s of these tables and reads them all once, at start. The shell turns the same description into
-SQL tables. Kinds: "text", "int", "real", "bytes". Structured values are msgpack of plain types, made and read here in
-the core (`core.rows`), so that the database needs no knowledge of them.
+SQL tables. Kinds: "text", "int", "real", and "plain": nested tuples, strings, numbers, bytes and None (`core.plain`),
+which the shell packs as msgpack, so that the database needs no knowledge of them.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ TABLES: tuple[Table, ...] = (
     Table("settings", (("name", "text"),), (("value", "text"),)),
     # Workers that are expected back after a restart of the master.
     Table("workers", (("worker", "text"),), (("incarnation", "int"),)),
-    # `spec` is msgpack (core.rows); `finished` likewise: reason and errors of an ended job.
+    # `finished`: reason and errors of an ended job.
     Table(
         "jobs",
         (("job", "text"),),
@@ -32,20 +32,20 @@ TABLES: tuple[Table, ...] = (
             ("submit_key", "text"),
             ("state", "text"),
             ("submitted_at", "real"),
-            ("spec", "bytes"),
-            ("finished", "bytes"),
+            ("spec", "plain"),
+            ("finished", "plain"),
         ),
     ),
-    # The winner of each finished task. `output` and `counters` are msgpack.
+    # The winner of each finished task.
     Table(
         "winners",
         (("job", "text"), ("step", "int"), ("kind", "text"), ("task_index", "int")),
-        (("attempt_number", "int"), ("worker", "text"), ("output", "bytes"), ("counters", "bytes")),
+        (("attempt_number", "int"), ("worker", "text"), ("output", "plain"), ("counters", "plain")),
     ),
     # Failures that count against a task's attempts.
     Table(
         "failures",
         (("job", "text"), ("step", "int"), ("kind", "text"), ("task_index", "int"), ("attempt_number", "int")),
-        (("worker", "text"), ("error", "bytes")),
+        (("worker", "text"), ("error", "plain")),
     ),
 )
