@@ -44,7 +44,7 @@ class StepSpec:
 
 @dataclass(frozen=True, slots=True)
 class LocalRange:
-    """A range of a file on the client's disk, readable by workers on the machine `machine_id`.
+    """A range of a file on the client's disk.
 
     `fingerprint` (size, inode, time of change) shows that a worker sees the same, unchanged file. Compressed files come
     whole (`offset` 0, `length` the size).
@@ -54,7 +54,22 @@ class LocalRange:
     offset: int
     length: int
     fingerprint: str
+
+
+@dataclass(frozen=True, slots=True)
+class LocalFiles:
+    """Ranges that one map task reads one after the other, on workers of the machine `machine_id`.
+
+    Usually one range; small files share a split, so that a thousand of them are not a thousand tasks. A record never
+    reaches from one range into the next: the last line of a file ends with the file.
+    """
+
     machine_id: str
+    ranges: tuple[LocalRange, ...]
+
+    @property
+    def length(self) -> int:
+        return sum(part.length for part in self.ranges)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +82,7 @@ class StoredRange:
     length: int
 
 
-Split = LocalRange | StoredRange
+Split = LocalFiles | StoredRange
 
 
 @dataclass(frozen=True, slots=True)
