@@ -12,6 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from minireduce.core.effects import Row
 from minireduce.core.messages import Down, Hello, Up, Welcome
 from minireduce.core.requests import ComputeRequest
 from minireduce.errors import MinireduceError
@@ -61,18 +62,6 @@ Event = HelloReceived | UpReceived | StreamClosed | RequestReceived | Ticked
 
 
 # ── what goes out ───────────────────────────────────────────────────────────────────────────────────────────────────
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """A row of the durable form: inserted or replaced, or removed when `values` is None.
-
-    `key` and `values` are named and typed by `core.tables`.
-    """
-
-    table: str
-    key: tuple[Any, ...]
-    values: tuple[Any, ...] | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,4 +120,11 @@ class JobChanged:
     job: JobId
 
 
-Action = Persist | SendWelcome | SendDown | CloseStream | Reply | Refuse | JobChanged
+@dataclass(frozen=True, slots=True)
+class StopServing:
+    """This master must not go on: its metadata is older than what a worker remembers."""
+
+    error: MinireduceError
+
+
+Action = Persist | SendWelcome | SendDown | CloseStream | Reply | Refuse | JobChanged | StopServing

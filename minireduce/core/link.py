@@ -1,0 +1,131 @@
+"""Carry reports and commands over a stream that may break, so that each is taken in once and in order.
+
+One `Link` stands at either end of a session. What is pushed is put into messages numbered from 1; each message also
+says the highest number taken in from the other end without a gap (`ack`). Only the next number is taken in: repeated
+messages and those behind a gap are dropped, since all that is not acknowledged is sent again (go-back-N). A message
+with the number 0 only acknowledges, keeps the other end sure of us, and needs no acknowledgement itself.
+
+    link.push(item)                                  it goes with the next message
+    items = link.received(number, ack, items, now)   those that are new, in order
+    for message in link.due(now): ...                after each event and each tick: send these, in order
+
+Invariants: an item is returned by `received` once; items come out in the order in which they were pushed; at most
+`window_messages_max` messages are under way, and what is pushed beyond waits here.
+Not here: which session this is (a new session gets a new `Link`), and when the other end counts as lost.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Message(Generic[T]):
+    """What goes on the wire: becomes `Up` or `Down`."""
+
+    number: int
+    ack: int
+    items: tuple[T, ...] = ()
+
+
+class Link(Generic[T]):
+    """This end of one session. `T` is what this end sends; what it takes in may be of another type."""
+
+    def __init__(
+        self,
+        *,
+        heartbeat_interval_s: float = 1.0,
+        resend_after_s: float = 2.0,
+        ack_after_s: float = 0.1,
+        items_per_message_max: int = 256,
+        window_messages_max: int = 64,
+    ) -> None:
+        self._heartbeat_interval_s = heartbeat_interval_s
+        self._resend_after_s = resend_after_s
+        self._ack_after_s = ack_after_s
+        self._items_per_message_max = items_per_message_max
+        self._window_messages_max = window_messages_max
+        self._waiting: deque[T] = deque()
+        self._under_way: deque[tuple[int, tuple[T, ...]]] = deque()
+        self._sent_number = 0
+        self._received_number = 0
+        self._ack_owed_since: float | None = None
+        self._sent_at: float | None = None
+        self._resend_at: float | None = None
+
+    @property
+    def received_number(self) -> int:
+        """The highest number taken in without a gap."""
+        return self._received_number
+
+    @property
+    def unacknowledged(self) -> int:
+        """How many items the other end has not acknowledged, sent or not."""
+        return len(self._waiting) + sum(len(items) for _, items in self._under_way)
+
+    def push(self, *items: T) -> None:
+        """Send these with the next message."""
+        self._waiting.extend(items)
+
+    def received(self, number: int, ack: int, items: Sequence[object], now: float) -> bool:
+        """Take in a message's numbers and say whether its items are new: only then may they be acted upon."""
+        self._acknowledged(ack, now)
+        if number == 0:
+            return False
+        self._ack_owed_since = now if self._ack_owed_since is None else self._ack_owed_since
+        if number != self._received_number + 1:
+            return False  # repeated, or behind a gap: the other end sends it again
+        self._received_number = number
+        return True
+
+    def resume(self, received: int, now: float) -> None:
+        """A new stream carries this session on, and the other end has all up to `received`: the rest goes again now."""
+        self._acknowledged(received, now)
+        self._resend_at = now if self._under_way else None
+        self._sent_at = None
+
+    def due(self, now: float) -> list[Message[T]]:
+        """The messages that must leave now: repeated ones, new ones, or a bare acknowledgement or heartbeat."""
+        messages: list[Message[T]] = []
+        if self._resend_at is not None and now >= self._resend_at:
+            messages.extend(Message(number, self._received_number, items) for number, items in self._under_way)
+        while self._waiting and len(self._under_way) < self._window_messages_max:
+            messages.append(self._next_message())
+        if not messages and self._is_silence_over(now):
+            messages.append(Message(0, self._received_number))
+        if messages:
+            self._sent_at = now
+            self._ack_owed_since = None
+            if messages[-1].number:
+                self._resend_at = now + self._resend_after_s
+        return messages
+
+    def _next_message(self) -> Message[T]:
+        count = min(len(self._waiting), self._items_per_message_max)
+        items = tuple(self._waiting.popleft() for _ in range(count))
+        self._sent_number += 1
+        self._under_way.append((self._sent_number, items))
+        return Message(self._sent_number, self._received_number, items)
+
+    def _is_silence_over(self, now: float) -> bool:
+        if self._sent_at is None or now >= self._sent_at + self._heartbeat_interval_s:
+            return True
+        return self._ack_owed_since is not None and now >= self._ack_owed_since + self._ack_after_s
+
+    def _acknowledged(self, ack: int, now: float) -> None:
+        """Forget what the other end has. An acknowledgement of what was never sent can only be damage: ignored."""
+        if ack > self._sent_number:
+            return
+        is_progress = False
+        while self._under_way and self._under_way[0][0] <= ack:
+            self._under_way.popleft()
+            is_progress = True
+        if not self._under_way:
+            self._resend_at = None
+        elif is_progress:
+            self._resend_at = now + self._resend_after_s
