@@ -6,10 +6,10 @@ messages and those behind a gap are dropped, since all that is not acknowledged 
 with the number 0 only acknowledges, keeps the other end sure of us, and needs no acknowledgement itself.
 
     link.push(item)                                  it goes with the next message
-    items = link.received(number, ack, items, now)   those that are new, in order
-    for message in link.due(now): ...                after each event and each tick: send these, in order
+    if link.received(number, ack, now): ...          only then are the items that came along new: act upon them
+    for message in link.due(now): ...                while a stream is open, after each event and tick: send these
 
-Invariants: an item is returned by `received` once; items come out in the order in which they were pushed; at most
+Invariants: a message is found new once, and messages are found new in the order in which they were first sent; at most
 `window_messages_max` messages are under way, and what is pushed beyond waits here.
 Not here: which session this is (a new session gets a new `Link`), and when the other end counts as lost.
 """
@@ -17,7 +17,6 @@ Not here: which session this is (a new session gets a new `Link`), and when the 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -72,12 +71,13 @@ class Link(Generic[T]):
         """Send these with the next message."""
         self._waiting.extend(items)
 
-    def received(self, number: int, ack: int, items: Sequence[object], now: float) -> bool:
-        """Take in a message's numbers and say whether its items are new: only then may they be acted upon."""
+    def received(self, number: int, ack: int, now: float) -> bool:
+        """Take in a message's numbers and say whether the items that came with them are new."""
         self._acknowledged(ack, now)
         if number == 0:
             return False
-        self._ack_owed_since = now if self._ack_owed_since is None else self._ack_owed_since
+        if self._ack_owed_since is None:
+            self._ack_owed_since = now
         if number != self._received_number + 1:
             return False  # repeated, or behind a gap: the other end sends it again
         self._received_number = number
@@ -94,6 +94,7 @@ class Link(Generic[T]):
         messages: list[Message[T]] = []
         if self._resend_at is not None and now >= self._resend_at:
             messages.extend(Message(number, self._received_number, items) for number, items in self._under_way)
+            self._resend_at = None
         while self._waiting and len(self._under_way) < self._window_messages_max:
             messages.append(self._next_message())
         if not messages and self._is_silence_over(now):
@@ -101,8 +102,8 @@ class Link(Generic[T]):
         if messages:
             self._sent_at = now
             self._ack_owed_since = None
-            if messages[-1].number:
-                self._resend_at = now + self._resend_after_s
+        if self._under_way and self._resend_at is None:
+            self._resend_at = now + self._resend_after_s  # new messages do not put off the repetition of older ones
         return messages
 
     def _next_message(self) -> Message[T]:
