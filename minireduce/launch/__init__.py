@@ -1,0 +1,1 @@
+"""Composition: what starts daemons, runs jobs in this process, and puts the pieces together."""
