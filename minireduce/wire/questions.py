@@ -1,0 +1,59 @@
+"""What clients ask of the master without changing anything, one class a question. The answers are `core.views`.
+
+They stand here and not in core, since no machine ever sees them: the shell answers from the machine's views.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from minireduce.core.views import JobState
+from minireduce.ids import JobId
+
+
+@dataclass(frozen=True, slots=True)
+class GetJob:
+    """One job; "@" is the one submitted last."""
+
+    job: JobId
+
+
+@dataclass(frozen=True, slots=True)
+class ListJobs:
+    """All jobs, the latest first."""
+
+
+@dataclass(frozen=True, slots=True)
+class WaitJob:
+    """The job as soon as its state is another than `seen`, or after `timeout_s` as it is then.
+
+    That the caller says what it has seen leaves no gap in which a change could be missed between two waits.
+    """
+
+    job: JobId
+    seen: JobState
+    timeout_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class ListTasks:
+    """The tasks of a job with their attempts."""
+
+    job: JobId
+
+
+@dataclass(frozen=True, slots=True)
+class GetResult:
+    """Where the parts of a job are."""
+
+    job: JobId
+
+
+@dataclass(frozen=True, slots=True)
+class DescribeCluster:
+    """What a client must know of the cluster to submit."""
+
+
+@dataclass(frozen=True, slots=True)
+class ListWorkers:
+    """All workers that the master knows."""
