@@ -1,0 +1,175 @@
+"""Find the files that an INPUT means, and cut them into the splits that map tasks read.
+
+An INPUT is a file, a directory (read recursively) or a glob. Files come in the order in which inputs were named, and
+within a directory or glob in ascending order of their paths, so that the same input gives the same splits on every
+machine: splits depend on files and settings only, never on workers.
+
+Inside a directory some names are passed over: what other jobs leave beside their parts, and hidden files. They are
+counted, since a silently missing file is a wrong answer; a path that is named itself is always read. Links are
+followed, but a directory is not read inside itself.
+
+Small files share a split up to its size: a thousand files of 10 KB are one task and not a thousand.
+"""
+
+from __future__ import annotations
+
+import glob
+import os
+import stat
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+from minireduce.core.spec import LocalFiles, LocalRange
+from minireduce.engine.split import is_splittable, plan_splits
+from minireduce.errors import NotFound, RequestError
+
+PASSED_OVER = frozenset({"_SUCCESS", "_temporary", "_quarantine", "_logs", "__pycache__"})
+RANGES_PER_SPLIT_MAX = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class InputFile:
+    """A file to read, as it was when the job was submitted."""
+
+    path: str
+    size_bytes: int
+    fingerprint: str
+
+
+@dataclass(frozen=True, slots=True)
+class Inputs:
+    """All files of a job in reading order. `passed_over` counts the names in directories that are not read."""
+
+    files: tuple[InputFile, ...]
+    passed_over: int
+
+    @property
+    def bytes_total(self) -> int:
+        return sum(file.size_bytes for file in self.files)
+
+
+def resolve(inputs: Sequence[str | os.PathLike[str]]) -> Inputs:
+    """The files that `inputs` mean. Raises RequestError for one that is missing, unreadable or of a kind not known."""
+    walk = _Walk()
+    files = [file for named in inputs for file in walk.resolve(os.fspath(named))]
+    return Inputs(tuple(files), walk.passed_over)
+
+
+def plan_input_splits(inputs: Inputs, split_size_bytes: int, machine_id: str) -> tuple[LocalFiles, ...]:
+    """The splits of `inputs`, in reading order. Empty files add none."""
+    return tuple(LocalFiles(machine_id, ranges) for ranges in _gather(inputs.files, split_size_bytes))
+
+
+def _gather(files: Iterable[InputFile], split_size_bytes: int) -> Iterator[tuple[LocalRange, ...]]:
+    """Ranges of one split each: neighbours that fit into one split together, and pieces of what does not fit alone."""
+    shared: list[LocalRange] = []
+    room = split_size_bytes
+    for file in files:
+        pieces = [
+            LocalRange(file.path, offset, length, file.fingerprint)
+            for offset, length in plan_splits(file.size_bytes, split_size_bytes, splittable=is_splittable(file.path))
+        ]
+        is_small = len(pieces) == 1 and pieces[0].length <= split_size_bytes
+        if shared and (not is_small or pieces[0].length > room or len(shared) == RANGES_PER_SPLIT_MAX) and pieces:
+            yield tuple(shared)
+            shared, room = [], split_size_bytes
+        if is_small:
+            shared += pieces
+            room -= pieces[0].length
+        else:
+            yield from ((piece,) for piece in pieces)
+    if shared:
+        yield tuple(shared)
+
+
+class _Walk:
+    """Resolves inputs one after the other, and counts what it passes over."""
+
+    def __init__(self) -> None:
+        self.passed_over = 0
+
+    def resolve(self, named: str) -> Iterator[InputFile]:
+        if "://" in named or named == "-":
+            raise RequestError(f"input {named} cannot be read", hint="name a file, a directory or a glob")
+        if os.path.lexists(named) or not glob.has_magic(named):
+            yield from self._path(named, named)
+            return
+        matches = [match for match in glob.glob(named, recursive=True, include_hidden=True) if match]
+        if not matches:
+            raise NotFound(f"no file matches {named}", hint=_nearby(named))
+        written = set(named.split(os.sep))
+        for match in sorted(matches):
+            if any(_is_passed_over(name) and name not in written for name in match.split(os.sep)):
+                self.passed_over += 1
+            elif not (named.endswith("**") and os.path.isdir(match)):  # such a glob names what lies inside, too
+                yield from self._path(match, named)
+
+    def _path(self, path: str, named: str) -> Iterator[InputFile]:
+        """The file at `path`, or all in the directory there. Absolute, for workers run elsewhere."""
+        try:
+            status = os.stat(path)
+        except FileNotFoundError:
+            raise NotFound(f"input {named} does not exist", hint=_nearby(path)) from None
+        except OSError as cause:
+            raise _unreadable(path, cause) from cause
+        if stat.S_ISDIR(status.st_mode):
+            yield from self._directory(os.path.abspath(path), ((status.st_dev, status.st_ino),))
+        elif stat.S_ISREG(status.st_mode):
+            yield _checked(os.path.abspath(path), status)
+        else:
+            raise RequestError(f"input {path} is neither a file nor a directory", hint="copy its content to a file")
+
+    def _directory(self, path: str, above: tuple[tuple[int, int], ...]) -> Iterator[InputFile]:
+        try:
+            names = sorted(os.listdir(path))
+        except OSError as cause:
+            raise _unreadable(path, cause) from cause
+        for name in names:
+            inner = os.path.join(path, name)
+            if _is_passed_over(name):
+                self.passed_over += 1
+                continue
+            try:
+                status = os.stat(inner)
+            except OSError as cause:  # a link that leads nowhere, too: what it named would be missing in the answer
+                raise _unreadable(inner, cause) from cause
+            identity = (status.st_dev, status.st_ino)
+            if stat.S_ISDIR(status.st_mode) and identity not in above:
+                yield from self._directory(inner, (*above, identity))
+            elif stat.S_ISREG(status.st_mode):
+                yield _checked(inner, status)
+            else:
+                self.passed_over += 1
+
+
+def _is_passed_over(name: str) -> bool:
+    return name in PASSED_OVER or (name.startswith(".") and name not in {".", ".."})
+
+
+def _checked(path: str, status: os.stat_result) -> InputFile:
+    if not os.access(path, os.R_OK):
+        raise RequestError(f"input {path} cannot be read: permission denied", hint="see its mode with ls -l")
+    return InputFile(path, status.st_size, fingerprint(status))
+
+
+def fingerprint(status: os.stat_result) -> str:
+    """What tells a changed or another file from the one that was submitted."""
+    return f"{status.st_size}:{status.st_ino}:{status.st_mtime_ns}"
+
+
+def _unreadable(path: str, cause: OSError) -> RequestError:
+    return RequestError(f"input {path} cannot be read: {cause.strerror}", hint="see what is there with ls -l")
+
+
+def _nearby(path: str) -> str:
+    """A hint at a name much like the missing one in the same directory, or at the place where the path ends."""
+    from difflib import get_close_matches
+
+    directory, name = os.path.split(os.path.abspath(path))
+    while not os.path.isdir(directory):
+        directory, name = os.path.split(directory)
+    try:
+        near = get_close_matches(name, os.listdir(directory), n=1)
+    except OSError:
+        near = []
+    return f"did you mean {os.path.join(directory, near[0])}?" if near else f"{directory} holds no {name}"
