@@ -5,11 +5,73 @@ Names load when they are first used, so that `import minireduce` and `minireduce
 
 from __future__ import annotations
 
-from typing import Any
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from minireduce.api import hooks as _hooks
+
+if TYPE_CHECKING:
+    from minireduce.api import task
+    from minireduce.api.aggregations import (
+        Agg,
+        Aggregation,
+        Collect,
+        Count,
+        Distinct,
+        First,
+        Max,
+        Mean,
+        Min,
+        Sum,
+        TopK,
+    )
+    from minireduce.api.formats import Bytes, Text
+    from minireduce.api.job import Job
+    from minireduce.api.partitioners import Hash
 
 __version__ = "0.1.0"
-__all__: list[str] = []
+__all__ = [
+    "Agg",
+    "Aggregation",
+    "Bytes",
+    "Collect",
+    "Count",
+    "Distinct",
+    "First",
+    "Hash",
+    "Job",
+    "Max",
+    "Mean",
+    "Min",
+    "Sum",
+    "Text",
+    "TopK",
+    "task",
+]
+
+_AGGREGATIONS = "Agg Aggregation Collect Count Distinct First Max Mean Min Sum TopK"
+_HOMES: dict[str, str] = {
+    **dict.fromkeys(_AGGREGATIONS.split(), "minireduce.api.aggregations"),
+    **dict.fromkeys(("Bytes", "Text"), "minireduce.api.formats"),
+    "Hash": "minireduce.api.partitioners",
+    "Job": "minireduce.api.job",
+}
+
+_hooks.register("run", "minireduce.launch.session", "run")
+_hooks.register("submit", "minireduce.launch.session", "submit")
+_hooks.register("test", "minireduce.engine.trial", "run_trial")
 
 
 def __getattr__(name: str) -> Any:
-    raise AttributeError(f"module 'minireduce' has no attribute {name!r}")
+    if name == "task":
+        return importlib.import_module("minireduce.api.task")
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module 'minireduce' has no attribute {name!r}")
+    value = getattr(importlib.import_module(home), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

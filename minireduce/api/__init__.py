@@ -1,0 +1,1 @@
+"""What the user writes: jobs, aggregations, formats, partitioners, and the task that user code runs in."""

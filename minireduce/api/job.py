@@ -1,0 +1,359 @@
+"""A job: what the user wants done, as one immutable value.
+
+A `Job` holds steps, and a `Step` everything that a task of it needs; nothing runs here. Options that do not exist are
+refused by Python itself, as unknown keyword arguments. Types travel: the overloads tell a checker the type of a
+record, of keys and of values, so that a wrong aggregation or a map that returns instead of yields is seen before
+anything runs.
+
+`run`, `submit` and `test` reach what does the work through `hooks`, since this module knows nobody above it.
+"""
+
+# ruff: noqa: A002  `map` and `input` are the words of the field
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
+from typing import Any, Generic, TypedDict, TypeVar, Unpack, overload
+
+from minireduce.api import hooks
+from minireduce.api.aggregations import Aggregation
+from minireduce.api.formats import InputFormat, Pairs, Text
+from minireduce.api.partitioners import Hash, Partitioner
+from minireduce.api.results import Handle, Result
+from minireduce.api.sizes import parse_size_bytes
+from minireduce.errors import RequestError
+
+K = TypeVar("K")
+V = TypeVar("V")
+K2 = TypeVar("K2")
+V2 = TypeVar("V2")
+R = TypeVar("R")
+T = TypeVar("T")
+
+ATTEMPTS_MAX = 4
+REDUCERS_MAX = 100_000
+TEXT = Text()
+HASH = Hash()
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One map, and one reduce unless the step is map-only, with all that its tasks need to know."""
+
+    map: Callable[..., Iterable[tuple[Any, Any]]] | None
+    reduce: Callable[[Any, Iterator[Any]], Iterable[tuple[Any, Any]]] | Aggregation[Any, Any, Any] | None = None
+    combine: Callable[[Any, Iterator[Any]], Iterable[tuple[Any, Any]]] | None = None
+    input: InputFormat[Any] = TEXT
+    reducers: int | None = None
+    partition: Partitioner = HASH
+    sort: bool = True
+    sort_values: bool | Callable[[Any], Any] = False
+    memory_limit_bytes: int | None = None
+    task_timeout_s: float | None = None
+
+    @property
+    def is_map_only(self) -> bool:
+        """Whether pairs go from the map straight into the output."""
+        return self.reduce is None
+
+    @property
+    def takes_pairs(self) -> bool:
+        """Whether a record is a pair, so that the map is called as `map(key, value)`."""
+        return isinstance(self.input, Pairs)
+
+    @property
+    def aggregation(self) -> Aggregation[Any, Any, Any] | None:
+        """The declared aggregation, if that is what reduces."""
+        return self.reduce if isinstance(self.reduce, Aggregation) else None
+
+
+class StepOptions(TypedDict, total=False):
+    """Options of one step."""
+
+    reducers: int | None
+    partition: Partitioner
+    sort: bool
+    sort_values: bool | Callable[[Any], Any]
+    memory_limit: str | int | None
+    task_timeout_s: float | None
+
+
+class JobOptions(StepOptions, total=False):
+    """Options of the first step and of the job."""
+
+    name: str | None
+    attempts_max: int
+
+
+class Job(Generic[K, V]):
+    """One or more steps over one input. Immutable; `then` gives a longer one.
+
+    Args:
+        map: called with each record; yields `(key, value)` pairs.
+        reduce: a declared aggregation, or a function of a key and an iterator over its values that yields pairs.
+            Without it the job is map-only.
+        combine: as `reduce`, run any number of times on the way; keeps the key.
+        input: what a record is; lines of text if not given.
+        reducers: partitions of the output; chosen by input size if not given.
+        partition: `Hash()`, or a function `(key, partitions) -> int`.
+        sort: whether keys reach `reduce` in ascending order; else their order is unspecified.
+        sort_values: True, or a key function: the order of the values of one key.
+        memory_limit: of one attempt, such as "512MB".
+        task_timeout_s: how long an attempt may go without finishing a record.
+        name: shown in listings; the name of the map if not given.
+        attempts_max: failed attempts of one task before the job fails.
+
+    Raises:
+        RequestError: an option has a value that cannot be.
+        TypeError: an option does not exist.
+    """
+
+    __slots__ = ("attempts_max", "name", "steps")
+
+    steps: tuple[Step, ...]
+    name: str
+    attempts_max: int
+
+    @overload
+    def __init__(
+        self: Job[K, R],
+        map: Callable[[str], Iterable[tuple[K, V2]]],
+        reduce: Aggregation[V2, Any, R],
+        **options: Unpack[JobOptions],
+    ) -> None: ...
+    @overload
+    def __init__(
+        self: Job[K, R],
+        map: Callable[[T], Iterable[tuple[K, V2]]],
+        reduce: Aggregation[V2, Any, R],
+        *,
+        input: InputFormat[T],
+        **options: Unpack[JobOptions],
+    ) -> None: ...
+    @overload
+    def __init__(
+        self: Job[K, V],
+        map: Callable[[str], Iterable[tuple[K2, V2]]],
+        reduce: Callable[[K2, Iterator[V2]], Iterable[tuple[K, V]]],
+        *,
+        combine: Callable[[K2, Iterator[V2]], Iterable[tuple[K2, V2]]] | None = None,
+        **options: Unpack[JobOptions],
+    ) -> None: ...
+    @overload
+    def __init__(
+        self: Job[K, V],
+        map: Callable[[T], Iterable[tuple[K2, V2]]],
+        reduce: Callable[[K2, Iterator[V2]], Iterable[tuple[K, V]]],
+        *,
+        combine: Callable[[K2, Iterator[V2]], Iterable[tuple[K2, V2]]] | None = None,
+        input: InputFormat[T],
+        **options: Unpack[JobOptions],
+    ) -> None: ...
+    @overload
+    def __init__(
+        self: Job[K, V],
+        map: Callable[[str], Iterable[tuple[K, V]]],
+        reduce: None = None,
+        **options: Unpack[JobOptions],
+    ) -> None: ...
+    @overload
+    def __init__(
+        self: Job[K, V],
+        map: Callable[[T], Iterable[tuple[K, V]]],
+        reduce: None = None,
+        *,
+        input: InputFormat[T],
+        **options: Unpack[JobOptions],
+    ) -> None: ...
+    def __init__(
+        self,
+        map: Any = None,
+        reduce: Any = None,
+        *,
+        combine: Any = None,
+        input: InputFormat[Any] | None = None,
+        reducers: int | None = None,
+        partition: Partitioner = HASH,
+        sort: bool = True,
+        sort_values: bool | Callable[[Any], Any] = False,
+        memory_limit: str | int | None = None,
+        task_timeout_s: float | None = None,
+        name: str | None = None,
+        attempts_max: int = ATTEMPTS_MAX,
+    ) -> None:
+        record = TEXT if input is None else input
+        if not isinstance(record, InputFormat):
+            raise RequestError(
+                f"input={input!r} is no format", hint="give Text() or Bytes(); paths go to run or submit"
+            )
+        step = _step(
+            map=map,
+            reduce=reduce,
+            combine=combine,
+            input=record,
+            reducers=reducers,
+            partition=partition,
+            sort=sort,
+            sort_values=sort_values,
+            memory_limit=memory_limit,
+            task_timeout_s=task_timeout_s,
+        )
+        if step.map is None and not step.takes_pairs:
+            raise RequestError("a job needs a map", hint="give a function of a record that yields (key, value) pairs")
+        if not _is_count(attempts_max, 1, 100):
+            raise RequestError(f"attempts_max={attempts_max!r} must be a whole number from 1 to 100")
+        if name is not None and not isinstance(name, str):
+            raise RequestError(f"name={name!r} must be a string")
+        object.__setattr__(self, "steps", (step,))
+        object.__setattr__(self, "name", name or getattr(map, "__name__", None) or type(map).__name__)
+        object.__setattr__(self, "attempts_max", attempts_max)
+
+    def __setattr__(self, name: str, value: object) -> None:
+        raise AttributeError(f"a Job never changes; make another one with {name}=…")
+
+    def __delattr__(self, name: str) -> None:
+        raise AttributeError("a Job never changes")
+
+    def __repr__(self) -> str:
+        return f"<Job {self.name!r}, {len(self.steps)} {'step' if len(self.steps) == 1 else 'steps'}>"
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return (_rebuild, (self.steps, self.name, self.attempts_max))
+
+    @overload
+    def then(
+        self,
+        map: Callable[[K, V], Iterable[tuple[K2, V2]]],
+        reduce: Aggregation[V2, Any, R],
+        **options: Unpack[StepOptions],
+    ) -> Job[K2, R]: ...
+    @overload
+    def then(
+        self,
+        map: Callable[[K, V], Iterable[tuple[K2, V2]]],
+        reduce: Callable[[K2, Iterator[V2]], Iterable[tuple[T, R]]],
+        *,
+        combine: Callable[[K2, Iterator[V2]], Iterable[tuple[K2, V2]]] | None = None,
+        **options: Unpack[StepOptions],
+    ) -> Job[T, R]: ...
+    @overload
+    def then(
+        self,
+        map: Callable[[K, V], Iterable[tuple[K2, V2]]],
+        reduce: None = None,
+        **options: Unpack[StepOptions],
+    ) -> Job[K2, V2]: ...
+    @overload
+    def then(self, map: None, reduce: Aggregation[V, Any, R], **options: Unpack[StepOptions]) -> Job[K, R]: ...
+    @overload
+    def then(
+        self,
+        map: None,
+        reduce: Callable[[K, Iterator[V]], Iterable[tuple[T, R]]],
+        *,
+        combine: Callable[[K, Iterator[V]], Iterable[tuple[K, V]]] | None = None,
+        **options: Unpack[StepOptions],
+    ) -> Job[T, R]: ...
+    def then(
+        self,
+        map: Any = None,
+        reduce: Any = None,
+        *,
+        combine: Any = None,
+        reducers: int | None = None,
+        partition: Partitioner = HASH,
+        sort: bool = True,
+        sort_values: bool | Callable[[Any], Any] = False,
+        memory_limit: str | int | None = None,
+        task_timeout_s: float | None = None,
+    ) -> Job[Any, Any]:
+        """This job with one more step over its pairs.
+
+        Args:
+            map: called as `map(key, value)`; None passes pairs on.
+            reduce: as for a Job; so are all options.
+        """
+        step = _step(
+            map=map,
+            reduce=reduce,
+            combine=combine,
+            input=Pairs(),
+            reducers=reducers,
+            partition=partition,
+            sort=sort,
+            sort_values=sort_values,
+            memory_limit=memory_limit,
+            task_timeout_s=task_timeout_s,
+        )
+        if step.map is None and step.reduce is None:
+            raise RequestError("this step does nothing", hint="give .then a map, a reduce, or both")
+        return _rebuild((*self.steps, step), self.name, self.attempts_max)
+
+    def test(self, records: Iterable[Any]) -> list[tuple[K, V]]:
+        """The pairs that the job gives for `records`, in this process and without files.
+
+        Combining none, once and many times must give the same; RequestError tells where it does not.
+        """
+        pairs: list[tuple[K, V]] = hooks.call("test")(self, records)
+        return pairs
+
+    def run(self, *inputs: Any, **options: Any) -> Result[K, V]:
+        """Run the job and wait for its end.
+
+        Args:
+            inputs: files, directories, globs or URLs.
+            options: output, overwrite, inline, master, slots, and what `minireduce submit` takes.
+
+        Raises:
+            JobFailed: user code raised; also an instance of the class that it raised, where that can be imported here.
+        """
+        result: Result[K, V] = hooks.call("run")(self, *inputs, **options)
+        return result
+
+    def submit(self, *inputs: Any, **options: Any) -> Handle[K, V]:
+        """Start the job and give a handle at once; takes what `run` takes."""
+        handle: Handle[K, V] = hooks.call("submit")(self, *inputs, **options)
+        return handle
+
+    def replaced(self, **fields: Any) -> Job[K, V]:
+        """This job with fields of every step replaced, for settings that come from outside such as `--reducers`."""
+        return _rebuild(tuple(replace(step, **fields) for step in self.steps), self.name, self.attempts_max)
+
+
+def _rebuild(steps: tuple[Step, ...], name: str, attempts_max: int) -> Job[Any, Any]:
+    job: Job[Any, Any] = object.__new__(Job)
+    object.__setattr__(job, "steps", steps)
+    object.__setattr__(job, "name", name)
+    object.__setattr__(job, "attempts_max", attempts_max)
+    return job
+
+
+def _is_count(value: object, least: int, most: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and least <= value <= most
+
+
+def _step(*, memory_limit: str | int | None, **fields: Any) -> Step:
+    """The step of these options. Raises RequestError for what cannot be."""
+    step = Step(memory_limit_bytes=None if memory_limit is None else parse_size_bytes(memory_limit), **fields)
+    for role in ("map", "reduce", "combine"):
+        given = getattr(step, role)
+        if isinstance(given, type) and issubclass(given, Aggregation):
+            raise RequestError(f"{role}={given.__name__} is the class", hint=f"write {given.__name__}()")
+        if given is not None and not callable(given) and not (role == "reduce" and isinstance(given, Aggregation)):
+            raise RequestError(f"{role}={given!r} cannot be called", hint=f"give a function as {role}")
+    if step.combine is not None and step.reduce is None:
+        raise RequestError("a step with combine needs a reduce")
+    if step.combine is not None and step.aggregation is not None:
+        raise RequestError(f"{type(step.reduce).__name__}() combines by itself", hint="leave combine out")
+    if step.reducers is not None and not _is_count(step.reducers, 1, REDUCERS_MAX):
+        raise RequestError(f"reducers={step.reducers!r} must be a whole number from 1 to {REDUCERS_MAX}")
+    if not isinstance(step.partition, Hash) and (isinstance(step.partition, type) or not callable(step.partition)):
+        raise RequestError(f"partition={step.partition!r}", hint="give Hash() or a function (key, partitions) -> int")
+    if not isinstance(step.sort, bool):
+        raise RequestError(f"sort={step.sort!r} must be True or False")
+    if not isinstance(step.sort_values, bool) and not callable(step.sort_values):
+        raise RequestError(f"sort_values={step.sort_values!r} must be True, False or a key function")
+    timeout = step.task_timeout_s
+    if timeout is not None and not (isinstance(timeout, int | float) and timeout > 0):
+        raise RequestError(f"task_timeout_s={timeout!r} must be a number of seconds above 0")
+    return step

@@ -1,0 +1,48 @@
+"""What `Job.run` and `Job.submit` give back, as far as types are concerned; `client` and `launch` have the classes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Protocol, TypeVar
+
+K = TypeVar("K")
+V = TypeVar("V")
+
+
+class Result(Protocol[K, V]):
+    """The pairs of a finished job: typed, stored, repeatable."""
+
+    @property
+    def id(self) -> str:
+        """The job's id."""
+
+    @property
+    def counters(self) -> Mapping[str, Mapping[str, int]]:
+        """`counters[group][name]`; an absent one reads 0."""
+
+    def __iter__(self) -> Iterator[tuple[K, V]]:
+        """All pairs, part by part."""
+
+    def head(self, count: int = 10) -> list[tuple[K, V]]:
+        """The first pairs."""
+
+    def close(self) -> None:
+        """Let go of what was stored."""
+
+
+class Handle(Protocol[K, V]):
+    """A job that was submitted and may still run."""
+
+    @property
+    def id(self) -> str:
+        """The job's id."""
+
+    @property
+    def state(self) -> str:
+        """running, succeeded, failed or killed."""
+
+    def wait(self) -> Result[K, V]:
+        """Block until the job ends. Raises JobFailed."""
+
+    def kill(self) -> None:
+        """Stop the job; nothing of it is published."""

@@ -1,0 +1,86 @@
+"""What one attempt knows about itself while it runs: where it reads, what it counted, whether it is still wanted.
+
+Readers hand records out in blocks, and a block is walked by a C iterator that the context holds as well: how many
+records are left in it tells which record is being worked on. So the place of an error costs nothing until there is
+one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from minireduce.engine.errors import Cancelled
+
+GROUP = "minireduce"
+
+
+class TaskContext:
+    """One attempt's counters, place and signals. `cancelled` may be set from another thread."""
+
+    def __init__(
+        self,
+        *,
+        path: str = "",
+        attempt_id: str = "",
+        work_dir: Path | None = None,
+        on_progress: Callable[[TaskContext], None] | None = None,
+        idle_bytes: int | None = None,
+    ) -> None:
+        self.path = path
+        self.attempt_id = attempt_id
+        self.work_dir = work_dir
+        self.on_progress = on_progress
+        self.idle_bytes = idle_bytes  # anonymous memory of the process before it touched any input, when known
+        self.counters: dict[tuple[str, str], int] = {}
+        self.status = ""
+        self.cancelled = False
+        self.bytes_read = 0
+        self._records_before = 0
+        self._records: Sequence[Any] = ()
+        self._remaining: Iterator[Any] = iter(())
+        self._offset_of: Callable[[int], int] | None = None
+
+    def count(self, name: str, amount: int = 1, *, group: str = GROUP) -> None:
+        """Add to a counter; minireduce's own stand in the group `minireduce`."""
+        place = (group, name)
+        self.counters[place] = self.counters.get(place, 0) + amount
+
+    def walk(self, records: Sequence[Any], offset_of: Callable[[int], int] | None) -> Iterator[Any]:
+        """Iterate over a block of records; `offset_of(i)` is the place of the i-th in its file."""
+        self._records_before += len(self._records)
+        self._records = records
+        self._offset_of = offset_of
+        self._remaining = iter(records)
+        return self._remaining
+
+    def progress(self) -> None:
+        """Called between blocks: report, and stop if the attempt is no longer wanted."""
+        if self.cancelled:
+            raise Cancelled(f"attempt {self.attempt_id or 'in this process'} was cancelled")
+        if self.on_progress is not None:
+            self.on_progress(self)
+
+    @property
+    def records_read(self) -> int:
+        """How many records were handed to user code so far; the last one may still be in work."""
+        return self._records_before + self._position()
+
+    @property
+    def record(self) -> Any:
+        """The record in work; None before the first."""
+        position = self._position()
+        return self._records[position - 1] if position else None
+
+    @property
+    def offset(self) -> int | None:
+        """Where the record in work begins in its file; None where there is no such place."""
+        position = self._position()
+        if self._offset_of is None or not position:
+            return None
+        return self._offset_of(position - 1)
+
+    def _position(self) -> int:
+        remaining: int = self._remaining.__length_hint__()  # type: ignore[attr-defined]
+        return len(self._records) - remaining

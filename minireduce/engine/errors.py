@@ -1,0 +1,45 @@
+"""Faults that a task meets in what the user wrote, told so that the user finds the place.
+
+`UserCodeError` is the one error of user code: it carries the traceback without frames of minireduce, and the file,
+offset and record that was worked on. Whoever shows it prints the traceback first. It is a `RequestError`, since the
+same attempt on the same record would fail again; whether to try again all the same is decided elsewhere.
+"""
+
+from __future__ import annotations
+
+from minireduce.errors import MinireduceError, RequestError
+
+
+class UserCodeError(RequestError):
+    """User code raised, or gave what it must not give."""
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        hint: str | None = None,
+        traceback_text: str = "",
+        exception_type: str = "",
+        path: str = "",
+        offset: int | None = None,
+        record: str = "",
+    ) -> None:
+        super().__init__(message, hint=hint)
+        self.traceback_text = traceback_text
+        self.exception_type = exception_type
+        self.path = path
+        self.offset = offset
+        self.record = record
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return (_rebuild, (self.message, self.hint, dict(self.__dict__)))
+
+
+def _rebuild(message: str, hint: str | None, fields: dict[str, object]) -> UserCodeError:
+    error = UserCodeError(message, hint=hint)
+    error.__dict__.update(fields)
+    return error
+
+
+class Cancelled(MinireduceError):
+    """The attempt is no longer wanted, and stopped where it was."""
