@@ -63,9 +63,9 @@ class Link(Generic[T]):
         return self._received_number
 
     @property
-    def unacknowledged(self) -> int:
-        """How many items the other end has not acknowledged, sent or not."""
-        return len(self._waiting) + sum(len(items) for _, items in self._under_way)
+    def unacknowledged(self) -> tuple[T, ...]:
+        """What the other end has not acknowledged, sent or not, in order: a next session may have to say it again."""
+        return (*(item for _, items in self._under_way for item in items), *self._waiting)
 
     def push(self, *items: T) -> None:
         """Send these with the next message."""

@@ -1,4 +1,4 @@
-"""The limits and times by which the master decides. Each has its unit in its name; `config` fills them in."""
+"""The limits and times by which master and worker decide. Each has its unit in its name; `config` fills them in."""
 
 from __future__ import annotations
 
@@ -21,3 +21,24 @@ class ClusterSettings:
     result_kept_s: float = 86_400.0  # an unnamed result is kept so long
     replication: int = 3
     block_size_bytes: int = 64 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerSettings:
+    """What a worker's machine is told at start and never reads from anywhere else."""
+
+    tick_interval_s: float = 0.1
+    master_wait_s: float = 600.0  # how long attempts and outputs are kept while the master is out of reach
+    reconnect_s_min: float = 0.05  # the pause before a stream is opened again; it doubles up to the bound
+    reconnect_s_max: float = 5.0
+    welcome_wait_s: float = 10.0  # a stream on which no answer to `Hello` came is given up
+    resend_after_s: float = 2.0  # a message without acknowledgement is sent again
+    progress_interval_s: float = 0.5
+    remember_interval_s: float = 1.0  # how often the master's latest commit is written down, within one epoch
+    stop_wait_s: float = 5.0  # how long an orderly end may take
+    fetches_max: int = 8  # under way at once
+    fetches_per_source_max: int = 4
+    fetch_retry_s_min: float = 0.2  # the pause after a source did not answer; it doubles up to the bound
+    fetch_retry_s_max: float = 10.0
+    fetch_tries_per_report: int = 3  # so many tries without an answer, then the master is told, and again
+    prefetch_bytes_max: int = 1 << 30  # what reduces may have fetched while maps still run

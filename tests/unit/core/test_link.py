@@ -52,7 +52,7 @@ def test_an_acknowledged_message_is_forgotten():
     link.push("a")
     link.due(0.0)
     link.received(0, 1, 0.1)
-    assert link.unacknowledged == 0
+    assert link.unacknowledged == ()
     assert all(message.number == 0 for message in link.due(60.0))
 
 
@@ -61,7 +61,7 @@ def test_an_acknowledgement_of_what_was_never_sent_is_ignored():
     link.push("a")
     link.due(0.0)
     link.received(0, 7, 0.1)
-    assert link.unacknowledged == 1
+    assert link.unacknowledged == ("a",)
 
 
 def test_a_message_behind_a_gap_is_dropped_until_the_gap_is_filled():
@@ -104,6 +104,14 @@ def test_the_window_bounds_what_is_under_way():
     assert [message.number for message in link.due(0.1)] == [3]
 
 
+def test_what_is_not_acknowledged_can_be_listed_in_order():
+    link = Link[str](items_per_message_max=1, window_messages_max=2)
+    link.push("a", "b", "c")
+    link.due(0.0)
+    link.received(0, 1, 0.1)
+    assert link.unacknowledged == ("b", "c")
+
+
 def test_a_resumed_session_sends_the_rest_at_once():
     link = Link[str](items_per_message_max=1)
     link.push("a", "b", "c")
@@ -136,4 +144,4 @@ def test_every_item_arrives_once_and_in_order_whatever_the_stream_does(seed: int
             taken[receiver].extend(take(ends[receiver], message, now))
         del wire[:5]
     assert taken == ([f"down {index}" for index in range(count)], [f"up {index}" for index in range(count)])
-    assert ends[0].unacknowledged == ends[1].unacknowledged == 0
+    assert ends[0].unacknowledged == ends[1].unacknowledged == ()
