@@ -20,12 +20,12 @@ from minireduce.core.session import (
     Remember,
     SendHello,
     SendUp,
+    StopWorker,
     StreamClosed,
     StreamOpened,
     Warn,
     WelcomeReceived,
 )
-from minireduce.errors import MinireduceError
 from minireduce.ids import AttemptId, JobId, WorkerId
 
 # ── what comes in (beside what sessions, attempts and fetches declare) ──────────────────────────────────────────────
@@ -139,13 +139,6 @@ class DeleteReplica:
     """Remove a replica; `ReplicaDeleted` follows."""
 
     replica: Replica
-
-
-@dataclass(frozen=True, slots=True)
-class StopWorker:
-    """End the worker's process: in good order when `error` is None."""
-
-    error: MinireduceError | None
 
 
 Action = (
