@@ -28,6 +28,7 @@ from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message import DecodeError, EncodeError, Message
+from google.protobuf.message_factory import GetMessageClass
 
 from minireduce.core import messages, requests, spec, views
 from minireduce.errors import RequestError
@@ -90,7 +91,7 @@ def decode(kind: type[T], data: bytes) -> T:
 
 
 @functools.cache
-def codec_of(kind: Any, message: type[Message] | None = None) -> Codec:
+def codec_of(kind: Any, message: Any = None) -> Codec:
     """The codec of a dataclass, or of any type and the message that a method's description gives for it."""
     if message is None:
         message = _registered()[kind]
@@ -106,6 +107,11 @@ def _registered() -> dict[Any, type[Message]]:
         for name, kind in vars(module).items()
         if dataclasses.is_dataclass(kind) and getattr(kind, "__module__", None) == module.__name__
     }
+
+
+def message_of(descriptor: Descriptor) -> Any:
+    """The class of the messages that `descriptor` describes."""
+    return GetMessageClass(descriptor)
 
 
 def _shown(value: object) -> str:

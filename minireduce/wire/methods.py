@@ -1,0 +1,68 @@
+"""Every method of every service, with the Python types that go in and come out.
+
+One table drives all: what the server registers, what a client calls, and the tests that walk every door. A method's
+messages are those that `services.proto` names; the codec joins them with the types given here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+from minireduce.core.messages import Down, Hello, Up, Welcome
+from minireduce.core.requests import CloseResult, ConfirmPublished, KillJob, SubmitJob
+from minireduce.core.views import ClusterView, JobState, JobView, ResultView, TaskView, WorkerView
+from minireduce.ids import JobId
+from minireduce.proto import services_pb2
+from minireduce.wire.codec import Codec, codec_of, message_of
+from minireduce.wire.questions import DescribeCluster, GetJob, GetResult, ListJobs, ListTasks, ListWorkers, WaitJob
+
+Q_contra = TypeVar("Q_contra", contravariant=True)
+R_co = TypeVar("R_co", covariant=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Method(Generic[Q_contra, R_co]):
+    """A method that takes a `Q` and answers with an `R`; a stream of each if `is_stream`."""
+
+    service: str
+    name: str
+    request: Any
+    reply: Any
+    is_stream: bool = False
+
+    @property
+    def path(self) -> str:
+        """The name on the wire, which the table of doors uses too."""
+        return f"/minireduce.{self.service}/{self.name}"
+
+    @property
+    def request_codec(self) -> Codec:
+        return codec_of(self.request, message_of(self._description().input_type))
+
+    @property
+    def reply_codec(self) -> Codec:
+        return codec_of(self.reply, message_of(self._description().output_type))
+
+    def _description(self) -> Any:
+        return services_pb2.DESCRIPTOR.services_by_name[self.service].methods_by_name[self.name]
+
+
+CONNECT: Method[Hello | Up, Welcome | Down] = Method("Workers", "Connect", Hello | Up, Welcome | Down, is_stream=True)
+
+SUBMIT_JOB: Method[SubmitJob, JobId] = Method("Jobs", "Submit", SubmitJob, JobId)
+GET_JOB: Method[GetJob, JobView] = Method("Jobs", "Get", GetJob, JobView)
+LIST_JOBS: Method[ListJobs, tuple[JobView, ...]] = Method("Jobs", "List", ListJobs, tuple[JobView, ...])
+WAIT_JOB: Method[WaitJob, JobView] = Method("Jobs", "Wait", WaitJob, JobView)
+KILL_JOB: Method[KillJob, JobState] = Method("Jobs", "Kill", KillJob, JobState)
+LIST_TASKS: Method[ListTasks, tuple[TaskView, ...]] = Method("Jobs", "Tasks", ListTasks, tuple[TaskView, ...])
+GET_RESULT: Method[GetResult, ResultView] = Method("Jobs", "Result", GetResult, ResultView)
+CONFIRM_PUBLISHED: Method[ConfirmPublished, JobState] = Method("Jobs", "ConfirmPublished", ConfirmPublished, JobState)
+CLOSE_RESULT: Method[CloseResult, None] = Method("Jobs", "CloseResult", CloseResult, type(None))
+
+DESCRIBE_CLUSTER: Method[DescribeCluster, ClusterView] = Method("Cluster", "Describe", DescribeCluster, ClusterView)
+LIST_WORKERS: Method[ListWorkers, tuple[WorkerView, ...]] = Method(
+    "Cluster", "ListWorkers", ListWorkers, tuple[WorkerView, ...]
+)
+
+METHODS: tuple[Method[Any, Any], ...] = tuple(value for value in globals().values() if isinstance(value, Method))
