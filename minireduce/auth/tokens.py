@@ -5,11 +5,11 @@ and from it the narrow tokens of `scopes` are derived. Each is 256 random bits b
 that the wrong one is recognised before it is sent, and a leaked one by whoever searches for it.
 
 A token file holds one token a line: client, then worker where the first master made it; the worker's alone on a machine
-that joined; the client's alone on one that only submits. It is readable for its owner only, and no one else may write
-in its directory; anything looser is refused, as a secret that others may have seen is none.
+that joined; the client's alone on one that only submits. It is private (`private_files`), as a secret that others may
+have seen is none.
 
-Invariants: a file appears whole or not at all, and of two masters that start at once one makes it and both use it. No
-token stands in a repr or in the text of an error.
+Invariants: of two masters that start at once, one makes the file and both use it. No token stands in a repr or in the
+text of an error.
 """
 
 from __future__ import annotations
@@ -19,18 +19,17 @@ import hashlib
 import hmac
 import os
 import secrets
-import stat
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from minireduce.auth import private_files
 from minireduce.config import Configuration
 from minireduce.errors import Refused, RequestError
 
 CLIENT_PREFIX = "mrc_"
 WORKER_PREFIX = "mrw_"
 TOKEN_BYTES = 32
-FILE_BYTES_MAX = 4096
 _TEXT_LENGTH = 43  # 32 bytes in base64url without padding
 _ALPHABET = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_")
 
@@ -110,7 +109,7 @@ def load_or_create(path: Path) -> Tokens:
 
 
 def _load_both(path: Path) -> Tokens:
-    tokens = parse(_read_private(path), origin=str(path))
+    tokens = _read(path)
     if tokens.client is None or tokens.worker is None:
         raise Refused(
             f"{path} holds one token, and a master needs both",
@@ -119,10 +118,14 @@ def _load_both(path: Path) -> Tokens:
     return tokens
 
 
+def _read(path: Path) -> Tokens:
+    return parse(private_files.read(path).decode("ascii", "replace"), origin=str(path))
+
+
 def load(path: Path) -> Tokens:
     """What the token file at `path` holds. Raises Refused."""
     try:
-        return parse(_read_private(path), origin=str(path))
+        return _read(path)
     except FileNotFoundError:
         raise Refused(
             f"there is no token file at {path}",
@@ -134,27 +137,8 @@ def load(path: Path) -> Tokens:
 
 def store(path: Path, tokens: Tokens) -> None:
     """Write a token file, whole and for its owner's eyes only. Raises FileExistsError if there is one."""
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     lines = "".join(f"{token}\n" for token in (tokens.client, tokens.worker) if token is not None)
-    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    try:
-        with os.fdopen(descriptor, "w", encoding="ascii") as file:
-            file.write(lines)
-            file.flush()
-            os.fsync(file.fileno())
-        os.link(draft, path)  # unlike rename, refuses to replace
-    finally:
-        draft.unlink()
-    _sync_directory(path.parent)
-
-
-def _sync_directory(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    private_files.create(path, lines.encode())
 
 
 def parse(text: str, *, origin: str) -> Tokens:
@@ -175,19 +159,3 @@ def _kind_of(line: str) -> str | None:
     if prefix in {CLIENT_PREFIX, WORKER_PREFIX} and len(rest) == _TEXT_LENGTH and _ALPHABET.issuperset(rest):
         return prefix
     return None
-
-
-def _read_private(path: Path) -> str:
-    """The text of a file that nobody else can read or replace. Raises Refused and OSError."""
-    with path.open("rb") as file:
-        _refuse_loose(path, os.fstat(file.fileno()), forbidden=0o077, wanted="600")
-        _refuse_loose(path.parent, path.parent.stat(), forbidden=0o022, wanted="700")
-        return file.read(FILE_BYTES_MAX).decode("ascii", "replace")
-
-
-def _refuse_loose(path: Path, status: os.stat_result, *, forbidden: int, wanted: str) -> None:
-    mode = stat.S_IMODE(status.st_mode)
-    if status.st_uid not in {os.geteuid(), 0} and os.geteuid() != 0:
-        raise Refused(f"{path} belongs to another user", hint="a token file must be one's own")
-    if mode & forbidden and not (stat.S_ISDIR(status.st_mode) and mode & stat.S_ISVTX):
-        raise Refused(f"{path} has mode {mode:04o}, so others could have it", hint=f"chmod {wanted} {path}")
