@@ -1,0 +1,113 @@
+"""Start one daemon as a child process, learn where it listens, and end it.
+
+A daemon is started by the interpreter that runs this, without the current directory in its module path, in a session of
+its own: Ctrl-C in the terminal reaches the command, which then ends its children in order. What a daemon says while it
+starts goes to its log, and when it cannot start, its last words become the error of whoever started it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from minireduce.errors import RequestError, Unavailable
+from minireduce.launch.child import read_announcement
+
+MASTER = "minireduce.launch.master_main"
+WORKER = "minireduce.launch.worker_main"
+START_TIMEOUT_S = 60.0
+STOP_TIMEOUT_S = 10.0
+_LAST_WORDS_BYTES = 4096
+
+
+@dataclass
+class Daemon:
+    """A child process that is a master or a worker. `name` is for people."""
+
+    name: str
+    process: subprocess.Popen[bytes]
+    log: Path
+    _ready_fd: int
+
+    def ready(self) -> dict[str, Any]:
+        """What the daemon announced once it served. Raises what kept it from starting; ask once."""
+        readable, _, _ = select.select([self._ready_fd], [], [], START_TIMEOUT_S)
+        if not readable:
+            os.close(self._ready_fd)
+            raise Unavailable(f"the {self.name} did not start within {START_TIMEOUT_S:g} s", hint=f"see {self.log}")
+        announced = read_announcement(self._ready_fd)
+        if announced is None:
+            self.process.wait()
+            raise self._cause_of_end()
+        return announced
+
+    def tell(self, line: str) -> None:
+        """Send a line to the daemon's standard input. One that has ended shows that in `ready`."""
+        assert self.process.stdin is not None
+        with contextlib.suppress(BrokenPipeError):
+            self.process.stdin.write(line.encode() + b"\n")
+            self.process.stdin.flush()
+
+    def _cause_of_end(self) -> RequestError:
+        """The error that the daemon printed last, or that it ended without one."""
+        with self.log.open("rb") as file:
+            file.seek(max(0, file.seek(0, os.SEEK_END) - _LAST_WORDS_BYTES))
+            words = file.read().decode(errors="replace").strip()
+        before, marker, said = words.rpartition("error: ")
+        if marker and (not before or before.endswith("\n")):
+            message, _, hint = said.partition("\n  hint: ")
+            return RequestError(message.strip(), hint=hint.strip() or None)
+        last = words.splitlines()[-1] if words else "it said nothing"
+        return RequestError(f"the {self.name} ended at its start with status {self.process.returncode}: {last}")
+
+
+def start(
+    module: str, arguments: Sequence[str], *, name: str, log: Path, environment: dict[str, str] | None = None
+) -> Daemon:
+    """Start the daemon whose main is in `module`. Returns at once; `Daemon.ready` waits.
+
+    Its standard input is a pipe that this process holds; a daemon told to be embedded ends with it.
+    """
+    ready_read, ready_write = os.pipe()
+    try:
+        with log.open("ab") as sink:
+            process = subprocess.Popen(  # noqa: S603 - a module of ours, without a shell
+                [sys.executable, "-P", "-m", module, *arguments, "--ready-fd", str(ready_write)],
+                stdin=subprocess.PIPE,
+                stdout=sink,
+                stderr=sink,
+                pass_fds=(ready_write,),
+                start_new_session=True,
+                env=environment,
+            )
+    finally:
+        os.close(ready_write)
+    return Daemon(name, process, log, ready_read)
+
+
+def stop(daemons: Sequence[Daemon], *, at_once: bool = False) -> None:
+    """End these children, side by side, and reap them. `at_once`: nothing they hold is worth a farewell."""
+    for daemon in daemons:
+        assert daemon.process.stdin is not None
+        with contextlib.suppress(BrokenPipeError):
+            daemon.process.stdin.close()
+        _signal(daemon, signal.SIGKILL if at_once else signal.SIGTERM)
+    for daemon in daemons:
+        try:
+            daemon.process.wait(STOP_TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            _signal(daemon, signal.SIGKILL)
+            daemon.process.wait()
+
+
+def _signal(daemon: Daemon, number: signal.Signals) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        daemon.process.send_signal(number)

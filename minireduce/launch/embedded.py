@@ -1,0 +1,103 @@
+"""A cluster for one command: a real master and real workers as children on loopback, gone with whoever started them.
+
+`submit` without a cluster uses one with a single worker; `LocalCluster` one with several. Nothing is different from a
+cluster of machines but the lifetime: the data directory is temporary, the tokens are fresh and valid for nothing else,
+and metadata is not synced, since it would be read by nobody.
+
+Start takes most of a small job's time, so all children start at once and import side by side; workers are told where
+the master is when it knows (`child`). Whoever starts a cluster goes on with work of its own and asks for the address
+late.
+
+However the parent ends, the children end and the directory goes: in order through `close`, else each child by itself.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from minireduce.auth import tokens
+from minireduce.launch import daemon
+from minireduce.launch.daemon import MASTER, WORKER, Daemon
+
+
+class EmbeddedCluster:
+    """A master and `workers` workers that live as long as this object. `slots` are those of each worker."""
+
+    def __init__(self, *, workers: int = 1, slots: int | None = None) -> None:
+        self._root = Path(tempfile.mkdtemp(prefix="minireduce-"))
+        self._tokens = tokens.generate()
+        self._address: str | None = None
+        self._is_closed = False
+        self._daemons: list[Daemon] = []
+        try:
+            token_file = self._root / "token"
+            tokens.store(token_file, self._tokens)
+            self._master = self._start(MASTER, "master", ["--http-port", "0", "--token-file", str(token_file)])
+            self._workers = [
+                self._start(
+                    WORKER,
+                    f"worker-{number}" if workers > 1 else "worker",
+                    ["--token-file", str(token_file), *([] if slots is None else ["--slots", str(slots)]), "-"],
+                )
+                for number in range(1, workers + 1)
+            ]
+        except BaseException:
+            self.close()
+            raise
+
+    def _start(self, module: str, name: str, arguments: list[str]) -> Daemon:
+        place = ["--data-dir", str(self._root / name), "--host", "127.0.0.1", "--port", "0"]
+        started = daemon.start(
+            module,
+            [*place, "--embedded", str(self._root), *arguments],
+            name=name,
+            log=self._root / f"{name}.log",
+            environment=_environment(),
+        )
+        self._daemons.append(started)
+        return started
+
+    @property
+    def client_token(self) -> str:
+        return self._tokens.require_client()
+
+    @property
+    def address(self) -> str:
+        """`host:port` of the master, once it serves and all workers have joined. Raises what kept them from it."""
+        if self._address is None:
+            try:
+                address = str(self._master.ready()["address"])
+                for worker in self._workers:
+                    worker.tell(address)
+                for worker in self._workers:
+                    worker.ready()
+            except BaseException:
+                self.close()
+                raise
+            self._address = address
+        return self._address
+
+    def close(self) -> None:
+        """End all processes and remove all they wrote. Harmless when repeated."""
+        if not self._is_closed:
+            self._is_closed = True
+            daemon.stop(self._daemons)
+            shutil.rmtree(self._root, ignore_errors=True)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def _environment() -> dict[str, str]:
+    """This process's own, less what speaks of another cluster."""
+    return {name: value for name, value in os.environ.items() if name not in {"MINIREDUCE_TOKEN", "MINIREDUCE_MASTER"}}
