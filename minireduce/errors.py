@@ -62,5 +62,9 @@ class JobFailed(MinireduceError):
         self.errors = errors
 
 
+class JobKilled(JobFailed):
+    """A job was ended on request before it was done."""
+
+
 class InvariantViolation(MinireduceError):
     """Something that cannot happen did. The process that meets it stops."""

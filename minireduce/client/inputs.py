@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from minireduce.core.spec import LocalFiles, LocalRange
 from minireduce.engine.split import is_splittable, plan_splits
 from minireduce.errors import NotFound, RequestError
+from minireduce.machine import fingerprint
 
 PASSED_OVER = frozenset({"_SUCCESS", "_temporary", "_quarantine", "_logs", "__pycache__"})
 RANGES_PER_SPLIT_MAX = 4096
@@ -150,11 +151,6 @@ def _checked(path: str, status: os.stat_result) -> InputFile:
     if not os.access(path, os.R_OK):
         raise RequestError(f"input {path} cannot be read: permission denied", hint="see its mode with ls -l")
     return InputFile(path, status.st_size, fingerprint(status))
-
-
-def fingerprint(status: os.stat_result) -> str:
-    """What tells a changed or another file from the one that was submitted."""
-    return f"{status.st_size}:{status.st_ino}:{status.st_mtime_ns}"
 
 
 def _unreadable(path: str, cause: OSError) -> RequestError:
