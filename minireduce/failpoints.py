@@ -30,7 +30,7 @@ from pathlib import Path
 
 from minireduce.errors import RequestError
 
-SITES: frozenset[str] = frozenset()
+SITES: frozenset[str] = frozenset({"store.before_commit", "store.after_commit"})
 """Every name that some code hits; a test compares it with the calls in the tree."""
 
 EXIT_STATUS = 70

@@ -20,7 +20,8 @@ class Table:
 
 
 TABLES: tuple[Table, ...] = (
-    # One row each: "cluster_id" (text), "epoch", "jobs_seen" (text of an int).
+    # One row each: "cluster_id" (text), "epoch", "jobs_seen" (text of an int); "committed", the mark of the last
+    # transaction as "EPOCH TXID", which the store writes into each.
     Table("settings", (("name", "text"),), (("value", "text"),)),
     # Workers that are expected back after a restart of the master.
     Table("workers", (("worker", "text"),), (("incarnation", "int"),)),
