@@ -9,14 +9,25 @@ only when every `Persist` of that call and of all calls before it is durable. So
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from minireduce.core.effects import Row
-from minireduce.core.messages import Down, Hello, Up, Welcome
+from minireduce.core.compute.arrivals import worker_came, worker_went
+from minireduce.core.compute.records import restore_jobs
+from minireduce.core.compute.reports import take_report
+from minireduce.core.compute.show import show_job, show_result, show_task
+from minireduce.core.compute.state import ComputeState
+from minireduce.core.compute.submission import Submissions
+from minireduce.core.effects import Effects, Row
+from minireduce.core.membership import Member, Membership
+from minireduce.core.messages import PROTOCOL_VERSION, Down, Hello, StoredInput, Up, Welcome
 from minireduce.core.requests import ComputeRequest
-from minireduce.errors import MinireduceError
-from minireduce.ids import JobId
+from minireduce.core.settings import ClusterSettings
+from minireduce.core.spec import StoredRange
+from minireduce.core.views import ClusterView, JobState, JobView, ResultView, TaskView, WorkerView
+from minireduce.errors import MinireduceError, NotFound, Refused, RequestError
+from minireduce.ids import JobId, TaskId, WorkerId
 
 # ── what comes in ───────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -128,3 +139,252 @@ class StopServing:
 
 
 Action = Persist | SendWelcome | SendDown | CloseStream | Reply | Refuse | JobChanged | StopServing
+
+
+# ── the machine ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+class ClusterState:
+    """Made from the rows that an earlier master left, with an `epoch` higher than any before it.
+
+    `txid` is the last one on disk, `make_read_token` signs the token with which a job's outputs may be read.
+    """
+
+    def __init__(
+        self,
+        *,
+        cluster_id: str,
+        epoch: int,
+        txid: int,
+        settings: ClusterSettings,
+        rows: Iterable[Row],
+        make_read_token: Callable[[JobId], str],
+        now: float,
+        software_version: str = "",
+    ) -> None:
+        self._cluster_id = cluster_id
+        self._epoch = epoch
+        self._txid = txid
+        self._settings = settings
+        self._software_version = software_version
+        self._ticked_at = now
+        self._membership = Membership(settings)
+        self._compute = ComputeState(settings, self._membership, make_read_token, self._locate_stored)
+        self._submissions = self._restore(list(rows), now)
+
+    def _restore(self, rows: list[Row], now: float) -> Submissions:
+        compute = self._compute
+        compute.jobs, compute.ended = restore_jobs(rows, self._epoch, now)
+        jobs_seen = 0
+        for row in rows:
+            if row.table == "workers" and row.values is not None:
+                self._membership.expect(row.key[0], row.values[0], now)
+            elif row.table == "settings" and row.key[0] == "jobs_seen" and row.values is not None:
+                jobs_seen = int(row.values[0])
+        effects = Effects()  # queueing what is wanted persists nothing and tells nobody
+        for job in compute.jobs.values():
+            for task in job.tasks():
+                if task.winner is not None and task.winner.worker:
+                    compute.load_of(task.winner.worker).outputs[task.id] = task
+            job.queue_wanted(compute.homes, self._settings.reduce_start_fraction)
+            compute.complete_if_done(job, effects)
+        return Submissions(compute, self._cluster_id, self._epoch, jobs_seen)
+
+    def _locate_stored(self, stored: StoredRange, worker: WorkerId) -> StoredInput:
+        raise RequestError(f"{stored.path} is in no block store of this cluster, which worker {worker} could read")
+
+    def advance(self, event: Event, now: float) -> list[Action]:
+        """Decide what follows from `event`. Raises InvariantViolation, after which the machine must not be used."""
+        effects = Effects()
+        urgent: list[Action] = []
+        match event:
+            case HelloReceived():
+                urgent = self._take_hello(event, now, effects)
+            case UpReceived():
+                self._take_up(event, now, effects)
+            case StreamClosed():
+                self._membership.close_stream(event.stream)
+            case RequestReceived():
+                self._submissions.take_request(event.request, event.body, now, event.received_at, effects)
+            case Ticked():
+                self._tick(now, effects)
+        self._compute.schedule(now, effects)
+        return self._actions(effects, urgent, now)
+
+    # ── workers ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _take_hello(self, event: HelloReceived, now: float, effects: Effects) -> list[Action]:
+        hello = event.hello
+        if hello.profile.protocol_version != PROTOCOL_VERSION:
+            return [CloseStream(event.stream, _other_version(hello))]
+        if hello.highest_epoch > self._epoch or hello.highest_txid > self._txid:
+            error = self._older_than(hello)
+            return [CloseStream(event.stream, error), StopServing(error)]
+        entrance = self._membership.enter(event.stream, hello, now)
+        actions: list[Action] = []
+        if entrance.superseded_stream:
+            newer = Refused(f"worker {hello.profile.worker} opened another stream")
+            actions.append(CloseStream(entrance.superseded_stream, newer))
+        member = entrance.member
+        if member is None:
+            if entrance.error is not None:
+                return [CloseStream(event.stream, entrance.error)]
+            return [SendWelcome(event.stream, self._list_anew())]
+        actions.append(SendWelcome(event.stream, self._welcome(member, is_resumed=entrance.is_resumed)))
+        if not entrance.is_resumed:
+            effects.persist("workers", (member.id,), (member.profile.incarnation,))
+            worker_came(self._compute, member, hello, now, effects)
+        return actions
+
+    def _list_anew(self) -> Welcome:
+        """The session that the worker wants to go on with is over: it must say all that it has."""
+        settings = self._settings
+        return Welcome(self._epoch, 0, False, 0, settings.heartbeat_interval_s, settings.worker_lost_s)
+
+    def _welcome(self, member: Member, *, is_resumed: bool) -> Welcome:
+        return Welcome(
+            epoch=self._epoch,
+            session=member.session,
+            resumed=is_resumed,
+            received=member.link.received_number,
+            heartbeat_interval_s=self._settings.heartbeat_interval_s,
+            worker_lost_s=self._settings.worker_lost_s,
+        )
+
+    def _older_than(self, hello: Hello) -> Refused:
+        return Refused(
+            f"this master's metadata ends at epoch {self._epoch}, commit {self._txid}, but worker "
+            f"{hello.profile.worker} has seen epoch {hello.highest_epoch}, commit {hello.highest_txid}",
+            hint="the metadata is an old copy or lost its end: start the master on the newest copy",
+        )
+
+    def _take_up(self, event: UpReceived, now: float, effects: Effects) -> None:
+        member = self._membership.hear(event.stream, event.up, now)
+        if member is None:
+            return
+        if member.link.received(event.up.number, event.up.ack, now):
+            for report in event.up.reports:
+                take_report(self._compute, member, report, now, effects)
+
+    def _tick(self, now: float, effects: Effects) -> None:
+        """Time passed. When the master itself stood still, deadlines move with it: nobody could be heard."""
+        gap_s = now - self._ticked_at
+        self._ticked_at = now
+        if gap_s > self._settings.clock_jump_s_max:
+            self._membership.shift_deadlines(gap_s)
+        for member in self._membership.lose_the_silent(now):
+            effects.forget("workers", (member.id,))
+            worker_went(self._compute, member.id, now, effects)
+        for job in list(self._compute.jobs.values()):
+            if job.state is JobState.SUCCEEDED and now - (job.ended_s or now) > self._settings.result_kept_s:
+                self._compute.end_job(job, JobState.SUCCEEDED, "", now, effects)
+
+    # ── what leaves ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _actions(self, effects: Effects, urgent: list[Action], now: float) -> list[Action]:
+        """What must be durable stands first; the shell releases the rest only when it is."""
+        actions: list[Action] = []
+        if effects.rows:
+            self._txid += 1
+            actions.append(Persist(self._epoch, self._txid, tuple(effects.rows)))
+        actions.extend(urgent)
+        for worker, commands in effects.commands.items():
+            member = self._membership.get(worker)
+            if member is not None and member.is_live:
+                member.link.push(*commands)
+        for member in self._membership.live():
+            if member.stream:
+                downs = member.link.due(now)
+                actions.extend(SendDown(member.stream, self._down(member, down)) for down in downs)
+        actions.extend(Reply(request, value) for request, value in effects.replies.items())
+        actions.extend(Refuse(request, error) for request, error in effects.refusals.items())
+        actions.extend(JobChanged(job) for job in effects.changed_jobs)
+        return actions
+
+    def _down(self, member: Member, message: Any) -> Down:
+        return Down(member.session, message.number, message.ack, message.items, self._epoch, self._txid)
+
+    # ── what is shown ───────────────────────────────────────────────────────────────────────────────────────────────
+
+    def view_jobs(self, now: float) -> list[JobView]:
+        """All jobs that are remembered, the earliest first."""
+        compute = self._compute
+        ended = [job.view for job in compute.ended.values()]
+        views = ended + [show_job(job, now, compute.waiting_for(job)) for job in compute.jobs.values()]
+        return sorted(views, key=lambda view: int(view.job.rpartition("-")[2]))
+
+    def view_job(self, job: JobId, now: float) -> JobView:
+        """One job. Raises NotFound."""
+        if job in self._compute.ended:
+            return self._compute.ended[job].view
+        found = self._compute.jobs.get(job)
+        if found is None:
+            raise NotFound(f"there is no job {job}", hint="`minireduce jobs` lists those that this cluster remembers")
+        return show_job(found, now, self._compute.waiting_for(found))
+
+    def view_tasks(self, job: JobId, now: float) -> list[TaskView]:
+        """The tasks of a job, maps before reduces, step by step; none once the job is over. Raises NotFound."""
+        self.view_job(job, now)
+        found = self._compute.jobs.get(job)
+        return [show_task(task, now) for task in found.tasks()] if found is not None else []
+
+    def view_task(self, task: TaskId, now: float) -> TaskView:
+        """One task of a job that is not over. Raises NotFound."""
+        job = self._compute.jobs.get(task.job)
+        found = job.task(task) if job is not None else None
+        if found is None:
+            raise NotFound(f"there is no task {task}, or its job is over")
+        return show_task(found, now)
+
+    def view_result(self, job: JobId, now: float) -> ResultView:
+        """Where the parts of a complete job are. Raises NotFound, RequestError, Unavailable."""
+        view = self.view_job(job, now)
+        found = self._compute.jobs.get(job)
+        if found is None:
+            raise RequestError(f"{job} is {view.state}, and the cluster keeps nothing of its result")
+        addresses = {member.id: member.profile.data_address for member in self._membership.live()}
+        return show_result(found, addresses, self._compute.make_read_token(job))
+
+    def view_workers(self, now: float) -> list[WorkerView]:
+        """All workers in the order in which they came."""
+        return [self._view_worker(member, now) for member in self._membership]
+
+    def _view_worker(self, member: Member, now: float) -> WorkerView:
+        load = self._compute.loads.get(member.id)
+        profile = member.profile
+        return WorkerView(
+            worker=member.id,
+            state=str(member.state),
+            host=profile.host,
+            rack=profile.rack,
+            slots=profile.slots,
+            slots_used=load.slots_used if load is not None else 0,
+            memory_bytes=profile.memory_bytes,
+            data_address=profile.data_address,
+            machine_id=profile.machine_id,
+            last_heard_s=max(0.0, now - member.heard_at_s),
+            software_version=profile.software_version,
+            capacity_bytes=profile.capacity_bytes,
+            free_bytes=member.free_bytes,
+        )
+
+    def view_cluster(self) -> ClusterView:
+        """What a client must know to submit."""
+        live = [member.profile for member in self._membership.live()]
+        return ClusterView(
+            cluster_id=self._cluster_id,
+            epoch=self._epoch,
+            software_version=self._software_version,
+            workers_live=len(live),
+            slots=sum(profile.slots for profile in live),
+            memory_bytes_per_slot=min((profile.memory_bytes // max(profile.slots, 1) for profile in live), default=0),
+            machine_ids=tuple(dict.fromkeys(profile.machine_id for profile in live)),
+        )
+
+
+def _other_version(hello: Hello) -> Refused:
+    return Refused(
+        f"worker {hello.profile.worker} runs minireduce {hello.profile.software_version} with protocol "
+        f"{hello.profile.protocol_version}; this master speaks protocol {PROTOCOL_VERSION}",
+        hint="install the same version of minireduce on both machines",
+    )

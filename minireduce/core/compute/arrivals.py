@@ -1,0 +1,122 @@
+"""Workers that come and go: what they bring, what goes with them.
+
+A worker that enters anew lists what it has. Outputs of winners are confirmed by digest; outputs of tasks that have no
+winner win, though the attempt was once taken for lost; all else is dropped. Attempts that run there are adopted by id.
+What the master thought to be there and is not listed, is lost.
+"""
+
+from __future__ import annotations
+
+from minireduce.core.compute.job import Job
+from minireduce.core.compute.load import WorkerLoad
+from minireduce.core.compute.reports import lose_attempt, succeeded
+from minireduce.core.compute.state import ComputeState
+from minireduce.core.effects import Effects
+from minireduce.core.membership import Member
+from minireduce.core.messages import AttemptSucceeded, DropJob, DropOutputs, Hello, KillAttempt
+from minireduce.ids import AttemptId, JobId, WorkerId
+
+
+def worker_came(state: ComputeState, member: Member, hello: Hello, now: float, effects: Effects) -> None:
+    """A worker was taken in anew with these lists."""
+    former = state.loads.get(member.id, WorkerLoad(slots=0))
+    load = WorkerLoad(slots=hello.profile.slots, outputs=former.outputs)
+    held = {output.attempt: output for output in hello.outputs}
+    running = set(hello.running)
+    touched = _lose_what_is_not_there(state, former, held, running, now, effects)
+    state.announcements.forget_worker(member.id)
+    load.attempts, load.slots_used, load.gathering = former.attempts, former.slots_used, former.gathering
+    state.loads[member.id] = load
+    for output in hello.outputs:
+        _check_output(state, member, output, now, effects)
+        touched[output.attempt.task.job] = None
+    for attempt in hello.running:
+        _check_attempt(state, member, attempt, now, effects)
+    _gather_again(state, load, member.id)
+    for job in [state.jobs[job] for job in touched if job in state.jobs]:
+        state.requeue(job, effects)
+
+
+def _lose_what_is_not_there(
+    state: ComputeState,
+    former: WorkerLoad,
+    held: dict[AttemptId, AttemptSucceeded],
+    running: set[AttemptId],
+    now: float,
+    effects: Effects,
+) -> dict[JobId, None]:
+    touched: dict[JobId, None] = {}
+    for task, attempt in list(former.attempts.values()):
+        if attempt.id not in running and attempt.id not in held and attempt.state.is_live:
+            job = state.jobs[task.id.job]
+            lose_attempt(state, job, task, attempt, "its worker came back without it", now, effects)
+            touched[job.id] = None
+    for task in list(former.outputs.values()):
+        winner = task.winner
+        if winner is not None and task.id.job in state.jobs:
+            output = held.get(winner.attempt)
+            if output is None or output.output.digest != winner.output.digest:
+                state.lose_output(task, now, "its worker came back without it", effects)
+                touched[task.id.job] = None
+    return touched
+
+
+def _check_output(state: ComputeState, member: Member, output: AttemptSucceeded, now: float, effects: Effects) -> None:
+    job = state.jobs.get(output.attempt.task.job)
+    task = job.task(output.attempt.task) if job is not None else None
+    winner = task.winner if task is not None else None
+    if winner is not None and winner.attempt == output.attempt and winner.output.digest != output.output.digest:
+        effects.command(member.id, DropOutputs((output.attempt,)))
+        return
+    is_confirmed = winner is not None and (winner.attempt, winner.worker) == (output.attempt, member.id)
+    if job is not None and task is not None and is_confirmed:
+        state.confirm(job, task, now, effects)
+        return
+    succeeded(state, member, output, now, effects)
+
+
+def _check_attempt(state: ComputeState, member: Member, attempt: AttemptId, now: float, effects: Effects) -> None:
+    """Keep or adopt what runs, if anybody wants it."""
+    if attempt in state.load_of(member.id).attempts:
+        state.open_job(state.jobs[attempt.task.job], member.id, effects)
+        return
+    job = state.jobs.get(attempt.task.job)
+    if job is None:
+        effects.command(member.id, DropJob(attempt.task.job))
+        return
+    task = job.task(attempt.task)
+    if task is None or task.is_done or task.find(attempt) is not None or task.live_attempts:
+        effects.command(member.id, KillAttempt(attempt, "it is not wanted"))
+        return
+    state.open_job(job, member.id, effects)
+    state.track(job, task, task.adopt(attempt, member.id, now))
+
+
+def _gather_again(state: ComputeState, load: WorkerLoad, worker: WorkerId) -> None:
+    """Announce anew to the reduce attempts that were kept; those just adopted are counted afresh with them."""
+    state.announcements.forget_worker(worker)
+    for task, attempt in load.attempts.values():
+        if attempt.state == "launched" and task.id.kind == "reduce":
+            state.announcements.begin(worker, task.id.job, task.id.step)
+
+
+def worker_went(state: ComputeState, worker: WorkerId, now: float, effects: Effects) -> None:
+    """A worker was not heard for too long: its attempts and its outputs are lost."""
+    load = state.loads.pop(worker, None)
+    if load is None:
+        return
+    state.loads[worker] = load  # the changes below look their worker up
+    touched: dict[JobId, Job] = {}
+    for task, attempt in list(load.attempts.values()):
+        job = state.jobs.get(task.id.job)
+        if job is not None:
+            lose_attempt(state, job, task, attempt, f"worker {worker} was lost", now, effects)
+            touched[job.id] = job
+    for task in list(load.outputs.values()):
+        if task.id.job in state.jobs:
+            touched[task.id.job] = state.jobs[task.id.job]
+            state.lose_output(task, now, f"worker {worker} was lost", effects)
+    del state.loads[worker]
+    state.announcements.forget_worker(worker)
+    for job in touched.values():
+        state.requeue(job, effects)

@@ -1,0 +1,170 @@
+"""One job: its steps, their tasks, and which of them are wanted.
+
+What is wanted follows from the end: every part of the last step is; a map output is while some reduce of its step has
+not all its input yet; a part between steps is while the map task that reads it has not. So an output that is gone is
+made again only when somebody still needs it, and what it needs in turn is made again too (`queue_wanted`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+
+from minireduce.core.compute.queue import TaskQueue
+from minireduce.core.compute.task import ATTEMPTS_PER_EPOCH_MAX, Task, TaskState
+from minireduce.core.messages import Counters, OutputSource
+from minireduce.core.spec import JobSpec, LocalFiles, StepSpec
+from minireduce.core.views import AttemptError, JobState
+from minireduce.ids import JobId, TaskId, TaskKind, WorkerId
+
+Homes = Callable[["Step", Task], Iterable[WorkerId]]
+"""The workers that lie near a map task's input."""
+
+
+@dataclass(slots=True)
+class Step:
+    """One map and, unless it is map-only, one reduce.
+
+    `ready` logs finished map outputs in the order of their commits; a later entry replaces an earlier one of its task.
+    """
+
+    index: int
+    spec: StepSpec
+    maps: list[Task]
+    reduces: list[Task]
+    maps_done: int = 0
+    reduces_done: int = 0
+    are_reduces_open: bool = False
+    waiting_maps: TaskQueue = field(default_factory=TaskQueue)
+    waiting_reduces: TaskQueue = field(default_factory=TaskQueue)
+    ready: list[OutputSource] = field(default_factory=list)
+
+    @property
+    def finals(self) -> list[Task]:
+        """The tasks whose parts are what the step leaves."""
+        return self.reduces if self.spec.reducers else self.maps
+
+    @property
+    def are_finals_done(self) -> bool:
+        return (self.reduces_done if self.spec.reducers else self.maps_done) == len(self.finals)
+
+    def tasks(self) -> Iterator[Task]:
+        """All tasks, maps first."""
+        yield from self.maps
+        yield from self.reduces
+
+    def count_done(self, task: Task, change: int) -> None:
+        """A task became done (+1) or is done no longer (-1)."""
+        if task.id.kind is TaskKind.MAP:
+            self.maps_done += change
+        else:
+            self.reduces_done += change
+
+
+@dataclass(slots=True)
+class Job:
+    """A job while it runs, and while its result is kept. `sequence` orders jobs by submission."""
+
+    id: JobId
+    key: str
+    spec: JobSpec
+    sequence: int
+    submitted_at: float
+    started_s: float
+    steps: list[Step]
+    state: JobState = JobState.RUNNING
+    ended_s: float | None = None
+    live_attempts: int = 0
+    errors: list[AttemptError] = field(default_factory=list)
+    reason: str = ""
+    extra_counters: dict[str, int] = field(default_factory=dict)  # the scheduler's own, such as TOTAL_LAUNCHED_MAPS
+
+    def task(self, task: TaskId) -> Task | None:
+        """The task of this id, None when the job has no such task."""
+        if task.step >= len(self.steps):
+            return None
+        step = self.steps[task.step]
+        tasks = step.maps if task.kind is TaskKind.MAP else step.reduces
+        return tasks[task.index] if task.index < len(tasks) else None
+
+    def tasks(self) -> Iterator[Task]:
+        """All tasks in order of steps."""
+        for step in self.steps:
+            yield from step.tasks()
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether every part of the last step is there."""
+        return self.steps[-1].are_finals_done
+
+    def consumer(self, task: Task) -> Task | None:
+        """The map task of the next step that reads this part; None for map outputs and for the last step."""
+        step = self.steps[task.id.step]
+        is_final = task.id.kind is TaskKind.REDUCE or not step.spec.reducers
+        if not is_final or step.index + 1 == len(self.steps):
+            return None
+        return self.steps[step.index + 1].maps[task.id.index]
+
+    def queue_wanted(self, homes: Homes, reduce_start_fraction: float) -> None:
+        """Queue each pending task that is wanted and whose input is there."""
+        wanted = [True] * len(self.steps[-1].finals)
+        for step in reversed(self.steps):
+            if step.spec.reducers:
+                _open_reduces(step, wanted, reduce_start_fraction)
+                is_input_wanted = any(
+                    want and not task.is_done and not task.has_started
+                    for want, task in zip(wanted, step.reduces, strict=True)
+                )
+                wanted = [is_input_wanted] * len(step.maps)
+            previous = self.steps[step.index - 1] if step.index else None
+            for want, task in zip(wanted, step.maps, strict=True):
+                is_input_there = previous is None or previous.finals[task.id.index].is_done
+                if want and is_input_there and task.state is TaskState.PENDING and not task.is_queued:
+                    step.waiting_maps.push(task, homes(step, task))
+            wanted = [
+                want and not task.is_done and not task.has_started for want, task in zip(wanted, step.maps, strict=True)
+            ]
+
+    def counters(self) -> Counters:
+        """The sum over all committed tasks, each once, and the scheduler's own."""
+        sums: dict[tuple[str, str], int] = {}
+        for task in self.tasks():
+            if task.winner is not None:
+                for group, name, value in task.winner.counters:
+                    sums[group, name] = sums.get((group, name), 0) + value
+        for name, value in self.extra_counters.items():
+            sums["minireduce", name] = sums.get(("minireduce", name), 0) + value
+        return tuple((group, name, sums[group, name]) for group, name in sorted(sums))
+
+    @property
+    def required_machine_id(self) -> str:
+        """The machine whose disk holds the input; "" when any worker can read it."""
+        first = self.spec.splits[0] if self.spec.splits else None
+        return first.machine_id if isinstance(first, LocalFiles) else ""
+
+    def count(self, name: str) -> None:
+        """Add one to a counter of the scheduler's own."""
+        self.extra_counters[name] = self.extra_counters.get(name, 0) + 1
+
+
+def _open_reduces(step: Step, wanted: list[bool], reduce_start_fraction: float) -> None:
+    """Queue reduces once enough maps are done for fetching to begin."""
+    if not step.are_reduces_open and step.maps_done < len(step.maps) * reduce_start_fraction:
+        return
+    step.are_reduces_open = True
+    for want, task in zip(wanted, step.reduces, strict=True):
+        if want and task.state is TaskState.PENDING and not task.is_queued:
+            step.waiting_reduces.push(task)
+
+
+def make_steps(job: JobId, spec: JobSpec, epoch: int) -> list[Step]:
+    """The tasks of a job: a map task for each split, and in later steps for each part of the step before."""
+    first_number = (epoch - 1) * ATTEMPTS_PER_EPOCH_MAX
+    steps: list[Step] = []
+    maps = len(spec.splits)
+    for index, step in enumerate(spec.steps):
+        tasks = [Task(TaskId(job, index, TaskKind.MAP, task), first_number) for task in range(maps)]
+        reduces = [Task(TaskId(job, index, TaskKind.REDUCE, task), first_number) for task in range(step.reducers)]
+        steps.append(Step(index, step, tasks, reduces))
+        maps = step.reducers or maps
+    return steps

@@ -1,0 +1,140 @@
+"""The durable form of jobs: which rows are written when, and how a state is built from them after a restart.
+
+Persisted are submissions, winners, failures that count, and how a job ended. Launches, progress and losses are not:
+what runs is told by the workers when they register again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from minireduce.core.compute.job import Job, make_steps
+from minireduce.core.compute.task import Task, TaskState, Winner
+from minireduce.core.effects import Effects, Row
+from minireduce.core.messages import Counters, TaskError, TaskOutput
+from minireduce.core.plain import from_plain, to_plain
+from minireduce.core.spec import JobSpec
+from minireduce.core.views import AttemptError, JobState, JobView
+from minireduce.ids import AttemptId, JobId, TaskId, TaskKind, WorkerId
+
+
+@dataclass(frozen=True, slots=True)
+class EndedJob:
+    """What is kept of a job once nothing of it is left in the cluster."""
+
+    key: str
+    view: JobView
+
+
+def persist_job(job: Job, effects: Effects) -> None:
+    """The job as submitted, with its state."""
+    values = (job.key, str(job.state), job.submitted_at, to_plain(job.spec), None)
+    effects.persist("jobs", (job.id,), values)
+
+
+def persist_end(job: JobId, ended: EndedJob, effects: Effects) -> None:
+    """What is left of the job: what people ask about. Its tasks are forgotten."""
+    view = ended.view
+    effects.persist("jobs", (job,), (ended.key, str(view.state), view.submitted_at, None, _view_to_plain(view)))
+    effects.forget("winners", (job,))
+    effects.forget("failures", (job,))
+
+
+def persist_winner(task: Task, effects: Effects) -> None:
+    """The attempt whose output counts, and where that is ("" once it is gone)."""
+    winner = task.winner
+    if winner is not None:
+        values = (winner.attempt.number, winner.worker, to_plain(winner.output), winner.counters)
+        effects.persist("winners", _task_key(task.id), values)
+
+
+def persist_failure(attempt: AttemptId, worker: WorkerId, error: TaskError, effects: Effects) -> None:
+    """A failure that counts."""
+    effects.persist("failures", (*_task_key(attempt.task), attempt.number), (worker, to_plain(error)))
+
+
+def restore_jobs(rows: Iterable[Row], epoch: int, now: float) -> tuple[dict[JobId, Job], dict[JobId, EndedJob]]:
+    """The jobs that go on, with their winners and failures, and those that have ended. Raises Corruption."""
+    by_table: dict[str, list[Row]] = {}
+    for row in rows:
+        by_table.setdefault(row.table, []).append(row)
+    jobs: dict[JobId, Job] = {}
+    ended: dict[JobId, EndedJob] = {}
+    for row in sorted(by_table.get("jobs", ()), key=lambda row: sequence_of(row.key[0])):
+        key, state, submitted_at, spec, finished = _values(row)
+        job = row.key[0]
+        if spec is None:
+            ended[job] = EndedJob(key, _view_from_plain(finished))
+        else:
+            jobs[job] = _restore_job(job, key, JobState(state), submitted_at, from_plain(JobSpec, spec), epoch, now)
+    for row in by_table.get("winners", ()):
+        _restore_winner(jobs, row)
+    for row in by_table.get("failures", ()):
+        _restore_failure(jobs, row)
+    return jobs, ended
+
+
+def sequence_of(job: JobId) -> int:
+    """The place of a job in the order of submissions."""
+    return int(job.rpartition("-")[2])
+
+
+def _restore_job(
+    job: JobId, key: str, state: JobState, submitted_at: float, spec: JobSpec, epoch: int, now: float
+) -> Job:
+    restored = Job(job, key, spec, sequence_of(job), submitted_at, now, make_steps(job, spec, epoch))
+    restored.state = state
+    return restored
+
+
+def _restore_winner(jobs: dict[JobId, Job], row: Row) -> None:
+    task = _find_task(jobs, row)
+    if task is None:
+        return
+    number, worker, output, counters = _values(row)
+    pairs: Counters = tuple((group, name, value) for group, name, value in counters)
+    task.winner = Winner(AttemptId(task.id, number), worker, from_plain(TaskOutput, output), pairs)
+    if worker:
+        task.state = TaskState.DONE
+        jobs[task.id.job].steps[task.id.step].count_done(task, 1)
+
+
+def _restore_failure(jobs: dict[JobId, Job], row: Row) -> None:
+    task = _find_task(jobs, row)
+    if task is not None:
+        worker, error = _values(row)
+        task.failures += 1
+        attempt = AttemptId(task.id, row.key[4])
+        jobs[task.id.job].errors.insert(0, AttemptError(attempt, worker, from_plain(TaskError, error)))
+
+
+def _find_task(jobs: dict[JobId, Job], row: Row) -> Task | None:
+    job, step, kind, index = row.key[:4]
+    return jobs[job].task(TaskId(job, step, TaskKind(kind), index)) if job in jobs else None
+
+
+def _task_key(task: TaskId) -> tuple[Any, ...]:
+    return (task.job, task.step, str(task.kind), task.index)
+
+
+def _values(row: Row) -> tuple[Any, ...]:
+    return row.values or ()
+
+
+def _view_to_plain(view: JobView) -> Any:
+    plain = to_plain(view)
+    plain["errors"] = tuple((str(error.attempt), error.worker, to_plain(error.error)) for error in view.errors)
+    return plain
+
+
+def _view_from_plain(plain: Any) -> JobView:
+    from minireduce.ids import parse_attempt_id
+
+    errors = tuple(
+        AttemptError(parse_attempt_id(attempt), worker, from_plain(TaskError, error))
+        for attempt, worker, error in plain["errors"]
+    )
+    view: JobView = from_plain(JobView, {**plain, "errors": ()})
+    return JobView(**{**{name: getattr(view, name) for name in JobView.__slots__}, "errors": errors})

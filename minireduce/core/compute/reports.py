@@ -1,0 +1,146 @@
+"""What workers say about attempts and fetches, and what follows from it.
+
+A report may come late: the attempt was killed, its worker was taken for lost, another attempt won, the job is over.
+That is normal. Such a report changes nothing, and the worker is told to remove what it still keeps.
+"""
+
+from __future__ import annotations
+
+from minireduce.core.compute.job import Job
+from minireduce.core.compute.records import persist_failure
+from minireduce.core.compute.state import ComputeState
+from minireduce.core.compute.task import Attempt, AttemptState, Task
+from minireduce.core.effects import Effects
+from minireduce.core.membership import Member
+from minireduce.core.messages import (
+    AttemptFailed,
+    AttemptKilled,
+    AttemptLost,
+    AttemptProgressed,
+    AttemptStarted,
+    AttemptSucceeded,
+    DropJob,
+    DropOutputs,
+    FetchFailed,
+    KillAttempt,
+    Report,
+)
+from minireduce.core.views import AttemptError, JobState
+from minireduce.ids import AttemptId
+
+
+def take_report(state: ComputeState, member: Member, report: Report, now: float, effects: Effects) -> None:
+    """Act on one report of a member that may speak."""
+    match report:
+        case AttemptStarted():
+            _started(state, member, report.attempt, now, effects)
+        case AttemptProgressed():
+            _progressed(state, member, report)
+        case AttemptSucceeded():
+            succeeded(state, member, report, now, effects)
+        case AttemptFailed():
+            _failed(state, member, report, now, effects)
+        case AttemptLost():
+            lost(state, member, report.attempt, report.reason, now, effects)
+        case AttemptKilled():
+            lost(state, member, report.attempt, "its worker ended it", now, effects)
+        case FetchFailed():
+            _fetch_failed(state, report, now, effects)
+
+
+def find_live(state: ComputeState, member: Member, attempt: AttemptId) -> tuple[Job, Task, Attempt] | None:
+    """The attempt if it is live on this member."""
+    entry = state.load_of(member.id).attempts.get(attempt)
+    return (state.jobs[attempt.task.job], *entry) if entry is not None else None
+
+
+def _started(state: ComputeState, member: Member, attempt: AttemptId, now: float, effects: Effects) -> None:
+    found = find_live(state, member, attempt)
+    if found is None:
+        effects.command(member.id, KillAttempt(attempt, "it is not wanted"))
+        return
+    state.start(found[2], now)
+
+
+def _progressed(state: ComputeState, member: Member, report: AttemptProgressed) -> None:
+    found = find_live(state, member, report.attempt)
+    if found is not None:
+        attempt = found[2]
+        attempt.fraction, attempt.records, attempt.status = report.fraction, report.records, report.status
+
+
+def succeeded(state: ComputeState, member: Member, report: AttemptSucceeded, now: float, effects: Effects) -> None:
+    """An output is complete on its worker: the first one for a task wins, whoever made it."""
+    job = state.jobs.get(report.attempt.task.job)
+    task = job.task(report.attempt.task) if job is not None else None
+    if job is None or task is None:
+        effects.command(member.id, DropJob(report.attempt.task.job))
+        return
+    attempt = task.find(report.attempt)
+    winner = task.winner
+    if task.is_done and winner is not None:
+        if winner.attempt == report.attempt and winner.worker == member.id:
+            return  # said again
+        if attempt is not None and attempt.state.is_live:
+            state.end_attempt(job, task, attempt, AttemptState.KILLED, now, f"{winner.attempt} was first")
+        effects.command(member.id, DropOutputs((report.attempt,)))
+        return
+    if attempt is not None and attempt.state.is_live:
+        state.end_attempt(job, task, attempt, AttemptState.SUCCEEDED, now, "")
+    state.commit(job, task, member.id, report, now, effects)
+
+
+def _failed(state: ComputeState, member: Member, report: AttemptFailed, now: float, effects: Effects) -> None:
+    found = find_live(state, member, report.attempt)
+    if found is None:
+        return
+    job, task, attempt = found
+    message = f"{report.error.type_name}: {report.error.message}" if report.error.type_name else report.error.message
+    state.end_attempt(job, task, attempt, AttemptState.FAILED, now, message)
+    task.failures += 1
+    job.count("NUM_FAILED_MAPS" if task.id.kind == "map" else "NUM_FAILED_REDUCES")
+    job.errors.insert(0, AttemptError(attempt.id, attempt.worker, report.error))
+    del job.errors[state.settings.errors_kept_max :]
+    persist_failure(attempt.id, attempt.worker, report.error, effects)
+    if task.failures >= job.spec.attempts_max and job.state is not JobState.SUCCEEDED:
+        times = "once" if task.failures == 1 else f"{task.failures} times"
+        state.end_job(job, JobState.FAILED, f"{task.id} failed {times}", now, effects)
+    else:
+        state.requeue(job, effects)
+
+
+def lost(state: ComputeState, member: Member, attempt: AttemptId, why: str, now: float, effects: Effects) -> None:
+    """An attempt ended through no fault of user code."""
+    found = find_live(state, member, attempt)
+    if found is not None:
+        job = found[0]
+        lose_attempt(state, *found, why, now, effects)
+        state.requeue(job, effects)
+
+
+def lose_attempt(
+    state: ComputeState, job: Job, task: Task, attempt: Attempt, why: str, now: float, effects: Effects
+) -> None:
+    """Count a loss. Too many of one task end the job: something in the cluster is wrong, and trying on hides it."""
+    state.end_attempt(job, task, attempt, AttemptState.LOST, now, why)
+    task.losses += 1
+    if task.losses > job.spec.losses_max and job.state is not JobState.SUCCEEDED:
+        reason = f"{task.id} was lost {task.losses} times, the last time because: {why}"
+        state.end_job(job, JobState.FAILED, reason, now, effects)
+
+
+def _fetch_failed(state: ComputeState, report: FetchFailed, now: float, effects: Effects) -> None:
+    """Someone cannot read an output. If its worker says that it is gone, or several reports agree that the worker does
+    not answer, the output is made again. Reports about an output that no longer counts are late.
+    """
+    job = state.jobs.get(report.source.task.job)
+    task = job.task(report.source.task) if job is not None else None
+    if job is None or task is None or not task.is_done or task.winner is None:
+        return
+    if task.winner.attempt != report.source:
+        return
+    task.fetch_reports += 1
+    if report.is_gone or task.fetch_reports >= state.settings.fetch_reports_max:
+        effects.command(task.winner.worker, DropOutputs((report.source,)))
+        state.lose_output(task, now, report.reason, effects)
+        state.requeue(job, effects)

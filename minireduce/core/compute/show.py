@@ -1,0 +1,86 @@
+"""Views of jobs and tasks, made from the state as it is now."""
+
+from __future__ import annotations
+
+from minireduce.core.compute.job import Job, Step
+from minireduce.core.compute.task import Attempt, AttemptState, Task
+from minireduce.core.spec import OutputKind
+from minireduce.core.views import AttemptView, JobState, JobView, ResultView, TaskCounts, TaskView
+from minireduce.errors import RequestError, Unavailable
+from minireduce.ids import TaskKind
+
+
+def show_job(job: Job, now: float, waiting_for: str = "") -> JobView:
+    """The job with its counters so far."""
+    ended_s = now if job.ended_s is None else job.ended_s
+    return JobView(
+        job=job.id,
+        name=job.spec.name,
+        state=job.state,
+        output=job.spec.output,
+        output_path=job.spec.output_path,
+        submitted_at=job.submitted_at,
+        elapsed_s=max(0.0, ended_s - job.started_s),
+        fraction=_fraction(job),
+        tasks=tuple(count for step in job.steps for count in _counts(step)),
+        counters=job.counters(),
+        errors=tuple(job.errors),
+        reason=job.reason,
+        waiting_for=waiting_for,
+    )
+
+
+def show_task(task: Task, now: float) -> TaskView:
+    """The task with all its attempts of this epoch, and the winner of an earlier one."""
+    return TaskView(task.id, str(task.state), tuple(_show_attempt(attempt, now) for attempt in task.attempts))
+
+
+def show_result(job: Job, addresses: dict[str, str], read_token: str) -> ResultView:
+    """Where the last step's parts are.
+
+    Raises RequestError before they are made, and Unavailable while one that was lost is made again.
+    """
+    finals = job.steps[-1].finals
+    if not job.is_complete:
+        if job.state is JobState.SUCCEEDED:
+            raise Unavailable(f"a part of {job.id} was lost with its worker and is being made again")
+        raise RequestError(f"{job.id} is {job.state}: it has no result yet", hint=f"minireduce wait {job.id}")
+    return ResultView(
+        job=job.id,
+        state=job.state,
+        parts=tuple(task.source(_address(task, addresses)) for task in finals if task.is_done),
+        records=tuple(task.winner.output.records for task in finals if task.is_done and task.winner),
+        digests=tuple(task.winner.output.digest for task in finals if task.is_done and task.winner),
+        is_text=job.spec.output is not OutputKind.RESULT,
+        read_token=read_token,
+    )
+
+
+def _address(task: Task, addresses: dict[str, str]) -> str:
+    return addresses.get(task.winner.worker, "") if task.winner is not None else ""
+
+
+def _show_attempt(attempt: Attempt, now: float) -> AttemptView:
+    state = "running" if attempt.state is AttemptState.LAUNCHED else str(attempt.state)
+    ended_s = now if attempt.ended_s is None else attempt.ended_s
+    fraction = 1.0 if attempt.state is AttemptState.SUCCEEDED else attempt.fraction
+    message = attempt.message or attempt.status
+    return AttemptView(attempt.id, attempt.worker, state, fraction, ended_s - attempt.launched_s, message)
+
+
+def _counts(step: Step) -> list[TaskCounts]:
+    kinds = [(TaskKind.MAP, step.maps, step.maps_done)]
+    if step.spec.reducers:
+        kinds.append((TaskKind.REDUCE, step.reduces, step.reduces_done))
+    return [
+        TaskCounts(step.index, kind, len(tasks), done, sum(bool(task.live_attempts) for task in tasks))
+        for kind, tasks, done in kinds
+    ]
+
+
+def _fraction(job: Job) -> float:
+    total = done = 0.0
+    for task in job.tasks():
+        total += 1
+        done += 1.0 if task.is_done else max((attempt.fraction for attempt in task.live_attempts), default=0.0)
+    return done / total if total else 1.0

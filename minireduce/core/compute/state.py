@@ -1,0 +1,287 @@
+"""All jobs that are not over, what every worker is busy with, and the few changes that everything else is made of.
+
+The changes: launch an attempt, start it, end it; commit a task's output, confirm it, lose it; end a job. Each keeps the
+attempt, its task, its job, the worker's load and the durable form in step. Who calls them: `reports` (what workers
+say), `arrivals` (workers that come and go), `submission` (what clients ask).
+
+Invariants: a task has at most one winner whose output is there; an attempt is in its worker's load exactly while it is
+live; a job that has ended has no live attempts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from minireduce.core.compute.job import Job, Step
+from minireduce.core.compute.load import WorkerLoad
+from minireduce.core.compute.map_outputs import Announcements
+from minireduce.core.compute.records import EndedJob, persist_end, persist_job, persist_winner
+from minireduce.core.compute.scheduler import Assignment, assign
+from minireduce.core.compute.show import show_job
+from minireduce.core.compute.task import Attempt, AttemptState, Task, TaskState, Winner
+from minireduce.core.effects import Effects
+from minireduce.core.membership import Membership
+from minireduce.core.messages import (
+    AttemptSucceeded,
+    DropJob,
+    KillAttempt,
+    LaunchAttempt,
+    OpenJob,
+    PartInput,
+    PartitionInput,
+    StoredInput,
+    TaskInput,
+)
+from minireduce.core.settings import ClusterSettings
+from minireduce.core.spec import LocalFiles, OutputKind, StoredRange
+from minireduce.core.views import JobState
+from minireduce.errors import InvariantViolation
+from minireduce.ids import JobId, TaskKind, WorkerId
+
+LocateStored = Callable[[StoredRange, WorkerId], StoredInput]
+"""Where the blocks of a stored range are, the nearest to a worker first."""
+
+
+class ComputeState:
+    """Mutable state of the computing half of the master's machine."""
+
+    def __init__(
+        self,
+        settings: ClusterSettings,
+        membership: Membership,
+        make_read_token: Callable[[JobId], str],
+        locate_stored: LocateStored,
+    ) -> None:
+        self.settings = settings
+        self.membership = membership
+        self.make_read_token = make_read_token
+        self.jobs: dict[JobId, Job] = {}
+        self.ended: dict[JobId, EndedJob] = {}
+        self.loads: dict[WorkerId, WorkerLoad] = {}
+        self.announcements = Announcements(self.find_step)
+        self._locate_stored = locate_stored
+
+    # ── finding ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def find_step(self, job: JobId, step: int) -> Step | None:
+        """A step of a job that is not over."""
+        return self.jobs[job].steps[step] if job in self.jobs else None
+
+    def load_of(self, worker: WorkerId) -> WorkerLoad:
+        """What a worker is busy with; made when the worker is first met."""
+        return self.loads.setdefault(worker, WorkerLoad(slots=0))
+
+    def address_of(self, worker: WorkerId) -> str:
+        """Where a worker's block server listens; "" when the worker cannot be heard."""
+        member = self.membership.get(worker)
+        return member.profile.data_address if member is not None and member.is_live else ""
+
+    def homes(self, step: Step, task: Task) -> Iterable[WorkerId]:
+        """The workers that have a map task's input."""
+        if step.index:
+            producer = self.jobs[task.id.job].steps[step.index - 1].finals[task.id.index]
+            return (producer.winner.worker,) if producer.winner is not None else ()
+        split = self.jobs[task.id.job].spec.splits[task.id.index]
+        if isinstance(split, LocalFiles):
+            return ()
+        located = self._locate_stored(split, "")
+        return dict.fromkeys(worker for block in located.blocks[:1] for worker in block.workers)
+
+    # ── attempts ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def schedule(self, now: float, effects: Effects) -> None:
+        """Give free workers something to do. After a restart, only once all that are expected are back or lost: they
+        may still run what would be launched again.
+        """
+        if self.jobs and not self.membership.is_anyone_expected:
+            members = [member for member in self.membership.live() if member.id in self.loads]
+            assign(list(self.jobs.values()), members, self.loads, lambda choice: self._launch(choice, now, effects))
+        self.announcements.announce(effects)
+
+    def _launch(self, choice: Assignment, now: float, effects: Effects) -> None:
+        job, step, task, worker = choice.job, choice.step, choice.task, choice.member.id
+        self.open_job(job, worker, effects)
+        attempt = task.launch(worker, now)
+        self.track(job, task, attempt)
+        job.count("TOTAL_LAUNCHED_MAPS" if task.id.kind is TaskKind.MAP else "TOTAL_LAUNCHED_REDUCES")
+        if choice.is_near:
+            job.count("DATA_LOCAL_MAPS")
+        effects.command(worker, LaunchAttempt(attempt.id, self._input_of(job, step, task, worker)))
+
+    def open_job(self, job: Job, worker: WorkerId, effects: Effects) -> None:
+        """Make sure that a worker knows the job before it hears of an attempt."""
+        load = self.load_of(worker)
+        if job.id not in load.opened:
+            load.opened[job.id] = None
+            is_text = job.spec.output is not OutputKind.RESULT
+            token = self.make_read_token(job.id)
+            effects.command(worker, OpenJob(job.id, job.spec.program, job.spec.steps, is_text, token))
+
+    def track(self, job: Job, task: Task, attempt: Attempt) -> None:
+        """An attempt lives now on its worker."""
+        self.load_of(attempt.worker).add(task, attempt)
+        job.live_attempts += 1
+        if task.id.kind is TaskKind.REDUCE:
+            self.announcements.begin(attempt.worker, job.id, task.id.step)
+
+    def _input_of(self, job: Job, step: Step, task: Task, worker: WorkerId) -> TaskInput:
+        if task.id.kind is TaskKind.REDUCE:
+            return PartitionInput(task.id.index, len(step.maps))
+        if step.index:
+            producer = job.steps[step.index - 1].finals[task.id.index]
+            if producer.winner is None:
+                raise InvariantViolation(f"{task.id} was launched before {producer.id} had an output")
+            return PartInput(producer.source(self.address_of(producer.winner.worker)))
+        split = job.spec.splits[task.id.index]
+        return split if isinstance(split, LocalFiles) else self._locate_stored(split, worker)
+
+    def start(self, attempt: Attempt, now: float) -> None:
+        """An attempt has its input and a slot. Hearing it again is normal after a new session."""
+        if attempt.state is AttemptState.LAUNCHED:
+            self.load_of(attempt.worker).start(attempt)
+            self._stop_gathering(attempt)
+            attempt.become(AttemptState.RUNNING, now)
+
+    def end_attempt(self, job: Job, task: Task, attempt: Attempt, state: AttemptState, now: float, why: str) -> None:
+        """A live attempt is over."""
+        self.load_of(attempt.worker).remove(attempt)
+        self._stop_gathering(attempt)
+        attempt.become(state, now, why)
+        job.live_attempts -= 1
+        task.settle()
+
+    def _stop_gathering(self, attempt: Attempt) -> None:
+        task = attempt.id.task
+        if task.kind is TaskKind.REDUCE and attempt.state is AttemptState.LAUNCHED:
+            self.announcements.end(attempt.worker, task.job, task.step)
+
+    def kill_attempt(self, job: Job, task: Task, attempt: Attempt, now: float, why: str, effects: Effects) -> None:
+        """A live attempt is no longer wanted."""
+        self.end_attempt(job, task, attempt, AttemptState.KILLED, now, why)
+        effects.command(attempt.worker, KillAttempt(attempt.id, why))
+
+    # ── outputs ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def commit(self, job: Job, task: Task, worker: WorkerId, report: AttemptSucceeded, now: float, fx: Effects) -> None:
+        """This output counts: persist it, end the task's other attempts, and queue what waited for it."""
+        task.win(Winner(report.attempt, worker, report.output, report.counters))
+        self.load_of(worker).outputs[task.id] = task
+        persist_winner(task, fx)
+        for rival in task.live_attempts:
+            self.kill_attempt(job, task, rival, now, f"{report.attempt} was first", fx)
+        step = job.steps[task.id.step]
+        step.count_done(task, 1)
+        if task.id.kind is TaskKind.MAP and step.spec.reducers:
+            self._map_output_is_ready(job, step, task)
+        else:
+            self._part_is_ready(job, task, fx)
+
+    def _map_output_is_ready(self, job: Job, step: Step, task: Task) -> None:
+        if task.winner is not None:
+            step.ready.append(task.source(self.address_of(task.winner.worker)))
+        if not step.are_reduces_open:
+            job.queue_wanted(self.homes, self.settings.reduce_start_fraction)
+
+    def _part_is_ready(self, job: Job, task: Task, effects: Effects) -> None:
+        consumer = job.consumer(task)
+        if consumer is None:
+            self.complete_if_done(job, effects)
+        elif consumer.state is TaskState.PENDING and not consumer.is_queued:
+            next_step = job.steps[task.id.step + 1]
+            next_step.waiting_maps.push(consumer, self.homes(next_step, consumer))
+
+    def confirm(self, job: Job, task: Task, now: float, effects: Effects) -> None:
+        """The worker came back, perhaps at another address, and still has the output: announce it afresh."""
+        step = job.steps[task.id.step]
+        if task.id.kind is TaskKind.MAP and step.spec.reducers:
+            self._map_output_is_ready(job, step, task)
+        consumer = job.consumer(task)
+        for attempt in consumer.live_attempts if consumer is not None else ():
+            if consumer is not None and attempt.state is AttemptState.LAUNCHED:
+                self.kill_attempt(job, consumer, attempt, now, f"the output of {task.id} has moved", effects)
+
+    def lose_output(self, task: Task, now: float, why: str, effects: Effects) -> None:
+        """A committed output is gone. The caller calls `requeue` in the end, which queues what is wanted again."""
+        job = self.jobs[task.id.job]
+        winner = task.winner
+        if winner is None or not winner.worker:
+            return
+        self.load_of(winner.worker).outputs.pop(task.id, None)
+        task.lose_output()
+        persist_winner(task, effects)
+        job.steps[task.id.step].count_done(task, -1)
+        if task.id.kind is TaskKind.MAP:
+            self.announcements.retract(winner.attempt, effects)
+        consumer = job.consumer(task)
+        for attempt in consumer.live_attempts if consumer is not None else ():
+            if consumer is not None and attempt.state is AttemptState.LAUNCHED:
+                self.kill_attempt(
+                    job, consumer, attempt, now, f"its input, the output of {task.id}, is gone: {why}", effects
+                )
+        if job.state is JobState.PUBLISHING:
+            self._change(job, JobState.RUNNING, effects)
+
+    def requeue(self, job: Job, effects: Effects) -> None:
+        """After failures and losses: queue again whatever is wanted and not under way."""
+        if job.id in self.jobs:
+            job.queue_wanted(self.homes, self.settings.reduce_start_fraction)
+            self.complete_if_done(job, effects)
+
+    # ── jobs ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def complete_if_done(self, job: Job, effects: Effects) -> None:
+        """All parts are there: a local output is now the client's to publish, anything else is done."""
+        if job.state is not JobState.RUNNING or not job.is_complete:
+            return
+        if job.spec.output is OutputKind.LOCAL:
+            self._change(job, JobState.PUBLISHING, effects)
+        else:
+            self._change(job, JobState.SUCCEEDED, effects)
+
+    def _change(self, job: Job, state: JobState, effects: Effects) -> None:
+        job.state = state
+        persist_job(job, effects)
+        effects.changed(job.id)
+
+    def end_job(self, job: Job, state: JobState, reason: str, now: float, effects: Effects) -> None:
+        """The job is over, and nothing of it stays in the cluster but what people may ask about it."""
+        for task in job.tasks():
+            for attempt in task.live_attempts:
+                self.end_attempt(job, task, attempt, AttemptState.KILLED, now, f"the job has {state}")
+        job.state = state
+        job.reason = job.reason or reason
+        job.ended_s = now if job.ended_s is None else job.ended_s
+        ended = EndedJob(job.key, show_job(job, now))
+        del self.jobs[job.id]
+        self.ended[job.id] = ended
+        persist_end(job.id, ended, effects)
+        self._drop_everywhere(job, effects)
+        self._drop_oldest(effects)
+        effects.changed(job.id)
+
+    def _drop_everywhere(self, job: Job, effects: Effects) -> None:
+        for worker, load in self.loads.items():
+            load.opened.pop(job.id, None)
+            for task in [task for task in load.outputs if task.job == job.id]:
+                del load.outputs[task]
+            effects.command(worker, DropJob(job.id))
+
+    def _drop_oldest(self, effects: Effects) -> None:
+        while len(self.ended) > self.settings.jobs_kept_max:
+            oldest = next(iter(self.ended))
+            del self.ended[oldest]
+            effects.forget("jobs", (oldest,))
+
+    def waiting_for(self, job: Job) -> str:
+        """Why nothing of a running job runs, in words; "" when something does."""
+        if job.live_attempts or job.state is not JobState.RUNNING:
+            return ""
+        if self.membership.is_anyone_expected:
+            return "workers that were there before the master restarted"
+        live = self.membership.live()
+        if not live:
+            return "a worker: none is connected"
+        machine = job.required_machine_id
+        if machine and all(member.profile.machine_id != machine for member in live):
+            return "a worker on the machine whose disk holds the input"
+        return "a free slot"

@@ -1,0 +1,164 @@
+"""One task and its attempts: who tries it, how each try ended, and whose output counts.
+
+A task is *done* while the output of its winner is present; an output that is gone makes it *pending* again, yet its
+counters stay, since each task counts once whatever became of its output. Failed, lost and killed are kept apart: only
+failures count against the job's `attempts_max`, losses have a limit of their own, kills count for nothing.
+
+Attempt numbers are never used twice. Launches are not persisted, so each epoch of the master starts a hundred of its
+own: after a restart, an attempt that nobody remembers cannot share its number with a new one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from minireduce.core.messages import Counters, OutputSource, TaskOutput
+from minireduce.errors import InvariantViolation
+from minireduce.ids import AttemptId, TaskId, WorkerId
+
+ATTEMPTS_PER_EPOCH_MAX = 100
+
+
+class AttemptState(StrEnum):
+    """LAUNCHED: sent to its worker, which gathers the input. RUNNING: it has its input and a slot."""
+
+    LAUNCHED = "launched"
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    LOST = "lost"
+    KILLED = "killed"
+
+    @property
+    def is_live(self) -> bool:
+        return self in (AttemptState.LAUNCHED, AttemptState.RUNNING)
+
+
+_S = AttemptState
+TRANSITIONS: frozenset[tuple[AttemptState, AttemptState]] = frozenset(
+    {(_S.LAUNCHED, _S.RUNNING)}
+    | {(live, end) for live in (_S.LAUNCHED, _S.RUNNING) for end in (_S.SUCCEEDED, _S.FAILED, _S.LOST, _S.KILLED)}
+)
+
+
+class TaskState(StrEnum):
+    """PENDING: has no live attempt and no output. RUNNING: has a live attempt. DONE: its winner's output is there."""
+
+    PENDING = "pending"
+    RUNNING = "running"
+    DONE = "done"
+
+
+@dataclass(slots=True)
+class Attempt:
+    """One try. `fraction` and `records` are as last reported, `message` says how it ended."""
+
+    id: AttemptId
+    worker: WorkerId
+    launched_s: float
+    state: AttemptState = AttemptState.LAUNCHED
+    ended_s: float | None = None
+    fraction: float = 0.0
+    records: int = 0
+    status: str = ""
+    message: str = ""
+
+    def become(self, state: AttemptState, now: float, message: str = "") -> None:
+        """Move to `state`; anything that the table does not hold is our own fault."""
+        if (self.state, state) not in TRANSITIONS:
+            raise InvariantViolation(
+                f"{self.id} on {self.worker} cannot go from {self.state} to {state}: {self.message}"
+            )
+        self.state = state
+        self.message = message
+        if not state.is_live:
+            self.ended_s = now
+
+
+@dataclass(frozen=True, slots=True)
+class Winner:
+    """The attempt whose output counts. `worker` is "" once that output is gone."""
+
+    attempt: AttemptId
+    worker: WorkerId
+    output: TaskOutput
+    counters: Counters
+
+
+@dataclass(slots=True)
+class Task:
+    """One task; `is_queued` while it waits in its step's queue for a slot."""
+
+    id: TaskId
+    first_number: int
+    state: TaskState = TaskState.PENDING
+    attempts: list[Attempt] = field(default_factory=list)
+    failures: int = 0
+    losses: int = 0
+    fetch_reports: int = 0
+    winner: Winner | None = None
+    is_queued: bool = False
+    numbers_used: int = 0
+
+    @property
+    def is_done(self) -> bool:
+        return self.state is TaskState.DONE
+
+    @property
+    def live_attempts(self) -> list[Attempt]:
+        return [attempt for attempt in self.attempts if attempt.state.is_live]
+
+    @property
+    def has_started(self) -> bool:
+        """Whether an attempt has all its input at hand, so that nobody else need keep it for this task."""
+        return any(attempt.state is AttemptState.RUNNING for attempt in self.attempts)
+
+    def find(self, attempt: AttemptId) -> Attempt | None:
+        """The attempt of this id, if this master launched or adopted it."""
+        return next((mine for mine in self.attempts if mine.id == attempt), None)
+
+    def launch(self, worker: WorkerId, now: float) -> Attempt:
+        """A new attempt on `worker`."""
+        if self.numbers_used >= ATTEMPTS_PER_EPOCH_MAX:
+            raise InvariantViolation(f"{self.id} has used up its {ATTEMPTS_PER_EPOCH_MAX} attempts of this epoch")
+        attempt = Attempt(AttemptId(self.id, self.first_number + self.numbers_used), worker, now)
+        self.numbers_used += 1
+        self._add(attempt)
+        return attempt
+
+    def adopt(self, attempt: AttemptId, worker: WorkerId, now: float) -> Attempt:
+        """Take over an attempt that an earlier master launched. Whether it has its input is not known: LAUNCHED."""
+        adopted = Attempt(attempt, worker, now)
+        self._add(adopted)
+        return adopted
+
+    def _add(self, attempt: Attempt) -> None:
+        self.attempts.append(attempt)
+        self.state = TaskState.RUNNING if self.state is TaskState.PENDING else self.state
+        self.is_queued = False
+
+    def win(self, winner: Winner) -> None:
+        """`winner`'s output counts from now on."""
+        self.winner = winner
+        self.state = TaskState.DONE
+        self.is_queued = False
+        self.fetch_reports = 0
+
+    def lose_output(self) -> None:
+        """The winner's output is gone; its counters stay."""
+        if self.winner is None or not self.is_done:
+            raise InvariantViolation(f"{self.id} is {self.state} and has no output to lose")
+        self.winner = Winner(self.winner.attempt, "", self.winner.output, self.winner.counters)
+        self.settle()
+
+    def settle(self) -> None:
+        """After an attempt ended or an output went: RUNNING while another attempt lives, else PENDING."""
+        if self.winner is None or not self.winner.worker:
+            self.state = TaskState.RUNNING if self.live_attempts else TaskState.PENDING
+
+    def source(self, address: str) -> OutputSource:
+        """Where the output is; only of a task that is done."""
+        if self.winner is None or not self.is_done:
+            raise InvariantViolation(f"{self.id} is {self.state} and has no output")
+        return OutputSource(self.winner.attempt, self.winner.worker, address, self.winner.output.bytes_total)

@@ -1,0 +1,167 @@
+"""Which workers there are, which of them can be heard, and the session each one speaks in.
+
+A worker is *expected* when it is known from before a restart of the master, *live* from its `Hello` on, and *lost*
+after `worker_lost_s` of silence. A broken stream alone loses nobody: the worker may open another and go on with its
+session.
+
+Fencing: what counts is said in the session that is current for the worker, on that session's stream. A worker whose
+process started again has a higher incarnation and gets a new session; a lower incarnation is refused. So a worker that
+was taken for lost and comes back cannot slip old news in: it must say `Hello` again, with all that it has.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from minireduce.core.link import Link
+from minireduce.core.messages import Command, Hello, Up, WorkerProfile
+from minireduce.core.settings import ClusterSettings
+from minireduce.errors import MinireduceError, Refused
+from minireduce.ids import WorkerId
+
+
+class MemberState(StrEnum):
+    """What the master thinks of a worker."""
+
+    EXPECTED = "expected"
+    LIVE = "live"
+    LOST = "lost"
+
+
+@dataclass(slots=True)
+class Member:
+    """One worker. `stream` 0: it has none now."""
+
+    profile: WorkerProfile
+    state: MemberState
+    heard_at_s: float
+    session: int = 0
+    stream: int = 0
+    link: Link[Command] = field(default_factory=Link)
+    free_bytes: int = 0
+
+    @property
+    def id(self) -> WorkerId:
+        return self.profile.worker
+
+    @property
+    def is_live(self) -> bool:
+        return self.state is MemberState.LIVE
+
+
+@dataclass(frozen=True, slots=True)
+class Entrance:
+    """What became of a `Hello`: refused with an error, resumed, or taken in anew.
+
+    Neither member nor error: the session that it named is over, and it must say `Hello` again with full lists.
+    """
+
+    member: Member | None = None
+    error: MinireduceError | None = None
+    is_resumed: bool = False
+    superseded_stream: int = 0
+
+
+class Membership:
+    """All workers by id, in the order in which they came."""
+
+    def __init__(self, settings: ClusterSettings) -> None:
+        self._settings = settings
+        self._members: dict[WorkerId, Member] = {}
+        self._by_stream: dict[int, Member] = {}
+        self._sessions = 0
+
+    def __iter__(self) -> Iterator[Member]:
+        return iter(self._members.values())
+
+    def get(self, worker: WorkerId) -> Member | None:
+        """The worker of this id, in whatever state."""
+        return self._members.get(worker)
+
+    def live(self) -> list[Member]:
+        """The workers that can be heard."""
+        return [member for member in self._members.values() if member.is_live]
+
+    @property
+    def is_anyone_expected(self) -> bool:
+        return any(member.state is MemberState.EXPECTED for member in self._members.values())
+
+    def expect(self, worker: WorkerId, incarnation: int, now: float) -> None:
+        """Remember a worker from before a restart; it has `worker_lost_s` to come back."""
+        profile = WorkerProfile(worker, incarnation, "", "", 0, 0, "", "", "")
+        self._members[worker] = Member(profile, MemberState.EXPECTED, now)
+
+    def enter(self, stream: int, hello: Hello, now: float) -> Entrance:
+        """Take a worker's `Hello` in."""
+        profile = hello.profile
+        known = self._members.get(profile.worker)
+        if known is not None and profile.incarnation < known.profile.incarnation:
+            return Entrance(error=_older_incarnation(profile, known.profile))
+        if hello.session and not self._can_resume(known, hello):
+            return Entrance()
+        superseded = known.stream if known is not None and known.stream != stream else 0
+        self._by_stream.pop(superseded, None)
+        if known is not None and hello.session:
+            known.stream = stream
+            known.heard_at_s = now
+            known.link.resume(hello.received, now)
+            self._by_stream[stream] = known
+            return Entrance(known, is_resumed=True, superseded_stream=superseded)
+        return Entrance(self._admit(stream, profile, now), superseded_stream=superseded)
+
+    @staticmethod
+    def _can_resume(known: Member | None, hello: Hello) -> bool:
+        return (
+            known is not None
+            and known.is_live
+            and hello.session == known.session
+            and hello.profile.incarnation == known.profile.incarnation
+        )
+
+    def _admit(self, stream: int, profile: WorkerProfile, now: float) -> Member:
+        self._sessions += 1
+        link: Link[Command] = Link(
+            heartbeat_interval_s=self._settings.heartbeat_interval_s, resend_after_s=self._settings.resend_after_s
+        )
+        member = Member(profile, MemberState.LIVE, now, self._sessions, stream, link, profile.free_bytes)
+        self._members[profile.worker] = member
+        self._by_stream[stream] = member
+        return member
+
+    def hear(self, stream: int, up: Up, now: float) -> Member | None:
+        """The member that speaks on `stream` if it may: None when the stream or the session is not the current one."""
+        member = self._by_stream.get(stream)
+        if member is None or member.session != up.session or not member.is_live:
+            return None
+        member.heard_at_s = now
+        member.free_bytes = up.free_bytes or member.free_bytes
+        return member
+
+    def close_stream(self, stream: int) -> None:
+        """A stream broke; its worker has `worker_lost_s` to open another."""
+        member = self._by_stream.pop(stream, None)
+        if member is not None and member.stream == stream:
+            member.stream = 0
+
+    def lose_the_silent(self, now: float) -> list[Member]:
+        """Mark as lost whoever was not heard for `worker_lost_s`, and give them back."""
+        lost = []
+        for member in self._members.values():
+            if member.state is not MemberState.LOST and now - member.heard_at_s > self._settings.worker_lost_s:
+                member.state = MemberState.LOST
+                lost.append(member)
+        return lost
+
+    def shift_deadlines(self, jump_s: float) -> None:
+        """The master itself slept for `jump_s`: nobody's silence in that time counts."""
+        for member in self._members.values():
+            member.heard_at_s += jump_s
+
+
+def _older_incarnation(profile: WorkerProfile, known: WorkerProfile) -> Refused:
+    return Refused(
+        f"worker {profile.worker} speaks as incarnation {profile.incarnation}, but {known.incarnation} started since",
+        hint="two workers share one data directory, or an old process still runs: stop one of them",
+    )
