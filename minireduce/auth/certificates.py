@@ -5,8 +5,8 @@ The first master makes the authority beside its token file: `TOKEN_FILE.ca.key` 
 holds its key in memory only; a worker makes a key, sends a request, and gets its certificate signed.
 
 A certificate names one role, the hosts it was asked for and, if it is the master's, carries the authority's certificate
-in an extension: who joins knows a fingerprint only, and a server may send its leaf alone (Python up to 3.12 shows no
-more than that). The extension proves nothing by itself; `joining` checks it.
+where certificates say from where to fetch it, as a `data:` URL: who joins knows a fingerprint only, and Python up to
+3.12 shows of a server no more than its leaf. What is carried proves nothing by itself; `carried_authority` checks it.
 
 Invariants: keys are ECDSA P-256; the authority signs leaves only; no request decides its own names.
 Importing this loads `cryptography` (60 ms), so only what makes or reads certificates does, when it does.
@@ -14,6 +14,7 @@ Importing this loads `cryptography` (60 ms), so only what makes or reads certifi
 
 from __future__ import annotations
 
+import base64
 import datetime as dt
 import hashlib
 import ipaddress
@@ -26,7 +27,7 @@ from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+from cryptography.x509.oid import AuthorityInformationAccessOID, ExtendedKeyUsageOID, NameOID
 
 from minireduce.auth import private_files
 from minireduce.auth.transport import AUTHORITY_NAME, BLOCK_SERVER_ROLE, MASTER_ROLE, ROLE_DOMAIN, authority_path
@@ -38,8 +39,7 @@ CLOCK_SKEW = dt.timedelta(days=1)
 REQUEST_BYTES_MAX = 16 << 10
 HOSTS_MAX = 100
 
-AUTHORITY_OID = x509.ObjectIdentifier("2.25.95608088076241556841296713504819262257")  # from a random UUID (X.667)
-
+_CARRIER = "data:application/pkix-cert;base64,"
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 
@@ -125,8 +125,7 @@ def issue_master(authority: Authority, hosts: Sequence[str], now: float) -> Iden
     """What a master that is reached as `hosts` shows. Raises RequestError for a host that is none."""
     key = ec.generate_private_key(ec.SECP256R1())
     builder = _leaf(authority, key.public_key(), MASTER_ROLE, hosts, now)
-    carried = x509.UnrecognizedExtension(AUTHORITY_OID, authority.certificate.public_bytes(serialization.Encoding.DER))
-    certificate = builder.add_extension(carried, critical=False).sign(authority.key, hashes.SHA256())
+    certificate = builder.add_extension(_carrying(authority), critical=False).sign(authority.key, hashes.SHA256())
     return Identity(certificate.public_bytes(serialization.Encoding.PEM), _key_pem(key))
 
 
@@ -171,10 +170,9 @@ def carried_authority(leaf_der: bytes, expected_fingerprint: str) -> x509.Certif
     """
     try:
         leaf = x509.load_der_x509_certificate(leaf_der)
-        extension = leaf.extensions.get_extension_for_oid(AUTHORITY_OID).value
+        sources = leaf.extensions.get_extension_for_class(x509.AuthorityInformationAccess).value
         names = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-        assert isinstance(extension, x509.UnrecognizedExtension)
-        authority = x509.load_der_x509_certificate(extension.value)
+        authority = x509.load_der_x509_certificate(_carried_by(sources))
     except (ValueError, x509.ExtensionNotFound):
         raise Refused("the certificate shown was not made by a minireduce master") from None
     if fingerprint(authority) != expected_fingerprint.lower():
@@ -186,6 +184,19 @@ def carried_authority(leaf_der: bytes, expected_fingerprint: str) -> x509.Certif
     if MASTER_ROLE not in names.get_values_for_type(x509.DNSName):
         raise Refused("the certificate shown is not that of a master")
     return authority
+
+
+def _carrying(authority: Authority) -> x509.AuthorityInformationAccess:
+    der = authority.certificate.public_bytes(serialization.Encoding.DER)
+    url = x509.UniformResourceIdentifier(_CARRIER + base64.b64encode(der).decode())
+    return x509.AuthorityInformationAccess([x509.AccessDescription(AuthorityInformationAccessOID.CA_ISSUERS, url)])
+
+
+def _carried_by(sources: x509.AuthorityInformationAccess) -> bytes:
+    """The certificate (DER) in a `data:` URL among these sources. Raises ValueError."""
+    urls = [source.access_location.value for source in sources]
+    carried = next((url for url in urls if isinstance(url, str) and url.startswith(_CARRIER)), _CARRIER)
+    return base64.b64decode(carried.removeprefix(_CARRIER), validate=True)
 
 
 def _leaf(

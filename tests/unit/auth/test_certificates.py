@@ -122,8 +122,7 @@ def forged_leaf(role=MASTER_ROLE, signer=OTHER, carried=AUTHORITY):
     """A leaf that shows the true authority's certificate without having its signature, or for another role."""
     key = ec.generate_private_key(ec.SECP256R1())
     builder = certificates._leaf(signer, key.public_key(), role, [], NOW)  # both authorities have one name
-    der = carried.certificate.public_bytes(serialization.Encoding.DER)
-    builder = builder.add_extension(x509.UnrecognizedExtension(certificates.AUTHORITY_OID, der), critical=False)
+    builder = builder.add_extension(certificates._carrying(carried), critical=False)
     return builder.sign(signer.key, hashes.SHA256()).public_bytes(serialization.Encoding.DER)
 
 
