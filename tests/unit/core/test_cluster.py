@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from minireduce.core.cluster import (
-    ClusterState,
     CloseStream,
+    ClusterState,
     HelloReceived,
     Persist,
     Refuse,
