@@ -1,0 +1,108 @@
+"""A connection to a cluster: address, credentials, and calls that are tried again while the master cannot answer.
+
+Repeating is safe, since every request of a client is idempotent by key or id. How long is `retry`'s to say: a master
+that never answered is given up within seconds, one that answered is waited for through a restart.
+
+The token goes to nobody but the master, and beyond loopback only under TLS that trusts the cluster's own authority; see
+`auth.transport`. A master on this very machine may listen on loopback with or without TLS; where an authority lies
+beside the token file, it is asked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from types import TracebackType
+from typing import Self, TypeVar
+
+from minireduce import config
+from minireduce.auth import tokens, transport
+from minireduce.auth.joining import speaks_tls, split_address
+from minireduce.client.retry import Retry
+from minireduce.config import Configuration
+from minireduce.errors import RequestError, Unavailable
+from minireduce.wire.calls import Calls, Credentials
+from minireduce.wire.methods import Method
+
+Q = TypeVar("Q")
+R = TypeVar("R")
+
+CALL_TIMEOUT_S = 30.0
+FIRST_WAIT_S = 3.0
+
+
+class Connection:
+    """A cluster as a client sees it. Connects on first use; safe for several threads."""
+
+    def __init__(self, address: str, credentials: Credentials, *, master_wait_s: float = 600.0) -> None:
+        self.address = address
+        self.authority = credentials.authority
+        self._calls = Calls(address, credentials)
+        self._master_wait_s = master_wait_s
+        self._has_answered = False
+        self.on_wait: Callable[[Unavailable, float], None] | None = None
+
+    def call(self, method: Method[Q, R], request: Q, *, timeout_s: float = CALL_TIMEOUT_S) -> R:
+        """The master's answer. Raises its errors; Unavailable when it gave none for as long as is waited for."""
+        retry = Retry(FIRST_WAIT_S, self._master_wait_s, on_wait=self.on_wait, has_answered=self._has_answered)
+        answer = retry.call(lambda: self._calls.call(method, request, timeout_s=timeout_s))
+        self._has_answered = True
+        return answer
+
+    def close(self) -> None:
+        """End the connection. Jobs go on."""
+        self._calls.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def connect(address: str | None = None, *, token: str | None = None, **settings: object) -> Connection:
+    """A connection to the master at `address`, else to that of `MINIREDUCE_MASTER` or the settings.
+
+    Args:
+        address: `HOST:PORT`.
+        token: the client's token; looked for where every command looks for it if not given.
+        settings: settings by name, such as `token_file`, as flags of a command would give them.
+
+    Raises:
+        RequestError: no address, or one that cannot be.
+        Refused: no token is found. What a call raises comes when it is made.
+    """
+    return open_connection(config.load({"master": address, **settings}), token=token)
+
+
+def open_connection(
+    configuration: Configuration, *, token: str | None = None, environment: Mapping[str, str] | None = None
+) -> Connection:
+    """A connection to the master that these settings name."""
+    address = configuration.settings.master
+    if address is None:
+        raise RequestError(
+            "no cluster is named",
+            hint="give --master HOST:PORT or set MINIREDUCE_MASTER; `minireduce cluster up` starts one here",
+        )
+    held = token or tokens.find(configuration, environment).require_client()
+    return Connection(
+        address, _credentials(address, held, configuration), master_wait_s=configuration.settings.master_wait_s
+    )
+
+
+def _credentials(address: str, token: str, configuration: Configuration) -> Credentials:
+    host, _ = split_address(address)
+    token_file = tokens.path_of(configuration)
+    if not transport.needs_tls(host) and not (transport.authority_path(token_file).exists() and _speaks_tls(address)):
+        return Credentials(token)
+    authority = transport.load_authority(token_file)
+    return Credentials(token, authority, transport.expected_name(authority, transport.MASTER_ROLE, host))
+
+
+def _speaks_tls(address: str) -> bool:
+    try:
+        return speaks_tls(address)
+    except Unavailable:
+        return False  # nobody is there, and the first call will say so

@@ -1,0 +1,96 @@
+"""Jobs from a client's side: submit, follow to the end, kill, and say why one failed.
+
+A submission carries a random key, so that repeating it, by the retry policy or because an answer was lost, starts
+nothing twice. Following is a chain of waits that name the state last seen: no change is missed between two of them, and
+each that runs out brings fresh progress.
+"""
+
+from __future__ import annotations
+
+import builtins
+import secrets
+import sys
+from collections.abc import Callable
+
+from minireduce.client.connection import CALL_TIMEOUT_S, Connection
+from minireduce.core.messages import TaskError
+from minireduce.core.requests import KillJob, SubmitJob
+from minireduce.core.spec import JobSpec
+from minireduce.core.views import JobState, JobView
+from minireduce.errors import JobFailed, JobKilled
+from minireduce.ids import JobId
+from minireduce.wire import methods
+from minireduce.wire.questions import GetJob, WaitJob
+
+LATEST = "@"
+WAIT_S = 60.0
+
+
+def submit(connection: Connection, spec: JobSpec) -> JobId:
+    """The id of the job that now runs."""
+    return connection.call(methods.SUBMIT_JOB, SubmitJob(secrets.token_hex(16), spec))
+
+
+def view(connection: Connection, job: str) -> JobView:
+    """The job; `@` is the latest one."""
+    return connection.call(methods.GET_JOB, GetJob(job))
+
+
+def follow(
+    connection: Connection,
+    job: JobId,
+    *,
+    on_view: Callable[[JobView], None] | None = None,
+    interval_s: float = WAIT_S,
+) -> JobView:
+    """The job once it runs no more: ended, or waiting for its parts to be published.
+
+    `on_view` sees each change of state, and else a fresh view every `interval_s`.
+    """
+    shown = view(connection, job)
+    while True:
+        if on_view is not None:
+            on_view(shown)
+        if shown.state is not JobState.RUNNING:
+            return shown
+        shown = connection.call(
+            methods.WAIT_JOB, WaitJob(shown.job, shown.state, interval_s), timeout_s=interval_s + CALL_TIMEOUT_S
+        )
+
+
+def kill(connection: Connection, job: JobId, reason: str) -> JobState:
+    """End the job; its state then, which may be that it had ended before."""
+    return connection.call(methods.KILL_JOB, KillJob(job, reason))
+
+
+def raise_for_state(shown: JobView) -> None:
+    """Raise JobFailed or JobKilled for a job that ended so."""
+    if shown.state is JobState.KILLED:
+        raise JobKilled(f"{shown.job} was killed: {shown.reason}", errors=shown.errors)
+    if shown.state is JobState.FAILED:
+        raise failure(shown)
+
+
+def failure(shown: JobView) -> JobFailed:
+    """The error of a failed job: also an instance of the exception class that user code raised, if that is here."""
+    message = f"{shown.job} failed: {shown.reason}"
+    hint = f"minireduce logs {shown.job}"
+    if shown.errors:
+        raised = _class_here(shown.errors[0].error)
+        try:
+            if raised is not None:
+                both = type("JobFailed", (JobFailed, raised), {"__module__": JobFailed.__module__})
+                made: JobFailed = both(message, hint=hint, errors=shown.errors)
+                return made
+        except TypeError:  # a class whose constructor or layout does not go with ours
+            pass
+    return JobFailed(message, hint=hint, errors=shown.errors)
+
+
+def _class_here(error: TaskError) -> type[Exception] | None:
+    """The class of this name, if this process has it already. Nothing is imported for the sake of a name."""
+    module, _, name = error.type_name.rpartition(".")
+    home = builtins if module in {"", "builtins"} else sys.modules.get(module)
+    found = getattr(home, name, None)
+    is_plain = isinstance(found, type) and issubclass(found, Exception) and not issubclass(found, JobFailed)
+    return found if is_plain else None

@@ -1,0 +1,158 @@
+"""Put the text parts of a finished job where the user wants them: a local directory, whole or not at all, or a stream.
+
+The directory is filled beside its place as `.OUT.JOB`: part-00000…, then an empty `_SUCCESS`. Files and directory are
+synced, one rename makes all of it visible, and only then the master hears that the job has succeeded. Doing this again
+after a crash at any point ends in the same state, since a half-filled directory is begun anew and a finished one is
+recognised by what the master says.
+
+With `overwrite` the old directory and the new one are exchanged in one call, so that there is no moment without an
+output; where the system cannot, the old one is moved aside first. What was there is removed last.
+
+`check_output` runs before a job exists: what would keep the output from appearing must not cost a whole run.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+import shutil
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import BinaryIO, Protocol
+
+from minireduce.client.inputs import Inputs
+from minireduce.errors import AlreadyExists, RequestError
+
+SUCCESS_NAME = "_SUCCESS"
+_AT_FDCWD = -100
+_RENAME_NOREPLACE = 1
+_RENAME_EXCHANGE = 2
+_NOT_SUPPORTED = frozenset({errno.ENOSYS, errno.EINVAL, errno.ENOTSUP})
+
+
+class Parts(Protocol):
+    """The parts of one job, as `client.parts` fetches them."""
+
+    @property
+    def count(self) -> int:
+        """How many there are."""
+
+    def fetch(self, index: int, target: Path) -> None:
+        """Write one to `target`, verified."""
+
+
+def part_name(index: int) -> str:
+    """What a part is called in an output directory."""
+    return f"part-{index:05d}"
+
+
+def check_output(output: Path, *, overwrite: bool) -> None:
+    """Raise RequestError or AlreadyExists where `output` could not be published."""
+    if output.is_symlink() or (output.exists() and not output.is_dir()):
+        raise AlreadyExists(f"output {output} exists and is no directory", hint="name a directory that does not exist")
+    if output.exists() and not overwrite:
+        raise AlreadyExists(f"output {output} exists", hint="add --overwrite to replace it, or name another directory")
+    place = output.parent
+    while not place.exists() and place != place.parent:
+        place = place.parent
+    try:
+        # Asking for permission tells less than trying: think of root, read-only mounts and full quotas.
+        os.rmdir(tempfile.mkdtemp(prefix=f".{output.name}.", dir=place))  # noqa: PTH106 - mkdtemp gives text
+    except OSError as cause:
+        raise RequestError(
+            f"output {output} cannot be written: {cause.strerror}", hint=f"see who may write in {place}"
+        ) from cause
+
+
+def check_apart(output: Path, inputs: Inputs) -> None:
+    """Raise RequestError where replacing `output` would remove what the job reads."""
+    place = str(output.resolve()) + os.sep
+    for file in inputs.files:
+        if os.path.realpath(file.path).startswith(place):
+            raise RequestError(f"output {output} holds the input {file.path}", hint="name another output")
+
+
+def publish_directory(
+    parts: Parts, job: str, output: Path, *, overwrite: bool, on_part: Callable[[int, int], None] | None = None
+) -> None:
+    """Make `output` appear with all parts. `on_part(done, count)` is called after each. Raises AlreadyExists."""
+    output = output.absolute()
+    output.parent.mkdir(parents=True, exist_ok=True)
+    draft = output.with_name(f".{output.name}.{job}")
+    shutil.rmtree(draft, ignore_errors=True)
+    draft.mkdir()
+    try:
+        for index in range(parts.count):
+            target = draft / part_name(index)
+            parts.fetch(index, target)
+            _sync(target)
+            if on_part is not None:
+                on_part(index + 1, parts.count)
+        (draft / SUCCESS_NAME).touch()
+        _sync(draft / SUCCESS_NAME)
+        _sync(draft)
+        _swap_in(draft, output, overwrite=overwrite)
+        _sync(output.parent)
+    finally:
+        # After an exchange the old output lies here, after a failure what was fetched.
+        shutil.rmtree(draft, ignore_errors=True)
+
+
+def publish_stream(parts: Parts, stream: BinaryIO) -> None:
+    """Write all parts to `stream` in order; each one only after it was verified whole."""
+    with tempfile.TemporaryDirectory(prefix="minireduce-") as folder:
+        part = Path(folder, "part")
+        for index in range(parts.count):
+            parts.fetch(index, part)
+            with part.open("rb") as file:
+                shutil.copyfileobj(file, stream, 1 << 20)
+    stream.flush()
+
+
+def _swap_in(draft: Path, output: Path, *, overwrite: bool) -> None:
+    """Make `draft` be `output`, replacing what is there only if told to."""
+    flags = _RENAME_EXCHANGE if overwrite and output.exists() else _RENAME_NOREPLACE
+    try:
+        _rename_at_once(draft, output, flags)
+    except FileExistsError:
+        raise AlreadyExists(
+            f"output {output} appeared while the job ran", hint="add --overwrite to replace it, or name another"
+        ) from None
+    except OSError as cause:
+        if cause.errno not in _NOT_SUPPORTED:
+            raise
+        _swap_in_two_moves(draft, output, overwrite=overwrite)
+
+
+def _swap_in_two_moves(draft: Path, output: Path, *, overwrite: bool) -> None:
+    """The same for file systems that know no exchange."""
+    if not output.exists():
+        draft.rename(output)
+        return
+    if not overwrite:
+        raise AlreadyExists(f"output {output} appeared while the job ran", hint="add --overwrite to replace it")
+    aside = draft.with_name(f"{draft.name}.old")
+    output.rename(aside)
+    draft.rename(output)
+    shutil.rmtree(aside, ignore_errors=True)
+
+
+def _rename_at_once(source: Path, target: Path, flags: int) -> None:
+    """renameat2(2), which Python does not offer. Raises OSError."""
+    try:
+        renameat2 = ctypes.CDLL(None, use_errno=True).renameat2
+    except (AttributeError, OSError):
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS)) from None
+    if renameat2(_AT_FDCWD, os.fsencode(source), _AT_FDCWD, os.fsencode(target), flags) != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number), str(target))
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
