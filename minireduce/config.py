@@ -30,6 +30,7 @@ OTHER_VARIABLES: Mapping[str, str] = {
     "MINIREDUCE_TOKEN": "The token itself, for machines on which no token file is wanted.",
     "MINIREDUCE_FAILPOINTS": "Faults that a test orders; see `minireduce/failpoints.py`.",
     "MINIREDUCE_FAILPOINTS_DIR": "Where strikes of those faults are counted.",
+    "MINIREDUCE_PROTOC_PYTHON": "The Python that makes the generated protobuf code; see CONTRIBUTING.md.",
 }
 """Variables that begin like settings and are none."""
 
