@@ -107,7 +107,6 @@ MASTER_ROUTES: Doors = {
 BLOCK_ROUTES: Doors = {
     "GET /healthz": _EVERYBODY,
     "GET /outputs/*": _JOB_READERS,
-    "GET /parts/*": _JOB_READERS,
     "GET /logs/*": _JOB_READERS,
     "GET /blocks/*": frozenset({Kind.JOB_READS, Kind.BLOCK_READ}),
     "PUT /blocks/*": frozenset({Kind.BLOCK_WRITE}),
