@@ -1,11 +1,35 @@
-"""Decide which map outputs and parts a worker fetches next, on behalf of attempts that wait for them."""
+"""Decide which map outputs and parts a worker fetches next, on behalf of attempts that wait for them.
+
+An attempt that reads what other attempts wrote expects one run of each of their tasks. A run that this worker wrote
+itself is read in place; any other is fetched from where the master says it is, and the latest word on a task counts. A
+fetched copy stays good whatever becomes of its source, until its attempt ends: no two attempts share one.
+
+Fetching begins while maps still run, which hides most of the network behind them, but only within
+`prefetch_bytes_max`. When all sources of an attempt are known it may pass that bound, if it is among the first that the
+slots can take: else a budget full of half-fetched reduces could wait for ever.
+
+A source that does not answer is tried again after a pause that doubles, and the master is told after every
+`fetch_tries_per_report` tries, since it alone sees whether others get through. A source that answers that it does not
+have the output is reported at once and left until the master names another.
+
+Invariants: at most `fetches_max` fetches under way, at most `fetches_per_source_max` from one address; one at most for
+each (attempt, task).
+Not here: connections, files and checksums (worker.fetcher), and when an attempt with all its input runs (attempts.py).
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import heapq
+from collections import Counter, deque
+from collections.abc import Container
+from dataclasses import dataclass, field
+from random import Random
 
-from minireduce.core.messages import OutputSource
-from minireduce.ids import AttemptId
+from minireduce.core.attempts import InputRun
+from minireduce.core.messages import FetchFailed, OutputSource
+from minireduce.core.settings import WorkerSettings
+from minireduce.errors import InvariantViolation
+from minireduce.ids import AttemptId, TaskId, WorkerId
 
 PART = -1
 """The partition number that means: the whole part of an attempt without partitions."""
@@ -68,3 +92,219 @@ class CancelFetch:
     """The fetch is no longer wanted; what it brought may be removed."""
 
     fetch: int
+
+
+# ── what is known of an attempt's inputs ────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(slots=True)
+class Inputs:
+    """The runs that one attempt needs: one of each of `tasks`, in that order.
+
+    Of a task without a run, `sources` says where one is; `queues` holds those that may be fetched now, by address, and
+    may hold tasks that have a run or another source by now. `bytes_held` counts what was fetched and, for fetches under
+    way, what is expected, which is an even share (`shares`) of the source.
+    """
+
+    attempt: AttemptId
+    tasks: tuple[TaskId, ...]
+    partition: int
+    shares: int
+    read_token: str
+    runs: dict[TaskId, InputRun] = field(default_factory=dict)
+    sources: dict[TaskId, OutputSource] = field(default_factory=dict)
+    queues: dict[str, deque[TaskId]] = field(default_factory=dict)
+    under_way: dict[TaskId, int] = field(default_factory=dict)
+    tries: Counter[TaskId] = field(default_factory=Counter)
+    bytes_held: int = 0
+
+    @property
+    def is_complete(self) -> bool:
+        return len(self.runs) == len(self.tasks)
+
+    @property
+    def is_announced(self) -> bool:
+        return len(self.runs) + len(self.sources) == len(self.tasks)
+
+    def expected_bytes(self, source: OutputSource) -> int:
+        return source.bytes_total // self.shares
+
+
+class Fetches:
+    """All inputs of all attempts that wait, the earliest first, and the fetches under way for them.
+
+    `own_outputs` holds the finished outputs of this worker, as they are at each moment.
+    """
+
+    def __init__(
+        self, *, worker: WorkerId, own_outputs: Container[AttemptId], settings: WorkerSettings, rng: Random
+    ) -> None:
+        self._worker = worker
+        self._own_outputs = own_outputs
+        self._settings = settings
+        self._rng = rng
+        self._waiting: dict[AttemptId, Inputs] = {}
+        self._under_way: dict[int, tuple[Inputs, OutputSource]] = {}
+        self._by_address: Counter[str] = Counter()
+        self._retries: list[tuple[float, int, AttemptId, OutputSource]] = []
+        self._fetches_seen = 0
+        self._retries_seen = 0
+
+    def expect(
+        self, attempt: AttemptId, tasks: tuple[TaskId, ...], *, partition: int, shares: int, read_token: str
+    ) -> None:
+        """An attempt needs a run of each of these tasks."""
+        self._waiting[attempt] = Inputs(attempt, tasks, partition, max(1, shares), read_token)
+
+    def is_complete(self, attempt: AttemptId) -> bool:
+        """Whether all runs of a waiting attempt are at hand."""
+        return self._waiting[attempt].is_complete
+
+    def release(self, attempt: AttemptId) -> tuple[tuple[InputRun, ...], list[CancelFetch]]:
+        """The attempt waits no longer. Gives back the runs that it has, in order, and ends fetches made for it."""
+        inputs = self._waiting.pop(attempt, None)
+        if inputs is None:
+            return (), []
+        cancelled = [CancelFetch(number) for number in inputs.under_way.values()]
+        for number in tuple(inputs.under_way.values()):
+            self._forget_fetch(number)
+        return tuple(inputs.runs[task] for task in inputs.tasks if task in inputs.runs), cancelled
+
+    # ── where outputs are ───────────────────────────────────────────────────────────────────────────────────────────
+
+    def announce(
+        self, attempt: AttemptId, sources: tuple[OutputSource, ...]
+    ) -> tuple[list[CancelFetch], list[FetchFailed]]:
+        """Say to a waiting attempt where runs that it needs are; sources of other tasks than its own do not occur."""
+        inputs = self._waiting[attempt]
+        cancelled: list[CancelFetch] = []
+        missing: list[FetchFailed] = []
+        for source in sources:
+            task = source.attempt.task
+            if task in inputs.runs or inputs.sources.get(task) == source:
+                continue  # fetched copies stay good, and repeated news is none
+            if task in inputs.under_way:
+                cancelled.append(CancelFetch(inputs.under_way[task]))
+                self._forget_fetch(inputs.under_way[task])
+            inputs.tries.pop(task, None)
+            if source.attempt in self._own_outputs:
+                inputs.sources.pop(task, None)
+                inputs.runs[task] = InputRun(source.attempt, is_own=True)
+            elif source.worker == self._worker:
+                inputs.sources.pop(task, None)
+                missing.append(FetchFailed(attempt, source.attempt, is_gone=True, reason="this worker has lost it"))
+            else:
+                inputs.sources[task] = source
+                inputs.queues.setdefault(source.address, deque()).append(task)
+        return cancelled, missing
+
+    def withdraw(self, lost: AttemptId) -> tuple[list[CancelFetch], list[AttemptId]]:
+        """An output is gone. Gives back the attempts that had it in place and so lack a run again."""
+        cancelled: list[CancelFetch] = []
+        lacking: list[AttemptId] = []
+        for inputs in self._waiting.values():
+            source = inputs.sources.get(lost.task)
+            if source is not None and source.attempt == lost:
+                del inputs.sources[lost.task]
+                if lost.task in inputs.under_way:
+                    cancelled.append(CancelFetch(inputs.under_way[lost.task]))
+                    self._forget_fetch(inputs.under_way[lost.task])
+            if inputs.runs.get(lost.task) == InputRun(lost, is_own=True):
+                del inputs.runs[lost.task]
+                lacking.append(inputs.attempt)
+        return cancelled, lacking
+
+    # ── fetching ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def plan(self, now: float, exceeding_max: int) -> list[StartFetch]:
+        """The fetches to start now. `exceeding_max`: how many attempts may fetch beyond the budget."""
+        self._requeue_due(now)
+        started: list[StartFetch] = []
+        bytes_held = sum(inputs.bytes_held for inputs in self._waiting.values())
+        for inputs in self._waiting.values():
+            if len(self._under_way) >= self._settings.fetches_max:
+                break
+            if inputs.is_complete:
+                continue
+            may_exceed = inputs.is_announced and exceeding_max > 0
+            exceeding_max -= may_exceed
+            budget = self._settings.prefetch_bytes_max - bytes_held
+            begun = self._start_some(inputs, None if may_exceed else budget)
+            bytes_held += sum(inputs.expected_bytes(start.source) for start in begun)
+            started.extend(begun)
+        return started
+
+    def ended(self, event: FetchEnded, now: float) -> tuple[AttemptId | None, list[FetchFailed]]:
+        """What became of a fetch: the attempt that it was for, and what the master must hear."""
+        if event.fetch not in self._under_way:
+            return None, []  # it was cancelled, and ended before the shell knew
+        inputs, source = self._forget_fetch(event.fetch)
+        task = source.attempt.task
+        match event.outcome:
+            case Fetched(bytes_total):
+                del inputs.sources[task]
+                inputs.runs[task] = InputRun(source.attempt, is_own=False)
+                inputs.bytes_held += bytes_total
+                return inputs.attempt, []
+            case Gone(reason):
+                del inputs.sources[task]
+                return inputs.attempt, [FetchFailed(inputs.attempt, source.attempt, is_gone=True, reason=reason)]
+            case Unreachable(reason):
+                return inputs.attempt, self._plan_retry(inputs, source, reason, now)
+
+    def _plan_retry(self, inputs: Inputs, source: OutputSource, reason: str, now: float) -> list[FetchFailed]:
+        inputs.tries[source.attempt.task] += 1
+        tries = inputs.tries[source.attempt.task]
+        doubled = self._settings.fetch_retry_s_min * 2 ** min(tries - 1, 16)
+        pause_s = min(doubled, self._settings.fetch_retry_s_max) * self._rng.uniform(0.5, 1.0)
+        self._retries_seen += 1
+        heapq.heappush(self._retries, (now + pause_s, self._retries_seen, inputs.attempt, source))
+        if tries % self._settings.fetch_tries_per_report:
+            return []
+        return [FetchFailed(inputs.attempt, source.attempt, is_gone=False, reason=reason)]
+
+    def _requeue_due(self, now: float) -> None:
+        while self._retries and self._retries[0][0] <= now:
+            _, _, attempt, source = heapq.heappop(self._retries)
+            inputs = self._waiting.get(attempt)
+            if inputs is not None and inputs.sources.get(source.attempt.task) == source:
+                inputs.queues.setdefault(source.address, deque()).append(source.attempt.task)
+
+    def _start_some(self, inputs: Inputs, budget: int | None) -> list[StartFetch]:
+        """Start what limits allow for one attempt; `budget` None: no limit of bytes."""
+        started: list[StartFetch] = []
+        for address in tuple(inputs.queues):
+            queue = inputs.queues[address]
+            while queue and self._has_room(address) and (budget is None or budget > 0):
+                task = queue.popleft()
+                source = inputs.sources.get(task)
+                if source is None or source.address != address or task in inputs.under_way:
+                    continue  # queued before later news of this task
+                if budget is not None:
+                    budget -= inputs.expected_bytes(source)
+                started.append(self._start(inputs, source))
+            if not queue:
+                del inputs.queues[address]
+        return started
+
+    def _has_room(self, address: str) -> bool:
+        is_room_in_all = len(self._under_way) < self._settings.fetches_max
+        return is_room_in_all and self._by_address[address] < self._settings.fetches_per_source_max
+
+    def _start(self, inputs: Inputs, source: OutputSource) -> StartFetch:
+        self._fetches_seen += 1
+        self._under_way[self._fetches_seen] = inputs, source
+        self._by_address[source.address] += 1
+        inputs.under_way[source.attempt.task] = self._fetches_seen
+        inputs.bytes_held += inputs.expected_bytes(source)
+        return StartFetch(self._fetches_seen, inputs.attempt, source, inputs.partition, inputs.read_token)
+
+    def _forget_fetch(self, number: int) -> tuple[Inputs, OutputSource]:
+        inputs, source = self._under_way.pop(number)
+        if inputs.under_way.pop(source.attempt.task) != number:
+            raise InvariantViolation(f"fetch {number} of {source.attempt} for {inputs.attempt} was under way twice")
+        self._by_address[source.address] -= 1
+        if not self._by_address[source.address]:
+            del self._by_address[source.address]
+        inputs.bytes_held -= inputs.expected_bytes(source)
+        return inputs, source

@@ -1,9 +1,9 @@
 """Keep a worker in touch with its master: open streams, say hello, go on where the last stream broke off.
 
-A session outlives its streams. When one breaks, the next is opened after a pause that doubles, and `Hello` asks to go on
-with the session; a master that no longer knows it (it was restarted, or had given us up) says so, and we say `Hello`
-again with all that we have. Reports that the old session did not see acknowledged are said again in the new one, so that
-no end of an attempt is forgotten.
+A session outlives its streams. When one breaks, the next is opened after a pause that doubles, and `Hello` asks to go
+on with the session; a master that no longer knows it (it was restarted, or had given us up) says so, and we say `Hello`
+again with all that we have. Reports that the old session did not see acknowledged are said again in the new one, so
+that no end of an attempt is forgotten.
 
 A master that has committed less than one that we followed before is an old one, woken up or restored: we do not follow
 it. We try again at a slow pace, since the address may soon be the right one's.
@@ -173,6 +173,11 @@ class Session:
         return self._phase is Phase.TALKING
 
     @property
+    def number(self) -> int:
+        """Which session this is; 0: none yet, or none any more."""
+        return self._session
+
+    @property
     def unacknowledged(self) -> tuple[Report, ...]:
         """The reports that the master may not have."""
         return self._link.unacknowledged
@@ -249,8 +254,11 @@ class Session:
         if welcome.epoch < self._highest[0]:
             return self._leave_old_master(welcome.epoch, now)
         self._heard_at = self._in_touch_at = now
-        if self.is_talking:
+        if self.is_talking and welcome.session <= self._session:
             return []  # repeated on the way
+        if self.is_talking:  # our `Hello` was repeated on the way, and the master began anew: so must we
+            self._phase, self._session = Phase.GREETING, 0
+            return [self._hello()]
         if welcome.resumed and welcome.session == self._asked_session == self._session != 0:
             self._link.resume(welcome.received, now)
         elif self._asked_session:

@@ -1,32 +1,57 @@
 """The worker's machine: everything a worker decides, as `advance(event, now) -> list[Action]`.
 
 In come what the master said, what became of attempts, fetches and blocks, and the passing of time; out go messages and
-orders to the shell. The shell performs the actions in the order given.
+orders to the shell, which performs them in the order given. The parts decide, each on its own: `Session` (when and in
+which words to talk to the master), `Assignments` (jobs and attempts, with `Fetches`: what to bring here, and
+`Attempts`: what runs). This file joins them.
 
+While the master is out of reach everything goes on: attempts run to their end and outputs are kept, for
+`master_wait_s`. After that the master, if there is one, has long begun again elsewhere, and all is given up.
+
+Invariants: what the master must hear of is said until it is acknowledged; no action is lost or doubled by repeated or
+late events.
 `now` is the worker's monotonic time in seconds.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from random import Random
+from typing import Any
 
-from minireduce.core.attempts import AttemptEnded, ProgressMade, StartAttempt, StopAttempt
-from minireduce.core.fetches import CancelFetch, FetchEnded, StartFetch
-from minireduce.core.messages import OpenJob, Replica, ReplicateBlock
+from minireduce.core.assignments import AssignmentAction, Assignments
+from minireduce.core.attempts import AttemptEnded, ProgressMade
+from minireduce.core.fetches import FetchEnded
+from minireduce.core.messages import (
+    AttemptFailed,
+    AttemptKilled,
+    AttemptLost,
+    AttemptStarted,
+    AttemptSucceeded,
+    FetchFailed,
+    Hello,
+    RemoveReplica,
+    Replica,
+    ReplicaDamaged,
+    ReplicaRemoved,
+    ReplicaStored,
+    ReplicateBlock,
+    ReplicationFailed,
+    WorkerProfile,
+)
 from minireduce.core.session import (
-    CloseStream,
     DownReceived,
-    OpenStream,
-    Remember,
-    SendHello,
-    SendUp,
+    Session,
+    SessionAction,
     StopWorker,
     StreamClosed,
     StreamOpened,
     Warn,
     WelcomeReceived,
 )
-from minireduce.ids import AttemptId, JobId, WorkerId
+from minireduce.core.settings import WorkerSettings
+from minireduce.ids import AttemptId, WorkerId
 
 # ── what comes in (beside what sessions, attempts and fetches declare) ──────────────────────────────────────────────
 
@@ -100,34 +125,6 @@ Event = (
 
 
 @dataclass(frozen=True, slots=True)
-class OpenProgram:
-    """A job's attempts will follow: keep its program and its read token at hand."""
-
-    opened: OpenJob
-
-
-@dataclass(frozen=True, slots=True)
-class RemoveOutputs:
-    """Remove all that these attempts wrote and all that was fetched for them."""
-
-    attempts: tuple[AttemptId, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class RemoveFetched:
-    """Remove what was fetched for this attempt, which has succeeded and needs it no more."""
-
-    attempt: AttemptId
-
-
-@dataclass(frozen=True, slots=True)
-class RemoveJob:
-    """Remove everything of a job: files, program, warm processes. None of its attempts runs any more."""
-
-    job: JobId
-
-
-@dataclass(frozen=True, slots=True)
 class StartReplication:
     """Send a replica on; `ReplicationEnded` follows."""
 
@@ -141,22 +138,178 @@ class DeleteReplica:
     replica: Replica
 
 
-Action = (
-    OpenStream
-    | CloseStream
-    | SendHello
-    | SendUp
-    | Remember
-    | Warn
-    | OpenProgram
-    | StartAttempt
-    | StopAttempt
-    | StartFetch
-    | CancelFetch
-    | RemoveOutputs
-    | RemoveFetched
-    | RemoveJob
-    | StartReplication
-    | DeleteReplica
-    | StopWorker
-)
+Action = SessionAction | AssignmentAction | StartReplication | DeleteReplica
+
+
+# ── the machine ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+class WorkerState:
+    """One worker, from the start of its process. `outputs` and `replicas` are what its disks held then."""
+
+    def __init__(
+        self,
+        profile: WorkerProfile,
+        settings: WorkerSettings,
+        *,
+        rng: Random,
+        highest: tuple[int, int] = (0, 0),
+        outputs: tuple[AttemptSucceeded, ...] = (),
+        replicas: tuple[Replica, ...] = (),
+    ) -> None:
+        self._profile = profile
+        self._settings = settings
+        self._session = Session(profile=profile, settings=settings, highest=highest, list_all=self._list_all, rng=rng)
+        self._assignments = Assignments(profile, settings, outputs=outputs, rng=rng)
+        self._replicas = dict.fromkeys(replicas)
+        self._progress_at = 0.0
+        self._stop_at: float | None = None
+        self._actions: list[Action] = []
+
+    def advance(self, event: Event, now: float) -> list[Action]:
+        """What to do now that this happened, in this order."""
+        self._actions = []
+        self._EVENTS[type(event)](self, event, now)
+        self._assignments.start_what_can(now)
+        self._drain_assignments()
+        self._stop_if_done(now)
+        self._actions.extend(self._session.due(now))
+        return self._actions
+
+    def story(self, attempt: AttemptId) -> str:
+        """The life of an attempt that has not ended, for people."""
+        known = self._assignments.attempts.get(attempt)
+        return "\n".join(known.story) if known else f"{attempt} is not on worker {self._profile.worker}"
+
+    def _drain_assignments(self) -> None:
+        actions, reports = self._assignments.drain()
+        self._actions.extend(actions)
+        for report in reports:
+            is_repeated_anyway = isinstance(report, FetchFailed) and not report.is_gone
+            if self._session.is_talking or not is_repeated_anyway:
+                self._session.push(report)
+
+    def _list_all(self, hello: Hello) -> Hello:
+        """Everything that a master must know. An attempt whose end it may not have heard of still counts as running:
+        that report follows, and until then the attempt shall not be taken for lost.
+        """
+        unheard = [
+            report.attempt
+            for report in self._session.unacknowledged
+            if isinstance(report, AttemptFailed | AttemptLost | AttemptKilled)
+        ]
+        running = dict.fromkeys([*(attempt.id for attempt in self._assignments.attempts), *unheard])
+        return replace(
+            hello,
+            profile=replace(self._profile, free_bytes=self._session.free_bytes or self._profile.free_bytes),
+            running=tuple(running),
+            outputs=tuple(self._assignments.outputs.values()),
+            replicas=tuple(self._replicas),
+        )
+
+    # ── the stream ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _stream_opened(self, event: StreamOpened, now: float) -> None:
+        self._actions.extend(self._session.opened(event.stream, now))
+
+    def _stream_closed(self, event: StreamClosed, now: float) -> None:
+        self._actions.extend(self._session.closed(event.stream, event.error, now))
+
+    def _welcome_received(self, event: WelcomeReceived, now: float) -> None:
+        before = self._session.number
+        self._actions.extend(self._session.welcomed(event.stream, event.welcome, now))
+        if self._session.is_talking and self._session.number != before:
+            for attempt in self._assignments.attempts:
+                if attempt.holds_slot:
+                    self._session.push(AttemptStarted(attempt.id))
+
+    def _down_received(self, event: DownReceived, now: float) -> None:
+        commands, actions = self._session.took(event.stream, event.down, now)
+        self._actions.extend(actions)
+        for command in commands:
+            match command:
+                case ReplicateBlock():
+                    self._actions.append(StartReplication(command))
+                case RemoveReplica(replica):
+                    self._actions.append(DeleteReplica(replica))
+                case _:
+                    self._assignments.obey(command, now)
+
+    def _ticked(self, _: Ticked, now: float) -> None:
+        self._actions.extend(self._session.ticked(now))
+        if self._session.away_s(now) > self._settings.master_wait_s:
+            self._give_up(now)
+        if self._session.is_talking and now >= self._progress_at:
+            self._progress_at = now + self._settings.progress_interval_s
+            for report in self._assignments.take_progress():
+                self._session.push(report)
+
+    def _give_up(self, now: float) -> None:
+        """The master stayed away too long. A later master is told that nothing is here."""
+        jobs = self._assignments.give_up(now)
+        if jobs:
+            wait_s = self._settings.master_wait_s
+            self._actions.append(Warn(f"no master for {wait_s:g} s: giving up what was done for {', '.join(jobs)}"))
+        self._session.forget()
+
+    # ── attempts and fetches ────────────────────────────────────────────────────────────────────────────────────────
+
+    def _attempt_ended(self, event: AttemptEnded, now: float) -> None:
+        self._assignments.attempt_ended(event, now)
+
+    def _progress_made(self, event: ProgressMade, _: float) -> None:
+        self._assignments.progress_made(event)
+
+    def _fetch_ended(self, event: FetchEnded, now: float) -> None:
+        self._assignments.fetch_ended(event, now)
+
+    # ── blocks and the end ──────────────────────────────────────────────────────────────────────────────────────────
+
+    def _space_measured(self, event: SpaceMeasured, _: float) -> None:
+        self._session.free_bytes = event.free_bytes
+
+    def _replica_written(self, event: ReplicaWritten, _: float) -> None:
+        self._replicas[event.replica] = None
+        self._session.push(ReplicaStored(event.replica))
+
+    def _replica_deleted(self, event: ReplicaDeleted, _: float) -> None:
+        self._replicas.pop(event.replica, None)
+        self._session.push(ReplicaRemoved(event.replica))
+
+    def _replica_found_damaged(self, event: ReplicaFoundDamaged, _: float) -> None:
+        self._session.push(ReplicaDamaged(event.replica, event.worker))
+
+    def _replication_ended(self, event: ReplicationEnded, _: float) -> None:
+        if event.error:
+            self._session.push(ReplicationFailed(event.replica, event.error))
+
+    def _stop_requested(self, _: StopRequested, now: float) -> None:
+        if self._stop_at is not None:
+            return
+        self._stop_at = now + self._settings.stop_wait_s
+        self._assignments.stop(now)
+
+    def _stop_if_done(self, now: float) -> None:
+        """A stopped worker leaves when the master has heard of all that ended, or after a bounded wait."""
+        if self._stop_at is None:
+            return
+        is_said = not self._session.is_talking or not self._session.unacknowledged
+        if (not self._assignments.attempts and is_said) or now >= self._stop_at:
+            self._actions.append(StopWorker(None))
+
+    _EVENTS: Mapping[type, Callable[[WorkerState, Any, float], None]] = {
+        StreamOpened: _stream_opened,
+        StreamClosed: _stream_closed,
+        WelcomeReceived: _welcome_received,
+        DownReceived: _down_received,
+        Ticked: _ticked,
+        SpaceMeasured: _space_measured,
+        StopRequested: _stop_requested,
+        AttemptEnded: _attempt_ended,
+        ProgressMade: _progress_made,
+        FetchEnded: _fetch_ended,
+        ReplicaWritten: _replica_written,
+        ReplicaDeleted: _replica_deleted,
+        ReplicaFoundDamaged: _replica_found_damaged,
+        ReplicationEnded: _replication_ended,
+    }

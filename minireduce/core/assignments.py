@@ -1,0 +1,352 @@
+"""Carry out what the master assigned to this worker: jobs, attempts, the outputs that finished attempts left.
+
+Commands come in, and news of processes and fetches; out go orders to the shell (`actions`) and what the master must
+hear (`reports`), which `worker.py` drains after each event. Commands are idempotent by id: an attempt that is launched
+again is answered by what is known of it.
+
+Invariants: every attempt that was launched is answered by one report of its end; a job's files are removed when none of
+its processes can write any more; an output that was reported is kept until the master drops it.
+Not here: how the master is reached, and what happens when it stays away (session.py, worker.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from random import Random
+from typing import Any
+
+from minireduce.core.attempts import (
+    Attempt,
+    AttemptEnded,
+    Attempts,
+    Change,
+    Failed,
+    Killed,
+    Lost,
+    Phase,
+    ProgressMade,
+    StartAttempt,
+    StopAttempt,
+    Succeeded,
+)
+from minireduce.core.fetches import PART, CancelFetch, FetchEnded, Fetches, StartFetch
+from minireduce.core.messages import (
+    AttemptFailed,
+    AttemptKilled,
+    AttemptLost,
+    AttemptProgressed,
+    AttemptStarted,
+    AttemptSucceeded,
+    DropJob,
+    DropOutputs,
+    KillAttempt,
+    LaunchAttempt,
+    MapOutputsLost,
+    MapOutputsReady,
+    OpenJob,
+    OutputSource,
+    PartInput,
+    PartitionInput,
+    Report,
+    WorkerProfile,
+)
+from minireduce.core.settings import WorkerSettings
+from minireduce.errors import InvariantViolation
+from minireduce.ids import AttemptId, JobId, TaskId, TaskKind
+
+# ── what goes out (beside what attempts and fetches declare) ────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True, slots=True)
+class OpenProgram:
+    """A job's attempts will follow: keep its program and its read token at hand."""
+
+    opened: OpenJob
+
+
+@dataclass(frozen=True, slots=True)
+class RemoveOutputs:
+    """Remove all that these attempts wrote and all that was fetched for them."""
+
+    attempts: tuple[AttemptId, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class RemoveFetched:
+    """Remove what was fetched for this attempt, which has succeeded and needs it no more."""
+
+    attempt: AttemptId
+
+
+@dataclass(frozen=True, slots=True)
+class RemoveJob:
+    """Remove everything of a job: files, program, warm processes. None of its attempts runs any more."""
+
+    job: JobId
+
+
+AssignmentAction = (
+    OpenProgram | StartAttempt | StopAttempt | StartFetch | CancelFetch | RemoveOutputs | RemoveFetched | RemoveJob
+)
+
+EndReport = AttemptFailed | AttemptLost | AttemptKilled
+
+
+# ── the machine ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(slots=True)
+class _Job:
+    """What the master said of a job, and how its attempts ended here, should it ask again."""
+
+    opened: OpenJob
+    sources: dict[TaskId, OutputSource] = field(default_factory=dict)
+    ended: dict[AttemptId, EndReport] = field(default_factory=dict)
+    is_dropped: bool = False  # but some of its processes have not ended yet
+
+
+class Assignments:
+    """All jobs, attempts and outputs of one worker. `outputs` is what its disks held at start."""
+
+    def __init__(
+        self, profile: WorkerProfile, settings: WorkerSettings, *, outputs: tuple[AttemptSucceeded, ...], rng: Random
+    ) -> None:
+        self._profile = profile
+        self.outputs = {output.attempt: output for output in outputs}
+        self.attempts = Attempts(slots=profile.slots, memory_bytes=profile.memory_bytes)
+        self._fetches = Fetches(worker=profile.worker, own_outputs=self.outputs, settings=settings, rng=rng)
+        self._jobs: dict[JobId, _Job] = {}
+        self._progress: dict[AttemptId, AttemptProgressed] = {}
+        self._is_stopping = False
+        self.actions: list[AssignmentAction] = []
+        self.reports: list[Report] = []
+
+    def obey(self, command: Any, now: float) -> None:
+        """Carry out one command."""
+        self._COMMANDS[type(command)](self, command, now)
+
+    def drain(self) -> tuple[list[AssignmentAction], list[Report]]:
+        """What has gathered since the last time."""
+        actions, self.actions = self.actions, []
+        reports, self.reports = self.reports, []
+        return actions, reports
+
+    def start_what_can(self, now: float) -> None:
+        """Give free slots to attempts that are ready, and room on the network to those that wait."""
+        if self._is_stopping:
+            return
+        for attempt in self.attempts.admissible():
+            runs, _ = self._fetches.release(attempt.id)
+            self.attempts.change(attempt, Change.ADMITTED, now)
+            self.actions.append(StartAttempt(attempt.id, attempt.input, attempt.step, runs, attempt.output_text))
+            self.reports.append(AttemptStarted(attempt.id))
+        self.actions.extend(self._fetches.plan(now, self.attempts.exceeding_max))
+
+    def stop(self, now: float) -> None:
+        """End all attempts and take in no more."""
+        self._is_stopping = True
+        for attempt in self.attempts:
+            self._end_unwanted(attempt, _STOPPING, now)
+
+    def give_up(self, now: float) -> list[JobId]:
+        """Drop everything; gives back the jobs that were here."""
+        opened = [job for job, known in self._jobs.items() if not known.is_dropped]
+        jobs = list(dict.fromkeys([*opened, *(attempt.task.job for attempt in self.outputs)]))
+        for job in jobs:
+            self._drop_job(DropJob(job), now)
+        return jobs
+
+    def take_progress(self) -> list[AttemptProgressed]:
+        """The latest progress of each attempt that made some since the last time."""
+        progress, self._progress = list(self._progress.values()), {}
+        return progress
+
+    # ── commands ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _open_job(self, command: OpenJob, _: float) -> None:
+        job = self._jobs.setdefault(command.job, _Job(command))
+        job.opened, job.is_dropped = command, False
+        self.actions.append(OpenProgram(command))
+
+    def _launch_attempt(self, command: LaunchAttempt, now: float) -> None:
+        attempt_id = command.attempt
+        job = self._jobs.get(attempt_id.task.job)
+        if attempt_id in self.attempts:
+            return
+        if attempt_id in self.outputs:
+            self.reports.append(self.outputs[attempt_id])
+        elif job is None or job.is_dropped:
+            self.reports.append(AttemptLost(attempt_id, "its job is not open on this worker"))
+        elif attempt_id in job.ended:
+            self.reports.append(job.ended[attempt_id])
+        elif self._is_stopping:
+            self.reports.append(AttemptLost(attempt_id, _STOPPING))
+        else:
+            self._take_in(job, command, now)
+
+    def _take_in(self, job: _Job, command: LaunchAttempt, now: float) -> None:
+        task = command.attempt.task
+        step = job.opened.steps[task.step]
+        is_last = task.step == len(job.opened.steps) - 1 and (task.kind is TaskKind.REDUCE or step.reducers == 0)
+        attempt = Attempt(command.attempt, command.input, step, output_text=is_last and job.opened.output_text)
+        self.attempts.add(attempt)
+        token = job.opened.read_token
+        match command.input:
+            case PartitionInput(partition, maps):
+                tasks = tuple(TaskId(task.job, task.step, TaskKind.MAP, index) for index in range(maps))
+                self._fetches.expect(attempt.id, tasks, partition=partition, shares=step.reducers, read_token=token)
+                self._announce(attempt, tuple(job.sources[task] for task in tasks if task in job.sources), now)
+            case PartInput(source):
+                self._fetches.expect(attempt.id, (source.attempt.task,), partition=PART, shares=1, read_token=token)
+                self._announce(attempt, (source,), now)
+            case _:
+                self.attempts.change(attempt, Change.INPUT_COMPLETE, now)
+
+    def _map_outputs_ready(self, command: MapOutputsReady, now: float) -> None:
+        job = self._jobs.get(command.job)
+        if job is None:
+            return  # dropped here after a long silence; a new session begins with OpenJob
+        job.sources.update((source.attempt.task, source) for source in command.sources)
+        for attempt in self.attempts.of_job(command.job):
+            if attempt.holds_slot:
+                continue
+            if isinstance(attempt.input, PartitionInput) and attempt.id.task.step == command.step:
+                self._announce(attempt, command.sources, now)
+            elif isinstance(attempt.input, PartInput):
+                task = attempt.input.source.attempt.task
+                self._announce(attempt, tuple(s for s in command.sources if s.attempt.task == task), now)
+
+    def _announce(self, attempt: Attempt, sources: tuple[OutputSource, ...], now: float) -> None:
+        cancelled, missing = self._fetches.announce(attempt.id, sources)
+        self.actions.extend(cancelled)
+        self.reports.extend(missing)
+        self._note_input(attempt.id, now)
+
+    def _note_input(self, attempt_id: AttemptId, now: float) -> None:
+        """An attempt whose last run came to hand may start."""
+        attempt = self.attempts.get(attempt_id)
+        if attempt is not None and attempt.phase is Phase.WAITING and self._fetches.is_complete(attempt_id):
+            self.attempts.change(attempt, Change.INPUT_COMPLETE, now)
+
+    def _map_outputs_lost(self, command: MapOutputsLost, now: float) -> None:
+        for lost in command.attempts:
+            job = self._jobs.get(lost.task.job)
+            if job is not None and lost.task in job.sources and job.sources[lost.task].attempt == lost:
+                del job.sources[lost.task]
+            self._withdraw(lost, now)
+
+    def _withdraw(self, lost: AttemptId, now: float) -> None:
+        cancelled, lacking = self._fetches.withdraw(lost)
+        self.actions.extend(cancelled)
+        for attempt_id in lacking:
+            attempt = self.attempts.get(attempt_id)
+            if attempt is not None and attempt.phase is Phase.READY:
+                self.attempts.change(attempt, Change.INPUT_LACKING, now)
+
+    def _kill_attempt(self, command: KillAttempt, now: float) -> None:
+        attempt = self.attempts.get(command.attempt)
+        job = self._jobs.get(command.attempt.task.job)
+        if attempt is not None:
+            self._end_unwanted(attempt, command.reason, now)
+        elif command.attempt not in self.outputs and (job is None or command.attempt not in job.ended):
+            self.reports.append(AttemptKilled(command.attempt))  # given up here before; the master waits for a word
+
+    def _end_unwanted(self, attempt: Attempt, reason: str, now: float) -> None:
+        if attempt.phase is Phase.RUNNING:
+            self.actions.append(StopAttempt(attempt.id, reason))
+        self.attempts.change(attempt, Change.UNWANTED, now)
+        if attempt.phase is Phase.ENDED:
+            self._settle_end(attempt, self._unwanted_report(attempt.id))
+
+    def _drop_outputs(self, command: DropOutputs, now: float) -> None:
+        held = tuple(attempt for attempt in command.attempts if self.outputs.pop(attempt, None) is not None)
+        if held:
+            self.actions.append(RemoveOutputs(held))
+        for attempt in held:
+            self._withdraw(attempt, now)
+
+    def _drop_job(self, command: DropJob, now: float) -> None:
+        for attempt_id in [attempt for attempt in self.outputs if attempt.task.job == command.job]:
+            del self.outputs[attempt_id]
+        job = self._jobs.get(command.job)
+        for attempt in self.attempts.of_job(command.job):
+            self._end_unwanted(attempt, "its job was dropped", now)
+        if job is not None:
+            job.is_dropped = True
+        self._remove_if_over(command.job)
+
+    def _remove_if_over(self, job: JobId) -> None:
+        """A job's files go when none of its processes can write any more."""
+        if not self.attempts.of_job(job):
+            self._jobs.pop(job, None)
+            self.actions.append(RemoveJob(job))
+
+    # ── what became of processes and fetches ────────────────────────────────────────────────────────────────────────
+
+    def progress_made(self, event: ProgressMade) -> None:
+        """Keep the latest."""
+        if event.attempt in self.attempts:  # otherwise said just before it ended
+            self._progress[event.attempt] = AttemptProgressed(
+                event.attempt, event.fraction, event.records, event.status
+            )
+
+    def attempt_ended(self, event: AttemptEnded, now: float) -> None:
+        """Report the end of a process, and keep its output if it is one that is wanted."""
+        attempt = self.attempts.get(event.attempt)
+        if attempt is None:
+            raise InvariantViolation(f"attempt {event.attempt} ended on {self._profile.worker}, where none such ran")
+        was_wanted = attempt.phase is Phase.RUNNING
+        self.attempts.change(attempt, Change.PROCESS_ENDED, now)
+        if not was_wanted:
+            self._settle_end(attempt, self._unwanted_report(attempt.id))
+            return
+        match event.outcome:
+            case Succeeded(output, counters):
+                report = AttemptSucceeded(attempt.id, output, counters)
+                self.outputs[attempt.id] = report
+                self._progress.pop(attempt.id, None)
+                self.reports.append(report)
+                if isinstance(attempt.input, PartInput | PartitionInput):
+                    self.actions.append(RemoveFetched(attempt.id))
+            case Failed(error):
+                self._settle_end(attempt, AttemptFailed(attempt.id, error))
+            case Lost(reason):
+                self._settle_end(attempt, AttemptLost(attempt.id, reason))
+            case Killed():
+                self._settle_end(attempt, AttemptLost(attempt.id, "its process was killed from outside"))
+
+    def _unwanted_report(self, attempt: AttemptId) -> EndReport:
+        return AttemptKilled(attempt) if not self._is_stopping else AttemptLost(attempt, _STOPPING)
+
+    def _settle_end(self, attempt: Attempt, report: EndReport) -> None:
+        """An attempt ended without an output: leave nothing of it but the report."""
+        _, cancelled = self._fetches.release(attempt.id)
+        self.actions.extend(cancelled)
+        self._progress.pop(attempt.id, None)
+        self.reports.append(report)
+        job = self._jobs[attempt.id.task.job]
+        job.ended[attempt.id] = report
+        self.actions.append(RemoveOutputs((attempt.id,)))
+        if job.is_dropped:
+            self._remove_if_over(attempt.id.task.job)
+
+    def fetch_ended(self, event: FetchEnded, now: float) -> None:
+        """Note what a fetch brought."""
+        attempt, failed = self._fetches.ended(event, now)
+        self.reports.extend(failed)
+        if attempt is not None:
+            self._note_input(attempt, now)
+
+    _COMMANDS: Mapping[type, Callable[[Assignments, Any, float], None]] = {
+        OpenJob: _open_job,
+        LaunchAttempt: _launch_attempt,
+        MapOutputsReady: _map_outputs_ready,
+        MapOutputsLost: _map_outputs_lost,
+        KillAttempt: _kill_attempt,
+        DropOutputs: _drop_outputs,
+        DropJob: _drop_job,
+    }
+
+
+_STOPPING = "its worker was told to stop"
