@@ -1,0 +1,189 @@
+"""What a worker says to its zygote and to its task processes, and what they answer.
+
+With the zygote: `Fork` (with two descriptors: the task's socket and its progress page) is answered by `Forked`; `Kill`
+ends a task process and its whole process group; `Exited` tells how a task process ended, asked for or not.
+
+With a task process: it says `Ready` once. Then for each task the worker sends `LoadProgram` (the first time only) and
+`RunTask`, and gets one of `Finished`, `Raised` and `InputUnusable`, before it sends the next. While a task runs it may
+ask for bytes of stored files with `ReadRange`, which is answered by `RangeBytes` or `RangeRefused`.
+
+Paths are text; sizes and offsets are bytes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from minireduce.core.messages import Counters, TaskError, TaskOutput
+from minireduce.core.spec import LocalFiles, Program
+from minireduce.ids import AttemptId
+
+# ── worker and zygote ───────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True, slots=True)
+class Fork:
+    """Make a task process. `token` comes back in `Forked`; `user` is the account to run as, or empty."""
+
+    token: int
+    user: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Kill:
+    """SIGKILL a task process and its group. Nothing happens when it has ended."""
+
+    pid: int
+
+
+@dataclass(frozen=True, slots=True)
+class Forked:
+    """The task process that was asked for under `token` runs."""
+
+    token: int
+    pid: int
+
+
+@dataclass(frozen=True, slots=True)
+class Exited:
+    """A task process ended. `status` as in `subprocess`: the exit status, or minus the number of the signal."""
+
+    pid: int
+    status: int
+
+
+ToZygote = Fork | Kill
+FromZygote = Forked | Exited
+
+
+# ── what a task works on ────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True, slots=True)
+class PartFile:
+    """A typed part of the step before, on this machine."""
+
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
+class StoredFile:
+    """A range of a stored file, whose bytes the task asks its worker for."""
+
+    path: str
+    offset: int
+    length: int
+    file_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class RunFile:
+    """One partition's bytes within one map output; `order` is the index of the map task."""
+
+    path: str
+    offset: int
+    length: int
+    order: int
+
+
+@dataclass(frozen=True, slots=True)
+class MapTask:
+    """Map `input` into `partitions` partitions; 0: a step without reduce, whose map writes a part."""
+
+    input: LocalFiles | PartFile | StoredFile
+    partitions: int
+
+
+@dataclass(frozen=True, slots=True)
+class ReduceTask:
+    """Merge these runs, reduce each group and write a part."""
+
+    runs: tuple[RunFile, ...]
+
+
+# ── worker to task process ──────────────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True, slots=True)
+class LoadProgram:
+    """The program of all tasks that this process will run."""
+
+    program: Program
+
+
+@dataclass(frozen=True, slots=True)
+class RunTask:
+    """Run one task.
+
+    Everything it leaves goes into `directory`, which exists. With `is_place_exact` the place of each record is noted
+    before user code sees it, so that a record that kills the process is known; it costs time, and serves attempts
+    after a crash.
+    """
+
+    attempt: AttemptId
+    work: MapTask | ReduceTask
+    directory: str
+    output_text: bool
+    memory_limit_bytes: int
+    is_place_exact: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class RangeBytes:
+    """The bytes asked for; fewer than asked for only at the end of the file."""
+
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class RangeRefused:
+    """The bytes cannot be had."""
+
+    reason: str
+
+
+ToTask = LoadProgram | RunTask | RangeBytes | RangeRefused
+
+
+# ── task process to worker ──────────────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """The process runs. `idle_bytes` is its anonymous memory before it saw anything of a job."""
+
+    idle_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """The output is complete and durable in the task's directory."""
+
+    output: TaskOutput
+    counters: Counters
+
+
+@dataclass(frozen=True, slots=True)
+class Raised:
+    """The program, or the limit set for it, is at fault: the attempt failed."""
+
+    error: TaskError
+
+
+@dataclass(frozen=True, slots=True)
+class InputUnusable:
+    """Something around user code is at fault (input changed or damaged, disk full): the attempt is lost."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class ReadRange:
+    """Asks for bytes of a stored file, while a task runs."""
+
+    path: str
+    offset: int
+    length: int
+
+
+FromTask = Ready | Finished | Raised | InputUnusable | ReadRange

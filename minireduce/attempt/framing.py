@@ -1,0 +1,91 @@
+"""How worker, zygote and task processes put messages on Unix sockets.
+
+A message is a dataclass of `conversation`, turned into plain values by `core.plain` and packed as msgpack. Between
+worker and task process it travels on a stream socket, behind its length in four bytes (big endian). Between worker and
+zygote one packet of a SEQPACKET socket is one message, since descriptors travel beside it.
+
+Invariants: nothing here is ever pickled; a frame longer than its limit is refused on both sides, before it is read.
+"""
+
+from __future__ import annotations
+
+import socket
+import struct
+from typing import Any
+
+import msgpack
+
+from minireduce.core.plain import from_plain, to_plain
+from minireduce.errors import InvariantViolation, RequestError
+
+FRAME_BYTES_MAX = 256 << 20
+"""The longest message between a worker and a task process: a program, or a range of a stored file."""
+
+PACKET_BYTES_MAX = 4096
+"""The longest message between a worker and its zygote."""
+
+LENGTH = struct.Struct(">I")
+
+
+def encode(message: object) -> bytes:
+    """`message` as msgpack of plain values."""
+    packed: bytes = msgpack.packb(to_plain(message))
+    return packed
+
+
+def decode(kind: Any, data: bytes) -> Any:
+    """The message of type `kind` (a dataclass or a union of some) that `encode` was given."""
+    return from_plain(kind, msgpack.unpackb(data, use_list=False))
+
+
+def to_frame(message: object) -> bytes:
+    """`message` with its length in front. Raises RequestError when it is too long."""
+    data = encode(message)
+    if len(data) > FRAME_BYTES_MAX:
+        raise RequestError(
+            f"a message of {len(data)} bytes to a task process is over the limit of {FRAME_BYTES_MAX}",
+            hint="a program carries code; put data into files",
+        )
+    return LENGTH.pack(len(data)) + data
+
+
+def frame_length(head: bytes) -> int:
+    """The length of the message behind these four bytes."""
+    length: int = LENGTH.unpack(head)[0]
+    if length > FRAME_BYTES_MAX:
+        raise InvariantViolation(
+            f"a frame of {length} bytes between worker and task process: the stream is out of step"
+        )
+    return length
+
+
+class TaskSocket:
+    """The task's end of the conversation, which blocks."""
+
+    def __init__(self, connection: socket.socket, incoming: Any) -> None:
+        self._connection = connection
+        self._incoming = incoming
+
+    def send(self, message: object) -> None:
+        self._connection.sendall(to_frame(message))
+
+    def receive(self) -> Any:
+        """The next message, or None when the worker is gone."""
+        head = self._read(LENGTH.size)
+        if head is None:
+            return None
+        data = self._read(frame_length(head))
+        return None if data is None else decode(self._incoming, data)
+
+    def _read(self, length: int) -> bytes | None:
+        buffer = bytearray(length)
+        view = memoryview(buffer)
+        while view:
+            try:
+                received = self._connection.recv_into(view)
+            except ConnectionError:
+                return None
+            if not received:
+                return None
+            view = view[received:]
+        return bytes(buffer)

@@ -1,0 +1,113 @@
+"""What this package asks of Linux and Python's library has no name for.
+
+Process control (`prctl`) goes through the C library. Memory is read from `/proc/PID/statm`: resident less shared pages
+are the anonymous ones (RssAnon), and one read of it takes a few microseconds. Children are found by reading
+`/proc/*/stat`, since the list that some kernels keep of them is not there on all.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import pwd
+import resource
+import signal
+from pathlib import Path
+
+from minireduce.errors import RequestError
+
+_PR_SET_PDEATHSIG = 1
+_PR_SET_NAME = 15
+_PR_SET_CHILD_SUBREAPER = 36
+
+PAGE_BYTES = resource.getpagesize()
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def _prctl(option: int, argument: int | bytes) -> None:
+    if _libc.prctl(option, argument, 0, 0, 0) != 0:
+        code = ctypes.get_errno()
+        raise OSError(code, f"prctl option {option}: {os.strerror(code)}")
+
+
+def name_process(name: str) -> None:
+    """Show this process as `name` (15 bytes at most) in `ps` and `top`."""
+    _prctl(_PR_SET_NAME, name.encode())
+
+
+def become_subreaper() -> None:
+    """Become the parent of every descendant whose own parent ends."""
+    _prctl(_PR_SET_CHILD_SUBREAPER, 1)
+
+
+def end_with_parent(parent: int) -> None:
+    """Have the kernel kill this process when `parent` ends. Call it after the last change of account, which undoes
+    it."""
+    _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:  # it ended before the call above
+        os._exit(1)
+
+
+def account_ids(account: str) -> tuple[int, int]:
+    """User and group number of an account. Raises RequestError when there is none."""
+    try:
+        entry = pwd.getpwnam(account)
+    except KeyError:
+        raise RequestError(f"there is no account {account!r} here", hint="set task_user to one that exists") from None
+    return entry.pw_uid, entry.pw_gid
+
+
+def run_as(account: str) -> None:
+    """Give up root for `account` and its groups, for good."""
+    entry = pwd.getpwnam(account)
+    os.initgroups(entry.pw_name, entry.pw_gid)
+    os.setgid(entry.pw_gid)
+    os.setuid(entry.pw_uid)
+
+
+def kill_group(pid: int) -> None:
+    """SIGKILL the process group that `pid` leads; an empty one is no error."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(pid, signal.SIGKILL)
+
+
+def kill(pid: int) -> None:
+    """SIGKILL one process; a missing one is no error."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.kill(pid, signal.SIGKILL)
+
+
+def children(parent: int) -> list[int]:
+    """The processes whose parent is `parent`, zombies included, in ascending order."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdecimal():
+            with contextlib.suppress(OSError):  # it ended while we looked
+                # The name in parentheses may hold anything; what follows the last one is: state, parent, ...
+                fields = (entry / "stat").read_bytes().rpartition(b")")[2].split()
+                if int(fields[1]) == parent:
+                    found.append(int(entry.name))
+    return sorted(found)
+
+
+def anonymous_bytes(statm: bytes) -> int:
+    """RssAnon, from the text of a `/proc/PID/statm`."""
+    fields = statm.split(maxsplit=3)
+    return (int(fields[1]) - int(fields[2])) * PAGE_BYTES
+
+
+def own_anonymous_bytes() -> int:
+    """This process's RssAnon."""
+    return anonymous_bytes(Path("/proc/self/statm").read_bytes())
+
+
+def limit_data_bytes(allowance: int) -> None:
+    """Let this process map at most `allowance` bytes more of private writable memory than now (RLIMIT_DATA).
+
+    It counts address space that allocators and thread stacks reserve and never touch, so an allowance must be generous.
+    """
+    mapped = int(Path("/proc/self/statm").read_bytes().split()[5]) * PAGE_BYTES
+    _, hard = resource.getrlimit(resource.RLIMIT_DATA)
+    soft = mapped + allowance
+    resource.setrlimit(resource.RLIMIT_DATA, (soft if hard == resource.RLIM_INFINITY else min(soft, hard), hard))

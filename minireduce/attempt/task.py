@@ -1,0 +1,130 @@
+"""The life of a task process: load its job's program once, then run one task after the other until the worker hangs up.
+
+The process was forked by the zygote and serves one job. What user code prints goes to `stdout` and `stderr` in the
+directory of the attempt; the worker holds these files to their limit. The random generators are seeded by the task's
+id, and the hash seed is fixed, so that another attempt of the same task takes the same turns.
+
+`os._exit` is wrapped, so that the record at hand is known when user code leaves by that door.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import socket
+import sys
+import zlib
+from pathlib import Path
+from typing import Any, NoReturn, TextIO
+
+from minireduce.api.job import Job
+from minireduce.attempt import linux
+from minireduce.attempt.conversation import LoadProgram, Ready, RunTask, ToTask
+from minireduce.attempt.framing import TaskSocket
+from minireduce.attempt.load import load_job
+from minireduce.attempt.progress import ProgressPage
+from minireduce.attempt.work import Answer, TaskRun, answer_to
+
+STDOUT_NAME = "stdout"
+STDERR_NAME = "stderr"
+
+DATA_ALLOWANCE_BYTES = 1 << 30
+"""Private memory that a task may map beyond twice its limit: what allocators and thread stacks reserve and never
+touch."""
+
+_exit_at_once = os._exit
+
+
+def run_task_process(connection: socket.socket, page_descriptor: int) -> None:
+    """Serve the worker at the other end of `connection` until it closes it."""
+    page = ProgressPage(page_descriptor)
+    os.close(page_descriptor)
+    TaskProcess(TaskSocket(connection, ToTask), page).serve()
+
+
+class TaskProcess:
+    """One process, one job, one task at a time."""
+
+    def __init__(self, worker: TaskSocket, page: ProgressPage) -> None:
+        self._worker = worker
+        self._page = page
+        self._job: Job[Any, Any] | None = None
+        self._fault: Answer | None = None
+        self._program: LoadProgram | None = None
+        self._run: TaskRun | None = None
+        self._idle_bytes = linux.own_anonymous_bytes()
+
+    def serve(self) -> None:
+        os._exit = self._exit
+        self._worker.send(Ready(self._idle_bytes))
+        while (message := self._worker.receive()) is not None:
+            match message:
+                case LoadProgram():
+                    self._program = message
+                case RunTask():
+                    self._worker.send(self._perform(message))
+
+    def _perform(self, task: RunTask) -> Answer:
+        linux.limit_data_bytes(2 * task.memory_limit_bytes + DATA_ALLOWANCE_BYTES)
+        _seed(str(task.attempt.task))
+        _print_into(Path(task.directory))
+        try:
+            job = self._loaded()
+            self._run = TaskRun(job, task, worker=self._worker, page=self._page, idle_bytes=self._idle_bytes)
+            return self._run.run()
+        except (Exception, SystemExit) as error:
+            return answer_to(error)
+        finally:
+            self._run = None
+            _print_nowhere()
+
+    def _loaded(self) -> Job[Any, Any]:
+        """The job, loaded at its first task so that what it prints is kept with that."""
+        if self._job is None:
+            assert self._program is not None, "the worker sends the program before the first task"
+            self._job = load_job(self._program.program)
+        return self._job
+
+    def _exit(self, status: int) -> NoReturn:
+        if self._run is not None:
+            self._run.watch.note()
+        _exit_at_once(status)
+
+
+def _seed(task: str) -> None:
+    """The same turns in every attempt of a task."""
+    random.seed(task)
+    numpy_random = sys.modules.get("numpy.random")  # numpy itself imports it only when it is used
+    if numpy_random is not None:
+        numpy_random.seed(zlib.crc32(task.encode()))
+
+
+def _print_into(directory: Path) -> None:
+    """Let file descriptors 1 and 2, and with them everything that prints, write into files of this attempt."""
+    for descriptor, name in ((1, STDOUT_NAME), (2, STDERR_NAME)):
+        file = os.open(directory / name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        os.dup2(file, descriptor)
+        os.close(file)
+
+
+def _print_nowhere() -> None:
+    sys.stdout.flush()
+    sys.stderr.flush()
+    nowhere = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+    os.dup2(nowhere, 1)
+    os.dup2(nowhere, 2)
+    os.close(nowhere)
+
+
+def start_printing() -> None:
+    """Give this process its own standard streams, written line by line, so that a crash loses at most one."""
+    nowhere = os.open(os.devnull, os.O_RDWR)
+    for descriptor in (0, 1, 2):
+        os.dup2(nowhere, descriptor)
+    if nowhere > 2:
+        os.close(nowhere)
+    sys.stdout, sys.stderr = _line_writer(1), _line_writer(2)
+
+
+def _line_writer(descriptor: int) -> TextIO:
+    return open(descriptor, "w", encoding="utf-8", errors="backslashreplace", buffering=1, closefd=False)

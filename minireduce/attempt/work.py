@@ -1,0 +1,287 @@
+"""Run one task in this process: open its input, call the engine, and say how it ended.
+
+Which fault is whose is decided here, once: what user code raised is `Raised` and counts against the task's attempts;
+an input that changed, damaged bytes and a full or failing disk are `InputUnusable`, for which user code is not to
+blame. Memory that could not be had is `Raised` with kind "memory", as it is when the worker finds the limit overrun.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import threading
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from minireduce.api.job import Job, Step
+from minireduce.attempt.conversation import (
+    Finished,
+    InputUnusable,
+    MapTask,
+    PartFile,
+    Raised,
+    ReduceTask,
+    RunTask,
+    StoredFile,
+)
+from minireduce.attempt.framing import TaskSocket
+from minireduce.attempt.inputs import Unusable, open_local, open_part, open_stored
+from minireduce.attempt.load import user_traceback
+from minireduce.attempt.progress import ProgressPage
+from minireduce.core.messages import Counters, TaskError, TaskOutput
+from minireduce.core.spec import LocalFiles
+from minireduce.disk import Disk, RealDisk
+from minireduce.engine.context import TaskContext
+from minireduce.engine.errors import UserCodeError
+from minireduce.engine.map import run_map, run_map_only
+from minireduce.engine.merge import RunSlice
+from minireduce.engine.read import open_records, read_pairs
+from minireduce.engine.reduce import OutputKind, PartOutput, run_reduce
+from minireduce.errors import Corruption, MinireduceError
+
+PART_NAME = "part"
+WATCH_INTERVAL_S = 0.1
+
+_DISK_FAULTS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.ENFILE})
+
+Answer = Finished | Raised | InputUnusable
+
+
+class Watch:
+    """Keeps the progress page up to date from a thread of its own, so that records need not be counted one by one."""
+
+    def __init__(self, page: ProgressPage, context: TaskContext, bytes_total: int) -> None:
+        self._page = page
+        self._context = context
+        self._done = threading.Event()
+        self._thread = threading.Thread(target=self._look, name="minireduce-watch", daemon=True)
+        page.clear(bytes_total)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._done.set()
+        self._thread.join()
+
+    def _look(self) -> None:
+        while not self._done.wait(WATCH_INTERVAL_S):
+            with contextlib.suppress(Exception):  # the main thread may be between two blocks: the next look tells
+                self.note()
+
+    def note(self) -> None:
+        """Write down where the task is."""
+        context = self._context
+        offset = context.offset
+        self._page.at_record(context.records_read, -1 if offset is None else offset)
+        self._page.has_read(context.bytes_read)
+        if context.status:
+            self._page.say(context.status)
+
+    def noting_each(self, records: Iterable[Any]) -> Iterator[Any]:
+        """`records`, the place of each written down before it is handed out."""
+        for record in records:
+            self.note()
+            yield record
+
+
+class TaskRun:
+    """One task of a job, from its input to the answer."""
+
+    def __init__(
+        self, job: Job[Any, Any], task: RunTask, *, worker: TaskSocket, page: ProgressPage, idle_bytes: int
+    ) -> None:
+        self._task = task
+        self._step: Step = job.steps[task.attempt.task.step]
+        self._worker = worker
+        self._page = page
+        self._directory = Path(task.directory)
+        self._disk: Disk = RealDisk()
+        self._work_dir = self._directory / "work"
+        self._context = TaskContext(
+            path=_input_path(task),
+            attempt_id=str(task.attempt),
+            work_dir=self._work_dir,
+            on_progress=lambda _: page.beat(),
+            idle_bytes=idle_bytes,
+        )
+        self.watch = Watch(page, self._context, _input_bytes(task))
+
+    def run(self) -> Answer:
+        """Do the task. Never raises for what can go wrong in it."""
+        self._work_dir.mkdir(mode=0o700, exist_ok=True)
+        try:
+            with self.watch:
+                output = self._map(self._task.work) if isinstance(self._task.work, MapTask) else self._reduce()
+        except (Exception, SystemExit) as error:
+            return answer_to(error)
+        return Finished(output, _counters(self._context))
+
+    def _map(self, work: MapTask) -> TaskOutput:
+        with ExitStack() as opened:
+            records = self._records(work.input, opened)
+            if self._task.is_place_exact:
+                records = self.watch.noting_each(records)
+            if work.partitions == 0:
+                return _part_output(
+                    run_map_only(
+                        self._step,
+                        records,
+                        directory=self._directory,
+                        part_name=PART_NAME,
+                        output=self._output_kind,
+                        context=self._context,
+                        disk=self._disk,
+                    )
+                )
+            made = run_map(
+                self._step,
+                records,
+                directory=self._directory,
+                partitions=work.partitions,
+                memory_limit_bytes=self._task.memory_limit_bytes,
+                context=self._context,
+                disk=self._disk,
+            )
+        return TaskOutput(
+            digest=made.digest,
+            bytes_total=sum(made.partition_bytes),
+            records=_map_output_records(self._context),
+            partition_bytes_log2=bytes(rounded_log2(size) for size in made.partition_bytes),
+        )
+
+    def _reduce(self) -> TaskOutput:
+        assert isinstance(self._task.work, ReduceTask)
+        runs = [
+            RunSlice(file=Path(run.path), offset=run.offset, length=run.length, order=run.order)
+            for run in self._task.work.runs
+        ]
+        return _part_output(
+            run_reduce(
+                self._step,
+                runs,
+                directory=self._directory,
+                part_name=PART_NAME,
+                output=self._output_kind,
+                memory_limit_bytes=self._task.memory_limit_bytes,
+                context=self._context,
+                disk=self._disk,
+            )
+        )
+
+    @property
+    def _output_kind(self) -> OutputKind:
+        return "text" if self._task.output_text else "pairs"
+
+    def _records(self, source: LocalFiles | PartFile | StoredFile, opened: ExitStack) -> Iterator[Any]:
+        match source:
+            case LocalFiles():
+                yield from self._local_records(source)
+            case PartFile(path):
+                yield from read_pairs(opened.enter_context(open_part(path)), name=path)
+            case StoredFile(path, offset, length, file_bytes):
+                stream = opened.enter_context(open_stored(path, file_bytes, self._worker))
+                yield from open_records(
+                    stream, offset=offset, length=length, input_format=self._step.input, context=self._context
+                )
+
+    def _local_records(self, source: LocalFiles) -> Iterator[Any]:
+        for index, part in enumerate(source.ranges):
+            self._context.path = part.path
+            self._page.at_input(index)
+            with open_local(part) as stream:
+                yield from open_records(
+                    stream,
+                    offset=part.offset,
+                    length=part.length,
+                    input_format=self._step.input,
+                    context=self._context,
+                )
+
+
+def answer_to(error: BaseException) -> Answer:
+    """What the worker is told when a task or the loading of its program ended with `error`."""
+    match error:
+        case UserCodeError():
+            return Raised(
+                TaskError(
+                    kind="memory" if error.exception_type.endswith("MemoryError") else "raised",
+                    type_name=error.exception_type or "UserCodeError",
+                    message=str(error),
+                    traceback=error.traceback_text,
+                    path=error.path,
+                    offset=-1 if error.offset is None else error.offset,
+                    record=error.record,
+                )
+            )
+        case MemoryError():
+            return Raised(
+                TaskError(
+                    kind="memory",
+                    type_name="MemoryError",
+                    message="the task asked for far more memory than its limit (the system refused it)",
+                    traceback=user_traceback(error),
+                )
+            )
+        case Unusable() | Corruption():
+            return InputUnusable(str(error))
+        case OSError() if error.errno in _DISK_FAULTS:
+            return InputUnusable(f"the worker's disk: {error}")
+        case MinireduceError():
+            return Raised(TaskError(kind="raised", type_name=type(error).__name__, message=str(error)))
+        case SystemExit():
+            return Raised(
+                TaskError(
+                    kind="exited",
+                    type_name="SystemExit",
+                    message=f"user code left the process with sys.exit({error.code!r})",
+                    traceback=user_traceback(error),
+                )
+            )
+    return Raised(
+        TaskError(kind="raised", type_name=type(error).__name__, message=str(error), traceback=user_traceback(error))
+    )
+
+
+def rounded_log2(size_bytes: int) -> int:
+    """The rounded-up base-2 logarithm of a size, at least 1, so that 0 says empty."""
+    return max(1, (size_bytes - 1).bit_length()) if size_bytes else 0
+
+
+def _part_output(made: PartOutput) -> TaskOutput:
+    return TaskOutput(digest=made.digest, bytes_total=made.bytes_written, records=made.records)
+
+
+def _counters(context: TaskContext) -> Counters:
+    return tuple((group, name, value) for (group, name), value in sorted(context.counters.items()))
+
+
+def _map_output_records(context: TaskContext) -> int:
+    return next((value for (_, name), value in context.counters.items() if name == "MAP_OUTPUT_RECORDS"), 0)
+
+
+def _input_path(task: RunTask) -> str:
+    match task.work:
+        case MapTask(input=LocalFiles(ranges=ranges)):
+            return ranges[0].path if ranges else ""
+        case MapTask(input=PartFile(path) | StoredFile(path=path)):
+            return path
+    return ""
+
+
+def _input_bytes(task: RunTask) -> int:
+    match task.work:
+        case MapTask(input=PartFile(path)):
+            try:
+                return Path(path).stat().st_size
+            except OSError:
+                return 0
+        case MapTask(input=LocalFiles() | StoredFile() as source):
+            return source.length
+        case ReduceTask(runs):
+            return sum(run.length for run in runs)
+    return 0

@@ -1,0 +1,191 @@
+"""The process that task processes are forked from: `python -m minireduce.attempt.zygote FD`.
+
+It is started by its own exec, imports once what every task needs, and then only forks and reaps: a task process costs a
+fork, not the imports. Since it is the parent that no user code ever ran in, it also keeps order among them. It never
+imports gRPC, never runs user code, keeps a single thread, and runs no computation of pyarrow (whose threads would not
+survive a fork).
+
+It is a subreaper: a process whose parent ended becomes its child. So when a task process ends, its process group is
+killed before it is reaped (its number cannot be reused until then), and strays that left the group come here and are
+killed as well. When the worker's socket closes, however the worker went, everything below is killed and the zygote
+ends.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import importlib
+import os
+import select
+import signal
+import socket
+import sys
+import traceback
+
+from minireduce.attempt import linux
+from minireduce.attempt.conversation import Exited, Fork, Forked, Kill, ToZygote
+from minireduce.attempt.framing import PACKET_BYTES_MAX, decode, encode
+
+THREAD_LIMITS = dict.fromkeys(
+    (
+        "OMP_NUM_THREADS",
+        "OPENBLAS_NUM_THREADS",
+        "MKL_NUM_THREADS",
+        "NUMEXPR_NUM_THREADS",
+        "ARROW_IO_THREADS",
+        "POLARS_MAX_THREADS",
+    ),
+    "1",
+)
+"""A slot is a core: libraries in a task use one thread, unless user code says otherwise."""
+
+ENVIRONMENT = {**THREAD_LIMITS, "PYTHONHASHSEED": "0", "JE_ARROW_MALLOC_CONF": "background_thread:false"}
+"""What the worker adds to the environment of this process; it must stand there before the interpreter starts.
+
+The last one keeps pyarrow's allocator from starting a thread of its own in a process that forks.
+"""
+
+
+IMPORTED = ("cloudpickle", "msgpack", "numpy", "pyarrow", "xxhash", "minireduce.attempt.task")
+"""Of our own, the task process brings all of the engine that it uses."""
+
+
+class Zygote:
+    """Forks, kills and reaps task processes as the worker at the other end of `control` says."""
+
+    def __init__(self, control: socket.socket) -> None:
+        self._control = control
+        self._own_pid = os.getpid()
+        self._tasks: set[int] = set()
+        self._wake_in, self._wake_out = socket.socketpair()
+        self._wake_in.setblocking(False)
+        self._wake_out.setblocking(False)
+
+    def serve(self) -> None:
+        """Work until the worker closes its end; then leave nothing behind."""
+        signal.signal(signal.SIGCHLD, lambda *_: None)  # a signal without a function would not wake us
+        signal.set_wakeup_fd(self._wake_in.fileno(), warn_on_full_buffer=False)
+        while True:
+            readable, _, _ = select.select([self._control, self._wake_out], [], [])
+            if self._wake_out in readable:
+                self._wake_out.recv(4096)
+                self._reap()
+            if self._control in readable and not self._obey():
+                break
+        self._end_everything()
+
+    def _obey(self) -> bool:
+        """Do what the worker says; False when it is gone."""
+        try:
+            packet, descriptors, _, _ = socket.recv_fds(self._control, PACKET_BYTES_MAX, 2, socket.MSG_CMSG_CLOEXEC)
+        except ConnectionError:
+            return False
+        if not packet:
+            return False
+        match decode(ToZygote, packet):
+            case Fork(token, user):
+                self._fork(token, user, descriptors)
+            case Kill(pid):
+                if pid in self._tasks:  # not reaped yet, so the number is still its own
+                    linux.kill_group(pid)
+                    linux.kill(pid)  # it may not have come so far as to lead its group
+        return True
+
+    def _fork(self, token: int, user: str, descriptors: list[int]) -> None:
+        pid = os.fork()
+        if pid == 0:
+            self._become_task(user, descriptors)
+        self._tasks.add(pid)
+        for descriptor in descriptors:
+            os.close(descriptor)
+        self._tell(Forked(token, pid))
+
+    def _become_task(self, user: str, descriptors: list[int]) -> None:
+        """The child's side of a fork, which never returns."""
+        status = 1
+        try:
+            os.setsid()
+            signal.set_wakeup_fd(-1)
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            for end in (self._control, self._wake_in, self._wake_out):
+                end.close()
+            if user:
+                linux.run_as(user)
+            linux.end_with_parent(self._own_pid)
+            linux.name_process("minireduce-task")
+
+            from minireduce.attempt import task
+
+            task.start_printing()
+            connection, page = descriptors
+            task.run_task_process(socket.socket(fileno=connection), page)
+            status = 0
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            os._exit(status)
+
+    def _reap(self) -> None:
+        """Take in every child that ended, and kill what it leaves behind."""
+        has_reaped = False
+        while True:
+            try:
+                ended = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+            except ChildProcessError:
+                break
+            if ended is None:
+                break
+            pid = ended.si_pid
+            if pid in self._tasks:
+                linux.kill_group(pid)
+            _, status = os.waitpid(pid, 0)
+            has_reaped = True
+            if pid in self._tasks:
+                self._tasks.discard(pid)
+                self._tell(Exited(pid, os.waitstatus_to_exitcode(status)))
+        if has_reaped:
+            for stray in linux.children(self._own_pid):
+                if stray not in self._tasks:
+                    linux.kill(stray)
+
+    def _tell(self, message: Forked | Exited) -> None:
+        with contextlib.suppress(ConnectionError):  # a worker that is gone shows at the next read
+            self._control.send(encode(message))
+
+    def _end_everything(self) -> None:
+        """Kill all that was ever forked below: each death hands us its children, until there are none."""
+        for pid in sorted(self._tasks):
+            linux.kill_group(pid)
+        while True:
+            for pid in linux.children(self._own_pid):
+                linux.kill(pid)
+            try:
+                pid, status = os.waitpid(-1, 0)
+            except ChildProcessError:
+                return
+            if pid in self._tasks:
+                self._tasks.discard(pid)
+                self._tell(Exited(pid, os.waitstatus_to_exitcode(status)))
+
+
+def import_what_tasks_need() -> None:
+    """Import now what each task process would otherwise import for itself."""
+    for name in IMPORTED:
+        importlib.import_module(name)
+
+
+def main(arguments: list[str]) -> None:
+    control = socket.socket(fileno=int(arguments[0]))
+    control.set_inheritable(False)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the worker, which closes the socket
+    linux.become_subreaper()
+    linux.name_process("minireduce-zygo")
+    import_what_tasks_need()
+    gc.collect()
+    gc.freeze()  # the collector then leaves these objects, and the pages that children share with us, alone
+    Zygote(control).serve()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

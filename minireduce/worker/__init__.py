@@ -1,0 +1,1 @@
+"""The worker's shell: it performs what `core.worker` decides, with task processes, block files, HTTP and one stream."""

@@ -1,0 +1,335 @@
+"""Run attempts in task processes, watch over them, and say how each ended.
+
+A process that finished a task is kept for the next one of its job, which spares the fork and the loading of the
+program. After anything but success it is killed, with its whole process group. How many attempts run at once is not
+decided here.
+
+While attempts run, they are looked at every `look_interval_s`: their memory against limit and idle size, the time since
+they last finished a record, how much they printed, and how far they are, for the master.
+
+The verdict on an attempt is its first fault: an overrun limit is a failure, and so is a process that left by itself or
+by a signal. SIGKILL that we did not send is a loss, since it comes from outside: the system's memory killer, or a
+person.
+
+Invariants: `run` gives exactly one outcome for each attempt, whatever happens to the process, the zygote or this
+object; when it has, no process of the attempt writes any more.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from minireduce.attempt import linux
+from minireduce.attempt.conversation import (
+    Finished,
+    FromTask,
+    InputUnusable,
+    LoadProgram,
+    MapTask,
+    PartFile,
+    Raised,
+    RangeBytes,
+    RangeRefused,
+    ReadRange,
+    RunTask,
+    StoredFile,
+)
+from minireduce.attempt.task import STDERR_NAME, STDOUT_NAME
+from minireduce.core.attempts import AttemptOutcome, Failed, Killed, Lost, ProgressMade, Succeeded
+from minireduce.core.messages import TaskError
+from minireduce.core.spec import LocalFiles, Program
+from minireduce.errors import MinireduceError, Unavailable
+from minireduce.ids import AttemptId, JobId
+from minireduce.worker.task_processes import TaskProcess, Zygote
+
+LOOK_INTERVAL_S = 0.2
+PROGRESS_INTERVAL_S = 0.5
+EXIT_GRACE_S = 1.0
+WARM_PER_SLOT = 2
+LOG_BYTES_MAX = 1 << 20
+MEMORY_OVERRUN = 0.10
+"""How far memory may go beyond limit and idle size: what lies between two looks, and what allocators have not
+returned."""
+
+ReadRangeOf = Callable[[AttemptId, ReadRange], Awaitable[bytes]]
+"""Gets bytes of a stored file for a running attempt; raises MinireduceError when it cannot."""
+
+
+@dataclass(slots=True)
+class _Run:
+    """An attempt between `run` and its outcome. `verdict` is what it comes to once its process has ended."""
+
+    task: RunTask
+    task_timeout_s: float
+    process: TaskProcess | None = None
+    verdict: AttemptOutcome | None = None
+    alive_at: float = 0.0
+    alive_mark: tuple[int, int] = (-1, -1)
+    reported_at: float = 0.0
+    reported: ProgressMade | None = None
+
+    def end(self, verdict: AttemptOutcome) -> None:
+        """Kill the attempt; the first reason counts."""
+        if self.verdict is None:
+            self.verdict = verdict
+            if self.process is not None:
+                self.process.kill()
+
+
+class Slots:
+    """The task processes of one worker."""
+
+    def __init__(
+        self,
+        *,
+        slots: int,
+        on_progress: Callable[[ProgressMade], None],
+        read_range: ReadRangeOf | None = None,
+        task_user: str = "",
+        look_interval_s: float = LOOK_INTERVAL_S,
+    ) -> None:
+        self._warm_max = WARM_PER_SLOT * slots
+        self._on_progress = on_progress
+        self._read_range = read_range
+        self._task_user = task_user
+        self._task_ids = linux.account_ids(task_user) if task_user else None
+        self._look_interval_s = look_interval_s
+        self._runs: dict[AttemptId, _Run] = {}
+        self._warm: list[tuple[JobId, TaskProcess]] = []
+        self._zygote: Zygote | None = None
+        self._starting = asyncio.Lock()
+        self._looking: asyncio.Task[None] | None = None
+        self._is_closed = False
+
+    async def start(self) -> None:
+        """Start the zygote, which gets ready while the worker goes on."""
+        await self._living_zygote()
+        self._looking = asyncio.create_task(self._look())
+
+    async def run(self, program: Program, task: RunTask, *, task_timeout_s: float) -> AttemptOutcome:
+        """Run an attempt to its end, in a warm process of its job or in a new one."""
+        run = self._runs[task.attempt] = _Run(task, task_timeout_s)
+        try:
+            return await self._run(run, program)
+        except Unavailable as error:
+            return run.verdict or Lost(error.message)
+        except BaseException:  # cancelled: the caller no longer waits, and the process must not go on
+            if run.process is not None:
+                _discard(run.process)
+            raise
+        finally:
+            del self._runs[task.attempt]
+
+    def stop(self, attempt: AttemptId) -> None:
+        """Kill an attempt: its `run` gives `Killed`, unless it had ended. Nothing happens when it does not run here."""
+        if attempt in self._runs:
+            self._runs[attempt].end(Killed())
+
+    def drop_job(self, job: JobId) -> None:
+        """Kill what runs of a job, and its warm processes."""
+        for attempt, run in self._runs.items():
+            if attempt.task.job == job:
+                run.end(Killed())
+        for owner, process in self._warm:
+            if owner == job:
+                _discard(process)
+        self._warm = [(owner, process) for owner, process in self._warm if owner != job]
+
+    async def close(self) -> None:
+        """Kill every attempt and every process, and end the zygote. `run` gives `Killed` for what was running."""
+        self._is_closed = True
+        if self._looking is not None:
+            self._looking.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._looking
+        for run in self._runs.values():
+            run.end(Killed())
+        self._cool()
+        if self._zygote is not None:
+            await self._zygote.close()
+            self._zygote = None
+
+    @property
+    def zygote_pid(self) -> int | None:
+        """The zygote's process, for tests and `doctor`."""
+        return None if self._zygote is None else self._zygote.pid
+
+    # ── one attempt ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def _run(self, run: _Run, program: Program) -> AttemptOutcome:
+        job = run.task.attempt.task.job
+        process = self._take_warm(job)
+        if process is None:
+            process = await (await self._living_zygote()).fork()
+            process.send(LoadProgram(program))
+        run.process = process
+        run.alive_at = run.reported_at = asyncio.get_running_loop().time()
+        process.page.clear(0)
+        if self._task_ids is not None:
+            os.chown(run.task.directory, *self._task_ids)
+        if run.verdict is None:
+            process.send(run.task)
+        else:
+            process.kill()
+        answer = await self._answer(run, process)
+        self._trim_logs(run.task)
+        if isinstance(answer, Finished):
+            self._keep_warm(job, process, run)
+            return Succeeded(answer.output, answer.counters)
+        return await self._end(run, process, answer)
+
+    async def _answer(self, run: _Run, process: TaskProcess) -> FromTask | None:
+        """What the process says of its task, its questions answered on the way; None when it ended without a word."""
+        while True:
+            message = await process.receive()
+            if not isinstance(message, ReadRange):
+                return message
+            try:
+                if self._read_range is None:
+                    raise Unavailable("this worker reads no stored files")
+                process.send(RangeBytes(await self._read_range(run.task.attempt, message)))
+            except MinireduceError as error:
+                process.send(RangeRefused(str(error)))
+
+    async def _end(self, run: _Run, process: TaskProcess, answer: FromTask | None) -> AttemptOutcome:
+        """The outcome of an attempt that did not succeed, once its process is gone."""
+        if answer is None and run.verdict is None:
+            # The end of its socket mostly means that it ended; how, the zygote says at once.
+            await asyncio.wait({process.exited}, timeout=EXIT_GRACE_S)
+            if not process.exited.done():
+                run.end(Failed(self._error(run, "crashed", "", "the process closed its connection to the worker")))
+        process.kill()
+        status = await process.exited
+        match answer:
+            case Raised(error):
+                outcome: AttemptOutcome = Failed(error)
+            case InputUnusable(reason):
+                outcome = Lost(reason)
+            case _:
+                outcome = run.verdict or self._verdict_on(run, status)
+        process.close()
+        return outcome
+
+    def _verdict_on(self, run: _Run, status: int | None) -> AttemptOutcome:
+        """What the exit status of a process that nobody here killed means for its attempt."""
+        if status is None:
+            return Lost("the zygote ended, and all task processes with it")
+        if status == -signal.SIGKILL:
+            return Lost("its process was killed from outside (SIGKILL), perhaps because the machine ran out of memory")
+        if status < 0:
+            name = signal.Signals(-status).name
+            return Failed(self._error(run, "crashed", name, f"the process was ended by the signal {name}"))
+        return Failed(self._error(run, "exited", "", f"user code ended the process with status {status}"))
+
+    def _error(self, run: _Run, kind: str, type_name: str, message: str) -> TaskError:
+        """An error about a process that cannot speak for itself, at the place that its progress page last named."""
+        assert run.process is not None
+        at = run.process.page.read()
+        path = _path_of(run.task, at.input_index)
+        place = f" (at record {at.records})" if at.records else ""
+        return TaskError(kind=kind, type_name=type_name, message=message + place, path=path, offset=at.offset)
+
+    # ── processes ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def _living_zygote(self) -> Zygote:
+        async with self._starting:
+            if self._is_closed:
+                raise Unavailable("this worker is ending")
+            if self._zygote is None:
+                zygote = Zygote(user=self._task_user, when_gone=self._zygote_gone)
+                await zygote.start()
+                self._zygote = zygote
+            return self._zygote
+
+    def _zygote_gone(self, zygote: Zygote) -> None:
+        """Another is started when the next process is needed, so one that cannot live does not spin."""
+        if zygote is self._zygote:
+            self._zygote = None
+        self._cool()
+
+    def _take_warm(self, job: JobId) -> TaskProcess | None:
+        for place in range(len(self._warm) - 1, -1, -1):  # the one used last: its memory is still in the caches
+            owner, process = self._warm[place]
+            if owner == job:
+                del self._warm[place]
+                if not process.exited.done():
+                    return process
+                process.close()
+        return None
+
+    def _keep_warm(self, job: JobId, process: TaskProcess, run: _Run) -> None:
+        """Keep a process for its job, unless it is being killed or holds on to memory of the task it did."""
+        held_bytes = process.anonymous_bytes() - process.idle_bytes
+        if self._is_closed or run.verdict is not None or held_bytes > run.task.memory_limit_bytes // 4:
+            _discard(process)
+            return
+        self._warm.append((job, process))
+        while len(self._warm) > self._warm_max:
+            _discard(self._warm.pop(0)[1])
+
+    def _cool(self) -> None:
+        for _, process in self._warm:
+            _discard(process)
+        self._warm.clear()
+
+    # ── watching ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def _look(self) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            await asyncio.sleep(self._look_interval_s)
+            for run in list(self._runs.values()):
+                if run.process is not None and run.verdict is None and not run.process.exited.done():
+                    self._look_at(run, run.process, loop.time())
+
+    def _look_at(self, run: _Run, process: TaskProcess, now: float) -> None:
+        progress = process.page.read()
+        if run.alive_mark != (progress.records, progress.beats):
+            run.alive_mark = (progress.records, progress.beats)
+            run.alive_at = now
+        limit_bytes = run.task.memory_limit_bytes
+        used_bytes = process.anonymous_bytes()
+        self._trim_logs(run.task)
+        if used_bytes > limit_bytes * (1 + MEMORY_OVERRUN) + process.idle_bytes:
+            used = f"{used_bytes >> 20} MiB, of which {process.idle_bytes >> 20} MiB before it began"
+            message = f"the task used {used}; its limit is {limit_bytes >> 20} MiB"
+            run.end(Failed(self._error(run, "memory", "", message)))
+        elif now - run.alive_at > run.task_timeout_s:
+            message = f"no record was finished for {run.task_timeout_s:g} s"
+            run.end(Failed(self._error(run, "timeout", "", message)))
+        elif now - run.reported_at >= PROGRESS_INTERVAL_S:
+            run.reported_at = now
+            made = ProgressMade(run.task.attempt, progress.fraction, progress.records, progress.status)
+            if made != run.reported:
+                run.reported = made
+                self._on_progress(made)
+
+    @staticmethod
+    def _trim_logs(task: RunTask) -> None:
+        """Cut what a task printed to its limit; it appends, so it goes on from there."""
+        for name in (STDOUT_NAME, STDERR_NAME):
+            path = Path(task.directory, name)
+            with contextlib.suppress(OSError):
+                if path.stat().st_size > LOG_BYTES_MAX:
+                    os.truncate(path, LOG_BYTES_MAX)
+
+
+def _discard(process: TaskProcess) -> None:
+    """Kill a process that nobody waits for, and let go of it when it has ended."""
+    process.kill()
+    process.exited.add_done_callback(lambda _: process.close())
+
+
+def _path_of(task: RunTask, input_index: int) -> str:
+    match task.work:
+        case MapTask(input=LocalFiles(ranges=ranges)) if 0 <= input_index < len(ranges):
+            return ranges[input_index].path
+        case MapTask(input=PartFile(path) | StoredFile(path=path)):
+            return path
+    return ""

@@ -1,0 +1,259 @@
+"""The worker's end of the zygote and of its task processes: fork one, speak to it, learn how it ended.
+
+A `Zygote` here is one life of the zygote process; when it ends, so have all its task processes, and a new object takes
+its place. Processes are killed by asking the zygote, their parent, for whom a number cannot mean another process by
+then. Only when the zygote itself is gone are the groups it left killed from here.
+
+Elsewhere: which task runs in which process, and what its end means (`slots`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import os
+import socket
+import sys
+from asyncio.subprocess import Process
+from collections import deque
+from collections.abc import Callable, Sequence
+
+from minireduce.attempt import linux
+from minireduce.attempt.conversation import (
+    Exited,
+    Fork,
+    Forked,
+    FromTask,
+    FromZygote,
+    Kill,
+    Ready,
+    ToTask,
+    ToZygote,
+)
+from minireduce.attempt.framing import LENGTH, PACKET_BYTES_MAX, decode, encode, frame_length, to_frame
+from minireduce.attempt.progress import ProgressPage, make_page
+from minireduce.attempt.zygote import ENVIRONMENT
+from minireduce.errors import Unavailable
+
+READ_BUFFER_BYTES = 1 << 20
+ZYGOTE_END_S_MAX = 5.0
+GONE = "the zygote, which forks task processes, ended"
+
+
+class TaskProcess:
+    """One task process as its worker sees it. `exited` gives its exit status; None when nobody learned it."""
+
+    def __init__(
+        self,
+        pid: int,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        page: ProgressPage,
+        zygote: Zygote,
+    ) -> None:
+        self.pid = pid
+        self.page = page
+        self.idle_bytes = 0
+        self.exited: asyncio.Future[int | None] = asyncio.get_running_loop().create_future()
+        self._reader = reader
+        self._writer = writer
+        self._zygote = zygote
+        self._statm: int | None = None
+
+    def send(self, message: ToTask) -> None:
+        self._writer.write(to_frame(message))
+
+    async def receive(self) -> FromTask | None:
+        """What the process says next; None when it has closed its end, as it does by ending."""
+        try:
+            length = frame_length(await self._reader.readexactly(LENGTH.size))
+            message: FromTask = decode(FromTask, await self._reader.readexactly(length))
+        except (asyncio.IncompleteReadError, ConnectionError):
+            return None
+        if isinstance(message, Ready):
+            self.idle_bytes = message.idle_bytes
+            with contextlib.suppress(OSError):
+                # Held open: the file belongs to this process for ever, even when its number is used again.
+                self._statm = os.open(f"/proc/{self.pid}/statm", os.O_RDONLY | os.O_CLOEXEC)
+        return message
+
+    def anonymous_bytes(self) -> int:
+        """Its RssAnon; 0 when it has ended."""
+        if self._statm is None:
+            return 0
+        try:
+            text = os.pread(self._statm, 128, 0)
+        except OSError:
+            return 0
+        return linux.anonymous_bytes(text) if text else 0
+
+    def kill(self) -> None:
+        """Kill its process group. `exited` follows."""
+        self._zygote.kill(self.pid)
+
+    def close(self) -> None:
+        """Let go of what this end holds."""
+        self._writer.close()
+        self.page.close()
+        if self._statm is not None:
+            os.close(self._statm)
+            self._statm = None
+
+
+class Zygote:
+    """One life of the zygote. `when_gone` is called once, when it ends without having been closed."""
+
+    def __init__(self, *, user: str = "", when_gone: Callable[[Zygote], None]) -> None:
+        self._user = user
+        self._when_gone = when_gone
+        self._is_closing = False
+        self._tokens = itertools.count(1)
+        self._forking: dict[int, asyncio.Future[int]] = {}
+        self._processes: dict[int, TaskProcess] = {}
+        self._early_exits: dict[int, int] = {}
+        self._outgoing: deque[tuple[bytes, Sequence[int]]] = deque()
+        self._process: Process | None = None
+
+    async def start(self) -> None:
+        """Start the process. It imports while the worker goes on; what it is asked meanwhile waits in the socket."""
+        self._loop = asyncio.get_running_loop()
+        self._gone = self._loop.create_future()
+        self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._control.setblocking(False)
+        with theirs:
+            self._process = await asyncio.create_subprocess_exec(
+                sys.executable,
+                "-m",
+                "minireduce.attempt.zygote",
+                str(theirs.fileno()),
+                pass_fds=(theirs.fileno(),),
+                env={**os.environ, **ENVIRONMENT},
+                stdin=asyncio.subprocess.DEVNULL,
+                start_new_session=True,  # a signal from the terminal is for the worker alone
+            )
+        self._loop.add_reader(self._control, self._read)
+
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
+    async def fork(self) -> TaskProcess:
+        """A new task process that is ready for a program. Raises Unavailable when none can be made."""
+        if self._gone.done():
+            raise Unavailable(GONE)
+        ours, theirs = socket.socketpair()
+        page, page_descriptor = make_page()
+        token = next(self._tokens)
+        forked = self._forking[token] = self._loop.create_future()
+        self._send(Fork(token, self._user), (theirs.detach(), page_descriptor))
+        try:
+            pid = await forked
+        except BaseException:
+            ours.close()
+            page.close()
+            raise
+        finally:
+            del self._forking[token]
+        ours.setblocking(False)
+        reader, writer = await asyncio.open_unix_connection(sock=ours, limit=READ_BUFFER_BYTES)
+        process = TaskProcess(pid, reader, writer, page, self)
+        self._processes[pid] = process
+        if pid in self._early_exits:
+            self._exited(pid, self._early_exits.pop(pid))
+        if await process.receive() is None:
+            process.kill()
+            status = await process.exited
+            process.close()
+            raise Unavailable(f"a task process ended before it began (status {status})")
+        return process
+
+    def kill(self, pid: int) -> None:
+        if pid in self._processes:
+            self._send(Kill(pid))
+
+    async def close(self) -> None:
+        """End the zygote and every process below it; returns when they are gone."""
+        self._is_closing = True
+        if self._process is None:
+            return
+        with contextlib.suppress(OSError):
+            self._control.shutdown(socket.SHUT_WR)
+        try:
+            await asyncio.wait_for(asyncio.shield(self._gone), ZYGOTE_END_S_MAX)
+        except TimeoutError:
+            self._process.kill()
+            await self._gone
+        await self._process.wait()
+
+    def _send(self, message: ToZygote, descriptors: Sequence[int] = ()) -> None:
+        self._outgoing.append((encode(message), descriptors))
+        self._flush()
+
+    def _flush(self) -> None:
+        """Send what waits; when the socket is full, go on when it is not."""
+        while self._outgoing:
+            packet, descriptors = self._outgoing[0]
+            try:
+                socket.send_fds(self._control, [packet], descriptors)
+            except BlockingIOError:
+                self._loop.add_writer(self._control, self._flush)
+                return
+            except OSError:
+                return  # it is gone, as the reader is about to see
+            self._outgoing.popleft()
+            for descriptor in descriptors:
+                os.close(descriptor)
+        self._loop.remove_writer(self._control)
+
+    def _read(self) -> None:
+        """Take in all that the zygote has said."""
+        while True:
+            try:
+                packet = self._control.recv(PACKET_BYTES_MAX)
+            except BlockingIOError:
+                return
+            except OSError:
+                packet = b""
+            if not packet:
+                self._end()
+                return
+            match decode(FromZygote, packet):
+                case Forked(token, pid):
+                    forked = self._forking.get(token)
+                    if forked is not None and not forked.done():
+                        forked.set_result(pid)
+                    else:
+                        linux.kill_group(pid)  # whoever asked has been cancelled
+                case Exited(pid, status):
+                    self._exited(pid, status)
+
+    def _exited(self, pid: int, status: int) -> None:
+        process = self._processes.pop(pid, None)
+        if process is None:
+            self._early_exits[pid] = status  # before `fork` came to see it
+        elif not process.exited.done():
+            process.exited.set_result(status)
+
+    def _end(self) -> None:
+        """The zygote's end of the socket is closed: it is gone, or about to go."""
+        self._loop.remove_reader(self._control)
+        self._loop.remove_writer(self._control)
+        self._control.close()
+        for _, descriptors in self._outgoing:
+            for descriptor in descriptors:
+                os.close(descriptor)
+        self._outgoing.clear()
+        for forked in self._forking.values():
+            if not forked.done():
+                forked.set_exception(Unavailable(GONE))
+        for pid, process in sorted(self._processes.items()):
+            linux.kill_group(pid)
+            if not process.exited.done():
+                process.exited.set_result(None)
+        self._processes.clear()
+        if not self._gone.done():
+            self._gone.set_result(None)
+        if not self._is_closing:
+            self._when_gone(self)
