@@ -1,0 +1,238 @@
+"""Judge a simulated run: while it goes on, and when it is over.
+
+While it goes on: what is launched has no output yet, a committed output is given up only for a reason that is true, a
+task has one winner, a key names one job for ever. When it is over: each job's parts are those of the sequential run,
+byte for byte; its counters too, so each task counted once; a job failed only if its code had to; nothing acknowledged
+is forgotten; master and workers have let go of all that the jobs needed.
+
+The checkers know the truth of the simulation, which no machine does: which processes live, what lies on which disk.
+"""
+
+from __future__ import annotations
+
+import gc
+import types
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from minireduce.core import cluster as machine
+from minireduce.core.effects import Row
+from minireduce.core.messages import FetchFailed, LaunchAttempt
+from minireduce.core.views import JobState
+from minireduce.errors import MinireduceError
+from minireduce.ids import AttemptId, JobId, TaskId, TaskKind, WorkerId
+from minireduce.testing.tell import attempt as told
+from minireduce.testing.workload import COUNTER_GROUP, SimJob, sequential
+
+if TYPE_CHECKING:
+    from minireduce.testing.client import SimClient
+    from minireduce.testing.master import SimMaster
+    from minireduce.testing.worker import SimWorker
+    from minireduce.testing.world import World
+
+OBJECTS_PER_ENDED_JOB_MAX = 400
+OBJECTS_PER_WORKER_MAX = 200
+OBJECTS_MAX = 500
+
+
+class Wrong(MinireduceError):
+    """A run did what must not be."""
+
+
+class Checker:
+    """Watches one cluster. Satisfies `world.Watcher`."""
+
+    def __init__(self, world: World, master: SimMaster, workers: dict[str, SimWorker]) -> None:
+        self._world = world
+        self._master = master
+        self._workers = workers
+        self._winners: dict[TaskId, tuple[AttemptId, WorkerId]] = {}
+        self._jobs_by_key: dict[str, JobId] = {}
+        self._ears = _Ears()
+        self._unreachable: dict[AttemptId, set[tuple[int, int]]] = {}
+        self._gone: set[AttemptId] = set()
+        self._launched: set[AttemptId] = set()
+        self.seen: Counter[str] = Counter()
+
+    # ── while it goes on ────────────────────────────────────────────────────────────────────────────────────────────
+
+    def master_started(self, rows: Sequence[Row]) -> None:
+        """A new master knows what is durable, and has heard nobody."""
+        self._ears = _Ears(self._master.now())
+        self._unreachable.clear()
+        self._winners.clear()
+        for row in rows:
+            if row.table == "winners" and row.values is not None and row.values[1]:
+                task = _task(row.key)
+                self._winners[task] = AttemptId(task, row.values[0]), row.values[1]
+
+    def master_advanced(self, event: machine.Event, actions: Sequence[machine.Action]) -> None:
+        """Judge one step of the master."""
+        self._ears.hear(event, self._master.now())
+        if isinstance(event, machine.UpReceived):
+            for report in event.up.reports:
+                if isinstance(report, FetchFailed):
+                    self._fetch_failed(report, event.stream, event.up.number)
+        for action in actions:
+            match action:
+                case machine.SendWelcome():
+                    self._ears.welcome(action)
+                case machine.Persist():
+                    for row in action.rows:
+                        self._row(row)
+                case machine.SendDown():
+                    for command in action.down.commands:
+                        if isinstance(command, LaunchAttempt):
+                            self._launch(command.attempt)
+
+    def submit_acknowledged(self, job: SimJob, job_id: JobId) -> None:
+        """One key, one job, over all restarts."""
+        known = self._jobs_by_key.setdefault(job.key, job_id)
+        if known != job_id:
+            raise Wrong(f"the submission {job.key!r} was acknowledged as {known} and later as {job_id}")
+
+    def _fetch_failed(self, report: FetchFailed, stream: int, number: int) -> None:
+        if not report.is_gone:
+            self._unreachable.setdefault(report.source, set()).add((stream, number))
+            return
+        holders = [name for name, worker in self._workers.items() if report.source in worker.disk.outputs]
+        if holders:
+            raise Wrong(f"the output of {told(report.source)} is reported gone, but {holders[0]} has it")
+        self._gone.add(report.source)
+
+    def _row(self, row: Row) -> None:
+        if row.table != "winners" or row.values is None:
+            return
+        task = _task(row.key)
+        number, worker = row.values[:2]
+        before = self._winners.get(task)
+        if before is not None and (before[0].number != number or not worker):
+            self._given_up(*before)
+        if worker:
+            self._winners[task] = AttemptId(task, number), worker
+            self.seen["outputs committed"] += before is None
+        else:
+            self._winners.pop(task, None)
+
+    def _given_up(self, attempt: AttemptId, worker: WorkerId) -> None:
+        """A committed output no longer counts: there must be a reason."""
+        self.seen["outputs given up"] += 1
+        silent_s = self._master.now() - self._ears.heard_at(worker)
+        reports = self._unreachable.get(attempt, ())
+        if (
+            attempt not in self._workers[worker].disk.outputs
+            or attempt in self._gone
+            or silent_s > self._master.settings.worker_lost_s
+            or len(reports) >= self._master.settings.fetch_reports_max
+        ):
+            return
+        raise Wrong(
+            f"the output of {told(attempt)} was given up, but it lives on {worker}, which was heard {silent_s:.1f} s "
+            f"ago, and {len(reports)} fetches of it failed"
+        )
+
+    def _launch(self, attempt: AttemptId) -> None:
+        if attempt in self._launched:
+            return  # said again
+        self._launched.add(attempt)
+        self.seen["attempts launched"] += 1
+        winner = self._winners.get(attempt.task)
+        if winner is not None and self._is_live(attempt):
+            raise Wrong(f"{told(attempt)} is launched, but {told(winner[0])} on {winner[1]} has finished the task")
+
+    def _is_live(self, attempt: AttemptId) -> bool:
+        """Whether the master still wants an attempt: one whose launch waited for a stream may be killed by now."""
+        jobs = self._master.state._compute.jobs  # noqa: SLF001 - a checker looks inside
+        job = jobs.get(attempt.task.job)
+        task = job.task(attempt.task) if job is not None else None
+        return task is not None and any(attempt == live.id for live in task.live_attempts)
+
+    # ── when it is over ─────────────────────────────────────────────────────────────────────────────────────────────
+
+    def judge(self, clients: Iterable[SimClient]) -> None:
+        """All jobs have ended and nothing is under way any more."""
+        for client in clients:
+            self._judge_job(client)
+        self._judge_what_is_left()
+
+    def _judge_job(self, client: SimClient) -> None:
+        job, view = client.job, client.view
+        if view is None or client.refusals:
+            raise Wrong(f"{job.key!r} got no answer but {client.refusals}")
+        kept = {shown.job: shown for shown in self._master.state.view_jobs(self._master.now())}
+        if kept.get(view.job) != view:
+            raise Wrong(f"{job.key!r} was {view.state} as {view.job}, but the master now says {kept.get(view.job)}")
+        if client.has_asked_to_kill and view.state is JobState.KILLED:
+            return
+        if job.is_doomed or view.state is not JobState.SUCCEEDED:
+            if not job.is_doomed or view.state is not JobState.FAILED:
+                raise Wrong(f"{job.key!r} is {view.state}: {view.reason}")
+            return
+        expected = sequential(job)
+        if client.published is None and not client.has_asked_to_kill:
+            raise Wrong(f"{job.key!r} has succeeded, but its output was never published")
+        if client.published is not None and client.published != expected.parts:
+            raise Wrong(f"{job.key!r} gave {client.published}, the sequential run {expected.parts}")
+        counters = tuple(counter for counter in view.counters if counter[0] == COUNTER_GROUP)
+        if counters != expected.counters:
+            raise Wrong(f"{job.key!r} counted {counters}, the sequential run {expected.counters}")
+
+    def _judge_what_is_left(self) -> None:
+        for worker in self._workers.values():
+            if worker.running or worker.disk.outputs:
+                left = [told(each) for each in (*worker.running, *worker.disk.outputs)]
+                raise Wrong(f"all jobs are over, but {worker.name} still has {', '.join(left)}")
+        objects = count_objects(self._master.state)
+        bound = OBJECTS_MAX + OBJECTS_PER_ENDED_JOB_MAX * len(self._jobs_by_key)
+        bound += OBJECTS_PER_WORKER_MAX * len(self._workers)
+        if objects > bound:
+            raise Wrong(f"all jobs are over, but the master keeps {objects} objects, more than {bound}")
+
+
+class _Ears:
+    """When the master last heard each worker in the session that counts."""
+
+    def __init__(self, started_at: float = 0.0) -> None:
+        self._started_at = started_at
+        self._heard_at: dict[WorkerId, float] = {}
+        self._speaker: dict[int, WorkerId] = {}
+        self._session: dict[int, int] = {}
+        self._stream: dict[WorkerId, int] = {}
+
+    def heard_at(self, worker: WorkerId) -> float:
+        return self._heard_at.get(worker, self._started_at)
+
+    def hear(self, event: machine.Event, now: float) -> None:
+        if isinstance(event, machine.HelloReceived):
+            worker = event.hello.profile.worker
+            self._speaker[event.stream] = worker
+            self._stream[worker] = event.stream
+            self._heard_at[worker] = now
+        elif isinstance(event, machine.UpReceived):
+            speaker = self._speaker.get(event.stream)
+            is_current = speaker is not None and self._stream[speaker] == event.stream
+            if speaker is not None and is_current and self._session.get(event.stream) == event.up.session:
+                self._heard_at[speaker] = now
+
+    def welcome(self, action: machine.SendWelcome) -> None:
+        self._session[action.stream] = action.welcome.session
+
+
+def _task(key: tuple[Any, ...]) -> TaskId:
+    return TaskId(key[0], key[1], TaskKind(key[2]), key[3])
+
+
+_CODE = (type, types.ModuleType, types.FunctionType, types.BuiltinFunctionType, types.CodeType, property)
+
+
+def count_objects(root: object) -> int:
+    """How many objects a machine holds on to, code and classes aside."""
+    seen = {id(root)}
+    waiting = [root]
+    while waiting:
+        for found in gc.get_referents(waiting.pop()):
+            if id(found) not in seen and not isinstance(found, _CODE):
+                seen.add(id(found))
+                waiting.append(found)
+    return len(seen)

@@ -1,0 +1,153 @@
+"""Carry a seed's faults out: watch for their moments, strike, and mend everything at the end."""
+
+from __future__ import annotations
+
+import errno
+import random
+from collections import Counter
+
+from minireduce.ids import TaskKind
+from minireduce.testing.faults import Fault, FaultKind, Plan
+from minireduce.testing.master import SimMaster
+from minireduce.testing.worker import SimWorker
+from minireduce.testing.world import World
+
+RESTART_S = (0.5, 6.0)
+SLOWNESS = 8.0
+
+
+class Injector:
+    """The faults of one run. `healed` once nothing strikes any more."""
+
+    def __init__(self, world: World, master: SimMaster, workers: dict[str, SimWorker], plan: Plan) -> None:
+        self.plan = plan
+        self.is_healed = False
+        self._world = world
+        self._master = master
+        self._workers = workers
+        self._rng: random.Random = world.rng("faults")
+        self._moments: Counter[str] = Counter()
+        world.on_moment = self._on_moment
+        if plan.heal_s:
+            world.agenda.after(plan.heal_s, None, self.heal)
+
+    # ── moments ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _on_moment(self, name: str, actor: str) -> None:
+        if name == "worker ended itself":
+            self._world.agenda.after(1.0, None, lambda: self._start_worker(actor))
+            return
+        if name == "master ended itself":
+            self._world.agenda.after(1.0, None, self._start_master)
+            return
+        if self.is_healed:
+            return
+        self._moments[name] += 1
+        for fault in self.plan.faults:
+            if not fault.has_struck and fault.moment == name and self._moments[name] >= fault.nth:
+                if fault.delay_s:
+                    self._world.agenda.after(fault.delay_s, None, lambda fault=fault: self._strike(fault, actor))  # type: ignore[misc]
+                else:
+                    self._strike(fault, actor)
+
+    def _strike(self, fault: Fault, actor: str) -> None:
+        """Let a fault happen if it still can; otherwise it waits for the next moment of its kind."""
+        if self.is_healed or fault.has_struck:
+            return
+        worker = self._workers.get(actor)
+        if fault.kind.startswith(("master", "log")):
+            fault.has_struck = self._strike_master(fault)
+        elif worker is not None and worker.node.is_up and not worker.node.is_paused:
+            fault.has_struck = self._strike_worker(fault, worker)
+        if fault.has_struck:
+            self._world.strikes[fault.kind] += 1
+            self._world.trace.mark("fault", str(fault))
+
+    # ── striking ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _strike_master(self, fault: Fault) -> bool:
+        node = self._master.node
+        if not node.is_up or node.is_paused:
+            return False
+        match fault.kind:
+            case FaultKind.MASTER_PAUSED:
+                self._world.agenda.pause(node)
+                life = node.life
+                self._world.agenda.after(fault.seconds, None, lambda: self._resume_master(life))
+            case FaultKind.LOG_FULL:
+                self._master.disk.fail_next("write", errno.ENOSPC)
+            case FaultKind.LOG_ERROR:
+                self._master.disk.fail_next("sync", errno.EIO)
+            case _:
+                self._master.kill(str(fault.kind))
+                self._world.agenda.after(min(fault.seconds, RESTART_S[1]), None, self._start_master)
+        return True
+
+    def _strike_worker(self, fault: Fault, worker: SimWorker) -> bool:
+        maps_running = [attempt for attempt in worker.running if attempt.task.kind is TaskKind.MAP]
+        reduces_running = len(worker.running) - len(maps_running)
+        match fault.kind:
+            case FaultKind.WORKER_KILLED_MAPPING if maps_running:
+                self._kill(fault, worker)
+            case FaultKind.WORKER_KILLED_AFTER_MAPS if not maps_running and worker.disk.outputs:
+                self._kill(fault, worker)
+            case FaultKind.WORKER_KILLED_REDUCING if reduces_running:
+                self._kill(fault, worker)
+            case FaultKind.WORKER_PAUSED:
+                self._world.agenda.pause(worker.node)
+                life = worker.node.life
+                self._world.agenda.after(fault.seconds, None, lambda: self._resume_worker(worker, life))
+            case FaultKind.WORKER_SLOW:
+                worker.slowness = SLOWNESS
+            case FaultKind.OUTPUT_LOST if worker.disk.outputs:
+                lost = self._rng.choice(sorted(worker.disk.outputs))
+                del worker.disk.outputs[lost]
+            case FaultKind.STREAM_BROKEN:
+                return self._master.streams.break_all_of(worker)
+            case FaultKind.CUT_TO_MASTER:
+                self._world.network.cut(worker.name, "master", fault.seconds)
+            case FaultKind.CUT_FROM_MASTER:
+                self._world.network.cut("master", worker.name, fault.seconds)
+            case FaultKind.CUT_BETWEEN_WORKERS:
+                other = self._rng.choice([name for name in self._workers if name != worker.name])
+                self._world.network.cut(other, worker.name, fault.seconds)
+            case _:
+                return False
+        return True
+
+    def _kill(self, fault: Fault, worker: SimWorker) -> None:
+        worker.kill(str(fault.kind), keeps_disk=fault.keeps_disk)
+        self._world.strikes["worker's disk kept" if fault.keeps_disk else "worker's disk lost"] += 1
+        self._world.agenda.after(fault.seconds, None, lambda: self._start_worker(worker.name))
+
+    # ── mending ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def heal(self) -> None:
+        """From now on nothing fails."""
+        self.is_healed = True
+        self._world.trace.mark("fault", "healed")
+        self._world.network.heal()
+        self._resume_master(self._master.node.life)
+        self._start_master()
+        for worker in self._workers.values():
+            worker.slowness = 1.0
+            self._resume_worker(worker, worker.node.life)
+            self._start_worker(worker.name)
+
+    def _start_master(self) -> None:
+        if not self._master.node.is_up:
+            self._master.start()
+
+    def _start_worker(self, name: str) -> None:
+        worker = self._workers[name]
+        if not worker.node.is_up:
+            worker.start()
+
+    def _resume_master(self, life: int) -> None:
+        node = self._master.node
+        if node.is_paused and node.life == life:
+            self._world.agenda.resume(node)
+
+    def _resume_worker(self, worker: SimWorker, life: int) -> None:
+        if worker.node.is_paused and worker.node.life == life:
+            self._world.agenda.resume(worker.node)

@@ -1,0 +1,198 @@
+"""Run seeds: `python -m minireduce.testing.sim --seeds 0:200`.
+
+Each seed draws a cluster, jobs, weather and faults, runs them to their end, and is judged. What it prints: how many
+seeds held, events and simulated time, how often each fault struck and how often one that was planned found no moment.
+A seed that fails prints the one line that repeats it; with `--story` that line also prints what happened.
+
+A run proves something only if its faults struck: a seed that planned faults of which none struck is invalid, and so is
+a run of many seeds in which some kind of fault never struck. Neither is green.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from random import Random
+
+from minireduce.errors import MinireduceError
+from minireduce.testing.cluster import SimCluster
+from minireduce.testing.faults import FaultKind, Plan, draw_plan
+from minireduce.testing.workload import FAILS_ALWAYS, SimJob
+
+LIVENESS_S_MAX = 180.0
+"""A job must end so soon after the last fault. A job takes about 20 s when nothing fails."""
+
+QUIET_S = 30.0
+SEEDS_THAT_SHOW_EVERY_FAULT = 100
+_WORDS = ("the", "of", "map", "reduce", "split", "worker", "master", "sort", "merge", "spill", "key", "value")
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of one seed. `error` is empty when it held."""
+
+    seed: int
+    error: str
+    is_invalid: bool
+    events: int
+    simulated_s: float
+    trace: str
+    strikes: Counter[str]
+    not_struck: Counter[str]
+    story: str = ""
+
+
+@dataclass(slots=True)
+class Summary:
+    """What became of many seeds."""
+
+    seeds: int = 0
+    failed: list[Outcome] = field(default_factory=list)
+    invalid: list[int] = field(default_factory=list)
+    events: int = 0
+    simulated_s: float = 0.0
+    strikes: Counter[str] = field(default_factory=Counter)
+    not_struck: Counter[str] = field(default_factory=Counter)
+
+    def add(self, outcome: Outcome) -> None:
+        self.seeds += 1
+        self.events += outcome.events
+        self.simulated_s += outcome.simulated_s
+        self.strikes.update(outcome.strikes)
+        self.not_struck.update(outcome.not_struck)
+        if outcome.error:
+            self.failed.append(outcome)
+        elif outcome.is_invalid:
+            self.invalid.append(outcome.seed)
+
+    @property
+    def never_struck(self) -> list[str]:
+        """The kinds of faults of which none struck; empty for few seeds, which cannot meet all."""
+        if self.seeds < SEEDS_THAT_SHOW_EVERY_FAULT:
+            return []
+        return [kind for kind in FaultKind if not self.strikes[kind]]
+
+    @property
+    def is_green(self) -> bool:
+        return not (self.failed or self.invalid or self.never_struck)
+
+
+def draw_job(rng: Random, key: str) -> SimJob:
+    """A small job: one to three steps, some words, sometimes code that raises."""
+    texts = tuple(
+        "\n".join(" ".join(rng.choices(_WORDS, k=rng.randint(1, 6))) for _ in range(rng.randint(0, 6)))
+        for _ in range(rng.randint(1, 12))
+    )
+    reducers = tuple(rng.randint(1, 4) for _ in range(rng.choice((1, 1, 1, 2, 3))))
+    if rng.random() < 0.15:
+        reducers = (*reducers[:-1], 0)
+    failing: list[tuple[str, int]] = []
+    if rng.random() < 0.3:
+        failing.append((f"s0_m{rng.randrange(len(texts))}", rng.randint(1, 3)))
+    if rng.random() < 0.2 and reducers[0]:
+        failing.append((f"s0_r{rng.randrange(reducers[0])}", rng.randint(1, 3)))
+    if rng.random() < 0.05:
+        failing = [(f"s0_m{rng.randrange(len(texts))}", FAILS_ALWAYS)]
+    return SimJob(key, texts, reducers, tuple(failing))
+
+
+def build(seed: int, *, is_told: bool = False) -> tuple[SimCluster, Plan]:
+    """The cluster of a seed, with its jobs submitted."""
+    draws = Random(f"{seed}/plan")  # noqa: S311 - chance, not secrets
+    plan = draw_plan(draws)
+    cluster = SimCluster(seed, workers=draws.randint(3, 6), slots=draws.randint(1, 2), plan=plan, is_told=is_told)
+    for number in range(draws.randint(1, 3)):
+        kills_at_s = draws.uniform(1.0, 15.0) if draws.random() < 0.08 else 0.0
+        job = draw_job(draws, f"job {number} of seed {seed}")
+        cluster.submit(job, after_s=draws.uniform(0.0, 8.0), kills_at_s=kills_at_s)
+    return cluster, plan
+
+
+def run_seed(seed: int, *, is_told: bool = False) -> Outcome:
+    """Run one seed to its end and judge it."""
+    cluster, plan = build(seed, is_told=is_told)
+    error = ""
+    try:
+        cluster.run_to_end(seconds_max=plan.heal_s + LIVENESS_S_MAX)
+        if not cluster.injector.is_healed:
+            cluster.injector.heal()
+        cluster.run_for(QUIET_S)
+        cluster.judge()
+    except MinireduceError as failure:
+        error = f"{type(failure).__name__}: {failure}"
+    world = cluster.world
+    return Outcome(
+        seed=seed,
+        error=error,
+        is_invalid=not plan.is_calm and not world.strikes,
+        events=world.agenda.happened,
+        simulated_s=world.clock.now(),
+        trace=world.trace.digest,
+        strikes=world.strikes,
+        not_struck=Counter(str(fault.kind) for fault in plan.faults if not fault.has_struck),
+        story=world.trace.text(),
+    )
+
+
+def command_for(seed: int) -> str:
+    """The line that repeats a seed."""
+    return f"python -m minireduce.testing.sim --seeds {seed}:{seed + 1} --story"
+
+
+def report(summary: Summary, wall_s: float) -> str:
+    """The end of a run, for people."""
+    failed, invalid = len(summary.failed), len(summary.invalid)
+    lines = [
+        f"{summary.seeds} seeds: {summary.seeds - failed - invalid} held, {failed} failed, {invalid} invalid",
+        f"{summary.events} events, {summary.simulated_s / 3600:.2f} simulated hours, {wall_s:.1f} s",
+        "",
+        f"{'fault':<46}{'struck':>9}{'found no moment':>18}",
+    ]
+    kinds = [*FaultKind, *sorted(name for name in summary.strikes if name not in set(FaultKind))]
+    lines += [f"{kind:<46}{summary.strikes[kind]:>9}{summary.not_struck[kind] or '':>18}" for kind in kinds]
+    lines += [f"never struck, so this run proves nothing about it: {kind}" for kind in summary.never_struck]
+    lines += [f"seed {seed} is invalid: none of its faults struck" for seed in summary.invalid]
+    for outcome in summary.failed:
+        lines += ["", f"seed {outcome.seed} failed: {outcome.error}", f"  repeat: {command_for(outcome.seed)}"]
+    return "\n".join(lines) + "\n"
+
+
+def run_seeds(seeds: range, *, is_told: bool = False) -> Summary:
+    """Run many seeds."""
+    summary = Summary()
+    for seed in seeds:
+        outcome = run_seed(seed, is_told=is_told)
+        if is_told:
+            sys.stdout.write(outcome.story)
+        summary.add(outcome)
+    return summary
+
+
+def parse_seeds(text: str) -> range:
+    """`A:B`, from A to before B, or one seed."""
+    first, _, end = text.partition(":")
+    return range(int(first), int(end) if end else int(first) + 1)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """The command line; gives the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m minireduce.testing.sim", description=__doc__.partition("\n")[0])
+    parser.add_argument("--seeds", type=parse_seeds, default=range(200), metavar="A:B", help="from A to before B")
+    parser.add_argument("--story", action="store_true", help="print what happened")
+    parser.add_argument("--hashes", action="store_true", help="print the hash of each seed's trace")
+    options = parser.parse_args(arguments)
+    started = time.perf_counter()
+    if options.hashes:
+        for seed in options.seeds:
+            sys.stdout.write(f"{seed} {run_seed(seed).trace}\n")
+        return 0
+    summary = run_seeds(options.seeds, is_told=options.story)
+    sys.stdout.write(report(summary, time.perf_counter() - started))
+    return 0 if summary.is_green else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,346 @@
+"""The shell of a simulated worker: the real machine, modelled task processes, fetches and a disk of outputs.
+
+Tasks compute real pairs (`workload`) and take a drawn time, longer on a slow worker. A fetch is a question over the
+network to another worker, with an answer or a timeout. What attempts have finished lies on the worker's disk: it
+survives the end of the process, and goes with the disk.
+
+Killed, the process forgets everything else; started again it is a new incarnation that lists what its disk has.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from minireduce.core import worker as machine
+from minireduce.core.assignments import OpenProgram, RemoveFetched, RemoveJob, RemoveOutputs
+from minireduce.core.attempts import AttemptEnded, Failed, Killed, Lost, StartAttempt, StopAttempt, Succeeded
+from minireduce.core.fetches import PART, CancelFetch, Fetched, FetchEnded, FetchOutcome, Gone, StartFetch, Unreachable
+from minireduce.core.messages import (
+    AttemptSucceeded,
+    Down,
+    LocalFiles,
+    PartInput,
+    TaskError,
+    Welcome,
+    WorkerProfile,
+)
+from minireduce.core.session import (
+    CloseStream,
+    DownReceived,
+    OpenStream,
+    Remember,
+    SendHello,
+    SendUp,
+    StopWorker,
+    StreamClosed,
+    StreamOpened,
+    Warn,
+    WelcomeReceived,
+)
+from minireduce.core.settings import WorkerSettings
+from minireduce.core.worker import WorkerState
+from minireduce.errors import InvariantViolation, MinireduceError
+from minireduce.ids import AttemptId, JobId, TaskKind
+from minireduce.testing import tell, workload
+from minireduce.testing.agenda import Node
+from minireduce.testing.clock import SkewedClock
+from minireduce.testing.master import SimMaster
+from minireduce.testing.workload import Product, SimJob
+from minireduce.testing.world import World, address_of, read_token
+
+FETCH_TIMEOUT_S = 3.0
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """A finished output on a worker's disk."""
+
+    report: AttemptSucceeded
+    partitions: tuple[bytes, ...]
+
+
+@dataclass(slots=True)
+class Disk:
+    """What survives the process."""
+
+    outputs: dict[AttemptId, Kept] = field(default_factory=dict)
+    remembered: tuple[int, int] = (0, 0)
+
+
+class SimWorker:
+    """One worker over all its lives. `peers` are all workers by address, itself among them."""
+
+    def __init__(
+        self,
+        world: World,
+        name: str,
+        *,
+        master: SimMaster,
+        peers: dict[str, SimWorker],
+        slots: int,
+        settings: WorkerSettings,
+        map_s: tuple[float, float] = (0.2, 3.0),
+    ) -> None:
+        self.world = world
+        self.node = Node(name)
+        self.disk = Disk()
+        self.state: WorkerState
+        self.slowness = 1.0
+        self.running: dict[AttemptId, StartAttempt] = {}
+        self._master = master
+        self._peers = peers
+        self._slots = slots
+        self._settings = settings
+        self._map_s = map_s
+        self._rng = world.rng(name)
+        self._work_rng = world.rng(f"work of {name}")
+        self._clock = SkewedClock(world.clock)
+        self._programs: dict[JobId, SimJob] = {}
+        self._fetched: dict[tuple[AttemptId, AttemptId], bytes] = {}
+        self._stopping: set[AttemptId] = set()
+        self._cancelled: set[int] = set()
+        peers[address_of(name)] = self
+
+    @property
+    def name(self) -> str:
+        return self.node.name
+
+    # ── lives ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def start(self) -> None:
+        """Start the process: a new incarnation with what the disk has."""
+        self.node.start()
+        self.running.clear()
+        self._programs.clear()
+        self._fetched.clear()
+        self._stopping.clear()
+        self._cancelled.clear()
+        drift = self._rng.uniform(-0.01, 0.01)
+        self._clock = SkewedClock(self.world.clock, offset_s=self._rng.uniform(0.0, 1e6), drift=drift)
+        self.state = WorkerState(
+            profile=self._profile(),
+            settings=self._settings,
+            highest=self.disk.remembered,
+            outputs=tuple(kept.report for kept in self.disk.outputs.values()),
+            rng=self._rng,
+        )
+        self.world.trace.mark(self.name, f"starts as incarnation {self.node.life}")
+        self.world.trace.tell(self.name, f"starts, incarnation {self.node.life}")
+        self._tick()
+
+    def _profile(self) -> WorkerProfile:
+        return WorkerProfile(
+            worker=self.name,
+            incarnation=self.node.life,
+            host=self.name,
+            rack="/default",
+            slots=self._slots,
+            memory_bytes=1 << 30,
+            data_address=address_of(self.name),
+            machine_id=workload.MACHINE_ID,
+            software_version="0",
+        )
+
+    def kill(self, reason: str, *, keeps_disk: bool = True) -> None:
+        """End the process without warning, and perhaps its disk with it."""
+        self.world.trace.mark(self.name, f"killed, keeps disk: {keeps_disk}")
+        self.world.trace.tell(self.name, f"is killed{'' if keeps_disk else ', its disk is lost'}: {reason}")
+        self.node.end()
+        if not keeps_disk:
+            self.disk = Disk()
+        self._master.streams.worker_ended(self)
+
+    def now(self) -> float:
+        """The monotonic clock of this worker's machine."""
+        return self._clock.now()
+
+    def _tick(self) -> None:
+        self.world.agenda.after(self._settings.tick_interval_s, self.node, self._tick)
+        self.handle(machine.Ticked())
+
+    # ── what comes in ───────────────────────────────────────────────────────────────────────────────────────────────
+
+    def on_opened(self, number: int) -> None:
+        self.handle(StreamOpened(number))
+
+    def on_welcome(self, number: int, welcome: Welcome) -> None:
+        self.handle(WelcomeReceived(number, welcome))
+
+    def on_down(self, number: int, down: Down) -> None:
+        self.handle(DownReceived(number, down))
+
+    def on_closed(self, number: int, error: MinireduceError | None) -> None:
+        self.world.trace.mark(self.name, f"stream {number} closed: {error}")
+        self.handle(StreamClosed(number, error))
+
+    def handle(self, event: machine.Event) -> None:
+        """Let the machine advance, and do what it says."""
+        actions = self.state.advance(event, self.now())
+        if self.world.trace.is_told:
+            self.world.trace.tell(self.name, *tell.worker(event, actions))
+        for action in actions:
+            if self.node.is_up:
+                self._perform(action)
+
+    # ── what goes out ───────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _perform(self, action: machine.Action) -> None:
+        streams = self._master.streams
+        match action:
+            case OpenStream():
+                streams.open(self, action.stream)
+            case CloseStream():
+                streams.close_at_worker(self, action.stream)
+            case SendHello():
+                streams.send_up(self, action.stream, action.hello)
+            case SendUp():
+                streams.send_up(self, action.stream, action.up)
+            case Remember():
+                self.disk.remembered = (action.epoch, action.txid)
+            case OpenProgram():
+                self._programs[action.opened.job] = self.world.jobs[action.opened.program.body]
+            case StartAttempt():
+                self._start_attempt(action)
+            case StopAttempt():
+                self._stop_attempt(action)
+            case StartFetch():
+                self._start_fetch(action)
+            case CancelFetch():
+                self._cancelled.add(action.fetch)
+            case RemoveOutputs():
+                self._remove_outputs(action.attempts)
+            case RemoveFetched():
+                self._remove_fetched(lambda attempt: attempt == action.attempt)
+            case RemoveJob():
+                self._remove_job(action.job)
+            case StopWorker():
+                self._stopped(action.error)
+            case Warn():
+                self.world.trace.tell(self.name, f"warns: {action.message}")
+            case machine.StartReplication() | machine.DeleteReplica():
+                raise InvariantViolation(f"no block was ever stored, but {self.name} is told to {action}")
+
+    def _stopped(self, error: MinireduceError | None) -> None:
+        self.kill(f"stops itself: {error.message if error else 'in good order'}")
+        self.world.strikes["worker ended itself"] += 1
+        self.world.moment("worker ended itself", self.name)
+
+    def _remove_outputs(self, attempts: tuple[AttemptId, ...]) -> None:
+        for attempt in attempts:
+            self.disk.outputs.pop(attempt, None)
+        self._remove_fetched(lambda attempt: attempt in attempts)
+
+    def _remove_fetched(self, is_unwanted: Callable[[AttemptId], bool]) -> None:
+        for place in [place for place in self._fetched if is_unwanted(place[0])]:
+            del self._fetched[place]
+
+    def _remove_job(self, job: JobId) -> None:
+        if any(attempt.task.job == job for attempt in self.running):
+            raise InvariantViolation(f"{self.name} is told to remove {job} while attempts of it run")
+        self._programs.pop(job, None)
+        for attempt in [attempt for attempt in self.disk.outputs if attempt.task.job == job]:
+            del self.disk.outputs[attempt]
+        self._remove_fetched(lambda attempt: attempt.task.job == job)
+
+    # ── attempts ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _start_attempt(self, order: StartAttempt) -> None:
+        attempt = order.attempt
+        if attempt in self.running:
+            raise InvariantViolation(f"{self.name} is told to start {attempt}, which runs")
+        self.running[attempt] = order
+        self.world.trace.mark(self.name, f"runs {attempt}")
+        self.world.trace.tell(self.name, f"runs {tell.attempt(attempt)}")
+        if self.slowness > 1.0:
+            self.world.strikes["attempt on a slow worker"] += 1
+        seconds = self._work_rng.uniform(*self._map_s) * self.slowness
+        self.world.agenda.after(seconds, self.node, lambda: self._finish_attempt(attempt))
+        self.world.moment(f"a {attempt.task.kind} runs", self.name)
+
+    def _stop_attempt(self, order: StopAttempt) -> None:
+        attempt = order.attempt
+        if attempt in self.running and attempt not in self._stopping:
+            self._stopping.add(attempt)
+            self.world.agenda.after(self._work_rng.uniform(0.001, 0.2), self.node, lambda: self._end(attempt, Killed()))
+
+    def _finish_attempt(self, attempt: AttemptId) -> None:
+        order = self.running.get(attempt)
+        if order is None:
+            return
+        program = self._programs[attempt.task.job]
+        failure = (program.body, workload.short_name(attempt.task))
+        if self.world.failures_left.get(failure, 0) > 0:
+            self.world.failures_left[failure] -= 1
+            self.world.strikes["user code raised"] += 1
+            self._end(attempt, Failed(TaskError("raised", "ValueError", "a bad record")))
+            return
+        try:
+            product = self._compute(program, order)
+        except KeyError:
+            self._end(attempt, Lost("its input is not there"))
+            return
+        report = AttemptSucceeded(attempt, product.output, product.counters)
+        self.disk.outputs[attempt] = Kept(report, product.partitions)
+        self._end(attempt, Succeeded(product.output, product.counters))
+        self.world.moment(f"a {attempt.task.kind} is done", self.name)
+
+    def _end(self, attempt: AttemptId, outcome: Succeeded | Failed | Lost | Killed) -> None:
+        if attempt in self.running:
+            del self.running[attempt]
+            self._stopping.discard(attempt)
+            self.handle(AttemptEnded(attempt, outcome))
+
+    def _compute(self, program: SimJob, order: StartAttempt) -> Product:
+        task = order.attempt.task
+        if isinstance(order.input, LocalFiles):
+            return workload.run_first_map(program, task.index)
+        part = PART if isinstance(order.input, PartInput) else task.index
+        inputs = [
+            self._own_output(run.source, part) if run.is_own else self._fetched[order.attempt, run.source]
+            for run in order.runs
+        ]
+        if task.kind is TaskKind.MAP:
+            return workload.run_later_map(program, task.step, inputs[0])
+        return workload.run_reduce(inputs)
+
+    def _own_output(self, attempt: AttemptId, partition: int) -> bytes:
+        return self.disk.outputs[attempt].partitions[max(partition, 0)]
+
+    # ── fetches ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _start_fetch(self, order: StartFetch) -> None:
+        """Ask the other worker; whatever comes first counts, the answer or the timeout."""
+        is_open = [True]
+
+        def end(outcome: FetchOutcome, data: bytes = b"") -> None:
+            if not is_open[0] or order.fetch in self._cancelled:
+                return
+            is_open[0] = False
+            if isinstance(outcome, Fetched):
+                self._fetched[order.attempt, order.source.attempt] = data
+            self.handle(FetchEnded(order.fetch, outcome))
+
+        source = self._peers.get(order.source.address)
+        self.world.trace.mark(self.name, f"fetches {order.source.attempt} for {order.attempt}")
+        if source is None or not source.node.is_up:
+            self.world.agenda.after(0.01, self.node, lambda: end(Unreachable("connection refused")))
+            return
+        self.world.agenda.after(FETCH_TIMEOUT_S, self.node, lambda: end(Unreachable("no answer")))
+        asker = self
+
+        def answer() -> None:
+            outcome, data = source.serve(order.source.attempt, order.partition, order.read_token)
+            self.world.network.send(source.node, asker.node, lambda: end(outcome, data), is_single=True)
+
+        self.world.network.send(self.node, source.node, answer, is_single=True)
+
+    def serve(self, attempt: AttemptId, partition: int, token: str) -> tuple[FetchOutcome, bytes]:
+        """What this worker's block server answers."""
+        kept = self.disk.outputs.get(attempt)
+        if token != read_token(attempt.task.job):
+            raise InvariantViolation(f"{attempt} of {self.name} is asked for with the token {token!r}")
+        if kept is None:
+            return Gone(f"{self.name} has no output of {attempt}"), b""
+        data = kept.partitions[max(partition, 0)]
+        return Fetched(len(data)), data

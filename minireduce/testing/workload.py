@@ -1,0 +1,188 @@
+"""Small jobs for a simulated cluster, and what their tasks do: real pairs, so that outputs can be judged byte by byte.
+
+Every step sums the values of each key. The first one maps lines to (word, 1); a later one maps (word, n) of the step
+before to (the word without its last letter, n). A step without reducers passes on what it mapped. Nothing of the real
+engine is needed here: what a simulation judges is that each task's output is used once, whoever made it.
+
+`sequential` is the same job as one plain loop, written apart from the tasks on purpose: it is what runs are held to.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import zlib
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from minireduce.core.messages import Counters, LocalFiles, TaskOutput
+from minireduce.core.spec import JobSpec, LocalRange, OutputKind, Program, StepSpec
+from minireduce.errors import Corruption
+from minireduce.ids import TaskId, TaskKind
+
+Pair = tuple[str, int]
+MACHINE_ID = "machine-of-the-simulation"
+COUNTER_GROUP = "words"
+FAILS_ALWAYS = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class SimJob:
+    """A job: one split a text, `reducers` of each step. `failing` names tasks and how many of their attempts raise."""
+
+    key: str
+    texts: tuple[str, ...]
+    reducers: tuple[int, ...]
+    failing: tuple[tuple[str, int], ...] = ()
+    attempts_max: int = 4
+    losses_max: int = 100
+
+    @property
+    def body(self) -> bytes:
+        return self.key.encode()
+
+    @property
+    def is_doomed(self) -> bool:
+        """Whether user code fails so often that the job must."""
+        return any(times >= self.attempts_max for _, times in self.failing)
+
+    def spec(self) -> JobSpec:
+        """What a client submits."""
+        return JobSpec(
+            name=self.key,
+            program=Program("source", self.body, hashlib.sha256(self.body).hexdigest()),
+            steps=tuple(StepSpec(reducers, 1 << 20, 600.0) for reducers in self.reducers),
+            splits=tuple(
+                LocalFiles(MACHINE_ID, (LocalRange(f"/input/{index}", 0, len(text), "fingerprint"),))
+                for index, text in enumerate(self.texts)
+            ),
+            output=OutputKind.LOCAL,
+            output_path=f"/output/{self.key}",
+            attempts_max=self.attempts_max,
+            losses_max=self.losses_max,
+        )
+
+
+def short_name(task: TaskId) -> str:
+    """A task within its job: "s0_m2" is the third map of the first step."""
+    return f"s{task.step}_{task.kind[0]}{task.index}"
+
+
+# ── what a task does ────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True, slots=True)
+class Product:
+    """What a task made: the bytes of each partition (one, for a part), and its report."""
+
+    partitions: tuple[bytes, ...]
+    output: TaskOutput
+    counters: Counters
+
+
+def run_first_map(job: SimJob, index: int) -> Product:
+    """Map a split of the input."""
+    lines = job.texts[index].splitlines()
+    return _map(job, 0, [(word, 1) for line in lines for word in line.split()], len(lines))
+
+
+def run_later_map(job: SimJob, step: int, part: bytes) -> Product:
+    """Map a part of the step before."""
+    pairs = unpack(part)
+    return _map(job, step, [(word[:-1] or word, count) for word, count in pairs], len(pairs))
+
+
+def run_reduce(inputs: Iterable[bytes]) -> Product:
+    """Sum what all maps have for one partition."""
+    pairs = [pair for data in inputs for pair in unpack(data)]
+    sums: Counter[str] = Counter()
+    for word, count in pairs:
+        sums[word] += count
+    return _product([sorted(sums.items())], (("REDUCE_INPUT", len(pairs)), ("REDUCE_OUTPUT", len(sums))), is_part=True)
+
+
+def _map(job: SimJob, step: int, pairs: list[Pair], records: int) -> Product:
+    counts = (("MAP_INPUT", records), ("MAP_OUTPUT", len(pairs)))
+    reducers = job.reducers[step]
+    if reducers == 0:
+        return _product([pairs], counts, is_part=True)
+    partitions: list[list[Pair]] = [[] for _ in range(reducers)]
+    for pair in pairs:
+        partitions[zlib.crc32(pair[0].encode()) % reducers].append(pair)
+    return _product([sorted(partition) for partition in partitions], counts, is_part=False)
+
+
+def _product(partitions: list[list[Pair]], counts: tuple[tuple[str, int], ...], *, is_part: bool) -> Product:
+    data = tuple(pack(pairs) for pairs in partitions)
+    output = TaskOutput(
+        digest=digest_of(data),
+        bytes_total=sum(map(len, data)),
+        records=sum(map(len, partitions)),
+        partition_bytes_log2=b"" if is_part else bytes(len(piece).bit_length() for piece in data),
+    )
+    return Product(data, output, tuple((COUNTER_GROUP, name, count) for name, count in counts))
+
+
+def digest_of(partitions: Iterable[bytes]) -> bytes:
+    """What two attempts of one task agree on."""
+    return hashlib.sha256(b"\0".join(partitions)).digest()
+
+
+def pack(pairs: Iterable[Pair]) -> bytes:
+    """Pairs as text, one a line."""
+    return "".join(f"{word}\t{count}\n" for word, count in pairs).encode()
+
+
+def unpack(data: bytes) -> list[Pair]:
+    """The pairs that `pack` was given. Raises Corruption."""
+    try:
+        cells = [line.split("\t") for line in data.decode().splitlines()]
+        return [(word, int(count)) for word, count in cells]
+    except ValueError as error:
+        raise Corruption(f"{data[:40]!r} is no list of pairs") from error
+
+
+# ── what the job must give ──────────────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True, slots=True)
+class Expected:
+    """The parts of the last step in order, and the counters over all steps."""
+
+    parts: tuple[bytes, ...]
+    counters: Counters
+
+
+def sequential(job: SimJob) -> Expected:
+    """The job as one loop over its input, with no tasks, attempts or partitions on the way."""
+    counters: Counter[str] = Counter()
+    inputs: list[list[Pair]] = []
+    for text in job.texts:
+        counters["MAP_INPUT"] += len(text.splitlines())
+        inputs.append([(word, 1) for word in text.split()])
+    for step, reducers in enumerate(job.reducers):
+        if step:
+            counters["MAP_INPUT"] += sum(map(len, inputs))
+            inputs = [[(word[:-1] or word, count) for word, count in pairs] for pairs in inputs]
+        counters["MAP_OUTPUT"] += sum(map(len, inputs))
+        if reducers:
+            totals: Counter[str] = Counter()
+            for word, count in (pair for pairs in inputs for pair in pairs):
+                totals[word] += count
+                counters["REDUCE_INPUT"] += 1
+            counters["REDUCE_OUTPUT"] += len(totals)
+            inputs = [
+                [(word, totals[word]) for word in sorted(totals) if zlib.crc32(word.encode()) % reducers == part]
+                for part in range(reducers)
+            ]
+    return Expected(
+        tuple(pack(pairs) for pairs in inputs),
+        tuple((COUNTER_GROUP, name, counters[name]) for name in sorted(counters)),
+    )
+
+
+def is_last(job: SimJob, task: TaskId) -> bool:
+    """Whether the task's output is a part of the result."""
+    if task.step != len(job.reducers) - 1:
+        return False
+    return task.kind is TaskKind.REDUCE or job.reducers[task.step] == 0

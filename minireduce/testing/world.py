@@ -1,0 +1,77 @@
+"""What all parts of one simulation share: time, chance, the network, the trace, and who watches.
+
+Chance comes in one stream of numbers a concern ("network", "disk", "work", "faults", ...), all from one seed: a draw
+more in one does not shift the others, so a fault that is added leaves the rest of a seed as it was.
+
+A *moment* is something worth hitting with a fault ("a map runs", "rows were written"): parts announce moments, and the
+faults of a seed wait for the n-th of a kind. A *watcher* is told what the machines do and judges it.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from minireduce.core import cluster as master_machine
+from minireduce.core.effects import Row
+from minireduce.core.spec import JobSpec
+from minireduce.ids import JobId, WorkerId
+from minireduce.testing.agenda import Agenda, Node
+from minireduce.testing.clock import ManualClock
+from minireduce.testing.network import SimNetwork, Weather
+from minireduce.testing.trace import Trace
+from minireduce.testing.workload import SimJob
+
+
+class Watcher(Protocol):
+    """Judges what happens; raises `checkers.Wrong`."""
+
+    def master_started(self, rows: Sequence[Row]) -> None: ...
+    def master_advanced(self, event: master_machine.Event, actions: Sequence[master_machine.Action]) -> None: ...
+    def submit_acknowledged(self, job: SimJob, job_id: JobId) -> None: ...
+
+
+OnMoment = Callable[[str, str], None]
+
+
+class World:
+    """One simulation's common ground."""
+
+    def __init__(self, seed: int, weather: Weather, *, is_told: bool = False) -> None:
+        self.seed = seed
+        self.clock = ManualClock()
+        self.agenda = Agenda(self.clock)
+        self.strikes: Counter[str] = Counter()
+        self.trace = Trace(self.clock, is_told=is_told)
+        self.network = SimNetwork(self.agenda, self.rng("network"), weather, self.strikes)
+        self.client = Node("client")
+        self.client.start()
+        self.watchers: list[Watcher] = []
+        self.on_moment: OnMoment | None = None
+        self.jobs: dict[bytes, SimJob] = {}  # by program: what a task process would load
+        self.failures_left: dict[tuple[bytes, str], int] = {}
+
+    def rng(self, concern: str) -> random.Random:
+        """The numbers of one concern, the same for the same seed in every process."""
+        return random.Random(f"{self.seed}/{concern}")  # noqa: S311 - chance, not secrets
+
+    def moment(self, name: str, actor: str) -> None:
+        """Something happened that faults may wait for."""
+        if self.on_moment is not None:
+            self.on_moment(name, actor)
+
+    def job_of(self, spec: JobSpec) -> SimJob:
+        """The job behind a submission."""
+        return self.jobs[spec.program.body]
+
+
+def read_token(job: JobId) -> str:
+    """What opens a job's outputs in a simulation."""
+    return f"read {job}"
+
+
+def address_of(worker: WorkerId) -> str:
+    """Where a simulated worker's block server listens."""
+    return f"{worker}:80"
