@@ -1,0 +1,94 @@
+"""From a loaded job, its inputs and what the cluster is like to the request that is submitted.
+
+Here the defaults are fixed that a job keeps for good: how many reducers, how much memory an attempt may use, which
+splits. Whatever was said nearest to the job wins: a flag, then the job's own option, then a setting, then the default.
+"""
+
+from __future__ import annotations
+
+import getpass
+from dataclasses import dataclass
+from typing import Any
+
+from minireduce.api.job import Job, Step
+from minireduce.client.inputs import Inputs, plan_input_splits
+from minireduce.config import Settings
+from minireduce.core.spec import JobSpec, OutputKind, Program, StepSpec
+from minireduce.core.views import ClusterView
+from minireduce.errors import RequestError, Unavailable
+
+INPUT_BYTES_PER_REDUCER = 64 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Wishes:
+    """What was asked for beside the job itself: flags of `submit`, options of `run`."""
+
+    output: OutputKind = OutputKind.RESULT
+    output_path: str = ""
+    overwrite: bool = False
+    reducers: int | None = None
+    name: str | None = None
+
+
+def make_spec(
+    job: Job[Any, Any],
+    program: Program,
+    inputs: Inputs,
+    wishes: Wishes,
+    *,
+    cluster: ClusterView,
+    settings: Settings,
+    machine_id: str,
+) -> JobSpec:
+    """The job as it will be submitted. Raises RequestError or Unavailable where this cluster cannot run it."""
+    if cluster.workers_live == 0:
+        raise Unavailable("the cluster has no live worker", hint="minireduce cluster workers")
+    splits = plan_input_splits(inputs, settings.split_size, machine_id)
+    if splits and machine_id not in cluster.machine_ids:
+        raise RequestError(
+            f"no worker runs on this machine, so none can read {inputs.files[0].path}",
+            hint="start a worker here, or leave --master out",
+        )
+    return JobSpec(
+        name=wishes.name or job.name,
+        program=program,
+        steps=tuple(
+            StepSpec(
+                reducers=_reducers(step, wishes, settings, inputs.bytes_total, cluster.slots),
+                memory_limit_bytes=_memory_limit(step, settings, cluster),
+                task_timeout_s=step.task_timeout_s or settings.task_timeout_s,
+            )
+            for step in job.steps
+        ),
+        splits=splits,
+        output=wishes.output,
+        output_path=wishes.output_path,
+        overwrite=wishes.overwrite,
+        attempts_max=job.attempts_max,
+        losses_max=settings.losses_max,
+        user=_user(),
+    )
+
+
+def default_reducers(input_bytes: int, slots: int) -> int:
+    """One reducer for each 64 MiB of input, at least one, at most the slots."""
+    return max(1, min(-(-input_bytes // INPUT_BYTES_PER_REDUCER), slots))
+
+
+def _reducers(step: Step, wishes: Wishes, settings: Settings, input_bytes: int, slots: int) -> int:
+    if step.is_map_only:
+        return 0
+    return wishes.reducers or step.reducers or settings.reducers or default_reducers(input_bytes, slots)
+
+
+def _memory_limit(step: Step, settings: Settings, cluster: ClusterView) -> int:
+    fair = int(cluster.memory_bytes_per_slot * settings.memory_fraction)
+    return step.memory_limit_bytes or settings.memory_limit or fair
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):  # an account without a name, as in containers
+        return ""

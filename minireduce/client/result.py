@@ -1,0 +1,170 @@
+"""What a finished job left, as its submitter reads it: typed pairs, stored, read as often as wanted, computed once.
+
+Parts are fetched one after the other, when a reader comes to them, into a private directory where later readers find
+them; `head` of a large result fetches one part. The pairs of a job that this process submitted are read with their
+exact types; those of another job only as far as plain types go, unless the caller trusts it, since a pickle can do
+anything.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import weakref
+from collections.abc import Callable, Iterator
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from minireduce.client.publish import Parts, part_name
+from minireduce.core.views import JobView
+from minireduce.engine.read import read_pairs
+from minireduce.errors import RequestError
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import pyarrow as pa
+
+K = TypeVar("K")
+V = TypeVar("V")
+
+
+class Counts(dict[str, int]):
+    """The counters of one group; one that was never added to reads 0."""
+
+    def __missing__(self, name: str) -> int:
+        return 0
+
+
+class CounterGroups(dict[str, Counts]):
+    """`counters[group][name]`; a group that does not exist is empty."""
+
+    def __missing__(self, group: str) -> Counts:
+        return Counts()
+
+
+def read_counters(shown: JobView) -> CounterGroups:
+    """The counters of a job by group and name."""
+    groups = CounterGroups()
+    for group, name, value in shown.counters:
+        groups.setdefault(group, Counts())[name] = value
+    return groups
+
+
+class JobResult(Generic[K, V]):
+    """The pairs of a finished job. Iterate as often as you like; `close` lets go of them, here and in the cluster.
+
+    Args:
+        shown: the job as it ended.
+        parts: its typed parts; None when its output was written as text.
+        allow_pickle: whether values of any type may be read.
+        on_close: called once by `close`.
+    """
+
+    def __init__(
+        self,
+        shown: JobView,
+        parts: Parts | None,
+        *,
+        allow_pickle: bool = False,
+        on_close: Callable[[], None] | None = None,
+    ) -> None:
+        self._shown = shown
+        self._parts = parts
+        self._allow_pickle = allow_pickle
+        self._on_close = on_close
+        self._folder = Path(tempfile.mkdtemp(prefix="minireduce-"))
+        self._remove_folder = weakref.finalize(self, shutil.rmtree, self._folder, ignore_errors=True)
+        self._is_closed = False
+
+    @property
+    def id(self) -> str:
+        """The job's id."""
+        return self._shown.job
+
+    @property
+    def counters(self) -> CounterGroups:
+        """`counters[group][name]`; what was never counted reads 0."""
+        return read_counters(self._shown)
+
+    def __iter__(self) -> Iterator[tuple[K, V]]:
+        """All pairs, part by part, ascending by key within a part.
+
+        Raises:
+            RequestError: the result is closed, or the job wrote text.
+        """
+        self._require_open()
+        return self._pairs()
+
+    def head(self, count: int = 10) -> list[tuple[K, V]]:
+        """The first `count` pairs."""
+        return list(islice(self, count))
+
+    def to_pandas(self) -> pd.DataFrame:
+        """A DataFrame with the columns `key` and `value`. Needs pandas."""
+        import pandas as pd
+
+        return pd.DataFrame(list(self), columns=["key", "value"])
+
+    def to_arrow(self) -> pa.Table:
+        """A table with the columns `key` and `value`.
+
+        Raises:
+            RequestError: keys or values are of types that one column cannot hold.
+        """
+        import pyarrow as pa
+
+        keys: list[Any] = []
+        values: list[Any] = []
+        for key, value in self:
+            keys.append(key)
+            values.append(value)
+        try:
+            return pa.table({"key": keys, "value": values})
+        except pa.ArrowException as cause:
+            raise RequestError(f"the pairs of {self.id} fit no table: {cause}", hint="iterate over them") from cause
+
+    def fetch_all(self) -> None:
+        """Have every part here, so that the cluster is needed no more."""
+        if self._parts is not None:
+            for index in range(self._parts.count):
+                self._part(index)
+
+    def close(self) -> None:
+        """Let go of the pairs. Harmless when repeated."""
+        if not self._is_closed:
+            self._is_closed = True
+            self._remove_folder()
+            if self._on_close is not None:
+                self._on_close()
+
+    def __repr__(self) -> str:
+        return f"<JobResult of {self.id}>"
+
+    def _pairs(self) -> Iterator[tuple[K, V]]:
+        assert self._parts is not None
+        for index in range(self._parts.count):
+            self._require_open()
+            with self._part(index).open("rb") as stream:
+                yield from read_pairs(stream, name=f"{part_name(index)} of {self.id}", allow_pickle=self._allow_pickle)
+
+    def _part(self, index: int) -> Path:
+        """The file of a part, fetched now if no reader came here before."""
+        assert self._parts is not None
+        path = self._folder / part_name(index)
+        if not path.exists():
+            draft = path.with_suffix(".draft")
+            self._parts.fetch(index, draft)
+            draft.rename(path)
+        return path
+
+    def _require_open(self) -> None:
+        if self._is_closed:
+            raise RequestError(
+                f"the result of {self.id} is closed", hint="keep it open while you read, or run it again"
+            )
+        if self._parts is None:
+            raise RequestError(
+                f"{self.id} wrote text to {self._shown.output_path}, which keeps no types",
+                hint="run it without an output to get its pairs",
+            )

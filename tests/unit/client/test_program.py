@@ -1,0 +1,50 @@
+"""Job objects as programs for other processes."""
+
+from __future__ import annotations
+
+import hashlib
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+from minireduce import Job, Sum
+from minireduce.client.program import pickle_program
+from minireduce.errors import RequestError
+
+FACTOR = 2
+
+
+def words(line: str) -> Iterator[tuple[str, int]]:
+    for word in line.split():
+        yield word, FACTOR
+
+
+def test_functions_of_a_module_that_is_not_installed_travel_by_value() -> None:
+    program = pickle_program(Job(words, Sum()))
+    assert program.sha256 == hashlib.sha256(program.body).hexdigest()
+    elsewhere = subprocess.run(
+        [
+            sys.executable,
+            "-P",
+            "-c",
+            "import sys, cloudpickle; print(list(cloudpickle.loads(sys.stdin.buffer.read()).steps[0].map('a b')))",
+        ],
+        input=program.body,
+        capture_output=True,
+        check=True,
+    )
+    assert elsewhere.stdout == b"[('a', 2), ('b', 2)]\n"
+
+
+def test_a_job_that_holds_a_lock_cannot_travel_and_says_so() -> None:
+    lock = threading.Lock()
+
+    def guarded(line: str) -> Iterator[tuple[str, int]]:
+        with lock:
+            yield line, 1
+
+    with pytest.raises(RequestError, match=r"the job guarded cannot be sent to other processes: TypeError"):
+        pickle_program(Job(guarded, Sum()))
