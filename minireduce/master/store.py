@@ -46,6 +46,7 @@ class Store:
         self._tables = {table.name: _SqlTable(table) for table in TABLES}
         self.cluster_id = ""
         self.epoch = 0
+        self.txid = 0  # the last one on disk
 
     def open_epoch(self) -> None:
         """Begin the next epoch of this cluster, and name the cluster if this is its first."""
@@ -61,6 +62,7 @@ class Store:
                 )
             self.cluster_id = (settings.get("cluster_id") or (secrets.token_hex(3),))[0]
             self.epoch = int((settings.get("epoch") or ("0",))[0]) + 1
+            self.txid = int((settings.get("committed") or ("0 0",))[0].split()[1])
             current = {"schema": SCHEMA, "cluster_id": self.cluster_id, "epoch": str(self.epoch)}
             self._apply(Row("settings", (name,), (value,)) for name, value in current.items())
 

@@ -22,7 +22,9 @@ from minireduce.wire.methods import Method
 log = logging.getLogger(__name__)
 
 Answer = Callable[[Any], Awaitable[Any]]
-Converse = Callable[[AsyncIterator[Any]], AsyncIterator[Any]]
+Send = Callable[[Any], Awaitable[None]]
+Converse = Callable[[AsyncIterator[Any], Send], Awaitable[None]]
+"""Takes what comes in and a function that sends; the stream ends when it returns, raises or is cancelled."""
 Admit = Callable[[str, str | None], None]
 """Takes the path of a method and the authorization header, returns or raises Refused."""
 
@@ -32,7 +34,7 @@ def register(
     answers: Mapping[Method[Any, Any], Answer],
     conversations: Mapping[Method[Any, Any], Converse],
 ) -> None:
-    """Have `server` answer these methods; a conversation turns the stream of requests into that of replies."""
+    """Have `server` answer these methods."""
     by_service: dict[str, dict[str, Any]] = {}
     for method, answer in answers.items():
         serve = grpc.unary_unary_rpc_method_handler(_unary(method, answer))
@@ -58,19 +60,19 @@ def _unary(method: Method[Any, Any], answer: Answer) -> Callable[[bytes, Any], A
     return serve
 
 
-def _stream(
-    method: Method[Any, Any], converse: Converse
-) -> Callable[[AsyncIterator[bytes], Any], AsyncIterator[bytes]]:
+def _stream(method: Method[Any, Any], converse: Converse) -> Callable[[AsyncIterator[bytes], Any], Awaitable[None]]:
     request_codec, reply_codec = method.request_codec, method.reply_codec
 
     async def decoded(stream: AsyncIterator[bytes]) -> AsyncIterator[Any]:
         async for data in stream:
             yield request_codec.decode(data)
 
-    async def serve(stream: AsyncIterator[bytes], context: Any) -> AsyncIterator[bytes]:
+    async def serve(stream: AsyncIterator[bytes], context: Any) -> None:
+        async def send(message: Any) -> None:
+            await context.write(reply_codec.encode(message))
+
         try:
-            async for reply in converse(decoded(stream)):
-                yield reply_codec.encode(reply)
+            await converse(decoded(stream), send)
         except Exception as error:
             await _abort(context, method.path, error)
             raise
@@ -111,8 +113,7 @@ def _check_protocol(spoken: str | None) -> None:
 
 def _refusal(path: str, error: MinireduceError) -> Any:
     # As a stream, whatever the method is: an answer to a stream does not wait for a first message.
-    async def refuse(_stream: AsyncIterator[bytes], context: Any) -> AsyncIterator[bytes]:
+    async def refuse(_stream: AsyncIterator[bytes], context: Any) -> None:
         await _abort(context, path, error)
-        yield b""
 
     return grpc.stream_stream_rpc_method_handler(refuse)

@@ -67,6 +67,9 @@ def test_a_transaction_carries_the_mark_of_its_last_commit(tmp_path):
     first.write([Persist(1, 7, (worker("a", 1),)), Persist(1, 8, ())])
     first.close()
     assert Row("settings", ("committed",), ("1 8",)) in rows_after(tmp_path, "settings")
+    second = open_store(tmp_path)
+    assert second.txid == 8
+    second.close()
 
 
 def test_the_last_row_of_a_key_in_a_batch_wins(store):

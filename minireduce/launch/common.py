@@ -1,0 +1,39 @@
+"""What both daemons do the same way around their own work: the log, the last words, the exit status."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Callable
+
+from minireduce.errors import MinireduceError, Refused, RequestError, Unavailable
+
+EXIT_FAILED = 1
+EXIT_USAGE = 2
+EXIT_UNREACHABLE = 4
+
+
+def run_daemon(body: Callable[[], None]) -> int:
+    """Run `body` to its end and give the exit status; an error is said in one line and its hint, without a traceback.
+
+    The line begins with `error: `, which whoever started this process as a child looks for. What is no error of ours is
+    a mistake in this program, and shows where it happened.
+    """
+    logging.basicConfig(
+        level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s", force=True
+    )
+    try:
+        body()
+    except MinireduceError as error:
+        sys.stderr.write(f"error: {error}\n")
+        return exit_status(error)
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+def exit_status(error: MinireduceError) -> int:
+    """2 for what the caller can mend, 4 for a door that stays shut, 1 for all else."""
+    if isinstance(error, RequestError):
+        return EXIT_USAGE
+    return EXIT_UNREACHABLE if isinstance(error, Refused | Unavailable) else EXIT_FAILED

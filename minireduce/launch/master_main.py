@@ -1,0 +1,209 @@
+"""`minireduce-master`: settings and flags in, a running master out, until it is told to stop.
+
+Order matters at the start: ports first, since a taken one must be found out before anything is touched; then tokens;
+then metadata; then the line that says where it listens. SIGTERM and SIGINT end it in order, with status 0. A master
+that cannot go on (a disk that takes no more commits) ends by itself with status 1.
+
+What is heavy (SQLAlchemy, gRPC) is imported after the flags were read, so that `--help` and mistakes answer at once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import logging
+import signal
+import socket
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from minireduce import __version__, config
+from minireduce.auth import tokens, transport
+from minireduce.clock import SystemClock
+from minireduce.config import Configuration
+from minireduce.core.settings import ClusterSettings
+from minireduce.errors import MinireduceError, RequestError
+from minireduce.launch import child
+from minireduce.launch.common import run_daemon
+from minireduce.web.listen import Pages, listen
+
+if TYPE_CHECKING:
+    from minireduce.master.server import Certificate, Master
+
+log = logging.getLogger("minireduce.master")
+
+DEFAULT_DATA_DIR = Path("~/.local/share/minireduce/master")
+GRPC_PORT = 7070
+HTTP_PORT = 7080
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """The console script."""
+    options = _parser().parse_args(arguments)
+    sys.exit(run_daemon(lambda: _run(options)))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="minireduce-master",
+        description="The master of a minireduce cluster: it decides what runs where, and remembers it.",
+        epilog="example: minireduce-master --data-dir /var/lib/minireduce --host 0.0.0.0 --advertise node1",
+    )
+    parser.add_argument("--data-dir", type=Path, default=DEFAULT_DATA_DIR, metavar="D", help="default: %(default)s")
+    parser.add_argument("--host", default="127.0.0.1", metavar="H", help="address to listen on; default: %(default)s")
+    parser.add_argument("--advertise", metavar="H", help="host by which workers and clients reach this machine")
+    parser.add_argument("--port", type=_port, default=GRPC_PORT, metavar="P", help="default: %(default)s; 0: any free")
+    parser.add_argument("--http-port", type=_port, default=HTTP_PORT, metavar="P", help="of the pages; default: 7080")
+    parser.add_argument("--token-file", type=Path, metavar="F", help="made if there is none")
+    parser.add_argument("--tls-cert", type=Path, metavar="F", help="certificate (PEM) in place of one of our own")
+    parser.add_argument("--tls-key", type=Path, metavar="F", help="its key (PEM)")
+    parser.add_argument("--tls-ca", type=Path, metavar="F", help="who signed it (PEM), for clients of this machine")
+    parser.add_argument("--config", type=Path, metavar="F", help="a file of settings, stronger than the usual ones")
+    parser.add_argument("--version", action="version", version=f"minireduce {__version__}")
+    child.add_options(parser)
+    return parser
+
+
+def _port(text: str) -> int:
+    if not text.isdecimal() or int(text) >= 1 << 16:
+        raise argparse.ArgumentTypeError("a port is a whole number from 0 to 65535")
+    return int(text)
+
+
+def _run(options: argparse.Namespace) -> None:
+    try:
+        asyncio.run(_serve(options))
+    finally:
+        child.remove_root(options.embedded)
+
+
+async def _serve(options: argparse.Namespace) -> None:
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    if options.embedded is not None:
+        child.when_parent_ends(stop.set)
+    configuration = config.load({"token_file": options.token_file}, config_file=options.config)
+    certificate = _certificate(options, tokens.path_of(configuration))
+    with listen(options.host, options.http_port) as http_socket:
+        master, pages = await _start(options, configuration, certificate, http_socket)
+        host = options.advertise or options.host
+        address, http_address = join_address(host, master.port), join_address(host, pages.port)
+        child.announce(options.ready_fd, address=address, http_address=http_address)
+        print(f"minireduce-master listens on {address}, pages on {http_address}", flush=True)  # noqa: T201
+        try:
+            await _until(stop, master)
+        finally:
+            await pages.stop()
+            await master.stop()
+
+
+async def _start(
+    options: argparse.Namespace,
+    configuration: Configuration,
+    certificate: Certificate | None,
+    http_socket: socket.socket,
+) -> tuple[Master, Pages]:
+    from minireduce.auth.policy import Authenticator
+    from minireduce.master.server import MasterOptions, start_master
+
+    clock = SystemClock()
+    held = _tokens(configuration)
+    master = await start_master(
+        MasterOptions(
+            data_dir=options.data_dir.expanduser(),
+            host=options.host,
+            port=options.port,
+            tokens=held,
+            settings=_cluster_settings(configuration.settings),
+            software_version=__version__,
+            certificate=certificate,
+            is_synced=options.embedded is None,
+        ),
+        clock,
+    )
+    tls = None
+    if certificate is not None:
+        tls = transport.server_context(certificate.certificate_pem, certificate.key_pem)
+    names = [name for name in (options.advertise, options.host, socket.gethostname(), socket.getfqdn()) if name]
+    pages = Pages(http_socket, master.service, Authenticator(held, clock.time), names, tls)
+    pages.start()
+    return master, pages
+
+
+async def _until(stop: asyncio.Event, master: Master) -> None:
+    """Return when told to stop; raise what the master met if it cannot go on."""
+    ended = master.loop.ended
+    ended.add_done_callback(lambda _ended: stop.set())
+    await stop.wait()
+    if ended.done():
+        error = ended.exception()
+        # Whatever it is, the exit is that of a failure: nobody asked for anything that could be mended by asking.
+        raise MinireduceError(
+            f"the master cannot go on: {error.message if isinstance(error, MinireduceError) else repr(error)}",
+            hint=error.hint if isinstance(error, MinireduceError) else None,
+        )
+    log.info("stopping")
+
+
+def _tokens(configuration: Configuration) -> tokens.Tokens:
+    import os
+
+    if os.environ.get("MINIREDUCE_TOKEN") and not configuration.origins["token_file"].startswith("--"):
+        held = tokens.find(configuration)
+        held.require_client()
+        held.require_worker()
+        return held
+    return tokens.load_or_create(tokens.path_of(configuration))
+
+
+def _cluster_settings(settings: config.Settings) -> ClusterSettings:
+    return ClusterSettings(
+        worker_lost_s=settings.worker_lost_s,
+        repair_delay_s=settings.repair_delay_s,
+        result_kept_s=settings.results_keep_s,
+        replication=settings.replication,
+        block_size_bytes=settings.block_size,
+    )
+
+
+def _certificate(options: argparse.Namespace, token_file: Path) -> Certificate | None:
+    """What the master shows: given files, or beyond loopback one that its own authority signs. None: no TLS."""
+    given = (options.tls_cert, options.tls_key)
+    if any(given) != all(given) or (options.tls_ca and not all(given)):
+        raise RequestError("--tls-cert and --tls-key belong together", hint="give both, and --tls-ca if you have it")
+    if not all(given) and not transport.needs_tls(options.host):
+        return None
+    from minireduce.master.server import Certificate
+
+    if all(given):
+        from minireduce.auth import private_files
+
+        if options.tls_ca:
+            private_files.replace(transport.authority_path(token_file), _read(options.tls_ca))
+        return Certificate(_read(options.tls_cert), _read(options.tls_key))
+    from minireduce.auth.certificates import issue_master, load_or_create_authority
+
+    authority = load_or_create_authority(token_file, time.time())
+    hosts = [options.advertise or socket.gethostname(), options.host]
+    identity = issue_master(authority, hosts, time.time())
+    return Certificate(identity.certificate_pem, identity.key_pem)
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise RequestError(f"{path} cannot be read: {error.strerror}") from error
+
+
+def join_address(host: str, port: int) -> str:
+    """`host:port`, with brackets around an IPv6 address."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+if __name__ == "__main__":
+    main()

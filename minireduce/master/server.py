@@ -1,0 +1,142 @@
+"""The master as a whole: metadata, machine, loop and gRPC server, put together, opened and closed in order.
+
+Ports are bound before metadata is opened: a port that is taken is found out without touching anything. Nothing is
+answered before the new epoch is durable. At the end the server stops first, then the writer, then the file is closed,
+so that the last commit is there for the next master.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import grpc
+import grpc.aio
+
+from minireduce.auth import scopes
+from minireduce.auth.policy import RPCS, Authenticator, authorize, bearer_of
+from minireduce.auth.scopes import JobReads
+from minireduce.auth.tokens import Tokens
+from minireduce.clock import Clock
+from minireduce.core.cluster import ClusterState
+from minireduce.core.settings import ClusterSettings
+from minireduce.errors import RequestError
+from minireduce.ids import JobId
+from minireduce.master.loop import MasterLoop
+from minireduce.master.service import MasterService
+from minireduce.master.store import Store, open_store
+from minireduce.wire.limits import server_options
+from minireduce.wire.service import Gate, register
+
+log = logging.getLogger(__name__)
+
+JOB_READ_S = 7 * 24 * 3600  # how long a job's read token holds from when it is given
+STOP_GRACE_S = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Certificate:
+    """What the master shows beyond loopback: a certificate and its key, both PEM."""
+
+    certificate_pem: bytes
+    key_pem: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class MasterOptions:
+    """How a master is set up. `port` 0 takes any free one."""
+
+    data_dir: Path
+    host: str
+    port: int
+    tokens: Tokens
+    settings: ClusterSettings
+    software_version: str
+    certificate: Certificate | None = None
+    is_synced: bool = True
+
+
+class Master:
+    """A running master. Made with `start_master`; `loop.ended` tells when it cannot go on."""
+
+    def __init__(
+        self, loop: MasterLoop, service: MasterService, server: grpc.aio.Server, store: Store, port: int
+    ) -> None:
+        self.loop = loop
+        self.service = service
+        self.port = port
+        self._server = server
+        self._store = store
+
+    @property
+    def cluster_id(self) -> str:
+        return self._store.cluster_id
+
+    @property
+    def epoch(self) -> int:
+        return self._store.epoch
+
+    async def stop(self) -> None:
+        """Answer nobody any more, write what was decided, and let the next master in."""
+        await self.loop.stop()
+        await self._server.stop(STOP_GRACE_S)
+        self._store.close()
+
+
+async def start_master(options: MasterOptions, clock: Clock) -> Master:
+    """A master that serves. Raises RequestError when a port is taken or the data directory cannot be used."""
+    authenticator = Authenticator(options.tokens, clock.time)
+    server = grpc.aio.server(interceptors=(Gate(_admission(authenticator)),), options=server_options())
+    port = _bind(server, options)
+    store = open_store(options.data_dir, is_synced=options.is_synced)
+    try:
+        state = ClusterState(
+            cluster_id=store.cluster_id,
+            epoch=store.epoch,
+            txid=store.txid,
+            settings=options.settings,
+            rows=store.load(),
+            make_read_token=_read_tokens(options.tokens, clock),
+            now=clock.now(),
+            software_version=options.software_version,
+        )
+        loop = MasterLoop(state, store.write, clock)
+        service = MasterService(loop, state)
+        register(server, service.answers(), service.conversations())
+        loop.start()
+        await server.start()
+    except BaseException:
+        store.close()
+        raise
+    log.info("cluster %s, epoch %d, last commit %d", store.cluster_id, store.epoch, store.txid)
+    return Master(loop, service, server, store, port)
+
+
+def _admission(authenticator: Authenticator) -> Callable[[str, str | None], None]:
+    def admit(path: str, authorization: str | None) -> None:
+        authorize(RPCS, path, authenticator.authenticate(bearer_of(authorization)))
+
+    return admit
+
+
+def _read_tokens(tokens: Tokens, clock: Clock) -> Callable[[JobId], str]:
+    secret = scopes.cluster_secret(tokens.require_worker())
+    return lambda job: scopes.make(secret, JobReads(job, int(clock.time()) + JOB_READ_S))
+
+
+def _bind(server: grpc.aio.Server, options: MasterOptions) -> int:
+    host = f"[{options.host}]" if ":" in options.host else options.host
+    address = f"{host}:{options.port}"
+    shown = options.certificate
+    try:
+        if shown is None:
+            return int(server.add_insecure_port(address))
+        pair = (shown.key_pem, shown.certificate_pem)
+        return int(server.add_secure_port(address, grpc.ssl_server_credentials([pair])))
+    except RuntimeError as error:
+        raise RequestError(
+            f"the master cannot listen on {address}: the port is in use, or the address is not of this machine",
+            hint="name another with --port or --host, or stop what listens there",
+        ) from error

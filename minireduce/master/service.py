@@ -1,0 +1,154 @@
+"""What each method of the master does: ask the machine for a change, or show one of its views.
+
+No decision is made here. A conversation with a worker is two flows: what the worker says is taken in by a task of its
+own, what the machine wants to say waits in the stream's queue.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+from minireduce.core.cluster import ClusterState
+from minireduce.core.messages import Hello, Up
+from minireduce.core.requests import ComputeRequest
+from minireduce.core.views import ClusterView, JobState, JobView, ResultView, TaskView, WorkerView
+from minireduce.errors import MinireduceError, NotFound, RequestError
+from minireduce.ids import JobId
+from minireduce.master.loop import MasterLoop, WorkerStream
+from minireduce.wire import methods
+from minireduce.wire.methods import Method
+from minireduce.wire.questions import DescribeCluster, GetJob, GetResult, ListJobs, ListTasks, ListWorkers, WaitJob
+from minireduce.wire.service import Answer, Converse, Send
+
+WAIT_S_MAX = 60.0
+LATEST = "@"
+
+
+class MasterService:
+    """The methods of the master over one machine."""
+
+    def __init__(self, loop: MasterLoop, state: ClusterState) -> None:
+        self._loop = loop
+        self._state = state
+
+    def answers(self) -> dict[Method[Any, Any], Answer]:
+        """The answer of each method that is a question with one reply."""
+        return {
+            methods.SUBMIT_JOB: self._change,
+            methods.KILL_JOB: self._change,
+            methods.CONFIRM_PUBLISHED: self._change,
+            methods.CLOSE_RESULT: self._change,
+            methods.GET_JOB: self._get_job,
+            methods.LIST_JOBS: self._list_jobs,
+            methods.WAIT_JOB: self._wait_job,
+            methods.LIST_TASKS: self._list_tasks,
+            methods.GET_RESULT: self._get_result,
+            methods.DESCRIBE_CLUSTER: self._describe_cluster,
+            methods.LIST_WORKERS: self._list_workers,
+        }
+
+    def conversations(self) -> dict[Method[Any, Any], Converse]:
+        """The two-way streams."""
+        return {methods.CONNECT: self._converse}
+
+    # ── views, for the pages too ────────────────────────────────────────────────────────────────────────────────────
+
+    async def jobs(self) -> list[JobView]:
+        """All jobs that are remembered, the latest first."""
+        return (await self._loop.read(self._state.view_jobs))[::-1]
+
+    async def job(self, job: JobId) -> JobView:
+        """One job, the latest for "@". Raises NotFound."""
+        if job != LATEST:
+            return await self._loop.read(lambda now: self._state.view_job(job, now))
+        jobs = await self.jobs()
+        if not jobs:
+            raise NotFound("this cluster has had no job yet", hint="start one with `minireduce submit`")
+        return jobs[0]
+
+    async def tasks(self, job: JobId) -> list[TaskView]:
+        """The tasks of a job with their attempts. Raises NotFound."""
+        return await self._loop.read(lambda now: self._state.view_tasks(job, now))
+
+    async def workers(self) -> list[WorkerView]:
+        """All workers in the order in which they came."""
+        return await self._loop.read(self._state.view_workers)
+
+    async def cluster(self) -> ClusterView:
+        """What a client must know to submit."""
+        return await self._loop.read(lambda _now: self._state.view_cluster())
+
+    # ── methods ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def _change(self, request: ComputeRequest) -> Any:
+        return await self._loop.request(request)
+
+    async def _get_job(self, request: GetJob) -> JobView:
+        return await self.job(request.job)
+
+    async def _list_jobs(self, _request: ListJobs) -> list[JobView]:
+        return await self.jobs()
+
+    async def _list_tasks(self, request: ListTasks) -> list[TaskView]:
+        return await self.tasks(request.job)
+
+    async def _get_result(self, request: GetResult) -> ResultView:
+        return await self._loop.read(lambda now: self._state.view_result(request.job, now))
+
+    async def _describe_cluster(self, _request: DescribeCluster) -> ClusterView:
+        return await self.cluster()
+
+    async def _list_workers(self, _request: ListWorkers) -> list[WorkerView]:
+        return await self.workers()
+
+    async def _wait_job(self, request: WaitJob) -> JobView:
+        job = (await self.job(request.job)).job
+        try:
+            return await asyncio.wait_for(
+                self._changed(job, request.seen), min(max(request.timeout_s, 0.0), WAIT_S_MAX)
+            )
+        except TimeoutError:
+            return await self.job(job)
+
+    async def _changed(self, job: JobId, seen: JobState) -> JobView:
+        while True:
+            watcher = self._loop.watch(job)  # before the look, so that no change falls in between
+            try:
+                view = await self.job(job)
+                if view.state is not seen:
+                    return view
+                await watcher
+            finally:
+                self._loop.unwatch(job, watcher)
+
+    # ── workers ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def _converse(self, incoming: AsyncIterator[Hello | Up], send: Send) -> None:
+        hello = await anext(incoming, None)
+        if not isinstance(hello, Hello):
+            raise RequestError("a worker's stream begins with its hello")
+        stream = self._loop.open_stream(hello)
+        listening = asyncio.create_task(self._listen(stream, incoming))
+        try:
+            while (message := await stream.outgoing.get()) is not None:
+                if isinstance(message, MinireduceError):
+                    raise message
+                await send(message)
+        finally:
+            listening.cancel()
+            self._loop.close_stream(stream)
+
+    async def _listen(self, stream: WorkerStream, incoming: AsyncIterator[Hello | Up]) -> None:
+        """Take in what the worker says; its silence for good ends the stream."""
+        error: MinireduceError | None = None
+        try:
+            async for message in incoming:
+                if not isinstance(message, Up):
+                    raise RequestError("a worker says hello once on a stream")
+                self._loop.take_up(stream, message)
+        except MinireduceError as raised:
+            error = raised
+        finally:
+            stream.end(error)

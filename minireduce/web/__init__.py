@@ -1,0 +1,1 @@
+"""Pages, JSON and metrics over read-only views that the master hands in; knows neither master nor worker."""

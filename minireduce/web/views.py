@@ -1,0 +1,28 @@
+"""What the pages read: the master's views, handed in. Each is released only when what it shows is durable."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from minireduce.core.views import ClusterView, JobView, TaskView, WorkerView
+from minireduce.ids import JobId
+
+
+class Views(Protocol):
+    """Read-only questions. They raise NotFound and Unavailable."""
+
+    async def jobs(self) -> Sequence[JobView]:
+        """All jobs, the latest first."""
+
+    async def job(self, job: JobId) -> JobView:
+        """One job."""
+
+    async def tasks(self, job: JobId) -> Sequence[TaskView]:
+        """The tasks of a job."""
+
+    async def workers(self) -> Sequence[WorkerView]:
+        """All workers."""
+
+    async def cluster(self) -> ClusterView:
+        """The cluster as a whole."""
