@@ -99,7 +99,6 @@ MASTER_ROUTES: Doors = {
     "GET /metrics": _CLIENTS,
     "GET /status.txt": _CLIENTS,
     "GET /jobs/*": _CLIENTS,
-    "GET /workers/*": _CLIENTS,
     "GET /api/v1/*": _CLIENTS,
 }
 """The pages of the master."""
