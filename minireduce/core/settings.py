@@ -21,6 +21,12 @@ class ClusterSettings:
     result_kept_s: float = 86_400.0  # an unnamed result is kept so long
     replication: int = 3
     block_size_bytes: int = 64 << 20
+    replicas_min: int = 2  # on disk before a block counts as written, at most the live workers
+    lease_s: float = 60.0  # a writer that is silent for longer loses what it had not closed
+    copies_per_worker_max: int = 4  # replicas that repair moves from and to one worker at a time
+    copy_timeout_s: float = 30.0  # a copy may take so long, and the time that its bytes need
+    copy_bytes_per_s_min: int = 1 << 20
+    copy_retry_after_s: float = 30.0  # a target to which a copy failed is left alone for so long
 
 
 @dataclass(frozen=True, slots=True)

@@ -49,4 +49,37 @@ TABLES: tuple[Table, ...] = (
         (("job", "text"), ("step", "int"), ("kind", "text"), ("task_index", "int"), ("attempt_number", "int")),
         (("worker", "text"), ("error", "plain")),
     ),
+    # Closed files and directories; sizes are 0 for directories. The root has no row.
+    Table(
+        "inodes",
+        (("inode", "int"),),
+        (
+            ("parent", "int"),
+            ("name", "text"),
+            ("kind", "text"),
+            ("modified_at", "real"),
+            ("length", "int"),
+            ("block_size_bytes", "int"),
+            ("replication", "int"),
+        ),
+    ),
+    # Files that are being written.
+    Table(
+        "open_files",
+        (("file", "int"),),
+        (
+            ("path", "text"),
+            ("lease", "text"),
+            ("file_key", "text"),
+            ("overwrite", "int"),
+            ("block_size_bytes", "int"),
+            ("replication", "int"),
+        ),
+    ),
+    # `length` is -1 until the block is committed. Where its replicas are is not persisted: workers tell.
+    Table(
+        "blocks",
+        (("block", "int"),),
+        (("file", "int"), ("position", "int"), ("generation", "int"), ("length", "int")),
+    ),
 )

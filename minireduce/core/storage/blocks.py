@@ -1,0 +1,198 @@
+"""Blocks, and which workers hold good, damaged or doubtful replicas of them.
+
+What a block is (file, position, generation, length) is persisted; where its replicas are is not, since workers say so
+when they join and whenever it changes. A replica counts as good only on a live worker and only with the generation and
+length that were committed. A replica on a worker that was just lost is `absent`: not readable, but hoped for.
+
+Every change that could make a block need attention puts it among the `unsettled`, at which `repair` looks.
+Generations fence: each new try at writing a block raises its generation, and a replica of an older one is removed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+
+from minireduce.core.effects import Effects
+from minireduce.core.messages import RemoveReplica, Replica
+from minireduce.ids import WorkerId
+
+TABLE = "blocks"
+OPEN_LENGTH = -1
+
+
+@dataclass(slots=True)
+class Block:
+    """One block. `length` is -1 until the block is committed. `wanted` is how many good replicas it should have.
+
+    `good` says whether the worker itself has confirmed the replica (else its writer said so), `damaged` whether the
+    worker was told to remove it.
+    """
+
+    id: int
+    file_id: int
+    position: int
+    wanted: int
+    generation: int = 1
+    length: int = OPEN_LENGTH
+    good: dict[WorkerId, bool] = field(default_factory=dict)
+    damaged: dict[WorkerId, bool] = field(default_factory=dict)
+    absent: dict[WorkerId, None] = field(default_factory=dict)
+
+    @property
+    def is_committed(self) -> bool:
+        return self.length != OPEN_LENGTH
+
+    @property
+    def replica(self) -> Replica:
+        return Replica(self.id, self.generation, max(self.length, 0))
+
+
+class Blocks:
+    """All blocks by id, by file, and by the workers that hold them."""
+
+    def __init__(self) -> None:
+        self._blocks: dict[int, Block] = {}
+        self._of_file: dict[int, list[int]] = {}
+        self._of_worker: dict[WorkerId, dict[int, None]] = {}
+        self.unsettled: dict[int, None] = {}
+
+    def __len__(self) -> int:
+        return len(self._blocks)
+
+    def __iter__(self) -> Iterator[Block]:
+        return iter(self._blocks.values())
+
+    def get(self, block_id: int) -> Block | None:
+        """The block with this id, if there is one."""
+        return self._blocks.get(block_id)
+
+    def of_file(self, file_id: int) -> list[Block]:
+        """The blocks of a file, in order."""
+        return [self._blocks[block_id] for block_id in self._of_file.get(file_id, ())]
+
+    def held_by(self, worker: WorkerId) -> int:
+        """How many blocks a worker holds, in whatever condition."""
+        return len(self._of_worker.get(worker, ()))
+
+    # ── writing ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def add(self, block_id: int, file_id: int, wanted: int, effects: Effects) -> Block:
+        """A new block at the end of a file."""
+        positions = self._of_file.setdefault(file_id, [])
+        block = Block(block_id, file_id, len(positions), wanted)
+        positions.append(block_id)
+        self._blocks[block_id] = block
+        self._persist(block, effects)
+        return block
+
+    def begin_again(self, block: Block, effects: Effects) -> None:
+        """Writing this block failed: whatever there is of it is void, and it is written under a new generation."""
+        for worker in [*block.good, *block.damaged]:
+            effects.command(worker, RemoveReplica(block.replica))
+        for worker in [*block.good, *block.damaged, *block.absent]:
+            self.let_go(block, worker)
+        block.generation += 1
+        self._persist(block, effects)
+
+    def commit(self, block: Block, length: int, workers: Iterable[WorkerId], effects: Effects) -> None:
+        """The block is complete: `workers`, which are live, have it on their disks."""
+        block.length = length
+        for worker in workers:
+            self._hold(block, worker, is_confirmed=block.good.get(worker, False))
+        self._persist(block, effects)
+        self.unsettled[block.id] = None
+
+    def drop_file(self, file_id: int, effects: Effects) -> None:
+        """The file is gone: so are its blocks, and whoever holds them is told."""
+        for block_id in self._of_file.pop(file_id, ()):
+            block = self._blocks.pop(block_id)
+            for worker in [*block.good, *block.damaged]:
+                effects.command(worker, RemoveReplica(block.replica))
+            for worker in [*block.good, *block.damaged, *block.absent]:
+                self._of_worker[worker].pop(block_id, None)
+            self.unsettled.pop(block_id, None)
+            effects.forget(TABLE, (block_id,))
+
+    # ── what is known of replicas ───────────────────────────────────────────────────────────────────────────────────
+
+    def stored(self, block: Block, worker: WorkerId, replica: Replica) -> bool:
+        """A live worker says that it has this replica; False when it should remove it, being stale or no true copy."""
+        if replica.generation < block.generation:
+            return False
+        if replica.generation > block.generation:
+            return True  # of a later time than this metadata: keep it, count it not
+        if block.is_committed and replica.length != block.length:
+            self.damage(block, worker)
+            return True
+        if worker in block.damaged:
+            return True  # until it says that it removed it, what it has is the damaged one
+        self._hold(block, worker, is_confirmed=True)
+        return True
+
+    def removed(self, block: Block, worker: WorkerId) -> None:
+        """A worker no longer has the replica."""
+        self.let_go(block, worker)
+        self.unsettled[block.id] = None
+
+    def damage(self, block: Block, worker: WorkerId) -> None:
+        """A worker's replica holds wrong bytes."""
+        self.let_go(block, worker)
+        block.damaged[worker] = False
+        self._of_worker.setdefault(worker, {})[block.id] = None
+        self.unsettled[block.id] = None
+
+    def lose(self, worker: WorkerId) -> None:
+        """A worker is lost: what it had is absent, and what it had damaged is forgotten."""
+        for block_id in [*self._of_worker.get(worker, ())]:
+            block = self._blocks[block_id]
+            if worker in block.good:
+                del block.good[worker]
+                block.absent[worker] = None
+            elif worker in block.damaged:
+                self.let_go(block, worker)
+            self.unsettled[block_id] = None
+
+    def forget_absent(self, worker: WorkerId) -> None:
+        """A worker has been away for so long, or came back without them, that its absent replicas are given up."""
+        for block_id in [*self._of_worker.get(worker, ())]:
+            block = self._blocks[block_id]
+            if worker in block.absent:
+                self.let_go(block, worker)
+                self.unsettled[block_id] = None
+
+    def _hold(self, block: Block, worker: WorkerId, *, is_confirmed: bool) -> None:
+        block.absent.pop(worker, None)
+        block.good[worker] = is_confirmed
+        self._of_worker.setdefault(worker, {})[block.id] = None
+        self.unsettled[block.id] = None
+
+    def let_go(self, block: Block, worker: WorkerId) -> None:
+        """Count a worker's replica no longer, whatever it was."""
+        for where in (block.good, block.damaged, block.absent):
+            where.pop(worker, None)
+        self._of_worker.get(worker, {}).pop(block.id, None)
+
+    # ── the durable form ────────────────────────────────────────────────────────────────────────────────────────────
+
+    @staticmethod
+    def _persist(block: Block, effects: Effects) -> None:
+        effects.persist(TABLE, (block.id,), (block.file_id, block.position, block.generation, block.length))
+
+    def load(self, rows: list[tuple[int, int, int, int, int]], wanted_of: Callable[[int], int]) -> None:
+        """Take in the rows of `blocks` that were persisted: key, then values. All replicas are still unknown."""
+        for block_id, file_id, position, generation, length in sorted(rows, key=lambda row: (row[1], row[2])):
+            block = Block(block_id, file_id, position, wanted_of(file_id), generation, length)
+            self._blocks[block_id] = block
+            self._of_file.setdefault(file_id, []).append(block_id)
+            self.unsettled[block_id] = None
+
+
+def covering(blocks: Iterable[Block], offset: int, length: int) -> Iterator[tuple[int, Block]]:
+    """Of a file's blocks those that touch the range, each with where it begins in the file."""
+    begins = 0
+    for block in blocks:
+        ends = begins + max(block.length, 0)
+        if begins < offset + length and ends > offset:
+            yield begins, block
+        begins = ends

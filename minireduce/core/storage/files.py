@@ -1,0 +1,257 @@
+"""Carry out what clients ask of the block store: each request checks everything first, then changes state and rows.
+
+A request that raises has changed nothing. `state` turns the errors into refusals.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+
+from minireduce.core.effects import Effects
+from minireduce.core.settings import ClusterSettings
+from minireduce.core.storage.blocks import Block, Blocks
+from minireduce.core.storage.ids import IdSequence
+from minireduce.core.storage.leases import Leases, WritingFile
+from minireduce.core.storage.namespace import Directory, File, Inode, Namespace, parse_path
+from minireduce.core.storage.placement import Want, choose_targets
+from minireduce.core.storage.places import Place, Places
+from minireduce.core.storage.requests import (
+    AbandonFile,
+    AddBlock,
+    CloseFile,
+    CommitBlock,
+    CreateFile,
+    FileRequest,
+    MakeDirectory,
+    RemovePath,
+    RenamePath,
+    RenewLease,
+    ReportDamage,
+)
+from minireduce.core.storage.tokens import BlockTokens
+from minireduce.core.storage.views import BlockTarget, FileStatus, OpenedFile, PlacedBlock
+from minireduce.errors import AlreadyExists, RequestError, Unavailable
+from minireduce.ids import WorkerId
+
+BLOCK_SIZE_BYTES_MAX = 1 << 40
+REPLICATION_MAX = 512
+
+
+class Files:
+    """The requests of `requests`, over the parts that `state` owns."""
+
+    def __init__(
+        self,
+        settings: ClusterSettings,
+        namespace: Namespace,
+        leases: Leases,
+        blocks: Blocks,
+        places: Places,
+        tokens: BlockTokens,
+        rng: random.Random,
+    ) -> None:
+        self._settings = settings
+        self._namespace = namespace
+        self._leases = leases
+        self._blocks = blocks
+        self._places = places
+        self._tokens = tokens
+        self._rng = rng
+        self._recent: dict[WorkerId, int] = {}
+        self.inode_ids = IdSequence("inodes_reserved", 2)
+        self.block_ids = IdSequence("blocks_reserved", 1)
+
+    def handle(self, request: FileRequest, at: float, now: float, effects: Effects) -> object:
+        """The reply to `request`, received at `at` of the wall clock. Raises MinireduceError."""
+        match request:
+            case MakeDirectory():
+                return self._make_directory(request, at, effects)
+            case CreateFile():
+                return self._create(request, now, effects)
+            case AddBlock():
+                return self._add_block(request, now, effects)
+            case CommitBlock():
+                self._commit_block(request, now, effects)
+            case CloseFile():
+                return self._close(request, at, now, effects)
+            case AbandonFile():
+                self._abandon(request, effects)
+            case RenewLease():
+                self._leases.renew(request.lease, now)
+                return self._settings.lease_s
+            case RenamePath():
+                return self._rename(request, at, effects)
+            case RemovePath():
+                return self._remove(request, effects)
+            case ReportDamage():
+                self._report_damage(request)
+        return None
+
+    def forget_recent(self) -> None:
+        """What was placed a while ago no longer keeps new blocks away."""
+        self._recent.clear()
+
+    # ── directories ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _make_directory(self, request: MakeDirectory, at: float, effects: Effects) -> FileStatus:
+        if request.with_parents:
+            if isinstance(self._namespace.find(request.path), File):
+                raise AlreadyExists(f"{request.path} is a file")
+            names = parse_path(request.path)
+            made = self._namespace.make_directories(names, self._inode_ids(effects), at, effects)
+        else:
+            made = self._namespace.make_directory(request.path, self._inode_ids(effects), at, effects)
+        return self._namespace.status(made)
+
+    def _inode_ids(self, effects: Effects) -> Iterator[int]:
+        while True:
+            yield self.inode_ids.take(effects)
+
+    def _rename(self, request: RenamePath, at: float, effects: Effects) -> FileStatus:
+        there = self._namespace.find(request.target)
+        if there is not None and there.id == request.inode:
+            return self._namespace.status(there)  # done already
+        found = self._namespace.look_up(request.source)
+        if found.id != request.inode:
+            raise RequestError(f"{request.source} has been replaced meanwhile", hint="look at it and try again")
+        gone = self._namespace.rename(found, request.target, at, effects, replace=request.replace)
+        self._drop_blocks(gone, effects)
+        return self._namespace.status(found)
+
+    def _remove(self, request: RemovePath, effects: Effects) -> int:
+        found = self._namespace.find(request.path)
+        if found is None or found.id != request.inode:
+            return 0  # removed already
+        if isinstance(found, Directory) and found.entries and not request.recursive:
+            raise RequestError(f"{request.path} is not empty", hint="remove it with what it holds: rm -r")
+        gone = self._namespace.remove(found, effects)
+        self._drop_blocks(gone, effects)
+        return len(gone)
+
+    def _drop_blocks(self, gone: list[Inode], effects: Effects) -> None:
+        for inode in gone:
+            self._blocks.drop_file(inode.id, effects)
+
+    # ── writing a file ──────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _create(self, request: CreateFile, now: float, effects: Effects) -> OpenedFile:
+        file = self._leases.find(request.lease, request.file_key)
+        if file is None:
+            self._namespace.check_target(request.path, overwrite=request.overwrite)
+            block_size_bytes = request.block_size_bytes or self._settings.block_size_bytes
+            _check_within("block size", block_size_bytes, BLOCK_SIZE_BYTES_MAX)
+            replication = request.replication or self._settings.replication
+            _check_within("replication", replication, REPLICATION_MAX)
+            file = WritingFile(
+                self.inode_ids.take(effects),
+                request.path,
+                request.lease,
+                request.file_key,
+                request.overwrite,
+                block_size_bytes,
+                replication,
+            )
+            self._leases.open(file, now, effects)
+        return OpenedFile(file.id, file.block_size_bytes, file.replication, self._settings.lease_s)
+
+    def _add_block(self, request: AddBlock, now: float, effects: Effects) -> PlacedBlock:
+        file = self._leases.get(request.file_id, request.lease, now)
+        present = self._blocks.of_file(file.id)
+        is_again = request.position == len(present) - 1 and not present[-1].is_committed
+        is_next = request.position == len(present) and (not present or present[-1].is_committed)
+        if not is_again and not is_next:
+            raise RequestError(f"block {request.position} of {file.path} is not the next one to write")
+        targets = self._choose(file, request)
+        if is_again:
+            block = present[-1]
+            self._blocks.begin_again(block, effects)
+        else:
+            block = self._blocks.add(self.block_ids.take(effects), file.id, file.replication, effects)
+        for place in targets:
+            self._recent[place.worker] = self._recent.get(place.worker, 0) + 1
+        return PlacedBlock(
+            block.id,
+            block.generation,
+            tuple(BlockTarget(place.worker, place.data_address) for place in targets),
+            self._tokens.write(block.id, block.generation),
+        )
+
+    def _choose(self, file: WritingFile, request: AddBlock) -> list[Place]:
+        live = self._places.live()
+        want = Want(file.replication, file.block_size_bytes, machine_id=request.machine_id)
+        preferred = [place for place in live.values() if place.worker not in request.excluded]
+        targets = choose_targets(preferred, want, self._recent, self._rng)
+        if len(targets) < self._replicas_needed(file):
+            targets = choose_targets(live.values(), want, self._recent, self._rng)
+        if not targets:
+            raise Unavailable(
+                f"no live worker has room for a block of {file.path}",
+                hint="see `minireduce workers`; start workers or free some disk",
+            )
+        return targets
+
+    def _replicas_needed(self, file: WritingFile) -> int:
+        return min(self._settings.replicas_min, file.replication, max(1, len(self._places.live())))
+
+    def _commit_block(self, request: CommitBlock, now: float, effects: Effects) -> None:
+        file = self._leases.get(request.file_id, request.lease, now)
+        block = self._current(file, request)
+        if block.is_committed:
+            return
+        if not 0 < request.replica.length <= file.block_size_bytes:
+            raise RequestError(f"a block of {request.replica.length} bytes does not fit {file.path}")
+        live = self._places.live()
+        workers = [worker for worker in dict.fromkeys(request.workers) if worker in live]
+        needed = self._replicas_needed(file)
+        if len(workers) < needed:
+            raise Unavailable(f"block {block.id} of {file.path} is on {len(workers)} live workers, {needed} are needed")
+        self._blocks.commit(block, request.replica.length, workers, effects)
+
+    def _current(self, file: WritingFile, request: CommitBlock) -> Block:
+        block = self._blocks.get(request.replica.block_id)
+        if block is None or block.file_id != file.id or block.generation != request.replica.generation:
+            raise RequestError(f"block {request.replica.block_id} of {file.path} has been written anew since")
+        if block.is_committed and block.length != request.replica.length:
+            raise RequestError(f"block {block.id} of {file.path} was committed with {block.length} bytes")
+        return block
+
+    def _close(self, request: CloseFile, at: float, now: float, effects: Effects) -> FileStatus:
+        closed = self._namespace.get(request.file_id)
+        if isinstance(closed, File) and closed.length == request.length:
+            return self._namespace.status(closed)  # the answer was lost, or came late
+        file = self._leases.get(request.file_id, request.lease, now)
+        present = self._blocks.of_file(file.id)
+        length = sum(block.length for block in present)
+        if not all(block.is_committed for block in present) or length != request.length:
+            raise RequestError(f"{file.path} cannot be closed with {request.length} bytes: its blocks hold {length}")
+        self._namespace.check_target(file.path, overwrite=file.overwrite)
+        names = parse_path(file.path)
+        parent = self._namespace.make_directories(names[:-1], self._inode_ids(effects), at, effects)
+        if names[-1] in parent.entries:
+            there = self._namespace.look_up(file.path)
+            self._drop_blocks(self._namespace.remove(there, effects), effects)
+        made = File(file.id, parent.id, names[-1], at, length, file.block_size_bytes, file.replication)
+        self._leases.end(file, effects)
+        self._namespace.add_file(made, effects)
+        return self._namespace.status(made)
+
+    def _abandon(self, request: AbandonFile, effects: Effects) -> None:
+        file = self._leases.peek(request.file_id)
+        if file is not None and file.lease == request.lease:
+            self.drop(file, effects)
+
+    def drop(self, file: WritingFile, effects: Effects) -> None:
+        """Forget an open file and all that was written of it."""
+        self._blocks.drop_file(file.id, effects)
+        self._leases.end(file, effects)
+
+    def _report_damage(self, request: ReportDamage) -> None:
+        block = self._blocks.get(request.replica.block_id)
+        if block is not None and block.generation == request.replica.generation and request.worker in block.good:
+            self._blocks.damage(block, request.worker)
+
+
+def _check_within(name: str, number: int, bound: int) -> None:
+    if not 0 < number <= bound:
+        raise RequestError(f"a {name} of {number} is not between 1 and {bound}")

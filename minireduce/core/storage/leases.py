@@ -1,0 +1,98 @@
+"""Files that are being written, and how long their writers are believed to live.
+
+A lease is a writer's promise to come back within `lease_s`; it covers all files that the writer has open, and each of
+its requests renews it. What was opened under a lease that ran out is dropped with its blocks: it was never closed, so
+nobody was told that it would last.
+
+An open file is persisted, so that a writer goes on after the master was started again; leases are not, and count anew
+from then.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from minireduce.core.effects import Effects
+from minireduce.errors import NotFound
+
+TABLE = "open_files"
+
+
+@dataclass(slots=True)
+class WritingFile:
+    """A file without a name yet; it will be called `path`. `blocks` are block ids by position."""
+
+    id: int
+    path: str
+    lease: str
+    file_key: str
+    overwrite: bool
+    block_size_bytes: int
+    replication: int
+    blocks: list[int] = field(default_factory=list)
+
+
+class Leases:
+    """All open files, by id and by lease."""
+
+    def __init__(self, lease_s: float) -> None:
+        self._lease_s = lease_s
+        self._files: dict[int, WritingFile] = {}
+        self._expires_s: dict[str, float] = {}
+
+    def __len__(self) -> int:
+        return len(self._files)
+
+    def open(self, file: WritingFile, now: float, effects: Effects) -> None:
+        """Begin to write `file`."""
+        self._files[file.id] = file
+        self.renew(file.lease, now)
+        values = (file.path, file.lease, file.file_key, int(file.overwrite), file.block_size_bytes, file.replication)
+        effects.persist(TABLE, (file.id,), values)
+
+    def find(self, lease: str, file_key: str) -> WritingFile | None:
+        """The open file that was asked for with this key before."""
+        return next((file for file in self._files.values() if (file.lease, file.file_key) == (lease, file_key)), None)
+
+    def get(self, file_id: int, lease: str, now: float) -> WritingFile:
+        """The open file, its lease renewed. Raises NotFound when it is closed, was dropped, or is another writer's."""
+        file = self._files.get(file_id)
+        if file is None or file.lease != lease:
+            raise NotFound(
+                f"file {file_id} is not open for this writer: its lease ran out, or it was closed",
+                hint="write the file again",
+            )
+        self.renew(lease, now)
+        return file
+
+    def peek(self, file_id: int) -> WritingFile | None:
+        """The open file, whoever writes it."""
+        return self._files.get(file_id)
+
+    def renew(self, lease: str, now: float) -> None:
+        """The writer was heard."""
+        self._expires_s[lease] = now + self._lease_s
+
+    def end(self, file: WritingFile, effects: Effects) -> None:
+        """The file is closed or dropped."""
+        del self._files[file.id]
+        effects.forget(TABLE, (file.id,))
+
+    def expired(self, now: float) -> list[WritingFile]:
+        """Open files whose writers have not been heard for too long. Leases without files are forgotten."""
+        over = {lease for lease, expires_s in self._expires_s.items() if expires_s < now}
+        if not over:
+            return []
+        self._expires_s = {lease: at for lease, at in self._expires_s.items() if lease not in over}
+        return [file for file in self._files.values() if file.lease in over]
+
+    def shift_deadlines(self, jump_s: float) -> None:
+        """The master slept for `jump_s`: nobody's silence in that time counts."""
+        self._expires_s = {lease: at + jump_s for lease, at in self._expires_s.items()}
+
+    def load(self, rows: list[tuple[int, str, str, str, int, int, int]], now: float) -> None:
+        """Take in the rows of `open_files` that were persisted; their leases begin now."""
+        for file_id, path, lease, file_key, overwrite, block_size_bytes, replication in rows:
+            file = WritingFile(file_id, path, lease, file_key, bool(overwrite), block_size_bytes, replication)
+            self._files[file_id] = file
+            self.renew(lease, now)

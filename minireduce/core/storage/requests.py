@@ -1,0 +1,133 @@
+"""What clients ask of the block store that changes something, one class a request. Reads are in `views`.
+
+A file is written in five kinds of request: `CreateFile`, then for each block `AddBlock` and, once its replicas are on
+disk, `CommitBlock`, and `CloseFile` at the end. Until it is closed a file has no name: readers see it whole or not at
+all, and what it replaces stays until then. `lease` is a text that the writer draws by chance; the master drops what was
+opened under a lease that nobody renewed, so a writer that died leaves nothing behind.
+
+All may be repeated by a client that saw no answer. Names alone would not make that harmless, so requests carry the id
+of what they mean: a rename or removal that has been done already is recognised by it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from minireduce.core.messages import Replica
+from minireduce.ids import WorkerId
+
+
+@dataclass(frozen=True, slots=True)
+class MakeDirectory:
+    """Make a directory; the reply is its `FileStatus`. `with_parents`: also those above it; one that exists is fine."""
+
+    path: str
+    with_parents: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class CreateFile:
+    """Begin to write a file, making missing directories above it; the reply is an `OpenedFile`.
+
+    `file_key` is drawn by chance: the same key again gives the same file. Sizes and counts of 0 take the defaults.
+    """
+
+    path: str
+    lease: str
+    file_key: str
+    overwrite: bool = False
+    block_size_bytes: int = 0
+    replication: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class AddBlock:
+    """Place the block at `position` of an open file; the reply is a `PlacedBlock`.
+
+    The same position again means that writing it failed: it is placed anew, with a higher generation, and not on
+    `excluded` if others will do. `machine_id` is the writer's, whose own worker comes first.
+    """
+
+    file_id: int
+    lease: str
+    position: int
+    excluded: tuple[WorkerId, ...] = ()
+    machine_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class CommitBlock:
+    """The block is on the disks of these workers. The reply is None; Unavailable when they are too few."""
+
+    file_id: int
+    lease: str
+    replica: Replica
+    workers: tuple[WorkerId, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class CloseFile:
+    """All blocks are committed, `length` bytes in all: give the file its name. The reply is its `FileStatus`."""
+
+    file_id: int
+    lease: str
+    length: int
+
+
+@dataclass(frozen=True, slots=True)
+class AbandonFile:
+    """The writer gave up: drop what it wrote. The reply is None."""
+
+    file_id: int
+    lease: str
+
+
+@dataclass(frozen=True, slots=True)
+class RenewLease:
+    """The writer lives; the reply is the number of seconds for which that is believed."""
+
+    lease: str
+
+
+@dataclass(frozen=True, slots=True)
+class RenamePath:
+    """Give the file or directory `inode`, which is called `source`, the name `target`; the reply is its `FileStatus`.
+
+    With `replace`, what is called `target` is removed in the same transaction.
+    """
+
+    source: str
+    target: str
+    inode: int
+    replace: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class RemovePath:
+    """Remove the file or directory `inode` called `path`; the reply is how many inodes went, 0 if it had gone."""
+
+    path: str
+    inode: int
+    recursive: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ReportDamage:
+    """A reader found that `worker`'s replica fails verification. The reply is None."""
+
+    replica: Replica
+    worker: WorkerId
+
+
+FileRequest = (
+    MakeDirectory
+    | CreateFile
+    | AddBlock
+    | CommitBlock
+    | CloseFile
+    | AbandonFile
+    | RenewLease
+    | RenamePath
+    | RemovePath
+    | ReportDamage
+)

@@ -1,0 +1,256 @@
+"""The block store as the master knows it: the part of the cluster's machine that is about files.
+
+In come requests of clients, what workers say of their replicas, workers that join and are lost, and ticks; out go rows,
+commands (`ReplicateBlock`, `RemoveReplica`) and answers, all into the `Effects` of the call.
+
+    namespace    names and what they stand for          blocks      which workers hold what, in which condition
+    leases       files that are being written           repair      what is copied and removed, and when
+    files        the requests                           placement   where new replicas go
+
+Invariants: a closed file never changes; a block id and an inode number are never used twice; a replica that is unknown
+here is removed only if its number was given out and its file is certainly gone.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterable
+
+from minireduce.core.effects import Effects, Row
+from minireduce.core.messages import (
+    BlockSource,
+    RemoveReplica,
+    Replica,
+    ReplicaDamaged,
+    ReplicaRemoved,
+    ReplicaStored,
+    ReplicationFailed,
+)
+from minireduce.core.settings import ClusterSettings
+from minireduce.core.storage import blocks as block_rows
+from minireduce.core.storage import leases as lease_rows
+from minireduce.core.storage import namespace as inode_rows
+from minireduce.core.storage.blocks import Block, Blocks, covering
+from minireduce.core.storage.files import Files
+from minireduce.core.storage.leases import Leases
+from minireduce.core.storage.namespace import File, Namespace
+from minireduce.core.storage.places import Place, Places, distance
+from minireduce.core.storage.repair import Repair, risk_level
+from minireduce.core.storage.requests import FileRequest
+from minireduce.core.storage.tokens import BlockTokens
+from minireduce.core.storage.views import (
+    BlockView,
+    DirectoryPage,
+    FileBlocks,
+    FileStatus,
+    ReadableBlock,
+    StoreView,
+)
+from minireduce.errors import InvariantViolation, MinireduceError, RequestError
+from minireduce.ids import WorkerId
+
+RECENT_S = 30.0
+ENTRIES_PER_PAGE = 1000
+
+ReplicaReport = ReplicaStored | ReplicaRemoved | ReplicaDamaged | ReplicationFailed
+
+
+class StorageState:
+    """Mutable; every method that changes something takes the time and writes what follows into `effects`."""
+
+    def __init__(self, settings: ClusterSettings, places: Places, tokens: BlockTokens, rng: random.Random) -> None:
+        self._places = places
+        self._tokens = tokens
+        self._namespace = Namespace()
+        self._leases = Leases(settings.lease_s)
+        self._blocks = Blocks()
+        self._repair = Repair(settings, self._blocks, places, tokens, rng)
+        self._files = Files(settings, self._namespace, self._leases, self._blocks, places, tokens, rng)
+        self._recent_until_s = 0.0
+
+    def load(self, rows: Iterable[Row], now: float) -> None:
+        """Take in what an earlier master persisted; rows of other tables are passed over."""
+        tables: dict[str, list[tuple[object, ...]]] = {}
+        for row in rows:
+            assert row.values is not None
+            tables.setdefault(row.table, []).append((*row.key, *row.values))
+        self._namespace.load(tables.get(inode_rows.TABLE, []))  # type: ignore[arg-type]
+        self._leases.load(tables.get(lease_rows.TABLE, []), now)  # type: ignore[arg-type]
+        self._blocks.load(tables.get(block_rows.TABLE, []), self._replication_of)  # type: ignore[arg-type]
+        sequences = {sequence.name: sequence for sequence in (self._files.inode_ids, self._files.block_ids)}
+        for name, text in tables.get("settings", []):
+            if name in sequences:
+                sequences[str(name)].load(str(text))
+        self._repair.restarted(now)
+
+    def _replication_of(self, file_id: int) -> int:
+        found = self._namespace.get(file_id) or self._leases.peek(file_id)
+        if found is None or not hasattr(found, "replication"):
+            raise InvariantViolation(f"the metadata holds blocks of file {file_id}, which is not there")
+        return int(found.replication)
+
+    # ── what happens ────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def handle(self, number: int, request: FileRequest, at: float, now: float, effects: Effects) -> None:
+        """Answer a client's request, received at `at` of the wall clock."""
+        try:
+            effects.reply(number, self._files.handle(request, at, now, effects))
+        except InvariantViolation:
+            raise
+        except MinireduceError as error:
+            effects.refuse(number, error)
+
+    def worker_joined(self, worker: WorkerId, replicas: Iterable[Replica], effects: Effects) -> None:
+        """A worker opened a new session and listed all its replicas: only these count."""
+        self._blocks.lose(worker)
+        for replica in replicas:
+            self._stored(worker, replica, effects)
+        self._blocks.forget_absent(worker)
+        self._repair.worker_joined(worker)
+
+    def worker_lost(self, worker: WorkerId, now: float) -> None:
+        """A worker is silent for too long."""
+        self._blocks.lose(worker)
+        self._repair.worker_lost(worker, now)
+
+    def report(self, worker: WorkerId, report: ReplicaReport, now: float, effects: Effects) -> None:
+        """A live worker tells of a replica."""
+        block = self._blocks.get(report.replica.block_id)
+        match report:
+            case ReplicaStored(replica):
+                self._repair.stored(replica.block_id, worker)
+                self._stored(worker, replica, effects)
+            case ReplicaRemoved(replica):
+                if block is not None and block.generation == replica.generation:
+                    self._blocks.removed(block, worker)
+            case ReplicaDamaged(replica, holder):
+                if block is not None and block.generation == replica.generation and holder in block.good:
+                    self._blocks.damage(block, holder)
+            case ReplicationFailed(replica):
+                self._repair.copy_failed(replica.block_id, worker, now)
+
+    def _stored(self, worker: WorkerId, replica: Replica, effects: Effects) -> None:
+        block = self._blocks.get(replica.block_id)
+        if block is None:
+            is_of_removed_file = self._files.block_ids.was_given(replica.block_id)
+            is_wanted = not is_of_removed_file  # of a later time than this metadata: never removed on our word
+        else:
+            is_wanted = self._blocks.stored(block, worker, replica)
+        if not is_wanted:
+            effects.command(worker, RemoveReplica(replica))
+
+    def tick(self, now: float, effects: Effects) -> None:
+        """Time passed: drop what nobody writes any more, and repair."""
+        for file in self._leases.expired(now):
+            self._files.drop(file, effects)
+        if now >= self._recent_until_s:
+            self._recent_until_s = now + RECENT_S
+            self._files.forget_recent()
+        self._repair.tick(now, effects)
+
+    def shift_deadlines(self, jump_s: float) -> None:
+        """The master slept for `jump_s`: deadlines move with it."""
+        self._leases.shift_deadlines(jump_s)
+        self._repair.shift_deadlines(jump_s)
+
+    # ── what is asked for work ──────────────────────────────────────────────────────────────────────────────────────
+
+    def locate(self, file_id: int, offset: int, length: int, worker: WorkerId = "") -> tuple[BlockSource, ...]:
+        """The blocks of a file that touch the range, each with its workers, the nearest to `worker` first.
+
+        Raises NotFound when the file has been removed.
+        """
+        self._namespace.file(file_id)
+        live = self._places.live()
+        near = live.get(worker)
+        machine_id, rack = (near.machine_id, near.rack) if near is not None else ("", "")
+        return tuple(
+            self._source(block, begins, live.values(), worker, machine_id, rack)
+            for begins, block in covering(self._blocks.of_file(file_id), offset, length)
+        )
+
+    def holders(self, file_id: int, offset: int, length: int) -> tuple[WorkerId, ...]:
+        """The workers that hold something of the range, those with the most bytes first."""
+        held: dict[WorkerId, int] = {}
+        for begins, block in covering(self._blocks.of_file(file_id), offset, length):
+            overlap = min(offset + length, begins + block.length) - max(offset, begins)
+            for worker in block.good:
+                held[worker] = held.get(worker, 0) + overlap
+        return tuple(sorted(held, key=lambda worker: (-held[worker], worker)))
+
+    def file_length(self, file_id: int) -> int:
+        """The length of a closed file. Raises NotFound."""
+        return self._namespace.file(file_id).length
+
+    @staticmethod
+    def _source(
+        block: Block, begins: int, live: Iterable[Place], worker: WorkerId, machine_id: str, rack: str
+    ) -> BlockSource:
+        """Where to read a block. Damaged replicas are offered only where no good one is: each byte is verified anyway,
+        and what is damaged may be elsewhere in the block.
+        """
+        holders = block.good or block.damaged
+        places = [place for place in live if place.worker in holders]
+        turn = block.id % max(1, len(places))  # readers of one block agree, readers of many spread
+        places = places[turn:] + places[:turn]
+        places.sort(key=lambda place: (place.worker != worker, distance(place, machine_id, rack)))
+        workers = tuple(place.worker for place in places)
+        return BlockSource(block.replica, begins, workers, tuple(place.data_address for place in places))
+
+    # ── what clients read ───────────────────────────────────────────────────────────────────────────────────────────
+
+    def status(self, path: str) -> FileStatus:
+        """What `path` names. Raises NotFound."""
+        return self._namespace.status(self._namespace.look_up(path))
+
+    def page(self, path: str, after: str = "") -> DirectoryPage:
+        """Up to `ENTRIES_PER_PAGE` entries of a directory, those whose names come after `after`. Raises NotFound."""
+        return self._namespace.page(path, after, ENTRIES_PER_PAGE)
+
+    def file_blocks(self, path: str, offset: int, length: int, machine_id: str = "") -> FileBlocks:
+        """The blocks of a file that touch the range, the nearest replicas first. Raises NotFound."""
+        found = self._namespace.look_up(path)
+        if not isinstance(found, File):
+            raise RequestError(f"{path} is a directory", hint="`minireduce fs ls` shows what it holds")
+        live = self._places.live()
+        blocks = tuple(
+            ReadableBlock(
+                self._source(block, begins, live.values(), "", machine_id, ""),
+                self._tokens.read(block.id, block.generation),
+                block.wanted,
+            )
+            for begins, block in covering(self._blocks.of_file(found.id), offset, length)
+        )
+        return FileBlocks(self._namespace.status(found), blocks)
+
+    def view(self) -> StoreView:
+        """The block store in numbers."""
+        committed = [block for block in self._blocks if block.is_committed]
+        return StoreView(
+            directories=len(self._namespace) - self._namespace.files_total,
+            files=self._namespace.files_total,
+            bytes_total=self._namespace.bytes_total,
+            blocks=len(committed),
+            under_replicated=sum(len(block.good) < block.wanted for block in committed),
+            missing=sum(not block.good for block in committed),
+            damaged=sum(bool(block.damaged) for block in committed),
+            copying=self._repair.copying,
+        )
+
+    def block_views(self) -> tuple[BlockView, ...]:
+        """Every block, those at the highest risk first."""
+        return tuple(
+            BlockView(
+                block.replica,
+                block.file_id,
+                block.is_committed,
+                block.wanted,
+                tuple(sorted(block.good)),
+                tuple(sorted(block.damaged)),
+            )
+            for block in sorted(self._blocks, key=lambda block: (risk_level(block), block.id))
+        )
+
+    def blocks_on(self, worker: WorkerId) -> int:
+        """How many blocks a worker holds."""
+        return self._blocks.held_by(worker)

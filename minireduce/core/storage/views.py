@@ -1,0 +1,103 @@
+"""What the block store answers: plain values, made from the state at one moment.
+
+Times are seconds of the master's wall clock. Tokens open one block each, for reading or for writing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from minireduce.core.messages import BlockSource, Replica
+from minireduce.ids import WorkerId
+
+
+@dataclass(frozen=True, slots=True)
+class FileStatus:
+    """A file or directory. `length` is 0 for directories, where sizes of blocks and counts of replicas are 0 too."""
+
+    path: str
+    inode: int
+    is_directory: bool
+    length: int
+    block_size_bytes: int
+    replication: int
+    modified_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class DirectoryPage:
+    """Entries of a directory in ascending order of name. `has_more`: ask again for those after the last of these."""
+
+    entries: tuple[FileStatus, ...]
+    has_more: bool
+
+
+@dataclass(frozen=True, slots=True)
+class OpenedFile:
+    """The answer to `CreateFile`. `lease_s`: renew the lease well before so many seconds have passed."""
+
+    file_id: int
+    block_size_bytes: int
+    replication: int
+    lease_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class BlockTarget:
+    """A worker that is to hold a replica, and its block server's `host:port`."""
+
+    worker: WorkerId
+    address: str
+
+
+@dataclass(frozen=True, slots=True)
+class PlacedBlock:
+    """The answer to `AddBlock`: send the block to the first target, which sends it on to the next."""
+
+    block_id: int
+    generation: int
+    targets: tuple[BlockTarget, ...]
+    write_token: str
+
+
+@dataclass(frozen=True, slots=True)
+class ReadableBlock:
+    """A block, where to read it (the nearest worker first), and the token for that. `wanted`: replicas asked for."""
+
+    source: BlockSource
+    read_token: str
+    wanted: int
+
+
+@dataclass(frozen=True, slots=True)
+class FileBlocks:
+    """A file and the blocks of the range that was asked for, in order."""
+
+    status: FileStatus
+    blocks: tuple[ReadableBlock, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class StoreView:
+    """The block store in numbers. `missing` blocks have no good replica on any live worker."""
+
+    directories: int
+    files: int
+    bytes_total: int
+    blocks: int
+    under_replicated: int
+    missing: int
+    damaged: int
+    copying: int
+
+
+@dataclass(frozen=True, slots=True)
+class BlockView:
+    """One block, for tests and pages: its good replicas and its damaged ones."""
+
+    replica: Replica
+    file_id: int
+    is_committed: bool
+    wanted: int
+    workers: tuple[WorkerId, ...]
+    damaged: tuple[WorkerId, ...]

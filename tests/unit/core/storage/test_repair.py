@@ -1,0 +1,296 @@
+"""Lost, damaged and surplus replicas."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+from scenes.storage import StorageKit
+
+from minireduce.core.messages import (
+    RemoveReplica,
+    Replica,
+    ReplicaDamaged,
+    ReplicaRemoved,
+    ReplicaStored,
+    ReplicateBlock,
+    ReplicationFailed,
+)
+from minireduce.core.settings import ClusterSettings
+from minireduce.core.storage.requests import RemovePath
+
+
+def copies(commands):
+    return [(worker, each.target) for worker, each in commands if isinstance(each, ReplicateBlock)]
+
+
+def removals(commands):
+    return [worker for worker, each in commands if isinstance(each, RemoveReplica)]
+
+
+def stored_on(kit: StorageKit, path: str = "/f") -> set[str]:
+    (holders,) = kit.holders(path)
+    return holders
+
+
+def test_a_lost_worker_is_hoped_for_and_then_its_replicas_are_made_anew():
+    kit = StorageKit(4)
+    kit.write("/f", 10)
+    gone = min(stored_on(kit))
+    kit.lose(gone)
+    assert copies(kit.tick(59)) == []
+    kit.tick(2)
+    kit.carry_out()
+    assert len(stored_on(kit)) == 3
+    assert gone not in stored_on(kit)
+
+
+def test_a_last_replica_is_copied_at_once():
+    kit = StorageKit(4)
+    kit.write("/f", 10)
+    for worker in sorted(stored_on(kit))[:2]:
+        kit.lose(worker)
+    assert len(copies(kit.tick())) == 1  # the only other live worker
+    kit.carry_out()
+    assert len(stored_on(kit)) == 2
+
+
+def test_a_worker_that_comes_back_in_time_costs_no_copy():
+    kit = StorageKit(4)
+    kit.write("/f", 10)
+    gone = min(stored_on(kit))
+    kit.lose(gone)
+    kit.tick(30)
+    kit.join(gone)
+    assert copies(kit.tick(100)) == []
+    assert len(stored_on(kit)) == 3
+
+
+def test_a_worker_that_comes_back_late_makes_a_surplus_which_goes():
+    kit = StorageKit(4)
+    kit.write("/f", 10)
+    gone = min(stored_on(kit))
+    kit.lose(gone)
+    kit.tick(61)
+    kit.carry_out()
+    kit.join(gone)
+    assert len(stored_on(kit)) == 4
+    kit.settle()
+    assert len(stored_on(kit)) == 3
+    assert sum(1 in disk for disk in kit.disks.values()) == 3
+
+
+def test_a_worker_that_comes_back_empty_is_repaired_at_once():
+    kit = StorageKit(3)
+    kit.write("/f", 10)
+    kit.disks["w2"].clear()
+    kit.join("w2")
+    kit.settle(1)
+    assert stored_on(kit) == {"w1", "w2", "w3"}
+
+
+def test_a_block_on_fewer_workers_than_wanted_spreads_when_workers_join():
+    kit = StorageKit(1)
+    kit.write("/f", 10)
+    kit.settle(3)
+    assert stored_on(kit) == {"w1"}
+    kit.join("w2")
+    kit.settle(2)
+    assert stored_on(kit) == {"w1", "w2"}
+    kit.join("w3")
+    kit.join("w4")
+    kit.settle(2)
+    assert len(stored_on(kit)) == 3
+
+
+def test_a_damaged_replica_is_replaced_elsewhere_and_then_removed():
+    kit = StorageKit(4)
+    kit.write("/f", 10)
+    (block,) = kit.state.block_views()
+    bad = block.workers[0]
+    kit.report(bad, ReplicaDamaged(block.replica, bad))
+    assert bad not in stored_on(kit)
+    assert removals(kit.tick()) == []
+    kit.carry_out()
+    assert removals(kit.tick()) == [bad]
+    kit.carry_out()
+    assert len(stored_on(kit)) == 3
+    assert block.replica.block_id not in kit.disks[bad]
+    assert kit.state.view().damaged == 0
+
+
+def test_a_damaged_replica_makes_room_when_its_worker_is_the_only_one_left():
+    kit = StorageKit(3)
+    kit.write("/f", 10)
+    (block,) = kit.state.block_views()
+    kit.report("w1", ReplicaDamaged(block.replica, "w1"))
+    assert removals(kit.tick()) == ["w1"]
+    kit.carry_out()
+    kit.settle(2)
+    assert stored_on(kit) == {"w1", "w2", "w3"}
+
+
+def test_the_only_replica_is_kept_and_offered_even_when_damaged():
+    kit = StorageKit(1)
+    kit.write("/f", 10)
+    (block,) = kit.state.block_views()
+    kit.report("w1", ReplicaDamaged(block.replica, "w1"))
+    kit.settle()
+    assert stored_on(kit) == {"w1"}
+    assert block.replica.block_id in kit.disks["w1"]
+    assert kit.state.view().missing == 1
+
+
+def test_a_replica_of_the_wrong_length_counts_as_damaged():
+    kit = StorageKit(3)
+    kit.write("/f", 10)
+    (block,) = kit.state.block_views()
+    kit.disks["w1"][block.replica.block_id] = Replica(block.replica.block_id, block.replica.generation, 9)
+    kit.join("w1")
+    assert stored_on(kit) == {"w2", "w3"}
+
+
+def test_a_failed_copy_goes_to_another_worker_next():
+    kit = StorageKit(5)
+    kit.write("/f", 10)
+    (block,) = kit.state.block_views()
+    kit.disks[block.workers[0]].clear()
+    kit.join(block.workers[0])
+    ((source, first),) = copies(kit.tick())
+    kit.report(source, ReplicationFailed(block.replica, "refused"))
+    ((_, second),) = copies(kit.tick())
+    assert second != first
+
+
+def test_a_copy_that_never_arrives_is_given_up_and_tried_elsewhere():
+    kit = StorageKit(5, settings=ClusterSettings(copy_timeout_s=30))
+    kit.write("/f", 10)
+    (block,) = kit.state.block_views()
+    kit.report(block.workers[0], ReplicaRemoved(block.replica))
+    ((_, first),) = copies(kit.tick())
+    assert copies(kit.tick(20)) == []
+    ((_, second),) = copies(kit.tick(20))
+    assert second != first
+
+
+def test_a_copy_from_a_worker_that_is_lost_is_started_again():
+    kit = StorageKit(5)
+    kit.write("/f", 10)
+    (block,) = kit.state.block_views()
+    kit.report(block.workers[0], ReplicaRemoved(block.replica))
+    ((source, _),) = copies(kit.tick())
+    kit.lose(source)
+    started = copies(kit.tick())  # one good replica is left, so the lost one is not waited for either
+    assert {again for again, _ in started} == stored_on(kit)
+    assert len(started) == 2
+
+
+def test_each_worker_takes_part_in_few_copies_at_a_time():
+    kit = StorageKit(4, settings=ClusterSettings(copies_per_worker_max=2))
+    for number in range(20):
+        kit.write(f"/f{number}", 10, key=str(number))
+    gone = "w1"
+    lost = sum(gone in holders for number in range(20) for holders in kit.holders(f"/f{number}"))
+    kit.lose(gone)
+    started = copies(kit.tick(61))
+    assert 0 < len(started) <= 3  # three live workers, two copies each, two workers a copy
+    assert lost > len(started)
+    kit.settle(20)
+    assert all(len(stored_on(kit, f"/f{number}")) == 3 for number in range(20))
+
+
+def test_blocks_at_the_highest_risk_come_first():
+    kit = StorageKit(5, settings=ClusterSettings(copies_per_worker_max=1))
+    for number in range(6):
+        kit.write(f"/f{number}", 10, key=str(number))
+    views = {block.replica.block_id: block for block in kit.state.block_views()}
+    for block in views.values():
+        kit.report(block.workers[0], ReplicaRemoved(block.replica))
+    risky = views[5]
+    kit.report(risky.workers[1], ReplicaRemoved(risky.replica))
+    first = next(each for _, each in kit.tick() if isinstance(each, ReplicateBlock))
+    assert first.replica.block_id == 5
+
+
+def test_after_a_restart_nothing_is_copied_or_removed_before_workers_had_time_to_come():
+    kit = StorageKit(4)
+    kit.write("/f", 10)
+    holders = sorted(stored_on(kit))
+    everyone = dict(kit.places.all)
+    kit.places.all.clear()
+    kit.places.is_anyone_expected = True
+    kit.restart()
+    for worker in [*holders[:2], next(name for name in everyone if name not in holders)]:
+        kit.places.all[worker] = everyone[worker]
+        kit.join(worker)
+        assert kit.tick(1) == []
+    kit.places.is_anyone_expected = False
+    kit.state.worker_lost(holders[2], kit.now)
+    assert kit.tick(1) == []
+    assert len(copies(kit.tick(60))) == 1
+
+
+def test_after_a_restart_a_last_replica_is_copied_once_the_others_are_given_up():
+    kit = StorageKit(4)
+    kit.write("/f", 10)
+    holders = sorted(stored_on(kit))
+    kit.restart()
+    for worker in holders[1:]:
+        kit.lose(worker)
+    kit.join(holders[0])
+    kit.join(next(name for name in kit.places.all if name not in holders))
+    assert len(copies(kit.tick())) == 1
+
+
+def test_replicas_of_removed_files_go_and_those_of_a_later_time_stay():
+    kit = StorageKit(3)
+    file = kit.write("/f", 10)
+    kit.disks["w1"][10**6] = Replica(10**6, 1, 10)
+    kit.lose("w1")
+    kit.ask(RemovePath("/f", file.inode))
+    kit.join("w1")
+    kit.carry_out()
+    assert list(kit.disks["w1"]) == [10**6]
+    assert not kit.disks["w2"]
+    assert not kit.disks["w3"]
+
+
+def test_a_replica_of_a_later_generation_is_neither_counted_nor_removed():
+    kit = StorageKit(4)
+    kit.write("/f", 10)
+    (block,) = kit.state.block_views()
+    later = Replica(block.replica.block_id, 9, 10)
+    other = next(name for name in kit.places.all if name not in block.workers)
+    kit.report(other, ReplicaStored(later))
+    kit.settle()
+    assert other not in stored_on(kit)
+    assert not removals(kit.commands)
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_whatever_order_workers_come_and_go_in_every_block_gets_back_to_three(seed):
+    rng = random.Random(seed)
+    kit = StorageKit(6)
+    for number in range(15):
+        kit.write(f"/f{number}", 10, key=str(number))
+    for _ in range(60):
+        kit.tick(rng.choice([1, 1, 1, 20, 70]))
+        if rng.random() < 0.7:
+            kit.carry_out()
+        absent = [worker for worker in kit.disks if worker not in kit.places.all]
+        if absent and rng.random() < 0.6:
+            kit.join(rng.choice(absent))
+        elif len(kit.places.all) > 5 - (rng.random() < 0.2):
+            kit.lose(rng.choice(sorted(kit.places.all)))
+        for block in kit.state.block_views():
+            copies_there = sum(block.replica.block_id in disk for disk in kit.disks.values())
+            assert copies_there >= 2, kit.state.block_views()
+    for worker in [worker for worker in kit.disks if worker not in kit.places.all]:
+        kit.join(worker)
+    for _ in range(30):
+        kit.tick(20)
+        kit.carry_out()
+    for number in range(15):
+        assert len(stored_on(kit, f"/f{number}")) == 3
+    assert sum(len(disk) for disk in kit.disks.values()) == 45
+    assert kit.state.view().copying == 0
