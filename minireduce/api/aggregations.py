@@ -140,7 +140,7 @@ class Min(_Extreme[T], Aggregation[T, "T | None", T]):
 
     def add_all(self, state: T | None, values: Sequence[T]) -> T | None:
         if frozenset(map(type, values)) in _TOTALLY_ORDERED:
-            return cast("T | None", self.add(state, min(values)))  # type: ignore[type-var]
+            return self.add(state, min(values))  # type: ignore[type-var]
         return cast("T | None", super().add_all(state, values))
 
 
@@ -154,7 +154,7 @@ class Max(_Extreme[T], Aggregation[T, "T | None", T]):
 
     def add_all(self, state: T | None, values: Sequence[T]) -> T | None:
         if frozenset(map(type, values)) in _TOTALLY_ORDERED:
-            return cast("T | None", self.add(state, max(values)))  # type: ignore[type-var]
+            return self.add(state, max(values))  # type: ignore[type-var]
         return cast("T | None", super().add_all(state, values))
 
 

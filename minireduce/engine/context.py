@@ -35,6 +35,7 @@ class TaskContext:
         self.idle_bytes = idle_bytes  # anonymous memory of the process before it touched any input, when known
         self.counters: dict[tuple[str, str], int] = {}
         self.status = ""
+        self.label = "record"  # what errors call the things that are walked over
         self.cancelled = False
         self.bytes_read = 0
         self._records_before = 0
@@ -47,7 +48,7 @@ class TaskContext:
         place = (group, name)
         self.counters[place] = self.counters.get(place, 0) + amount
 
-    def walk(self, records: Sequence[Any], offset_of: Callable[[int], int] | None) -> Iterator[Any]:
+    def walk(self, records: Sequence[Any], offset_of: Callable[[int], int] | None = None) -> Iterator[Any]:
         """Iterate over a block of records; `offset_of(i)` is the place of the i-th in its file."""
         self._records_before += len(self._records)
         self._records = records

@@ -41,5 +41,13 @@ def _rebuild(message: str, hint: str | None, fields: dict[str, object]) -> UserC
     return error
 
 
+class InvalidKey(RequestError):
+    """A key that cannot be one, or that is of another kind than the keys before it; the record is not known here."""
+
+
+class InvalidValue(RequestError):
+    """A value that cannot be stored or written."""
+
+
 class Cancelled(MinireduceError):
     """The attempt is no longer wanted, and stopped where it was."""

@@ -1,19 +1,51 @@
-"""Run the map of one split, and leave its pairs partitioned and sorted in `output.data` and `output.index`."""
+"""Run the map of one split, and leave its pairs partitioned and sorted in `output.data` and `output.index`.
+
+Pairs gather in memory until the limit says otherwise, and then go to disk as a sorted run, a spill; at the end the
+spills are merged, partition by partition. A map that never spilled writes its output straight from memory. Either way
+the output holds the same pairs in the same order, so how often a map spilled never shows, in its digest neither.
+
+The data file is not synced: whoever fetches a partition checks every frame, and a map output that a crash tore is
+made again.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from minireduce.api import task
+from minireduce.api.aggregations import Aggregation
 from minireduce.api.job import Step
+from minireduce.api.partitioners import Hash
 from minireduce.disk import Disk
+from minireduce.engine import columns, keys
+from minireduce.engine.columns import Column, Index
+from minireduce.engine.combine import Combiner
 from minireduce.engine.context import TaskContext
-from minireduce.engine.reduce import OutputKind, PartOutput
+from minireduce.engine.emit import entered, mapped
+from minireduce.engine.errors import InvalidValue
+from minireduce.engine.faults import blamed, place
+from minireduce.engine.fold import folded
+from minireduce.engine.frames import SectionWriter
+from minireduce.engine.gather import Buffer, FoldingBuffer, Gathered, PairBuffer
+from minireduce.engine.index import encode_index
+from minireduce.engine.kinds import Kinds
+from minireduce.engine.memory import MemoryWatch
+from minireduce.engine.merge import Fold, RunSlice, flat, merge_in_passes, merged, open_runs
+from minireduce.engine.part import OutputKind, PartOutput, PartWriter
 
 DATA_NAME = "output.data"
 INDEX_NAME = "output.index"
+
+_BATCH_PAIRS_MIN = 64
+_BATCH_PAIRS_MAX = 8192
+_BATCH_SHARE = 0.02  # of the limit: how much may gather between two looks at the memory
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,8 +66,13 @@ def run_map(
     context: TaskContext,
     disk: Disk,
 ) -> MapOutput:
-    """Map `records` and write the output files into `directory`, synced."""
-    raise NotImplementedError
+    """Map `records` and write the two output files into `directory`. Raises UserCodeError, Cancelled."""
+    with ExitStack() as stack:
+        stack.enter_context(task.entered(context))
+        attempt = _MapAttempt(step, directory, partitions, memory_limit_bytes, context, disk, stack)
+        with blamed(context, "map", step.map):
+            attempt.gather(mapped(step, records, stack))
+        return attempt.finish()
 
 
 def run_map_only(
@@ -48,5 +85,168 @@ def run_map_only(
     context: TaskContext,
     disk: Disk,
 ) -> PartOutput:
-    """Map `records` straight into a part, for a step without reduce."""
-    raise NotImplementedError
+    """Map `records` straight into the part `directory/part_name`, durable when this returns. Raises as `run_map`."""
+    kinds = Kinds(lambda: f"from {place(context)}")
+    with ExitStack() as stack:
+        stack.enter_context(task.entered(context))
+        part = stack.enter_context(PartWriter(directory / part_name, output, role="map", kinds=kinds, disk=disk))
+        with blamed(context, "map", step.map):
+            part.add_yielded(mapped(step, records, stack))
+            part.flush()
+        result = part.close()
+    context.count("MAP_OUTPUT_RECORDS", result.records)
+    return result
+
+
+class _MapAttempt:
+    """Gather, spill, merge: the state of one run of `run_map`."""
+
+    def __init__(
+        self,
+        step: Step,
+        directory: Path,
+        partitions: int,
+        memory_limit_bytes: int,
+        context: TaskContext,
+        disk: Disk,
+        stack: ExitStack,
+    ) -> None:
+        self._step, self._directory, self._partitions = step, directory, partitions
+        self._limit_bytes, self._context, self._disk = memory_limit_bytes, context, disk
+        self._watch = MemoryWatch(memory_limit_bytes, context.idle_bytes)
+        self._kinds = Kinds(lambda: f"from {place(context)}")
+        self._aggregation: Aggregation[Any, Any, Any] | None = step.aggregation
+        self._combiner = None if step.combine is None else Combiner(entered(step.combine, stack), context)
+        self._buffer: Buffer = (
+            PairBuffer(self._kinds) if self._aggregation is None else FoldingBuffer(self._kinds, self._aggregation)
+        )
+        self._spills: list[tuple[Path, list[int]]] = []
+        self._pairs = 0
+
+    def gather(self, pairs: Iterator[tuple[Any, Any]]) -> None:
+        """Take all pairs in, spilling what does not fit."""
+        batch, held_before = _BATCH_PAIRS_MIN, 0
+        while True:
+            taken = self._buffer.take(islice(pairs, batch))
+            self._pairs += taken
+            if taken < batch:
+                return
+            held = self._buffer.held_bytes()
+            each = max(1, (held - held_before) // taken)
+            room = int(self._limit_bytes * _BATCH_SHARE) // each
+            batch = max(1, min(_BATCH_PAIRS_MAX, 2 * batch, room))
+            if self._watch.is_full(held) and self._watch.is_full(self._buffer.settle()):
+                self._spill()
+                held = 0
+            held_before = held
+
+    def finish(self) -> MapOutput:
+        """Write the output from memory and spills."""
+        path = self._directory / DATA_NAME
+        if not self._spills:
+            gathered = self._drain()
+            if self._aggregation is not None:
+                self._context.count("COMBINE_INPUT_RECORDS", self._pairs)
+                self._context.count("COMBINE_OUTPUT_RECORDS", len(gathered.keys))
+            lengths, digest = self._write(path, self._sections(gathered))
+        else:
+            self._spill()
+            lengths, digest = self._write(path, (self._merged(index) for index in range(self._partitions)))
+            for spill, _ in self._spills:
+                self._disk.remove(spill)
+        if self._combiner is not None:
+            self._context.count("COMBINE_INPUT_RECORDS", self._combiner.pairs_in)
+            self._context.count("COMBINE_OUTPUT_RECORDS", self._combiner.pairs_out)
+        self._context.count("MAP_OUTPUT_RECORDS", self._pairs)
+        self._context.count("MAP_OUTPUT_BYTES", sum(lengths))
+        with self._disk.create(self._directory / INDEX_NAME) as index_file:
+            index_file.write(encode_index(lengths))
+        return MapOutput(tuple(lengths), digest)
+
+    def _drain(self) -> Gathered:
+        # a key or value that cannot be stored is told by itself: its record is no longer known
+        with blamed(self._context, "map", self._step.map, is_placed=False):
+            return self._buffer.drain(self._partition_of)
+
+    def _spill(self) -> None:
+        self._context.progress()
+        gathered = self._drain()
+        path = self._directory / f"spill-{len(self._spills):05d}.data"
+        lengths, _ = self._write(path, self._sections(gathered))
+        self._spills.append((path, lengths))
+        self._context.count("SPILLED_RECORDS", len(gathered.keys))
+
+    def _sections(self, gathered: Gathered) -> Iterator[Iterator[tuple[list[str], Column]]]:
+        for texts, values in gathered.sections(self._partitions):
+            if self._combiner is not None:
+                yield self._combiner.section(texts, values)
+            else:
+                yield iter([(texts, self._stored(values))])
+
+    def _stored(self, values: list[Any]) -> Column:
+        with blamed(self._context, "map", self._step.map, is_placed=False):
+            return columns.make(values)
+
+    def _merged(self, partition: int) -> Iterator[tuple[list[str], Column]]:
+        fold = self._fold()
+        runs = []
+        for order, (path, lengths) in enumerate(self._spills):
+            runs.append(RunSlice(path, sum(lengths[:partition]), lengths[partition], order))
+        directory = self._directory / f"merge-{partition:05d}"
+        self._disk.make_directories(directory)
+        runs, spilled = merge_in_passes(
+            runs,
+            fold,
+            directory=directory,
+            memory_limit_bytes=self._limit_bytes,
+            kinds=self._kinds,
+            disk=self._disk,
+        )
+        self._context.count("SPILLED_RECORDS", spilled)
+        with ExitStack() as stack:
+            for pairs in fold(merged(open_runs(runs, self._kinds, self._disk, stack))):
+                self._context.progress()
+                yield pairs
+        self._disk.remove_tree(directory)
+
+    def _fold(self) -> Fold:
+        if self._combiner is not None:
+            return self._combiner.fold
+        aggregation = self._aggregation
+        if aggregation is None:
+            return flat
+        return lambda merging: folded(aggregation, merging)
+
+    def _write(self, path: Path, sections: Iterable[Iterator[tuple[list[str], Column]]]) -> tuple[list[int], bytes]:
+        """One section for each partition; nothing at all if the map gave no pairs."""
+        if not self._pairs:
+            self._disk.create(path).close()
+            return [0] * self._partitions, b"\0" * 16
+        lengths = []
+        kinds = self._kinds.encoded()
+        with self._disk.create(path) as file:
+            writer = SectionWriter(file)
+            for pairs in sections:
+                before = writer.bytes_written
+                writer.write_kinds(kinds)
+                for texts, column in pairs:
+                    writer.add(texts, column)
+                writer.end()
+                lengths.append(writer.bytes_written - before)
+        return lengths, writer.digest()
+
+    def _partition_of(self, plain: list[Any], texts: list[str]) -> Index:
+        if isinstance(self._step.partition, Hash) or self._partitions == 1:
+            return keys.partition_all(texts, self._partitions).astype(np.int64)
+        return np.fromiter(self._chosen(self._step.partition, plain), np.int64, len(plain))
+
+    def _chosen(self, function: Callable[[Any, int], int], plain: list[Any]) -> Iterator[int]:
+        with blamed(self._context, "partition", function, is_placed=False):
+            for key in plain:
+                index = function(key, self._partitions)
+                if not isinstance(index, int) or not 0 <= index < self._partitions:
+                    raise InvalidValue(
+                        f"partition gave {index!r:.80} for the key {key!r:.80}",
+                        hint=f"it must be a whole number from 0 to {self._partitions - 1}",
+                    )
+                yield index

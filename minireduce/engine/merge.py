@@ -1,9 +1,32 @@
-"""Bring sorted runs together, in (split, spill) order."""
+"""Bring sorted runs together, in (split, spill) order and never in order of arrival.
+
+A merge by windows: of all runs that go on, the one whose frame ends with the least key bounds what is surely
+complete. Everything below that bound is put together and sorted at once, which costs C time only (timsort finds the
+runs and gallops), where a heap would cost Python time for each pair. The bound itself may go on in later frames of
+several runs, so its values are streamed, run after run; that is also how a key with more values than memory is
+merged.
+
+Memory: one frame of each run, and a sorted copy. `merge_in_passes` first brings neighbouring runs together on disk
+where there are too many of them; neighbours, so that order stays.
+"""
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+
+from minireduce.disk import Disk
+from minireduce.engine import columns
+from minireduce.engine.columns import Column
+from minireduce.engine.frames import FRAME_BYTES, SectionReader, SectionWriter, Source, source_name
+from minireduce.engine.kinds import Kinds
+
+RUN_MEMORY_BYTES = 12 * FRAME_BYTES  # a frame as Python objects, and its share of the sorted copy
+FAN_IN_MIN = 4
+FAN_IN_MAX = 256  # open files
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,3 +37,149 @@ class RunSlice:
     offset: int
     length: int
     order: int  # index of the map task; values of a key are reduced in this order
+
+
+@dataclass(slots=True)
+class Window:
+    """Pairs in order; the values of each of these keys are complete."""
+
+    keys: list[str]
+    column: Column
+
+
+@dataclass(slots=True)
+class LongGroup:
+    """One key with all its values, piece by piece; the merge goes on when `pieces` is at its end."""
+
+    key: str
+    pieces: Iterator[Column]
+
+
+Merged = Window | LongGroup
+
+
+class _Head:
+    """Where the merge stands in one run."""
+
+    __slots__ = ("column", "keys", "position", "reader")
+
+    def __init__(self, reader: SectionReader) -> None:
+        self.reader = reader
+        self.keys: list[str] = []
+        self.column: Column = []
+        self.position = 0
+
+    def load(self) -> bool:
+        """Take the next frame in; False at the end of the run."""
+        frame = self.reader.read()
+        if frame is None:
+            return False
+        self.keys, self.column = frame
+        self.position = 0
+        return True
+
+    def take(self, end: int) -> tuple[list[str], Column]:
+        """The pairs up to `end`, which are now done with."""
+        start, self.position = self.position, end
+        return self.keys[start:end], self.column[start:end]
+
+
+def merged(readers: Sequence[SectionReader]) -> Iterator[Merged]:
+    """All pairs of these runs by ascending key; those of one key in the order of runs, within a run as written."""
+    heads = [head for head in map(_Head, readers) if head.load()]
+    while heads:
+        bound = min((head.keys[-1] for head in heads if head.reader.has_more), default=None)
+        if bound is None:
+            yield _window([head.take(len(head.keys)) for head in heads])
+            for head in heads:
+                head.load()  # checks that the run ends as it should
+            return
+        ready = [head.take(bisect_left(head.keys, bound, head.position)) for head in heads]
+        if any(keys for keys, _ in ready):
+            yield _window(ready)
+        pieces = _pieces(heads, bound)
+        yield LongGroup(bound, pieces)
+        for _ in pieces:
+            pass  # whoever took the group may have left values
+
+
+def _pieces(heads: list[_Head], key: str) -> Iterator[Column]:
+    """The values of `key`; removes the runs that end with it."""
+    for head in list(heads):
+        while True:
+            values = head.take(bisect_right(head.keys, key, head.position))[1]
+            if len(values):
+                yield values
+            if head.position < len(head.keys):
+                break
+            if not head.load():
+                heads.remove(head)
+                break
+
+
+def _window(taken: list[tuple[list[str], Column]]) -> Window:
+    taken = [(keys, column) for keys, column in taken if keys]
+    if len(taken) == 1:
+        return Window(*taken[0])
+    keys = [key for part, _ in taken for key in part]
+    column = columns.concatenate([part for _, part in taken])
+    order = sorted(range(len(keys)), key=keys.__getitem__)
+    return Window([keys[i] for i in order], columns.take(column, order))
+
+
+Fold = Callable[[Iterator[Merged]], Iterator[tuple[list[str], Column]]]
+
+
+def flat(merging: Iterator[Merged]) -> Iterator[tuple[list[str], Column]]:
+    """The pairs of a merge, as they come."""
+    for part in merging:
+        if isinstance(part, Window):
+            yield part.keys, part.column
+        else:
+            for piece in part.pieces:
+                yield [part.key] * len(piece), piece
+
+
+def fan_in(memory_limit_bytes: int) -> int:
+    """How many runs may be merged at once."""
+    return min(FAN_IN_MAX, max(FAN_IN_MIN, memory_limit_bytes // 2 // RUN_MEMORY_BYTES))
+
+
+def open_runs(runs: Sequence[RunSlice], kinds: Kinds, disk: Disk, stack: ExitStack) -> list[SectionReader]:
+    """Readers of the runs that hold anything. Raises InvalidKey if their keys are of different kinds."""
+    readers = []
+    for run in runs:
+        if run.length:
+            file = run.file if isinstance(run.file, int) else stack.enter_context(disk.open(run.file))
+            readers.append(SectionReader(Source(file, source_name(run.file)), run.offset, run.length))
+            if readers[-1].kinds is not None:
+                kinds.meet(readers[-1].kinds)
+    return readers
+
+
+def merge_in_passes(
+    runs: Sequence[RunSlice], fold: Fold, *, directory: Path, memory_limit_bytes: int, kinds: Kinds, disk: Disk
+) -> tuple[list[RunSlice], int]:
+    """Few enough runs to merge at once, in the same order, and how many pairs were written on the way."""
+    runs = [run for run in sorted(runs, key=lambda run: run.order) if run.length]
+    most, spilled, passes = fan_in(memory_limit_bytes), 0, 0
+    while len(runs) > most:
+        fewer = []
+        for start in range(0, len(runs), most):
+            path = directory / f"merge-{passes:02d}-{start:06d}.data"
+            with ExitStack() as stack:
+                readers = open_runs(runs[start : start + most], kinds, disk, stack)
+                writer = SectionWriter(stack.enter_context(disk.create(path)))
+                writer.write_kinds(kinds.encoded())
+                for keys, column in fold(merged(readers)):
+                    writer.add(keys, column)
+                writer.end()
+            if passes:
+                for run in runs[start : start + most]:
+                    assert isinstance(run.file, Path)
+                    disk.remove(run.file)
+            fewer.append(RunSlice(path, 0, writer.bytes_written, start))
+            spilled += writer.pairs_written
+        runs = fewer
+        passes += 1
+    return runs, spilled

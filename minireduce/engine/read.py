@@ -1,14 +1,34 @@
-"""Turn the bytes of a split into records."""
+r"""Turn the bytes of a split into records.
+
+A record belongs to the split in which its first byte lies: a reader skips what is left of a line that began before
+its split, and reads past the end of it to finish its last line. So every record is read once, wherever splits are
+cut; to know whether a line begins at the very start of a split, one byte before it is looked at.
+
+Lines are found, decoded and split by the block. `TaskContext.walk` hands them on one by one in C, and the place of a
+record is worked out from the block only when somebody asks. Compressed files are one split, read as what they hold.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any, BinaryIO
+import bz2
+import gzip
+import lzma
+import zlib
+from collections.abc import Callable, Iterator
+from itertools import chain
+from typing import Any, BinaryIO, cast
 
-from minireduce.api.formats import InputFormat
+from minireduce.api.formats import Bytes, InputFormat, Pairs, Text
+from minireduce.engine import columns, keys
 from minireduce.engine.context import TaskContext
+from minireduce.engine.frames import PART_MAGIC, SectionReader, Source, iterate
+from minireduce.errors import Corruption, RequestError
 
 RECORD_BYTES_MAX = 64 << 20
+BLOCK_BYTES = 512 << 10
+
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+_FOREVER = 1 << 62
 
 
 def open_records(
@@ -25,9 +45,170 @@ def open_records(
     `stream` is the whole file, seekable unless it is compressed; it is read past the end of the split to finish the
     last record.
     """
-    raise NotImplementedError
+    if isinstance(input_format, Pairs):
+        return chain.from_iterable(_pair_blocks(stream, context))
+    if not isinstance(input_format, Text | Bytes):
+        raise RequestError(f"{input_format!r} cannot be read", hint="use Text() or Bytes()")
+    plain = decompressed(stream, context.path)
+    if plain is not stream:
+        offset, length = 0, _FOREVER
+    raw_blocks = _raw_blocks(plain, offset, length, context, record_bytes_max)
+    walk = _walk_text if isinstance(input_format, Text) else _walk_bytes
+    return chain.from_iterable(walk(start, raw, context) for start, raw in raw_blocks)
+
+
+def decompressed(stream: BinaryIO, path: str) -> BinaryIO:
+    """What a compressed file holds, by its suffix; other files as they are."""
+    if path.endswith(".gz"):
+        return cast("BinaryIO", gzip.GzipFile(fileobj=stream))
+    if path.endswith(".bz2"):
+        return cast("BinaryIO", bz2.BZ2File(stream))
+    if path.endswith(".xz"):
+        return cast("BinaryIO", lzma.LZMAFile(stream))
+    if path.endswith(".zst"):
+        import pyarrow as pa
+
+        return cast("BinaryIO", pa.CompressedInputStream(pa.PythonFile(stream, "r"), "zstd"))
+    return stream
+
+
+def _raw_blocks(
+    stream: BinaryIO, offset: int, length: int, context: TaskContext, record_bytes_max: int
+) -> Iterator[tuple[int, bytes]]:
+    """(place in the file, bytes) of whole lines that begin in the split."""
+    end = offset + length
+    position = begin = max(offset - 1, 0)
+    if offset:
+        stream.seek(begin)
+    waiting: list[bytes] = []  # the start of a line that goes on
+    waiting_bytes = 0
+    is_aligned = offset == 0
+    while data := _read(stream, context):
+        base, position = position, position + len(data)
+        start = 0
+        if not is_aligned:
+            start = data.find(b"\n") + 1
+            if not start:
+                if position >= end:
+                    return
+                continue
+            is_aligned, begin = True, base + start
+            if begin >= end:
+                return
+        stop = data.find(b"\n", max(end - 1 - base, start)) + 1 if position >= end else 0
+        is_last = stop > 0
+        stop = stop or data.rfind(b"\n", start) + 1
+        if stop > start:
+            raw = b"".join((*waiting, data[start:stop]))
+            _check_sizes(raw, begin, context, record_bytes_max)
+            yield begin, raw
+            if is_last:
+                return
+            begin, start, waiting, waiting_bytes = base + stop, stop, [], 0
+        waiting.append(data[start:])
+        waiting_bytes += len(data) - start
+        if waiting_bytes > record_bytes_max:
+            raise _too_long(begin, context, record_bytes_max)
+    if is_aligned and waiting_bytes:
+        yield begin, b"".join(waiting)
+
+
+def _read(stream: BinaryIO, context: TaskContext) -> bytes:
+    context.progress()
+    try:
+        data = stream.read(BLOCK_BYTES)
+    except (EOFError, zlib.error, lzma.LZMAError, OSError) as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise
+        raise Corruption(f"{context.path} cannot be unpacked: {error}", hint="is the file whole?") from error
+    context.bytes_read += len(data)
+    return data
+
+
+def _check_sizes(raw: bytes, begin: int, context: TaskContext, record_bytes_max: int) -> None:
+    if len(raw) <= record_bytes_max:
+        return
+    for line in raw.split(b"\n"):
+        if len(line) > record_bytes_max:
+            raise _too_long(begin, context, record_bytes_max)
+        begin += len(line) + 1
+
+
+def _too_long(begin: int, context: TaskContext, record_bytes_max: int) -> RequestError:
+    return RequestError(
+        f"the record of {context.path or 'the input'} at offset {begin} is longer than {record_bytes_max} bytes",
+        hint="is this a text file? raise record_bytes_max if such records are meant",
+    )
+
+
+def _walk_text(begin: int, raw: bytes, context: TaskContext) -> Iterator[str]:
+    body = raw[:-1] if raw.endswith(b"\n") else raw
+    if begin == 0 and body.startswith(_BYTE_ORDER_MARK):
+        body = body[len(_BYTE_ORDER_MARK) :]
+        if len(raw) == len(_BYTE_ORDER_MARK):
+            return iter(())
+    try:
+        text = body.decode()
+    except UnicodeDecodeError:
+        text = body.decode(errors="replace")
+        context.count("INVALID_UTF8_RECORDS", sum(map(_is_invalid, body.split(b"\n"))))
+    if "\r" in text:
+        text = text.replace("\r\n", "\n").removesuffix("\r")
+    lines = text.split("\n")
+    context.count("MAP_INPUT_RECORDS", len(lines))
+    return context.walk(lines, _offsets(begin, raw))
+
+
+def _walk_bytes(begin: int, raw: bytes, context: TaskContext) -> Iterator[bytes]:
+    lines = (raw[:-1] if raw.endswith(b"\n") else raw).split(b"\n")
+    context.count("MAP_INPUT_RECORDS", len(lines))
+    return context.walk(lines, _offsets(begin, raw))
+
+
+def _is_invalid(line: bytes) -> bool:
+    try:
+        line.decode()
+    except UnicodeDecodeError:
+        return True
+    return False
+
+
+def _offsets(begin: int, raw: bytes) -> Callable[[int], int]:
+    """Where the i-th line begins; asking for one after the other costs no second scan."""
+    known = (0, 0)
+
+    def offset_of(index: int) -> int:
+        nonlocal known
+        line, at = known if known[0] <= index else (0, 0)
+        for _ in range(index - line):
+            at = raw.index(b"\n", at) + 1
+        known = (index, at)
+        return begin + at
+
+    return offset_of
+
+
+def _pair_blocks(stream: BinaryIO, context: TaskContext) -> Iterator[Iterator[tuple[Any, Any]]]:
+    for pairs in _pair_lists(stream, context.path, allow_pickle=True):
+        context.progress()
+        context.bytes_read = stream.tell()
+        context.count("MAP_INPUT_RECORDS", len(pairs))
+        yield context.walk(pairs)
 
 
 def read_pairs(stream: BinaryIO, *, name: str = "", allow_pickle: bool = True) -> Iterator[tuple[Any, Any]]:
-    """The pairs of a typed part, checked. Raises Corruption naming `name`."""
-    raise NotImplementedError
+    """The pairs of a typed part, checked. Raises Corruption naming `name`, Refused for a pickle that is not allowed."""
+    return chain.from_iterable(_pair_lists(stream, name, allow_pickle=allow_pickle))
+
+
+def _pair_lists(stream: BinaryIO, name: str, *, allow_pickle: bool) -> Iterator[list[tuple[Any, Any]]]:
+    name = name or "a typed part"
+    size_bytes = stream.seek(0, 2)
+    source = Source(stream, name)
+    if source.read_at(0, min(size_bytes, len(PART_MAGIC))) != PART_MAGIC:
+        raise Corruption(f"{name} does not begin as a typed part does")
+    if size_bytes == len(PART_MAGIC):
+        raise Corruption(f"{name} ends before its pairs")
+    for texts, column in iterate(SectionReader(source, len(PART_MAGIC), size_bytes - len(PART_MAGIC))):
+        values = columns.to_values(column, allow_pickle=allow_pickle)
+        yield list(zip(keys.decode_all(texts), values, strict=True))

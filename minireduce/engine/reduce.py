@@ -1,27 +1,33 @@
-"""Merge one partition's runs, reduce each group, and write the part."""
+"""Merge one partition's runs, reduce each group, and write the part.
+
+Runs are merged in the order of their maps, so the values of a key come in input order, and equal inputs give equal
+parts. The results of declared aggregations go from the merge into the part without becoming Python objects where that
+is possible; a `reduce` function sees one group at a time, and need not look at all of its values.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Literal
+from typing import Any
 
+from minireduce.api import task
 from minireduce.api.job import Step
 from minireduce.disk import Disk
+from minireduce.engine.combine import Combiner
 from minireduce.engine.context import TaskContext
-from minireduce.engine.merge import RunSlice
+from minireduce.engine.emit import calling, entered
+from minireduce.engine.faults import blamed
+from minireduce.engine.fold import finished, folded
+from minireduce.engine.groups import groups, sorted_groups
+from minireduce.engine.kinds import Kinds
+from minireduce.engine.merge import Fold, Merged, RunSlice, flat, merge_in_passes, merged, open_runs
+from minireduce.engine.part import OutputKind, PartOutput, PartWriter
 
-OutputKind = Literal["text", "pairs"]
+__all__ = ["OutputKind", "PartOutput", "run_reduce"]
 
-
-@dataclass(frozen=True, slots=True)
-class PartOutput:
-    """What a finished part holds."""
-
-    bytes_written: int
-    digest: bytes
-    records: int
+_SORTED_SHARE = 0.25  # of the limit, for the values of one group while they are sorted
 
 
 def run_reduce(
@@ -39,4 +45,86 @@ def run_reduce(
 
     Raises UserCodeError, Corruption naming the file, Cancelled.
     """
-    raise NotImplementedError
+    context.label = "key"
+    context.count("REDUCE_SHUFFLE_BYTES", sum(run.length for run in runs))
+    kinds = Kinds()
+    with ExitStack() as stack:
+        stack.enter_context(task.entered(context))
+        fold = _fold(step, context, stack)
+        with blamed(context, "reduce", step.reduce, is_placed=False):
+            few, spilled = merge_in_passes(
+                runs, fold, directory=directory, memory_limit_bytes=memory_limit_bytes, kinds=kinds, disk=disk
+            )
+            merging = merged(open_runs(few, kinds, disk, stack))
+        context.count("SPILLED_RECORDS", spilled)
+        out_kinds = kinds if step.aggregation is not None else Kinds()
+        part = stack.enter_context(PartWriter(directory / part_name, output, role="reduce", kinds=out_kinds, disk=disk))
+        with blamed(context, "reduce", step.reduce):
+            if step.aggregation is not None:
+                _aggregate(step, merging, part, context)
+            else:
+                _call(step, merging, part, context, stack, directory, memory_limit_bytes, disk)
+            part.flush()
+        result = part.close()
+    for run in few:
+        if isinstance(run.file, Path) and run not in runs:
+            disk.remove(run.file)
+    context.count("REDUCE_OUTPUT_RECORDS", result.records)
+    return result
+
+
+def _fold(step: Step, context: TaskContext, stack: ExitStack) -> Fold:
+    """How pairs come together when runs must be merged before the last merge."""
+    aggregation = step.aggregation
+    if aggregation is not None:
+        return lambda merging: folded(aggregation, merging)
+    if step.combine is not None:
+        return Combiner(entered(step.combine, stack), context).fold
+    return flat
+
+
+def _aggregate(step: Step, merging: Iterator[Merged], part: PartWriter, context: TaskContext) -> None:
+    aggregation = step.aggregation
+    assert aggregation is not None
+    for texts, column in folded(aggregation, _counted(merging, context)):
+        context.progress()
+        context.count("REDUCE_INPUT_GROUPS", len(texts))
+        part.add_encoded(texts, finished(aggregation, column))
+
+
+def _call(
+    step: Step,
+    merging: Iterator[Merged],
+    part: PartWriter,
+    context: TaskContext,
+    stack: ExitStack,
+    directory: Path,
+    memory_limit_bytes: int,
+    disk: Disk,
+) -> None:
+    function = calling(entered(step.reduce, stack), "reduce")
+    grouped = groups(_counted(merging, context), context)
+    if step.sort_values is not False:
+        sort_key = None if step.sort_values is True else step.sort_values
+        held_bytes_max = int(memory_limit_bytes * _SORTED_SHARE)
+        grouped = sorted_groups(grouped, sort_key, held_bytes_max=held_bytes_max, directory=directory, disk=disk)
+    count = 0
+    for _, key, values in grouped:
+        part.add_yielded(function(key, values))
+        count += 1
+    context.count("REDUCE_INPUT_GROUPS", count)
+
+
+def _counted(merging: Iterator[Merged], context: TaskContext) -> Iterator[Any]:
+    for merged_part in merging:
+        if hasattr(merged_part, "column"):
+            context.count("REDUCE_INPUT_RECORDS", len(merged_part.column))
+        else:
+            merged_part.pieces = _counted_pieces(merged_part.pieces, context)
+        yield merged_part
+
+
+def _counted_pieces(pieces: Iterator[Any], context: TaskContext) -> Iterator[Any]:
+    for piece in pieces:
+        context.count("REDUCE_INPUT_RECORDS", len(piece))
+        yield piece

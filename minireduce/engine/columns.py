@@ -1,0 +1,94 @@
+"""Values of many pairs side by side, in the cheapest form that keeps them exact.
+
+A column is an int64 array when all values are `int` and fit, a float64 array when all are `float`, and else the
+packed bytes of each value (`values`). The form depends on the values alone, never on how they came together, so that
+the same pairs give the same bytes. Packed values move through sort, spill and merge without being decoded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from minireduce.engine import values as packing
+
+Integers = npt.NDArray[np.int64]
+Floats = npt.NDArray[np.float64]
+Column = Integers | Floats | list[bytes]
+Index = npt.NDArray[np.int64]
+
+INTEGERS, FLOATS, PACKED = 1, 2, 3
+
+_NUMBER_BYTES = 9  # of a packed float, and of the longest packed int
+_INTEGER_HEADS = frozenset({*range(0x80), *range(0xCC, 0xD4), *range(0xE0, 0x100)})  # msgpack's first bytes
+_FLOAT_HEAD = 0xCB
+
+
+def make(values: Sequence[Any]) -> Column:
+    """The column of these values. Raises InvalidValue for one that cannot be stored."""
+    types = set(map(type, values))
+    if types == {int}:
+        try:
+            return np.array(values, np.int64)
+        except OverflowError:
+            return packing.pack_all(values)
+    if types == {float}:
+        return np.array(values, np.float64)
+    return packing.pack_all(values)
+
+
+def form(column: Column) -> int:
+    """INTEGERS, FLOATS or PACKED."""
+    if isinstance(column, list):
+        return PACKED
+    return INTEGERS if column.dtype == np.int64 else FLOATS
+
+
+def to_values(column: Column, *, allow_pickle: bool = True) -> list[Any]:
+    """The values, of the types they had."""
+    if isinstance(column, list):
+        return list(packing.unpack_all(b"".join(column), allow_pickle=allow_pickle))
+    values: list[Any] = column.tolist()
+    return values
+
+
+def concatenate(columns: Sequence[Column]) -> Column:
+    """One column after the other; packed if they differ in form."""
+    if len(columns) == 1:
+        return columns[0]
+    forms = set(map(form, columns))
+    if forms in ({INTEGERS}, {FLOATS}):
+        joined: Column = np.concatenate(columns)
+        return joined
+    packed: list[bytes] = []
+    for column in columns:
+        packed.extend(column if isinstance(column, list) else packing.pack_all(column.tolist()))
+    return packed
+
+
+def take(column: Column, index: Sequence[int] | Index) -> Column:
+    """The values at these places."""
+    if isinstance(column, list):
+        places: Iterable[int] = index if isinstance(index, list) else np.asarray(index).tolist()
+        return [column[i] for i in places]
+    return column[np.asarray(index, np.int64)]
+
+
+def weights(column: Column) -> Index:
+    """Roughly the bytes that each value takes on disk, whatever the form of the column that it happens to be in."""
+    if isinstance(column, list):
+        return np.maximum(np.fromiter(map(len, column), np.int64, len(column)), _NUMBER_BYTES)
+    return np.full(len(column), _NUMBER_BYTES, np.int64)
+
+
+def settled(column: Column) -> Column:
+    """The column in the form that `make` would have given to its values."""
+    if not isinstance(column, list):
+        return column
+    heads = {packed[0] for packed in column}
+    if heads <= _INTEGER_HEADS or heads == {_FLOAT_HEAD}:
+        return make(to_values(column))
+    return column

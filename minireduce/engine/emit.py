@@ -1,0 +1,73 @@
+"""Call the user's functions over records and groups, at the speed of C, and say clearly what they gave that is no pair.
+
+A generator function is chained as it is. Any other function is looked at once a record, since one that forgot to
+yield gives None, and one that returned its pair would be taken for two pairs.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack
+from functools import partial
+from itertools import chain, starmap
+from typing import Any, cast
+
+from minireduce.api.job import Step
+from minireduce.engine.errors import InvalidValue
+
+Pair = tuple[Any, Any]
+
+
+def mapped(step: Step, records: Iterable[Any], stack: ExitStack) -> Iterator[Pair]:
+    """What the map of this step yields, unchecked; a map that is a context manager is entered in `stack`."""
+    if step.map is None:
+        return iter(records)
+    function = entered(step.map, stack)
+    if not is_generator(function):
+        function = _looked_at(function, "map")
+    return chain.from_iterable(starmap(function, records) if step.takes_pairs else map(function, records))
+
+
+def entered(function: Any, stack: ExitStack) -> Callable[..., Any]:
+    """What to call: a context manager is entered first, and may give another callable."""
+    if not (hasattr(type(function), "__enter__") and hasattr(type(function), "__exit__")):
+        return cast("Callable[..., Any]", function)
+    result = stack.enter_context(function)
+    return cast("Callable[..., Any]", result if callable(result) else function)
+
+
+def is_generator(function: Any) -> bool:
+    """Whether calling this gives a generator for sure."""
+    if inspect.isroutine(function) or isinstance(function, partial):
+        return inspect.isgeneratorfunction(function)
+    return inspect.isgeneratorfunction(type(function).__call__)
+
+
+def calling(function: Callable[..., Any], role: str) -> Callable[..., Iterable[Pair]]:
+    """`function`, made to say what it gave if that is nothing to take pairs from."""
+    return function if is_generator(function) else _looked_at(function, role)
+
+
+def _looked_at(function: Callable[..., Any], role: str) -> Callable[..., Iterable[Pair]]:
+    def call(*arguments: Any) -> Iterable[Pair]:
+        result = function(*arguments)
+        if result is None:
+            raise InvalidValue(f"{role} returned None", hint="yield (key, value) pairs; for none at all, yield nothing")
+        if isinstance(result, tuple) and result and not isinstance(result[0], tuple):
+            raise InvalidValue(f"{role} returned {result!r:.80}", hint="yield the pair, or return a list of pairs")
+        if isinstance(result, str | bytes) or not hasattr(type(result), "__iter__"):
+            raise InvalidValue(f"{role} returned {result!r:.80}, which holds no pairs", hint="yield (key, value) pairs")
+        return cast("Iterable[Pair]", result)
+
+    return call
+
+
+def as_pair(given: Any, role: str = "map") -> Pair:
+    """`given` if it is a pair. Raises InvalidValue."""
+    if isinstance(given, tuple) and len(given) == 2:
+        return (given[0], given[1])
+    raise InvalidValue(
+        f"{role} yielded {given!r:.80}, which is no (key, value) pair",
+        hint="yield a tuple of two, such as: yield word, 1",
+    )

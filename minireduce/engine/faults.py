@@ -1,0 +1,100 @@
+"""Turn what went wrong in user code into one error that shows the user's own lines and the record.
+
+Whose fault it is shows in the traceback: engine frames come first, then the user's. An error without a frame of the
+user is theirs too (a map that takes no argument), unless it is ours or the operating system's: those pass through as
+they are. The original exception stays as `__cause__`, so a debugger finds the frame.
+"""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from minireduce.engine.context import TaskContext
+from minireduce.engine.errors import InvalidKey, InvalidValue, UserCodeError
+from minireduce.errors import MinireduceError
+
+_PACKAGE = str(Path(__file__).resolve().parent.parent) + "/"
+_SHOWN_CHARACTERS = 200
+
+
+@contextmanager
+def blamed(context: TaskContext, role: str, function: object, *, is_placed: bool = True) -> Iterator[None]:
+    """Raise UserCodeError for what user code does wrong within; `role` is map, combine, reduce or partition.
+
+    Without `is_placed` the record in work is left out, where it is known to be another one than the one at fault.
+    """
+    name = name_of(function)
+    try:
+        yield
+    except (InvalidKey, InvalidValue) as error:
+        raise _fault(error, context, f"{role} {name}: {error.message}", error.hint, is_placed=is_placed) from error
+    except (MinireduceError, GeneratorExit, KeyboardInterrupt):
+        raise
+    except BaseException as error:
+        if isinstance(error, OSError) and not _has_user_frame(error):
+            raise
+        what = traceback.format_exception_only(error)[-1].strip()
+        raise _fault(error, context, f"{role} {name} raised {what}", None, is_placed=is_placed) from error
+
+
+def name_of(function: object) -> str:
+    """What to call a function in messages."""
+    return getattr(function, "__qualname__", None) or type(function).__name__
+
+
+def shown(record: object) -> str:
+    """A record as far as it fits a line."""
+    text = repr(record[: _SHOWN_CHARACTERS + 1]) if isinstance(record, str | bytes) else repr(record)
+    return text if len(text) <= _SHOWN_CHARACTERS else text[:_SHOWN_CHARACTERS] + "…"
+
+
+def place(context: TaskContext) -> str:
+    """Where the work is: the record, its file and offset."""
+    parts = [context.label, shown(context.record)] if context.records_read else []
+    if context.path:
+        parts.append(f"of {context.path}")
+    if context.offset is not None:
+        parts.append(f"at offset {context.offset}")
+    return " ".join(parts)
+
+
+def _fault(
+    error: BaseException, context: TaskContext, message: str, hint: str | None, *, is_placed: bool
+) -> UserCodeError:
+    where = place(context) if is_placed else ""
+    return UserCodeError(
+        f"{message}\n  at {where}" if where else message,
+        hint=hint,
+        traceback_text=_user_traceback(error),
+        exception_type=f"{type(error).__module__}.{type(error).__qualname__}",
+        path=context.path,
+        offset=context.offset if is_placed else None,
+        record=shown(context.record) if where and context.records_read else "",
+    )
+
+
+def _is_ours(file_name: str) -> bool:
+    return file_name.startswith(_PACKAGE)
+
+
+def _has_user_frame(error: BaseException) -> bool:
+    return any(not _is_ours(frame.filename) for frame in traceback.extract_tb(error.__traceback__))
+
+
+def _user_traceback(error: BaseException) -> str:
+    """The traceback from the first frame of the user on; empty if there is none."""
+    if not _has_user_frame(error):
+        return ""
+    told: traceback.TracebackException | None = traceback.TracebackException.from_exception(error)
+    top = told
+    while told is not None:
+        frames = list(told.stack)
+        while frames and _is_ours(frames[0].filename):
+            del frames[0]
+        told.stack = traceback.StackSummary.from_list(frames)
+        told = told.__cause__ or told.__context__
+    assert top is not None
+    return "".join(top.format())

@@ -1,0 +1,253 @@
+"""Pairs on disk: frames of keys and values, each with its checksum, and an end that says how much there was.
+
+Spills, map outputs and typed parts share this layout (`docs/formats.md`). A section is a sequence of frames that ends
+with an `END` frame; a map output has one section for each partition, a typed part one after its magic. Equal keys
+that follow each other are stored once.
+
+A frame closes with the pair that brings its weight to `FRAME_BYTES`. Weights depend on the pairs alone, so the same
+pairs give the same bytes, whatever sizes they were handed over in. Frames are small, so that a merge of many runs
+holds little.
+
+Invariant: a reader gives all pairs of a section, or raises Corruption naming the file; never fewer.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+from operator import ne
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+import xxhash
+
+from minireduce.engine import columns
+from minireduce.engine.columns import Column, Index
+from minireduce.errors import Corruption
+
+FRAME_BYTES = 256 << 10
+PART_MAGIC = b"MRPAIRS1"
+
+KINDS, PAIRS, END = 1, 2, 3
+_HEAD = struct.Struct("<BBHIIIQQ")  # frame, form, zero, keys, values, key bytes, value bytes, XXH3-64 of all else
+_CHECKED = _HEAD.size - 8
+END_BYTES = _HEAD.size + 8
+
+
+class SectionWriter:
+    """Writes the frames of one section after the other to an open file."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self._keys: list[str] = []
+        self._columns: list[Column] = []
+        self._weight = 0  # of the pairs that wait for their frame to fill
+        self._digest = xxhash.xxh3_128()
+        self.bytes_written = 0
+        self.pairs_written = 0
+        self._section_pairs = 0
+
+    def write_kinds(self, encoded: bytes) -> None:
+        """What kinds of keys the writer of this section saw; not part of the digest, since it names places."""
+        self._write(_frame(KINDS, 0, 0, 0, 0, encoded))
+
+    def add(self, keys: list[str], column: Column) -> None:
+        """More pairs, by their sortable keys."""
+        if not keys:
+            return
+        lengths = np.fromiter(map(len, keys), np.int64, len(keys))
+        ends = np.cumsum(lengths + columns.weights(column))
+        taken = start = 0
+        while self._weight + int(ends[-1]) - taken >= FRAME_BYTES:
+            stop = int(np.searchsorted(ends, taken + FRAME_BYTES - self._weight)) + 1
+            self._hold(keys[start:stop], column[start:stop])
+            self._flush()
+            start, taken = stop, int(ends[stop - 1])
+            if start == len(keys):
+                return
+        self._hold(keys[start:], column[start:])
+        self._weight += int(ends[-1]) - taken
+
+    def end(self) -> None:
+        """Close the section."""
+        self._flush()
+        self._digested(_frame(END, 0, 0, 0, 0, self._section_pairs.to_bytes(8, "little")))
+        self._section_pairs = 0
+
+    def write_magic(self, magic: bytes) -> None:
+        """Bytes that tell what the file is."""
+        self._write(magic)
+
+    def digest(self) -> bytes:
+        """16 bytes that name all pairs so far, section by section."""
+        return self._digest.digest()
+
+    def _hold(self, keys: list[str], column: Column) -> None:
+        self._keys.extend(keys)
+        self._columns.append(column)
+
+    def _flush(self) -> None:
+        self._weight = 0
+        if not self._keys:
+            return
+        column = columns.settled(columns.concatenate(self._columns))
+        self._digested(encode_pairs(self._keys, column))
+        self._section_pairs += len(self._keys)
+        self.pairs_written += len(self._keys)
+        self._keys, self._columns = [], []
+
+    def _digested(self, frame: bytes) -> None:
+        self._digest.update(frame)
+        self._write(frame)
+
+    def _write(self, data: bytes) -> None:
+        self._file.write(data)
+        self.bytes_written += len(data)
+
+
+def _frame(frame: int, form: int, keys: int, values: int, key_bytes: int, payload: bytes) -> bytes:
+    head = _HEAD.pack(frame, form, 0, keys, values, key_bytes, len(payload), 0)[:_CHECKED]
+    check = xxhash.xxh3_64(head)
+    check.update(payload)
+    return b"".join((head, check.intdigest().to_bytes(8, "little"), payload))
+
+
+def encode_pairs(keys: list[str], column: Column) -> bytes:
+    """One frame of pairs."""
+    count = len(keys)
+    starts = group_starts(keys)
+    if len(starts) < count:
+        keys = [keys[i] for i in starts.tolist()]
+        counts = np.diff(starts, append=count).astype("<u4").tobytes()
+    else:
+        counts = b""
+    blob = "".join(keys).encode("latin-1")
+    parts = [np.fromiter(map(len, keys), "<u4", len(keys)).tobytes(), counts, blob]
+    if isinstance(column, list):
+        parts += [np.fromiter(map(len, column), "<u4", count).tobytes(), *column]
+    else:
+        parts.append(column.tobytes())
+    return _frame(PAIRS, columns.form(column), len(keys), count, len(blob), b"".join(parts))
+
+
+def group_starts(keys: list[str]) -> Index:
+    """Where each run of equal keys begins."""
+    if not keys:
+        return np.zeros(0, np.int64)
+    follows = iter(keys)
+    next(follows)
+    differs = np.fromiter(map(ne, follows, keys), np.bool_, len(keys) - 1)
+    return np.concatenate((np.zeros(1, np.int64), np.flatnonzero(differs) + 1))
+
+
+@dataclass(slots=True)
+class Source:
+    """A file to read sections from, by offset; `name` is told in errors."""
+
+    file: BinaryIO | int
+    name: str
+
+    def read_at(self, offset: int, length: int) -> bytes:
+        """Exactly these bytes. Raises Corruption if the file ends before."""
+        if isinstance(self.file, int):
+            data = os.pread(self.file, length, offset)
+            while len(data) < length and (more := os.pread(self.file, length - len(data), offset + len(data))):
+                data += more
+        else:
+            self.file.seek(offset)
+            data = self.file.read(length)
+        if len(data) < length:
+            raise Corruption(f"{self.name} ends at {offset + len(data)}, but its data goes on to {offset + length}")
+        return data
+
+
+class SectionReader:
+    """The frames of one section."""
+
+    def __init__(self, source: Source, offset: int, length: int) -> None:
+        self._source = source
+        self._offset = offset
+        self._end = offset + length
+        self._pairs = 0
+        self.kinds: bytes | None = None
+        if length and self._peek() == KINDS:
+            self.kinds = self._next()[1]
+
+    @property
+    def has_more(self) -> bool:
+        """Whether another frame of pairs follows."""
+        return self._end - self._offset > END_BYTES
+
+    def read(self) -> tuple[list[str], Column] | None:
+        """The next pairs; None at the end, once it is sure that none is missing."""
+        if self._offset == self._end:
+            return None
+        (frame, form, _, keys, values, key_bytes, _, _), payload = self._next()
+        if frame == END:
+            written = int.from_bytes(payload, "little")
+            if written != self._pairs or self._offset != self._end:
+                raise Corruption(f"{self._source.name} has {self._pairs} pairs where {written} were written")
+            return None
+        if frame != PAIRS or self._offset == self._end:
+            raise Corruption(f"{self._source.name} has no end at {self._end}")
+        self._pairs += values
+        return _decode_pairs(payload, form, keys, values, key_bytes)
+
+    def _peek(self) -> int:
+        return self._source.read_at(self._offset, 1)[0]
+
+    def _next(self) -> tuple[tuple[int, ...], bytes]:
+        head = self._source.read_at(self._offset, _HEAD.size)
+        fields = _HEAD.unpack(head)
+        start, length = self._offset + _HEAD.size, fields[6]
+        if start + length > self._end:
+            raise Corruption(f"{self._source.name} is damaged at {self._offset}")
+        payload = self._source.read_at(start, length)
+        check = xxhash.xxh3_64(head[:_CHECKED])
+        check.update(payload)
+        if check.intdigest() != fields[7]:
+            raise Corruption(f"{self._source.name} is damaged between {self._offset} and {start + length}")
+        self._offset = start + length
+        return fields, payload
+
+
+def _decode_pairs(payload: bytes, form: int, keys: int, values: int, key_bytes: int) -> tuple[list[str], Column]:
+    key_lengths = np.frombuffer(payload, "<u4", keys)
+    at = 4 * keys
+    counts = None
+    if keys < values:
+        counts = np.frombuffer(payload, "<u4", keys, at)
+        at += 4 * keys
+    ends = np.cumsum(key_lengths, dtype=np.int64)
+    texts = _cut(payload[at : at + key_bytes].decode("latin-1"), ends)
+    at += key_bytes
+    if counts is not None:
+        texts = [texts[i] for i in np.repeat(np.arange(keys), counts).tolist()]
+    if form == columns.INTEGERS:
+        return texts, np.frombuffer(payload, "<i8", values, at)
+    if form == columns.FLOATS:
+        return texts, np.frombuffer(payload, "<f8", values, at)
+    ends = np.cumsum(np.frombuffer(payload, "<u4", values, at), dtype=np.int64) + (at + 4 * values)
+    stops = ends.tolist()
+    starts = [at + 4 * values, *stops[:-1]]
+    return texts, [payload[start:stop] for start, stop in zip(starts, stops, strict=True)]
+
+
+def _cut(text: str, ends: Index) -> list[str]:
+    stops = ends.tolist()
+    starts = [0, *stops[:-1]]
+    return [text[start:stop] for start, stop in zip(starts, stops, strict=True)]
+
+
+def iterate(reader: SectionReader) -> Iterator[tuple[list[str], Column]]:
+    """All pairs of a section, frame by frame."""
+    while (frame := reader.read()) is not None:
+        yield frame
+
+
+def source_name(file: Path | int) -> str:
+    """How errors call a file that may be known by its descriptor only."""
+    return str(file) if isinstance(file, Path) else f"a map output (descriptor {file})"

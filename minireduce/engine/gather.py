@@ -1,0 +1,223 @@
+"""Hold the pairs of a map in memory until there are too many, and give them up sorted by partition and key.
+
+Two buffers. `PairBuffer` keeps pairs as they come. `FoldingBuffer` is for declared aggregations: a dict of states, so
+that what is held grows with the keys and not with the pairs. Both take pairs from an iterator in one tight loop
+(`take`), and estimate what they hold; when to spill is decided by the caller.
+
+In these loops `kinds.admit` is called only for keys whose type is not exactly that of the keys before.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any, Protocol
+
+import numpy as np
+
+from minireduce.api import exact_sums
+from minireduce.api.aggregations import Aggregation, Count, Sum
+from minireduce.engine import keys
+from minireduce.engine.columns import Index
+from minireduce.engine.emit import Pair, as_pair
+from minireduce.engine.kinds import Kinds
+from minireduce.engine.memory import deep_bytes, held_bytes, newest_bytes
+
+Partition = Callable[[list[Any], list[str]], Index]  # of plain keys and their sortable form, the partition of each
+
+
+@dataclass(frozen=True, slots=True)
+class Gathered:
+    """Pairs sorted by partition, then key, then the order in which they came."""
+
+    keys: list[str]
+    values: list[Any]
+    partitions: Index
+
+    def sections(self, partitions: int) -> Iterator[tuple[list[str], list[Any]]]:
+        """The pairs of each partition in turn."""
+        bounds = np.searchsorted(self.partitions, np.arange(partitions + 1)).tolist()
+        for start, stop in pairwise(bounds):
+            yield self.keys[start:stop], self.values[start:stop]
+
+
+class Buffer(Protocol):
+    """What the map loop needs of either buffer."""
+
+    def take(self, pairs: Iterator[Pair]) -> int:
+        """Take in all of `pairs`; how many there were."""
+
+    def held_bytes(self) -> int:
+        """What is held, roughly."""
+
+    def settle(self) -> int:
+        """As `held_bytes`, more slowly and less roughly."""
+
+    def drain(self, partition: Partition) -> Gathered:
+        """All that was held; the buffer is empty afterwards."""
+
+
+class PairBuffer:
+    """Pairs as they came."""
+
+    def __init__(self, kinds: Kinds) -> None:
+        self._kinds = kinds
+        self._keys: list[Any] = []
+        self._values: list[Any] = []
+        self._held_bytes = 0
+
+    def take(self, pairs: Iterator[Pair]) -> int:
+        admit, fast_type = self._kinds.admit, self._kinds.fast_type
+        add_key, add_value = self._keys.append, self._values.append
+        before = len(self._keys)
+        for pair in pairs:
+            if pair.__class__ is not tuple or len(pair) != 2:
+                pair = as_pair(pair)  # noqa: PLW2901
+            key, value = pair
+            if key.__class__ is not fast_type:
+                key = admit(key)
+                fast_type = self._kinds.fast_type
+            add_key(key)
+            add_value(value)
+        self._held_bytes += held_bytes(self._keys[before:]) + held_bytes(self._values[before:])
+        return len(self._keys) - before
+
+    def held_bytes(self) -> int:
+        return self._held_bytes
+
+    def settle(self) -> int:
+        return self._held_bytes
+
+    def drain(self, partition: Partition) -> Gathered:
+        gathered = _sorted(self._keys, self._values, partition)
+        self._keys, self._values, self._held_bytes = [], [], 0
+        return gathered
+
+
+class FoldingBuffer:
+    """One state for each key. Values that have no fast way wait in lists, and are folded many at a time."""
+
+    def __init__(self, kinds: Kinds, aggregation: Aggregation[Any, Any, Any]) -> None:
+        self._kinds = kinds
+        self._aggregation = aggregation
+        self._states: dict[Any, Any] = {}
+        self._waiting: defaultdict[Any, list[Any]] = defaultdict(list)
+        self._waiting_pairs = 0
+        self._waiting_bytes = 0
+        self._grown_bytes = 0  # by values that states may have kept, such as those of Collect
+        self._take = {Sum: self._take_sum, Count: self._take_count}.get(type(aggregation), self._take_any)
+
+    def take(self, pairs: Iterator[Pair]) -> int:
+        return self._take(pairs)
+
+    def held_bytes(self) -> int:
+        return newest_bytes(self._states) + self._waiting_bytes + self._grown_bytes
+
+    def settle(self) -> int:
+        self._fold()
+        if self._grown_bytes:  # few states grow with their values; find out what this one's do
+            self._grown_bytes = sum(map(deep_bytes, self._states.values()))
+        return self.held_bytes()
+
+    def drain(self, partition: Partition) -> Gathered:
+        self._fold()
+        gathered = _sorted(list(self._states), list(self._states.values()), partition)
+        self._states, self._grown_bytes = {}, 0
+        return gathered
+
+    def _take_sum(self, pairs: Iterator[Pair]) -> int:
+        admit, fast_type = self._kinds.admit, self._kinds.fast_type
+        states, get, waiting = self._states, self._states.get, self._waiting
+        count = slow = 0
+        for pair in pairs:
+            if pair.__class__ is not tuple or len(pair) != 2:
+                pair = as_pair(pair)  # noqa: PLW2901
+            key, value = pair
+            if key.__class__ is not fast_type:
+                key = admit(key)
+                fast_type = self._kinds.fast_type
+            if value.__class__ is int:
+                total = get(key, 0)
+                if total.__class__ is int:
+                    states[key] = total + value
+                    count += 1
+                    continue
+            if value.__class__ is not float:
+                exact_sums.add_all(0, (value,))  # refuses what cannot be summed while its record is known
+            waiting[key].append(value)
+            slow += 1
+        self._wait(slow, slow * 64)
+        return count + slow
+
+    def _take_count(self, pairs: Iterator[Pair]) -> int:
+        admit, fast_type = self._kinds.admit, self._kinds.fast_type
+        states, get = self._states, self._states.get
+        count = 0
+        for pair in pairs:
+            if pair.__class__ is not tuple or len(pair) != 2:
+                pair = as_pair(pair)  # noqa: PLW2901
+            key = pair[0]
+            if key.__class__ is not fast_type:
+                key = admit(key)
+                fast_type = self._kinds.fast_type
+            states[key] = get(key, 0) + 1
+            count += 1
+        return count
+
+    def _take_any(self, pairs: Iterator[Pair]) -> int:
+        admit, fast_type = self._kinds.admit, self._kinds.fast_type
+        waiting = self._waiting
+        values = []
+        for pair in pairs:
+            if pair.__class__ is not tuple or len(pair) != 2:
+                pair = as_pair(pair)  # noqa: PLW2901
+            key, value = pair
+            if key.__class__ is not fast_type:
+                key = admit(key)
+                fast_type = self._kinds.fast_type
+            waiting[key].append(value)
+            values.append(value)
+        self._wait(len(values), held_bytes(values))
+        return len(values)
+
+    def _wait(self, pairs: int, pair_bytes: int) -> None:
+        self._waiting_pairs += pairs
+        self._waiting_bytes += pair_bytes
+        if self._waiting_pairs > FOLD_PAIRS or self._waiting_bytes > FOLD_BYTES:
+            self._fold()
+
+    def _fold(self) -> None:
+        aggregation, states = self._aggregation, self._states
+        for key, values in self._waiting.items():
+            state = states[key] if key in states else aggregation.start()
+            states[key] = aggregation.add_all(state, values)
+        if type(aggregation) is not Sum:
+            self._grown_bytes += self._waiting_bytes
+        self._waiting.clear()
+        self._waiting_pairs = self._waiting_bytes = 0
+
+
+FOLD_PAIRS = 50_000
+FOLD_BYTES = 4 << 20
+
+
+def _sorted(plain_keys: list[Any], values: list[Any], partition: Partition) -> Gathered:
+    distinct = list(dict.fromkeys(plain_keys)) if len(plain_keys) > 1 else plain_keys
+    texts = keys.sortable_all(distinct)
+    parts = partition(distinct, texts)
+    if len(distinct) < len(plain_keys):
+        places = dict(zip(distinct, range(len(distinct)), strict=True))
+        where = list(map(places.__getitem__, plain_keys))
+        texts = [texts[i] for i in where]
+        parts = parts[where]
+    order = np.array(sorted(range(len(texts)), key=texts.__getitem__), np.int64)
+    parts = parts[order]
+    by_partition = np.argsort(parts, kind="stable")
+    places_in_order = order[by_partition].tolist()
+    return Gathered(_at(texts, places_in_order), _at(values, places_in_order), parts[by_partition])
+
+
+def _at(items: Sequence[Any], places: list[int]) -> list[Any]:
+    return [items[i] for i in places]

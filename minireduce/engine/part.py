@@ -1,0 +1,118 @@
+"""The file that a reduce, or a map without reduce, leaves: a text export or typed pairs.
+
+Keys and values come in either of two ways: encoded, when they go from runs into the part untouched, or as the objects
+that user code yielded. Keys of both are held to one kind. The part is synced, and its name too, before it counts as
+written.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import xxhash
+
+from minireduce.disk import Disk
+from minireduce.engine import columns, keys
+from minireduce.engine.columns import Column
+from minireduce.engine.emit import Pair, as_pair
+from minireduce.engine.frames import PART_MAGIC, SectionWriter
+from minireduce.engine.kinds import Kinds
+from minireduce.engine.memory import held_bytes
+from minireduce.engine.write import text_lines
+
+OutputKind = Literal["text", "pairs"]
+
+_YIELDED_PAIRS_MAX = 4096
+_YIELDED_BYTES = 1 << 20  # of pairs that wait to be written
+
+
+@dataclass(frozen=True, slots=True)
+class PartOutput:
+    """What a finished part holds."""
+
+    bytes_written: int
+    digest: bytes
+    records: int
+
+
+class PartWriter:
+    """Writes one part; a context manager that closes the file whatever happens."""
+
+    def __init__(self, path: Path, output: OutputKind, *, role: str, kinds: Kinds, disk: Disk) -> None:
+        self._path, self._disk, self._role, self._kinds = path, disk, role, kinds
+        self._stack = ExitStack()
+        self._file = self._stack.enter_context(disk.create(path))
+        self._section = SectionWriter(self._file) if output == "pairs" else None
+        if self._section is not None:
+            self._section.write_magic(PART_MAGIC)
+        self._digest = xxhash.xxh3_128()
+        self._bytes_written = 0
+        self._records = 0
+        self._keys: list[Any] = []
+        self._values: list[Any] = []
+        self._waiting_max = 64  # adapts to the size of the pairs
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._stack.close()
+
+    def add_encoded(self, texts: list[str], column: Column) -> None:
+        """Pairs as they stand in runs."""
+        if self._section is not None:
+            self._records += len(texts)
+            self._section.add(texts, column)
+        else:
+            self._write_lines(keys.decode_all(texts), columns.to_values(column))
+
+    def add_yielded(self, pairs: Iterable[Pair]) -> None:
+        """Pairs that user code yields; each is checked when it comes."""
+        admit = self._kinds.admit
+        for pair in pairs:
+            if pair.__class__ is not tuple or len(pair) != 2:
+                pair = as_pair(pair, self._role)  # noqa: PLW2901
+            key, value = pair
+            if key.__class__ is not self._kinds.fast_type:
+                key = admit(key)
+            self._keys.append(key)
+            self._values.append(value)
+            if len(self._keys) >= self._waiting_max:
+                self.flush()
+
+    def flush(self) -> None:
+        """Write the pairs that were yielded so far. Raises InvalidKey and InvalidValue."""
+        if not self._keys:
+            return
+        each_bytes = max(1, held_bytes(self._values) // len(self._values))
+        self._waiting_max = max(1, min(_YIELDED_PAIRS_MAX, 4 * len(self._keys), _YIELDED_BYTES // each_bytes))
+        plain, values, self._keys, self._values = self._keys, self._values, [], []
+        if self._section is None:
+            self._write_lines(plain, values)
+        else:
+            self._records += len(plain)
+            self._section.add(keys.sortable_all(plain), columns.make(values))
+
+    def close(self) -> PartOutput:
+        """End the part and make it durable."""
+        self.flush()
+        if self._section is not None:
+            self._section.end()
+            self._bytes_written, digest = self._section.bytes_written, self._section.digest()
+        else:
+            digest = self._digest.digest()
+        self._disk.sync(self._file)
+        self._stack.close()
+        self._disk.sync_directory(self._path.parent)
+        return PartOutput(self._bytes_written, digest, self._records)
+
+    def _write_lines(self, plain: list[Any], values: list[Any]) -> None:
+        lines = text_lines(plain, values)
+        self._digest.update(lines)
+        self._file.write(lines)
+        self._bytes_written += len(lines)
+        self._records += len(plain)

@@ -1,0 +1,160 @@
+"""How values become bytes: msgpack with exact types, and pickle only where that cannot.
+
+What comes back is equal to what was given and of the same type, down to the last nested one. msgpack alone would turn
+a tuple into a list and a bytearray into bytes; so its strict mode hands every other type to `_extend`, and containers
+are looked through for bytearrays first. This is the only module of the engine that unpickles, and it does so only for
+values that tasks of the same job wrote; a reader that must not says `allow_pickle=False`.
+
+Columns: values that are all `int` (64 bits) or all `float` are kept as numpy arrays and written as such, see `columns`.
+"""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Callable, Iterable, Iterator
+from datetime import date, datetime
+from decimal import Decimal
+from typing import Any
+
+import msgpack
+
+from minireduce.engine.errors import InvalidValue
+from minireduce.errors import Refused
+
+_TUPLE, _INT, _SET, _FROZENSET, _DATE, _DATETIME, _COMPLEX, _DECIMAL, _PICKLE = range(1, 10)
+_SIMPLE = frozenset({str, bytes, int, float, bool, type(None)})
+_ALTERED = frozenset({bytearray, memoryview, msgpack.ExtType, msgpack.Timestamp})  # which msgpack takes as its own
+
+
+def pack(value: Any) -> bytes:
+    """The bytes of one value. Raises InvalidValue if it cannot be stored."""
+    if type(value) not in _SIMPLE and _is_altered(value, 0):
+        return bytes(_packer().pack(_pickled(value)))
+    try:
+        packed: bytes = _packer().pack(value)
+    except UnicodeEncodeError:
+        packed = _packer(unicode_errors="surrogatepass").pack(value)
+    except ValueError:  # nested too deep, or in itself
+        packed = _packer().pack(_pickled(value))
+    return packed
+
+
+def pack_all(values: Iterable[Any]) -> list[bytes]:
+    """The bytes of each value."""
+    values = list(values)
+    if set(map(type, values)) <= _SIMPLE:
+        try:
+            return list(map(_packer().pack, values))
+        except UnicodeEncodeError:
+            return list(map(_packer(unicode_errors="surrogatepass").pack, values))
+    return list(map(pack, values))
+
+
+def unpack(packed: bytes, *, allow_pickle: bool = True) -> Any:
+    """The value of these bytes. Raises Refused for a pickle that is not allowed."""
+    return next(iter(unpack_all(packed, allow_pickle=allow_pickle)))
+
+
+def unpack_all(packed: bytes | memoryview, *, allow_pickle: bool = True) -> Iterator[Any]:
+    """The values whose bytes stand one after the other."""
+    unpacker = msgpack.Unpacker(
+        ext_hook=_revive if allow_pickle else _revive_plain,
+        strict_map_key=False,
+        unicode_errors="surrogatepass",
+        max_buffer_size=0,
+    )
+    unpacker.feed(packed)
+    return iter(unpacker)
+
+
+def _packer(unicode_errors: str | None = None) -> msgpack.Packer:
+    return msgpack.Packer(default=_extend, strict_types=True, unicode_errors=unicode_errors)
+
+
+def _is_altered(value: Any, depth: int) -> bool:
+    """Whether msgpack would silently change something in lists and dicts; other containers come by `_extend`."""
+    if depth > 100:
+        return True  # let pickle have what is nested this deep
+    kind = type(value)
+    if kind is dict:
+        inner = set(map(type, value.values()))
+        if inner <= _SIMPLE:
+            return False
+        return any(_is_altered(part, depth + 1) for part in value.values())
+    if kind is list:
+        if set(map(type, value)) <= _SIMPLE:
+            return False
+        return any(_is_altered(part, depth + 1) for part in value)
+    return kind in _ALTERED
+
+
+def _extend(value: Any) -> msgpack.ExtType:
+    kind = type(value)
+    convert = _EXTENSIONS.get(kind)
+    return _pickled(value) if convert is None else convert(value)
+
+
+def _listed(code: int) -> Callable[[Any], msgpack.ExtType]:
+    return lambda value: msgpack.ExtType(code, b"".join(map(pack, value)))
+
+
+def _datetime(value: datetime) -> msgpack.ExtType:
+    # a time zone, and the second of two equal times, come back exactly only by pickle
+    if value.tzinfo is not None or value.fold:
+        return _pickled(value)
+    return msgpack.ExtType(_DATETIME, value.isoformat().encode())
+
+
+_EXTENSIONS: dict[type, Callable[[Any], msgpack.ExtType]] = {
+    tuple: _listed(_TUPLE),
+    int: lambda value: msgpack.ExtType(_INT, value.to_bytes(value.bit_length() // 8 + 1, "big", signed=True)),
+    set: _listed(_SET),
+    frozenset: _listed(_FROZENSET),
+    date: lambda value: msgpack.ExtType(_DATE, value.isoformat().encode()),
+    datetime: _datetime,
+    complex: lambda value: msgpack.ExtType(_COMPLEX, msgpack.packb((value.real, value.imag))),
+    Decimal: lambda value: msgpack.ExtType(_DECIMAL, str(value).encode()),
+}
+
+
+def _pickled(value: Any) -> msgpack.ExtType:
+    try:
+        return msgpack.ExtType(_PICKLE, pickle.dumps(value, protocol=5))
+    except Exception as error:
+        raise InvalidValue(
+            f"a value of type {type(value).__name__} cannot be stored: {error}",
+            hint="yield plain values, or objects of classes that pickle can find by name",
+        ) from error
+
+
+def _revive(code: int, data: bytes) -> Any:
+    if code == _PICKLE:
+        return pickle.loads(data)  # noqa: S301  written by a task of the same job, see the module's docstring
+    return _revive_with(code, data, allow_pickle=True)
+
+
+def _revive_plain(code: int, data: bytes) -> Any:
+    if code == _PICKLE:
+        raise Refused(
+            "a value was stored by pickle, and pickle is not allowed here",
+            hint="pass allow_pickle=True if you trust its writer",
+        )
+    return _revive_with(code, data, allow_pickle=False)
+
+
+def _revive_with(code: int, data: bytes, *, allow_pickle: bool) -> Any:
+    match code:
+        case 1 | 3 | 4:
+            return {_TUPLE: tuple, _SET: set, _FROZENSET: frozenset}[code](unpack_all(data, allow_pickle=allow_pickle))
+        case 2:
+            return int.from_bytes(data, "big", signed=True)
+        case 5:
+            return date.fromisoformat(data.decode())
+        case 6:
+            return datetime.fromisoformat(data.decode())
+        case 7:
+            return complex(*msgpack.unpackb(data))
+        case 8:
+            return Decimal(data.decode())
+        case _:
+            return msgpack.ExtType(code, data)

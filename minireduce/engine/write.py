@@ -1,0 +1,105 @@
+r"""Pairs as lines of text: `key<TAB>value<NEWLINE>`, an export that other programs read.
+
+A None key or value is left out with its tab. Strings stand as they are, with a tab, newline or carriage return inside
+written `\t \n \r`; bytes are base64, dates ISO, all else JSON. What JSON cannot say (NaN, infinities, objects) is
+refused; a result without a text output keeps its types instead.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import math
+import re
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import date
+from decimal import Decimal
+from typing import Any
+
+from minireduce.engine.errors import InvalidValue
+
+_SPECIAL = re.compile("[\t\n\r]")
+_ESCAPES = str.maketrans({"\t": "\\t", "\n": "\\n", "\r": "\\r"})
+
+
+def text_lines(keys: Sequence[Any], values: Sequence[Any]) -> bytes:
+    """The lines of these pairs in UTF-8. Raises InvalidValue."""
+    if not keys:
+        return b""
+    with _any_int_length():
+        key_texts, value_texts = _texts(keys), _texts(values)
+    if None in key_texts or None in value_texts:
+        present = ([text for text in pair if text is not None] for pair in zip(key_texts, value_texts, strict=True))
+        joined = "\n".join(map("\t".join, present))
+    else:
+        joined = "\n".join(map("\t".join, zip(key_texts, value_texts, strict=True)))  # type: ignore[arg-type]
+    try:
+        return joined.encode() + b"\n"
+    except UnicodeEncodeError as error:
+        around = joined[max(error.start - 20, 0) : error.end + 20]
+        raise InvalidValue(
+            f"{around!r} has a lone surrogate, which text in UTF-8 cannot hold", hint="decode it with errors='replace'"
+        ) from None
+
+
+def _texts(values: Sequence[Any]) -> Sequence[str | None]:
+    """Each value as text; None stays."""
+    types = set(map(type, values))
+    if types == {str}:
+        return [value.translate(_ESCAPES) for value in values] if _SPECIAL.search("".join(values)) else values
+    if types == {int}:
+        return list(map(str, values))
+    return [None if value is None else text_of(value) for value in values]
+
+
+def text_of(value: Any) -> str:
+    """One value, not None, as it stands between tab and newline. Raises InvalidValue."""
+    if isinstance(value, str):
+        return value.translate(_ESCAPES)
+    plain = _plain(value)
+    if isinstance(plain, str):
+        return plain
+    if isinstance(plain, float):
+        if not math.isfinite(plain):
+            raise InvalidValue(f"{plain!r} has no text form", hint="yield None or a string for it")
+        return repr(float(plain))
+    try:
+        return json.dumps(plain, ensure_ascii=False, allow_nan=False, default=_plain)
+    except (ValueError, TypeError, RecursionError) as error:
+        raise InvalidValue(
+            f"{value!r:.80} has no text form: {error}",
+            hint="yield strings or numbers, or leave out the text output",
+        ) from None
+
+
+def _plain(value: Any) -> Any:
+    """What JSON can take in place of `value`."""
+    if isinstance(value, bytes | bytearray):
+        return base64.b64encode(value).decode()
+    if isinstance(value, date):
+        return value.isoformat()
+    if isinstance(value, Decimal):
+        return str(value)
+    if isinstance(value, set | frozenset):
+        return sorted(value)
+    if type(value).__module__ == "numpy":
+        return value.tolist()
+    if isinstance(value, str | int | float | list | tuple | dict):
+        return value
+    raise InvalidValue(
+        f"a value of type {type(value).__name__} has no text form: {value!r:.80}",
+        hint="yield strings or numbers, or leave out the text output",
+    )
+
+
+@contextmanager
+def _any_int_length() -> Iterator[None]:
+    """Let ints of any length become text; the limit of 4300 digits guards parsers, and we write."""
+    before = sys.get_int_max_str_digits()
+    sys.set_int_max_str_digits(0)
+    try:
+        yield
+    finally:
+        sys.set_int_max_str_digits(before)

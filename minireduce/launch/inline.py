@@ -1,0 +1,218 @@
+"""Run a whole job in this process, for debuggers, tests and small things: no daemon, no second process, no thread.
+
+The splits are those of a cluster run, the tasks are the same engine functions over the same files, one after the
+other; so with the same `reducers` every part has the same bytes. A breakpoint in user code stops here, and an
+exception arrives as UserCodeError with the user's own traceback, the original one as its cause.
+
+Intermediate files lie in a private directory that goes with the result. Publishing is left to `client.publish`, as
+for parts that come from a cluster: an output directory appears whole or not at all.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+import tempfile
+import weakref
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from itertools import chain
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+from minireduce.api.job import Job, Step
+from minireduce.client.inputs import Inputs, plan_input_splits, resolve
+from minireduce.client.job_spec import default_reducers
+from minireduce.client.publish import part_name, publish_directory
+from minireduce.core.spec import LocalFiles
+from minireduce.disk import Disk, RealDisk
+from minireduce.engine.context import TaskContext
+from minireduce.engine.index import read_index
+from minireduce.engine.map import DATA_NAME, INDEX_NAME, run_map, run_map_only
+from minireduce.engine.merge import RunSlice
+from minireduce.engine.part import OutputKind
+from minireduce.engine.read import open_records, read_pairs
+from minireduce.engine.reduce import run_reduce
+from minireduce.errors import RequestError
+
+K = TypeVar("K")
+V = TypeVar("V")
+
+SPLIT_SIZE_BYTES = 64 << 20
+MEMORY_LIMIT_BYTES = 1 << 30
+
+
+class InlineResult(Generic[K, V]):
+    """The parts of a job that ran here, and what it counted; the files go with `close`, or when this is forgotten."""
+
+    def __init__(
+        self, job: str, folder: Path, parts: tuple[Path, ...], counters: dict[str, dict[str, int]], output: OutputKind
+    ) -> None:
+        self.id = job
+        self.parts = parts
+        self.counters = counters
+        self.output = output
+        self.close = weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
+
+    @property
+    def count(self) -> int:
+        """How many parts there are."""
+        return len(self.parts)
+
+    def fetch(self, index: int, target: Path) -> None:
+        """Copy one part to `target`."""
+        shutil.copyfile(self.parts[index], target)
+
+    def __iter__(self) -> Iterator[tuple[K, V]]:
+        """The pairs, part by part. Raises RequestError for a text output, which keeps no types."""
+        if self.output == "text":
+            raise RequestError(f"{self.id} wrote text, which keeps no types", hint="run it without an output")
+        for part in self.parts:
+            with part.open("rb") as stream:
+                yield from read_pairs(stream, name=str(part))
+
+
+def run_inline(
+    job: Job[K, V],
+    inputs: Sequence[str | os.PathLike[str]] | Inputs,
+    *,
+    output_dir: Path | None = None,
+    output: OutputKind | None = None,
+    overwrite: bool = False,
+    reducers: int | None = None,
+    split_size_bytes: int = SPLIT_SIZE_BYTES,
+    memory_limit_bytes: int = MEMORY_LIMIT_BYTES,
+) -> InlineResult[K, V]:
+    """Run `job`; with `output_dir` its text parts are published there.
+
+    `output` is the form of the last step's parts, text for an `output_dir` and typed pairs else. `reducers` goes before
+    what the job's steps say; without either, the size of the input and this machine's cores decide.
+    Raises UserCodeError, Corruption, RequestError.
+    """
+    found = inputs if isinstance(inputs, Inputs) else resolve(inputs)
+    kind: OutputKind = output or ("pairs" if output_dir is None else "text")
+    job_id = f"job-{secrets.token_hex(3)}-1"
+    run = _InlineRun(job, found, reducers, memory_limit_bytes, kind)
+    try:
+        parts = run.steps(split_size_bytes)
+    except BaseException:
+        shutil.rmtree(run.folder, ignore_errors=True)
+        raise
+    result: InlineResult[K, V] = InlineResult(job_id, run.folder, parts, run.counters, kind)
+    if output_dir is not None:
+        publish_directory(result, job_id, output_dir, overwrite=overwrite)
+    return result
+
+
+class _InlineRun:
+    """One job on its way through its steps."""
+
+    def __init__(
+        self, job: Job[Any, Any], inputs: Inputs, reducers: int | None, memory_limit_bytes: int, output: OutputKind
+    ) -> None:
+        self._job, self._inputs, self._output = job, inputs, output
+        self._reducers, self._limit_bytes = reducers, memory_limit_bytes
+        self._disk: Disk = RealDisk()
+        self.folder = Path(tempfile.mkdtemp(prefix="minireduce-"))
+        self.counters: dict[str, dict[str, int]] = {}
+
+    def steps(self, split_size_bytes: int) -> tuple[Path, ...]:
+        """All steps, one after the other; the parts of the last."""
+        sources: list[LocalFiles | Path] = list(plan_input_splits(self._inputs, split_size_bytes, ""))
+        parts: list[Path] = []
+        for number, step in enumerate(self._job.steps):
+            is_last = number == len(self._job.steps) - 1
+            folder = self.folder / f"step-{number}"
+            folder.mkdir()
+            parts = self._step(step, sources, folder, self._output if is_last else "pairs")
+            sources = list(parts)
+        return tuple(parts)
+
+    def _step(self, step: Step, sources: list[LocalFiles | Path], folder: Path, output: OutputKind) -> list[Path]:
+        if step.is_map_only:
+            return [self._map_only(step, source, folder, index, output) for index, source in enumerate(sources)]
+        cores = os.cpu_count() or 1
+        partitions = self._reducers or step.reducers or default_reducers(self._inputs.bytes_total, cores)
+        maps = [self._map(step, source, folder / f"map-{i:05d}", partitions) for i, source in enumerate(sources)]
+        parts = [self._reduce(step, maps, folder, partition, output) for partition in range(partitions)]
+        for directory in maps:
+            shutil.rmtree(directory)
+        return parts
+
+    def _map(self, step: Step, source: LocalFiles | Path, directory: Path, partitions: int) -> Path:
+        directory.mkdir()
+        context = self._context(directory)
+        with ExitStack() as opened:
+            run_map(
+                step,
+                _records(step, source, context, opened),
+                directory=directory,
+                partitions=partitions,
+                memory_limit_bytes=step.memory_limit_bytes or self._limit_bytes,
+                context=context,
+                disk=self._disk,
+            )
+        self._add(context)
+        return directory
+
+    def _map_only(self, step: Step, source: LocalFiles | Path, folder: Path, index: int, output: OutputKind) -> Path:
+        context = self._context(folder)
+        with ExitStack() as opened:
+            run_map_only(
+                step,
+                _records(step, source, context, opened),
+                directory=folder,
+                part_name=part_name(index),
+                output=output,
+                context=context,
+                disk=self._disk,
+            )
+        self._add(context)
+        return folder / part_name(index)
+
+    def _reduce(self, step: Step, maps: list[Path], folder: Path, partition: int, output: OutputKind) -> Path:
+        context = self._context(folder)
+        runs = []
+        for order, directory in enumerate(maps):
+            offset, length = read_index(directory / INDEX_NAME)[partition]
+            runs.append(RunSlice(directory / DATA_NAME, offset, length, order))
+        run_reduce(
+            step,
+            runs,
+            directory=folder,
+            part_name=part_name(partition),
+            output=output,
+            memory_limit_bytes=step.memory_limit_bytes or self._limit_bytes,
+            context=context,
+            disk=self._disk,
+        )
+        self._add(context)
+        return folder / part_name(partition)
+
+    def _context(self, directory: Path) -> TaskContext:
+        work = directory / "work"
+        work.mkdir(exist_ok=True)
+        return TaskContext(attempt_id="inline", work_dir=work)
+
+    def _add(self, context: TaskContext) -> None:
+        for (group, name), value in context.counters.items():
+            counts = self.counters.setdefault(group, {})
+            counts[name] = counts.get(name, 0) + value
+
+
+def _records(step: Step, source: LocalFiles | Path, context: TaskContext, opened: ExitStack) -> Iterator[Any]:
+    """The records of a split, or the pairs of a part."""
+    if isinstance(source, Path):
+        context.path = str(source)
+        stream = opened.enter_context(source.open("rb"))
+        size_bytes = source.stat().st_size
+        return open_records(stream, offset=0, length=size_bytes, input_format=step.input, context=context)
+    return chain.from_iterable(_local(step, source, context))
+
+
+def _local(step: Step, source: LocalFiles, context: TaskContext) -> Iterator[Iterator[Any]]:
+    for part in source.ranges:
+        context.path = part.path
+        with Path(part.path).open("rb") as stream:
+            yield open_records(stream, offset=part.offset, length=part.length, input_format=step.input, context=context)
