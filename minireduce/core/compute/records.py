@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from minireduce.core.compute.job import Job, make_steps
-from minireduce.core.compute.task import Task, TaskState, Winner
+from minireduce.core.compute.task import Attempt, AttemptState, Task, TaskState, Winner
 from minireduce.core.effects import Effects, Row
 from minireduce.core.messages import Counters, TaskError, TaskOutput
 from minireduce.core.plain import from_plain, to_plain
@@ -72,7 +72,7 @@ def restore_jobs(rows: Iterable[Row], epoch: int, now: float) -> tuple[dict[JobI
     for row in by_table.get("winners", ()):
         _restore_winner(jobs, row)
     for row in by_table.get("failures", ()):
-        _restore_failure(jobs, row)
+        _restore_failure(jobs, row, now)
     return jobs, ended
 
 
@@ -101,13 +101,15 @@ def _restore_winner(jobs: dict[JobId, Job], row: Row) -> None:
         jobs[task.id.job].steps[task.id.step].count_done(task, 1)
 
 
-def _restore_failure(jobs: dict[JobId, Job], row: Row) -> None:
+def _restore_failure(jobs: dict[JobId, Job], row: Row, now: float) -> None:
     task = _find_task(jobs, row)
     if task is not None:
         worker, error = _values(row)
         task.failures += 1
         attempt = AttemptId(task.id, row.key[4])
         jobs[task.id.job].errors.insert(0, AttemptError(attempt, worker, from_plain(TaskError, error)))
+        # Kept as an attempt too: its worker may not know that the report arrived, and say it again.
+        task.attempts.append(Attempt(attempt, worker, now, AttemptState.FAILED, now))
 
 
 def _find_task(jobs: dict[JobId, Job], row: Row) -> Task | None:
