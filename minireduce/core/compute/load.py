@@ -11,7 +11,7 @@ from minireduce.ids import AttemptId, JobId, TaskId, TaskKind
 @dataclass(slots=True)
 class WorkerLoad:
     """One worker's work. A map attempt holds a slot from its launch on, a reduce attempt once it has all its input;
-    until then it is `gathering`, and only as many may gather as there are slots.
+    until then it is `gathering`, and only as many may gather as there are slots (see `gathering_beside`).
     """
 
     slots: int
@@ -24,6 +24,17 @@ class WorkerLoad:
     @property
     def slots_free(self) -> int:
         return self.slots - self.slots_used
+
+    def gathering_beside(self, job: JobId, step: int) -> int:
+        """How many gather here that a reduce of `step` must wait for. Later steps of its job do not count: they wait for
+        it, and would wait for ever.
+        """
+        return sum(
+            attempt.state is AttemptState.LAUNCHED
+            and attempt.id.task.kind is TaskKind.REDUCE
+            and not (attempt.id.task.job == job and attempt.id.task.step > step)
+            for _, attempt in self.attempts.values()
+        )
 
     def add(self, task: Task, attempt: Attempt) -> None:
         """An attempt was placed here."""

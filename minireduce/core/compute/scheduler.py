@@ -69,17 +69,21 @@ def _assign_reduces(jobs: list[Job], members: list[Member], loads: dict[WorkerId
     for job in _by_share(jobs):
         for step in job.steps:
             while step.waiting_reduces:
-                choice = next(_reduce_choices(step, members, loads, avoids), None)
+                choice = next(_reduce_choices(job, step, members, loads, avoids), None)
                 if choice is None:
                     break
                 launch(Assignment(job, step, *choice, is_near=False))
 
 
 def _reduce_choices(
-    step: Step, members: list[Member], loads: dict[WorkerId, WorkerLoad], avoids: Callable[[Task, WorkerId], bool]
+    job: Job,
+    step: Step,
+    members: list[Member],
+    loads: dict[WorkerId, WorkerLoad],
+    avoids: Callable[[Task, WorkerId], bool],
 ) -> Iterator[tuple[Task, Member]]:
     for member in sorted(members, key=lambda member: _reduces_per_slot(loads[member.id])):
-        if loads[member.id].gathering < loads[member.id].slots:
+        if loads[member.id].gathering_beside(job.id, step.index) < loads[member.id].slots:
             task = step.waiting_reduces.choose_for(member.id, avoids)
             if task is not None:
                 yield task, member
