@@ -100,6 +100,8 @@ class Membership:
         if known is not None and profile.incarnation < known.profile.incarnation:
             return Entrance(error=_older_incarnation(profile, known.profile))
         if hello.session and not self._can_resume(known, hello):
+            if known is not None and known.state is not MemberState.LOST:
+                known.heard_at_s = now  # it lives, and is about to list what it has
             return Entrance()
         superseded = known.stream if known is not None and known.stream != stream else 0
         self._by_stream.pop(superseded, None)
