@@ -24,6 +24,7 @@ from minireduce.core.attempts import (
     Failed,
     Killed,
     Lost,
+    OutputFoundMissing,
     Phase,
     ProgressMade,
     StartAttempt,
@@ -40,6 +41,7 @@ from minireduce.core.messages import (
     AttemptSucceeded,
     DropJob,
     DropOutputs,
+    FetchFailed,
     KillAttempt,
     LaunchAttempt,
     MapOutputsLost,
@@ -330,6 +332,16 @@ class Assignments:
         self.actions.append(RemoveOutputs((attempt.id,)))
         if job.is_dropped:
             self._remove_if_over(attempt.id.task.job)
+
+    def output_found_missing(self, event: OutputFoundMissing, now: float) -> None:
+        """Tell the master, and those attempts here that would read it in place."""
+        lost = event.attempt
+        if self.outputs.pop(lost, None) is None:
+            return  # dropped meanwhile
+        self.actions.append(RemoveOutputs((lost,)))
+        self._withdraw(lost, now)
+        reason = f"worker {self._profile.worker} cannot read it"
+        self.reports.append(FetchFailed(lost, lost, is_gone=True, reason=reason))
 
     def fetch_ended(self, event: FetchEnded, now: float) -> None:
         """Note what a fetch brought."""

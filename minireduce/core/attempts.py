@@ -61,6 +61,13 @@ class AttemptEnded:
 
 
 @dataclass(frozen=True, slots=True)
+class OutputFoundMissing:
+    """A finished output of this worker is not there, or damaged: a process here could not read it."""
+
+    attempt: AttemptId
+
+
+@dataclass(frozen=True, slots=True)
 class ProgressMade:
     """How far a running attempt is; the fields are those of `AttemptProgressed`."""
 

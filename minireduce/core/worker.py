@@ -21,7 +21,7 @@ from random import Random
 from typing import Any
 
 from minireduce.core.assignments import AssignmentAction, Assignments
-from minireduce.core.attempts import AttemptEnded, ProgressMade
+from minireduce.core.attempts import AttemptEnded, OutputFoundMissing, ProgressMade
 from minireduce.core.fetches import FetchEnded
 from minireduce.core.messages import (
     AttemptFailed,
@@ -112,6 +112,7 @@ Event = (
     | SpaceMeasured
     | StopRequested
     | AttemptEnded
+    | OutputFoundMissing
     | ProgressMade
     | FetchEnded
     | ReplicaWritten
@@ -260,6 +261,9 @@ class WorkerState:
     def _progress_made(self, event: ProgressMade, _: float) -> None:
         self._assignments.progress_made(event)
 
+    def _output_found_missing(self, event: OutputFoundMissing, now: float) -> None:
+        self._assignments.output_found_missing(event, now)
+
     def _fetch_ended(self, event: FetchEnded, now: float) -> None:
         self._assignments.fetch_ended(event, now)
 
@@ -306,6 +310,7 @@ class WorkerState:
         SpaceMeasured: _space_measured,
         StopRequested: _stop_requested,
         AttemptEnded: _attempt_ended,
+        OutputFoundMissing: _output_found_missing,
         ProgressMade: _progress_made,
         FetchEnded: _fetch_ended,
         ReplicaWritten: _replica_written,
