@@ -213,11 +213,12 @@ class ComputeState:
         if task.id.kind is TaskKind.MAP:
             self.announcements.retract(winner.attempt, effects)
         consumer = job.consumer(task)
-        for attempt in consumer.live_attempts if consumer is not None else ():
-            if consumer is not None and attempt.state is AttemptState.LAUNCHED:
-                self.kill_attempt(
-                    job, consumer, attempt, now, f"its input, the output of {task.id}, is gone: {why}", effects
-                )
+        if consumer is not None:
+            consumer.is_queued = False  # it has no input now; queued again when that is back
+            for attempt in consumer.live_attempts:
+                if attempt.state is AttemptState.LAUNCHED:
+                    reason = f"its input, the output of {task.id}, is gone: {why}"
+                    self.kill_attempt(job, consumer, attempt, now, reason, effects)
         if job.state is JobState.PUBLISHING:
             self._change(job, JobState.RUNNING, effects)
 
