@@ -92,7 +92,7 @@ def _run_source(program: Program) -> types.ModuleType:
 
 def _compile(body: bytes, origin: str) -> types.CodeType:
     try:
-        text = body.decode("utf-8-sig")
+        text = body.decode().removeprefix("\ufeff")
         # No modification time: linecache then keeps the lines even if another file has this path here.
         linecache.cache[origin] = (len(text), None, text.splitlines(keepends=True), origin)
         return compile(text, origin, "exec", dont_inherit=True)

@@ -9,6 +9,7 @@ id, and the hash seed is fixed, so that another attempt of the same task takes t
 
 from __future__ import annotations
 
+import faulthandler
 import os
 import random
 import socket
@@ -124,6 +125,7 @@ def start_printing() -> None:
     if nowhere > 2:
         os.close(nowhere)
     sys.stdout, sys.stderr = _line_writer(1), _line_writer(2)
+    faulthandler.enable(2, all_threads=False)  # a crash then leaves the user's line in `stderr`
 
 
 def _line_writer(descriptor: int) -> TextIO:

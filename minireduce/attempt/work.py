@@ -1,20 +1,19 @@
 """Run one task in this process: open its input, call the engine, and say how it ended.
 
 Which fault is whose is decided here, once: what user code raised is `Raised` and counts against the task's attempts;
-an input that changed, damaged bytes and a full or failing disk are `InputUnusable`, for which user code is not to
+an input that changed, damaged bytes and files or disks that fail are `InputUnusable`, for which user code is not to
 blame. Memory that could not be had is `Raised` with kind "memory", as it is when the worker finds the limit overrun.
 """
 
 from __future__ import annotations
 
 import contextlib
-import errno
 import threading
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, BinaryIO, Self
 
 from minireduce.api.job import Job, Step
 from minireduce.attempt.conversation import (
@@ -38,14 +37,14 @@ from minireduce.engine.context import TaskContext
 from minireduce.engine.errors import UserCodeError
 from minireduce.engine.map import run_map, run_map_only
 from minireduce.engine.merge import RunSlice
-from minireduce.engine.read import open_records, read_pairs
+from minireduce.engine.read import open_records
 from minireduce.engine.reduce import OutputKind, PartOutput, run_reduce
 from minireduce.errors import Corruption, MinireduceError
 
 PART_NAME = "part"
 WATCH_INTERVAL_S = 0.1
 
-_DISK_FAULTS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.ENFILE})
+_KINDS = {"builtins.MemoryError": "memory", "pyarrow.lib.ArrowMemoryError": "memory", "builtins.SystemExit": "exited"}
 
 Answer = Finished | Raised | InputUnusable
 
@@ -182,25 +181,21 @@ class TaskRun:
             case LocalFiles():
                 yield from self._local_records(source)
             case PartFile(path):
-                yield from read_pairs(opened.enter_context(open_part(path)), name=path)
+                stream = opened.enter_context(open_part(path))
+                yield from self._read(stream, 0, _file_bytes(path))
             case StoredFile(path, offset, length, file_bytes):
                 stream = opened.enter_context(open_stored(path, file_bytes, self._worker))
-                yield from open_records(
-                    stream, offset=offset, length=length, input_format=self._step.input, context=self._context
-                )
+                yield from self._read(stream, offset, length)
 
     def _local_records(self, source: LocalFiles) -> Iterator[Any]:
         for index, part in enumerate(source.ranges):
             self._context.path = part.path
             self._page.at_input(index)
             with open_local(part) as stream:
-                yield from open_records(
-                    stream,
-                    offset=part.offset,
-                    length=part.length,
-                    input_format=self._step.input,
-                    context=self._context,
-                )
+                yield from self._read(stream, part.offset, part.length)
+
+    def _read(self, stream: BinaryIO, offset: int, length: int) -> Iterator[Any]:
+        return open_records(stream, offset=offset, length=length, input_format=self._step.input, context=self._context)
 
 
 def answer_to(error: BaseException) -> Answer:
@@ -209,7 +204,7 @@ def answer_to(error: BaseException) -> Answer:
         case UserCodeError():
             return Raised(
                 TaskError(
-                    kind="memory" if error.exception_type.endswith("MemoryError") else "raised",
+                    kind=_KINDS.get(error.exception_type, "raised"),
                     type_name=error.exception_type or "UserCodeError",
                     message=str(error),
                     traceback=error.traceback_text,
@@ -229,8 +224,8 @@ def answer_to(error: BaseException) -> Answer:
             )
         case Unusable() | Corruption():
             return InputUnusable(str(error))
-        case OSError() if error.errno in _DISK_FAULTS:
-            return InputUnusable(f"the worker's disk: {error}")
+        case OSError():  # the engine tells apart what user code raised
+            return InputUnusable(f"a file or disk of this worker fails: {error}")
         case MinireduceError():
             return Raised(TaskError(kind="raised", type_name=type(error).__name__, message=str(error)))
         case SystemExit():
@@ -276,12 +271,17 @@ def _input_path(task: RunTask) -> str:
 def _input_bytes(task: RunTask) -> int:
     match task.work:
         case MapTask(input=PartFile(path)):
-            try:
-                return Path(path).stat().st_size
-            except OSError:
-                return 0
+            return _file_bytes(path)
         case MapTask(input=LocalFiles() | StoredFile() as source):
             return source.length
         case ReduceTask(runs):
             return sum(run.length for run in runs)
     return 0
+
+
+def _file_bytes(path: str) -> int:
+    """The size of a file; 0 when it is not there, which whoever opens it finds out."""
+    try:
+        return Path(path).stat().st_size
+    except OSError:
+        return 0

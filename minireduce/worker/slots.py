@@ -53,9 +53,12 @@ PROGRESS_INTERVAL_S = 0.5
 EXIT_GRACE_S = 1.0
 WARM_PER_SLOT = 2
 LOG_BYTES_MAX = 1 << 20
+CRASH_LINES_MAX = 40
 MEMORY_OVERRUN = 0.10
 """How far memory may go beyond limit and idle size: what lies between two looks, and what allocators have not
 returned."""
+
+_PACKAGE = str(Path(__file__).resolve().parent.parent) + os.sep
 
 ReadRangeOf = Callable[[AttemptId, ReadRange], Awaitable[bytes]]
 """Gets bytes of a stored file for a running attempt; raises MinireduceError when it cannot."""
@@ -224,16 +227,17 @@ class Slots:
             return Lost("its process was killed from outside (SIGKILL), perhaps because the machine ran out of memory")
         if status < 0:
             name = signal.Signals(-status).name
-            return Failed(self._error(run, "crashed", name, f"the process was ended by the signal {name}"))
+            told = _last_words(run.task)
+            return Failed(self._error(run, "crashed", name, f"the process was ended by the signal {name}", told))
         return Failed(self._error(run, "exited", "", f"user code ended the process with status {status}"))
 
-    def _error(self, run: _Run, kind: str, type_name: str, message: str) -> TaskError:
+    def _error(self, run: _Run, kind: str, type_name: str, message: str, told: str = "") -> TaskError:
         """An error about a process that cannot speak for itself, at the place that its progress page last named."""
         assert run.process is not None
         at = run.process.page.read()
         path = _path_of(run.task, at.input_index)
         place = f" (at record {at.records})" if at.records else ""
-        return TaskError(kind=kind, type_name=type_name, message=message + place, path=path, offset=at.offset)
+        return TaskError(kind, type_name, message + place, traceback=told, path=path, offset=at.offset)
 
     # ── processes ───────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -324,6 +328,18 @@ def _discard(process: TaskProcess) -> None:
     """Kill a process that nobody waits for, and let go of it when it has ended."""
     process.kill()
     process.exited.add_done_callback(lambda _: process.close())
+
+
+def _last_words(task: RunTask) -> str:
+    """What the interpreter wrote about a crash, the user's frames only; empty when it could not."""
+    try:
+        text = Path(task.directory, STDERR_NAME).read_text(errors="replace")
+    except OSError:
+        return ""
+    _, found, told = text.rpartition("Fatal Python error: ")
+    told, _, _ = told.partition("\nExtension modules:")
+    lines = [line for line in told.splitlines() if _PACKAGE not in line and '"<frozen ' not in line]
+    return found + "\n".join(lines[:CRASH_LINES_MAX])
 
 
 def _path_of(task: RunTask, input_index: int) -> str:

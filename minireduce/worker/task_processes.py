@@ -128,7 +128,7 @@ class Zygote:
                 "minireduce.attempt.zygote",
                 str(theirs.fileno()),
                 pass_fds=(theirs.fileno(),),
-                env={**os.environ, **ENVIRONMENT},
+                env=_environment(),
                 stdin=asyncio.subprocess.DEVNULL,
                 start_new_session=True,  # a signal from the terminal is for the worker alone
             )
@@ -257,3 +257,9 @@ class Zygote:
             self._gone.set_result(None)
         if not self._is_closing:
             self._when_gone(self)
+
+
+def _environment() -> dict[str, str]:
+    """What the zygote and all tasks see: what the worker does, without its tokens."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("MINIREDUCE_TOKEN")}
+    return {**kept, **ENVIRONMENT}

@@ -19,7 +19,7 @@ from minireduce.errors import Corruption, RequestError
         Unusable("changed"),
         Corruption("run 3 is damaged"),
         OSError(errno.ENOSPC, "No space left on device"),
-        OSError(errno.EIO, "Input/output error"),
+        FileNotFoundError(errno.ENOENT, "No such file or directory", "/data/output.data"),
     ],
 )
 def test_what_user_code_has_no_part_in_loses_the_attempt(error):
@@ -33,6 +33,7 @@ def test_what_user_code_has_no_part_in_loses_the_attempt(error):
     [
         (UserCodeError("bad", exception_type="builtins.ValueError"), "raised"),
         (UserCodeError("much", exception_type="builtins.MemoryError"), "memory"),
+        (UserCodeError("left", exception_type="builtins.SystemExit"), "exited"),
         (MemoryError(), "memory"),
         (RequestError("no job"), "raised"),
         (SystemExit(3), "exited"),
