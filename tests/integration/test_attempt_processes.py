@@ -1,0 +1,572 @@
+"""Real task processes, forked by a real zygote: how attempts end, and that nothing of them stays behind."""
+
+# ruff: noqa: ASYNC240 - the files of these tests are a few bytes on a local disk
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import json
+import os
+import pwd
+import re
+import select
+import signal
+import subprocess
+import sys
+import tempfile
+import textwrap
+from collections.abc import Awaitable, Callable, Iterator
+from itertools import count
+from pathlib import Path
+
+import pytest
+
+from minireduce.attempt.conversation import MapTask, PartFile, ReadRange, ReduceTask, RunFile, RunTask, StoredFile
+from minireduce.attempt.load import python_version
+from minireduce.core.attempts import AttemptOutcome, Failed, Killed, Lost, ProgressMade, Succeeded
+from minireduce.core.spec import LocalFiles, LocalRange, Program
+from minireduce.engine.index import read_index
+from minireduce.errors import Unavailable
+from minireduce.ids import AttemptId, TaskId, TaskKind
+from minireduce.machine import fingerprint
+from minireduce.worker.slots import LOG_BYTES_MAX, Slots
+
+MIB = 1 << 20
+GONE_S_MAX = 10.0
+
+MISBEHAVING = """
+import ctypes, json, os, random, signal, subprocess, sys, time
+from minireduce import Job, Sum, task
+
+def obey(line):
+    if line == "pid":
+        print(os.getpid())
+    elif line == "raise":
+        raise ValueError("no such word")
+    elif line == "sys.exit":
+        sys.exit(4)
+    elif line == "exit":
+        os._exit(3)
+    elif line == "segfault":
+        ctypes.string_at(0)
+    elif line == "abort":
+        os.abort()
+    elif line == "fill":
+        kept = []
+        while True:
+            kept.append(bytearray(8 << 20))
+            time.sleep(0.005)
+    elif line == "grab":
+        bytearray(1 << 40)
+    elif line == "hang":
+        print(os.getpid(), flush=True)
+        time.sleep(1000)
+    elif line == "family":
+        near = subprocess.Popen(["sleep", "1000"])
+        far = subprocess.Popen(["sleep", "1000"], start_new_session=True)
+        print(os.getpid(), near.pid, far.pid, flush=True)
+        time.sleep(1000)
+    elif line == "hang up":
+        os.closerange(3, 256)
+        time.sleep(1000)
+    elif line == "chatter":
+        for _ in range(40):
+            print("x" * (1 << 16))
+    elif line == "environment":
+        print(json.dumps(dict(os.environ)))
+    elif line == "chance":
+        print(random.random(), hash("text"))
+    elif line == "tell":
+        task.status("telling")
+        time.sleep(1.5)
+    yield line, 1
+
+job = Job(obey, Sum())
+"""
+
+ACCOUNT = """
+import os
+from minireduce import Job
+
+def account(line):
+    yield os.getuid(), os.getgid()
+    print(os.getuid(), os.getgid())
+
+job = Job(account, len)
+"""
+"""Imports only what every task process holds: the account may not be allowed where this Python is installed."""
+
+_numbers = count()
+
+
+def program(text: str = MISBEHAVING) -> Program:
+    body = textwrap.dedent(text).encode()
+    return Program("source", body, hashlib.sha256(body).hexdigest(), "/jobs/misbehaving.py", python_version())
+
+
+class Bench:
+    """Slots over a directory of input and attempts."""
+
+    def __init__(self, root: Path, slots: Slots, told: list[ProgressMade]) -> None:
+        self.root = root
+        self.slots = slots
+        self.told = told
+
+    def task(
+        self, *lines: str, job: str = "job-000001-1", index: int | None = None, limit_bytes: int = 256 * MIB
+    ) -> RunTask:
+        """A map over these lines."""
+        file = self.root / f"input-{next(_numbers)}.txt"
+        file.write_text("".join(f"{line}\n" for line in lines))
+        status = file.stat()
+        part = LocalRange(str(file), 0, status.st_size, fingerprint(status))
+        return self.task_over(LocalFiles("here", (part,)), job=job, index=index, limit_bytes=limit_bytes)
+
+    def task_over(
+        self,
+        source: LocalFiles | StoredFile,
+        *,
+        job: str = "job-000001-1",
+        index: int | None = None,
+        limit_bytes: int = 256 * MIB,
+        is_place_exact: bool = False,
+    ) -> RunTask:
+        number = next(_numbers)
+        attempt = AttemptId(TaskId(job, 0, TaskKind.MAP, number if index is None else index), number)
+        directory = self.root / str(attempt)
+        directory.mkdir()
+        return RunTask(
+            attempt,
+            MapTask(source, 2),
+            str(directory),
+            output_text=False,
+            memory_limit_bytes=limit_bytes,
+            is_place_exact=is_place_exact,
+        )
+
+    async def run(self, task: RunTask, *, task_timeout_s: float = 60.0) -> AttemptOutcome:
+        return await self.slots.run(program(), task, task_timeout_s=task_timeout_s)
+
+    async def printed(self, *lines: str, job: str = "job-000001-1", index: int | None = None) -> str:
+        """What a task over these lines printed; it must succeed."""
+        task = self.task(*lines, job=job, index=index)
+        outcome = await self.run(task)
+        assert isinstance(outcome, Succeeded), outcome
+        return Path(task.directory, "stdout").read_text()
+
+    async def started(self, line: str) -> tuple[RunTask, asyncio.Task[AttemptOutcome], list[int]]:
+        """A task that prints process numbers and then hangs."""
+        task = self.task(line)
+        running = asyncio.create_task(self.run(task))
+        stdout = Path(task.directory, "stdout")
+        while not (stdout.exists() and stdout.read_text().endswith("\n")):
+            assert not running.done(), running.result()
+            await asyncio.sleep(0.01)
+        return task, running, [int(pid) for pid in stdout.read_text().split()]
+
+
+def at_bench(
+    root: Path,
+    scene: Callable[[Bench], Awaitable[None]],
+    *,
+    read_range: Callable[[AttemptId, ReadRange], Awaitable[bytes]] | None = None,
+    task_user: str = "",
+) -> None:
+    async def play() -> None:
+        told: list[ProgressMade] = []
+        slots = Slots(
+            slots=2, on_progress=told.append, read_range=read_range, task_user=task_user, look_interval_s=0.05
+        )
+        await slots.start()
+        try:
+            await scene(Bench(root, slots, told))
+        finally:
+            await slots.close()
+
+    asyncio.run(play())
+
+
+@contextlib.contextmanager
+def watched(*pids: int) -> Iterator[list[int]]:
+    """Descriptors of these living processes, whose numbers may meanwhile be used again."""
+    descriptors = [os.pidfd_open(pid) for pid in pids]
+    try:
+        yield descriptors
+    finally:
+        for descriptor in descriptors:
+            os.close(descriptor)
+
+
+def assert_gone(descriptors: list[int]) -> None:
+    """Wait until all of these processes have ended."""
+    for descriptor in descriptors:
+        ended, _, _ = select.select([descriptor], [], [], GONE_S_MAX)
+        assert ended, "a process stayed behind"
+
+
+def test_a_task_leaves_its_map_output_and_its_counters(tmp_path):
+    async def scene(bench: Bench) -> None:
+        task = bench.task("a", "b", "a")
+        outcome = await bench.run(task)
+        assert isinstance(outcome, Succeeded)
+        assert len(outcome.output.partition_bytes_log2) == 2
+        assert {path.name for path in Path(task.directory).iterdir()} >= {"output.data", "output.index"}
+        assert [value for _, name, value in outcome.counters if name == "MAP_INPUT_RECORDS"] == [3]
+
+    at_bench(tmp_path, scene)
+
+
+COUNT_TWICE = """
+from minireduce import Job, Sum, Count
+
+def words(line):
+    for word in line.split():
+        yield word, 1
+
+def by_length(word, count):
+    yield len(word), count
+
+job = Job(words, Sum()).then(by_length, Sum()).then(lambda length, count: [(length, -count)])
+"""
+
+
+def test_maps_reduces_and_later_steps_hand_their_files_on(tmp_path):
+    """Two maps, two reduces, then a step over their parts, then a step without reduce that writes text."""
+
+    async def scene(bench: Bench) -> None:
+        async def done(
+            step: int, kind: TaskKind, index: int, work: MapTask | ReduceTask, *, text: bool = False
+        ) -> Path:
+            attempt = AttemptId(TaskId("job-000001-9", step, kind, index), 0)
+            directory = tmp_path / str(attempt)
+            directory.mkdir()
+            task = RunTask(attempt, work, str(directory), output_text=text, memory_limit_bytes=64 * MIB)
+            outcome = await bench.slots.run(program(COUNT_TWICE), task, task_timeout_s=60.0)
+            assert isinstance(outcome, Succeeded), outcome
+            return directory
+
+        def runs(maps: list[Path], partition: int) -> ReduceTask:
+            places = [(path / "output.data", *read_index(path / "output.index")[partition]) for path in maps]
+            return ReduceTask(tuple(RunFile(str(p), at, size, order) for order, (p, at, size) in enumerate(places)))
+
+        inputs = [bench.task("a bb", "cc a").work, bench.task("bb", "ddd bb").work]
+        maps = [await done(0, TaskKind.MAP, index, work) for index, work in enumerate(inputs)]
+        parts = [await done(0, TaskKind.REDUCE, index, runs(maps, index)) / "part" for index in range(2)]
+        maps = [await done(1, TaskKind.MAP, index, MapTask(PartFile(str(part)), 1)) for index, part in enumerate(parts)]
+        part = await done(1, TaskKind.REDUCE, 0, runs(maps, 0)) / "part"
+        last = await done(2, TaskKind.MAP, 0, MapTask(PartFile(str(part)), 0), text=True)
+        assert (last / "part").read_text() == "1\t-2\n2\t-4\n3\t-1\n"
+
+    at_bench(tmp_path, scene)
+
+
+def test_a_task_does_not_see_the_tokens_of_its_worker(tmp_path, monkeypatch):
+    monkeypatch.setenv("MINIREDUCE_TOKEN", "secret")
+    monkeypatch.setenv("MINIREDUCE_TOKEN_FILE", "/secret")
+
+    async def scene(bench: Bench) -> None:
+        seen = json.loads(await bench.printed("environment"))
+        assert seen["PYTHONHASHSEED"] == "0"
+        assert [name for name in seen if "TOKEN" in name] == []
+
+    at_bench(tmp_path, scene)
+
+
+def test_a_process_serves_all_tasks_of_its_job_and_none_of_another(tmp_path):
+    async def scene(bench: Bench) -> None:
+        first = await bench.printed("pid")
+        assert await bench.printed("pid") == first
+        other = await bench.printed("pid", job="job-000001-2")
+        assert other != first
+        assert await bench.printed("pid") == first
+        bench.slots.drop_job("job-000001-1")
+        assert await bench.printed("pid") != first
+        assert await bench.printed("pid", job="job-000001-2") == other
+
+    at_bench(tmp_path, scene)
+
+
+def test_a_process_is_not_used_again_after_a_failed_attempt(tmp_path):
+    async def scene(bench: Bench) -> None:
+        first = await bench.printed("pid")
+        assert isinstance(await bench.run(bench.task("raise")), Failed)
+        assert await bench.printed("pid") != first
+
+    at_bench(tmp_path, scene)
+
+
+@pytest.mark.parametrize(
+    ("line", "kind", "type_name"),
+    [
+        ("raise", "raised", "builtins.ValueError"),
+        ("exit", "exited", ""),
+        ("sys.exit", "exited", "builtins.SystemExit"),
+        ("segfault", "crashed", "SIGSEGV"),
+        ("abort", "crashed", "SIGABRT"),
+        ("grab", "memory", "builtins.MemoryError"),
+        ("hang up", "crashed", ""),
+    ],
+)
+def test_what_user_code_does_to_its_process_fails_the_attempt(tmp_path, line, kind, type_name):
+    async def scene(bench: Bench) -> None:
+        outcome = await bench.run(bench.task("a", line))
+        assert isinstance(outcome, Failed)
+        assert (outcome.error.kind, outcome.error.type_name) == (kind, type_name)
+        assert isinstance(await bench.run(bench.task("a")), Succeeded)
+
+    at_bench(tmp_path, scene)
+
+
+def test_an_exception_is_told_with_the_users_line_the_file_the_offset_and_the_record(tmp_path):
+    async def scene(bench: Bench) -> None:
+        task = bench.task("a", "raise")
+        outcome = await bench.run(task)
+        assert isinstance(outcome, Failed)
+        error = outcome.error
+        assert isinstance(task.work, MapTask)
+        assert isinstance(task.work.input, LocalFiles)
+        assert (error.path, error.offset, error.record) == (task.work.input.ranges[0].path, 2, "'raise'")
+        assert 'raise ValueError("no such word")' in error.traceback
+        assert "/engine/" not in error.traceback
+
+    at_bench(tmp_path, scene)
+
+
+def test_an_exit_names_its_status_and_the_record_at_hand(tmp_path):
+    async def scene(bench: Bench) -> None:
+        outcome = await bench.run(bench.task("a", "bb", "exit"))
+        assert isinstance(outcome, Failed)
+        assert "with status 3" in outcome.error.message
+        assert outcome.error.offset == 5
+
+    at_bench(tmp_path, scene)
+
+
+def test_a_crash_names_the_record_at_hand_where_places_are_exact(tmp_path):
+    async def scene(bench: Bench) -> None:
+        rough = bench.task("a", "bb", "segfault")
+        assert isinstance(rough.work, MapTask)
+        outcome = await bench.run(bench.task_over(rough.work.input, is_place_exact=True))
+        assert isinstance(outcome, Failed)
+        assert (outcome.error.type_name, outcome.error.offset) == ("SIGSEGV", 5)
+        assert re.search(r'"/jobs/misbehaving\.py", line \d+ in obey\n', outcome.error.traceback)
+        assert "/engine/" not in outcome.error.traceback
+
+    at_bench(tmp_path, scene)
+
+
+def test_memory_beyond_the_limit_ends_the_attempt_and_says_how_much_it_was(tmp_path):
+    async def scene(bench: Bench) -> None:
+        outcome = await bench.run(bench.task("fill", limit_bytes=64 * MIB))
+        assert isinstance(outcome, Failed)
+        assert outcome.error.kind == "memory"
+        assert "its limit is 64 MiB" in outcome.error.message
+
+    at_bench(tmp_path, scene)
+
+
+def test_a_record_that_does_not_end_ends_the_attempt(tmp_path):
+    async def scene(bench: Bench) -> None:
+        outcome = await bench.run(bench.task("a", "hang"), task_timeout_s=0.5)
+        assert isinstance(outcome, Failed)
+        assert outcome.error.kind == "timeout"
+        assert "0.5 s" in outcome.error.message
+
+    at_bench(tmp_path, scene)
+
+
+def test_a_kill_from_outside_loses_the_attempt_and_fails_nobody(tmp_path):
+    async def scene(bench: Bench) -> None:
+        _, running, pids = await bench.started("hang")
+        os.kill(pids[0], signal.SIGKILL)
+        outcome = await running
+        assert isinstance(outcome, Lost)
+        assert "SIGKILL" in outcome.reason
+
+    at_bench(tmp_path, scene)
+
+
+def test_stopping_an_attempt_ends_all_that_it_started(tmp_path):
+    async def scene(bench: Bench) -> None:
+        task, running, pids = await bench.started("family")
+        with watched(*pids) as processes:
+            bench.slots.stop(task.attempt)
+            assert await running == Killed()
+            assert_gone(processes)
+
+    at_bench(tmp_path, scene)
+
+
+def test_dropping_a_job_ends_its_attempts(tmp_path):
+    async def scene(bench: Bench) -> None:
+        _, running, pids = await bench.started("hang")
+        with watched(*pids) as processes:
+            bench.slots.drop_job("job-000001-1")
+            assert await running == Killed()
+            assert_gone(processes)
+
+    at_bench(tmp_path, scene)
+
+
+def test_closing_ends_attempts_warm_processes_and_the_zygote(tmp_path):
+    async def scene(bench: Bench) -> None:
+        warm = int(await bench.printed("pid", job="job-000001-2"))
+        _, running, pids = await bench.started("family")
+        zygote = bench.slots.zygote_pid
+        assert zygote is not None
+        with watched(zygote, warm, *pids) as processes:
+            await bench.slots.close()
+            assert await running == Killed()
+            assert_gone(processes)
+
+    at_bench(tmp_path, scene)
+
+
+def test_a_zygote_that_dies_loses_its_attempts_and_another_takes_its_place(tmp_path):
+    async def scene(bench: Bench) -> None:
+        _, running, pids = await bench.started("hang")
+        first = bench.slots.zygote_pid
+        assert first is not None
+        with watched(*pids) as processes:
+            os.kill(first, signal.SIGKILL)
+            outcome = await running
+            assert isinstance(outcome, Lost)
+            assert "zygote" in outcome.reason
+            assert_gone(processes)
+        assert isinstance(await bench.run(bench.task("a")), Succeeded)
+        assert bench.slots.zygote_pid != first
+
+    at_bench(tmp_path, scene)
+
+
+def test_a_caller_that_gives_up_leaves_no_process(tmp_path):
+    async def scene(bench: Bench) -> None:
+        _, running, pids = await bench.started("hang")
+        with watched(*pids) as processes:
+            running.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await running
+            await asyncio.to_thread(assert_gone, processes)
+
+    at_bench(tmp_path, scene)
+
+
+WORKER = """
+import asyncio, sys
+from pathlib import Path
+sys.path.insert(0, sys.argv[1])
+import test_attempt_processes as tests
+
+async def scene(bench):
+    _, running, pids = await bench.started("family")
+    print(bench.slots.zygote_pid, *pids, flush=True)
+    await running
+
+tests.at_bench(Path(sys.argv[2]), scene)
+"""
+
+
+def test_nothing_survives_a_worker_that_is_killed(tmp_path):
+    command = [sys.executable, "-c", WORKER, str(Path(__file__).parent), str(tmp_path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as worker:
+        assert worker.stdout is not None
+        with watched(*map(int, worker.stdout.readline().split())) as processes:
+            assert len(processes) == 4
+            worker.kill()
+            worker.wait()
+            assert_gone(processes)
+
+
+def test_what_a_task_prints_is_kept_up_to_a_limit(tmp_path):
+    async def scene(bench: Bench) -> None:
+        assert await bench.printed("a") == ""
+        task = bench.task("chatter", "pid")
+        assert isinstance(await bench.run(task), Succeeded)
+        assert Path(task.directory, "stdout").stat().st_size == LOG_BYTES_MAX
+        assert Path(task.directory, "stderr").read_text() == ""
+
+    at_bench(tmp_path, scene)
+
+
+def test_two_attempts_of_a_task_take_the_same_chances_and_two_tasks_do_not(tmp_path):
+    async def scene(bench: Bench) -> None:
+        first = await bench.printed("chance", index=1)
+        other = await bench.printed("chance", index=2)
+        bench.slots.drop_job("job-000001-1")
+        assert await bench.printed("chance", index=1) == first
+        assert other.split()[0] != first.split()[0]
+        assert other.split()[1] == first.split()[1]
+
+    at_bench(tmp_path, scene)
+
+
+def test_progress_and_the_users_words_reach_the_worker(tmp_path):
+    async def scene(bench: Bench) -> None:
+        task = bench.task("a", "tell")
+        assert isinstance(await bench.run(task), Succeeded)
+        assert [(made.attempt, made.records, made.status) for made in bench.told][-1:] == [(task.attempt, 2, "telling")]
+
+    at_bench(tmp_path, scene)
+
+
+def test_an_input_that_changed_loses_the_attempt(tmp_path):
+    async def scene(bench: Bench) -> None:
+        task = bench.task("a")
+        assert isinstance(task.work, MapTask)
+        assert isinstance(task.work.input, LocalFiles)
+        Path(task.work.input.ranges[0].path).write_text("other\n")
+        outcome = await bench.run(task)
+        assert isinstance(outcome, Lost)
+        assert "changed after the job was submitted" in outcome.reason
+
+    at_bench(tmp_path, scene)
+
+
+def test_stored_input_is_read_through_the_worker(tmp_path):
+    content = b"a\nb\nc\n"
+    asked: list[str] = []
+
+    async def read_range(attempt: AttemptId, wanted: ReadRange) -> bytes:
+        asked.append(wanted.path)
+        if wanted.path == "/lost":
+            raise Unavailable("no replica answers")
+        return content[wanted.offset : wanted.offset + wanted.length]
+
+    async def scene(bench: Bench) -> None:
+        outcome = await bench.run(bench.task_over(StoredFile("/stored", 0, len(content), len(content))))
+        assert isinstance(outcome, Succeeded), outcome
+        assert [value for _, name, value in outcome.counters if name == "MAP_INPUT_RECORDS"] == [3]
+        outcome = await bench.run(bench.task_over(StoredFile("/lost", 0, 5, 5)))
+        assert isinstance(outcome, Lost)
+        assert "no replica answers" in outcome.reason
+
+    at_bench(tmp_path, scene, read_range=read_range)
+    assert set(asked) == {"/stored", "/lost"}
+
+
+def test_the_zygote_keeps_one_thread_and_never_saw_grpc(tmp_path):
+    async def scene(bench: Bench) -> None:
+        await bench.printed("a")
+        folder = Path(f"/proc/{bench.slots.zygote_pid}")
+        assert "Threads:\t1\n" in (folder / "status").read_text()
+        mapped = (folder / "maps").read_text()
+        assert "numpy" in mapped
+        assert "grpc" not in mapped
+
+    at_bench(tmp_path, scene)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give up root")
+def test_tasks_of_a_worker_that_runs_as_root_run_as_another_account():
+    nobody = pwd.getpwnam("nobody")
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)  # the account must be able to come here
+
+        async def scene(bench: Bench) -> None:
+            task = bench.task("a")
+            outcome = await bench.slots.run(program(ACCOUNT), task, task_timeout_s=60.0)
+            assert isinstance(outcome, Succeeded), outcome
+            assert Path(task.directory, "stdout").read_text() == f"{nobody.pw_uid} {nobody.pw_gid}\n"
+
+        at_bench(Path(folder), scene, task_user="nobody")
