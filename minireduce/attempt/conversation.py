@@ -18,6 +18,13 @@ from minireduce.core.messages import Counters, TaskError, TaskOutput
 from minireduce.core.spec import LocalFiles, Program
 from minireduce.ids import AttemptId
 
+# ── what a task leaves in its directory, beside what the engine names ───────────────────────────────────────────────
+
+PART_NAME = "part"
+STDOUT_NAME = "stdout"
+STDERR_NAME = "stderr"
+
+
 # ── worker and zygote ───────────────────────────────────────────────────────────────────────────────────────────────
 
 

@@ -20,14 +20,11 @@ from typing import Any, NoReturn, TextIO
 
 from minireduce.api.job import Job
 from minireduce.attempt import linux
-from minireduce.attempt.conversation import LoadProgram, Ready, RunTask, ToTask
+from minireduce.attempt.conversation import STDERR_NAME, STDOUT_NAME, LoadProgram, Ready, RunTask, ToTask
 from minireduce.attempt.framing import TaskSocket
 from minireduce.attempt.load import load_job
 from minireduce.attempt.progress import ProgressPage
 from minireduce.attempt.work import Answer, TaskRun, answer_to
-
-STDOUT_NAME = "stdout"
-STDERR_NAME = "stderr"
 
 DATA_ALLOWANCE_BYTES = 1 << 30
 """Private memory that a task may map beyond twice its limit: what allocators and thread stacks reserve and never

@@ -17,6 +17,7 @@ from typing import Any, BinaryIO, Self
 
 from minireduce.api.job import Job, Step
 from minireduce.attempt.conversation import (
+    PART_NAME,
     Finished,
     InputUnusable,
     MapTask,
@@ -41,7 +42,6 @@ from minireduce.engine.read import open_records
 from minireduce.engine.reduce import OutputKind, PartOutput, run_reduce
 from minireduce.errors import Corruption, MinireduceError
 
-PART_NAME = "part"
 WATCH_INTERVAL_S = 0.1
 
 _KINDS = {"builtins.MemoryError": "memory", "pyarrow.lib.ArrowMemoryError": "memory", "builtins.SystemExit": "exited"}

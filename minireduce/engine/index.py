@@ -15,6 +15,9 @@ import xxhash
 
 from minireduce.errors import Corruption
 
+DATA_NAME = "output.data"
+INDEX_NAME = "output.index"
+
 MAGIC = b"MRIX0001"
 _COUNT = struct.Struct("<8sI")
 _RANGE = struct.Struct("<QQ")

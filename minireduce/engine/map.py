@@ -34,14 +34,11 @@ from minireduce.engine.faults import blamed, place
 from minireduce.engine.fold import folded
 from minireduce.engine.frames import SectionWriter
 from minireduce.engine.gather import Buffer, FoldingBuffer, Gathered, PairBuffer
-from minireduce.engine.index import encode_index
+from minireduce.engine.index import DATA_NAME, INDEX_NAME, encode_index
 from minireduce.engine.kinds import Kinds
 from minireduce.engine.memory import MemoryWatch
 from minireduce.engine.merge import Fold, RunSlice, flat, merge_in_passes, merged, open_runs
 from minireduce.engine.part import OutputKind, PartOutput, PartWriter
-
-DATA_NAME = "output.data"
-INDEX_NAME = "output.index"
 
 _BATCH_PAIRS_MIN = 64
 _BATCH_PAIRS_MAX = 8192

@@ -28,8 +28,8 @@ from minireduce.client.publish import part_name, publish_directory
 from minireduce.core.spec import LocalFiles
 from minireduce.disk import Disk, RealDisk
 from minireduce.engine.context import TaskContext
-from minireduce.engine.index import read_index
-from minireduce.engine.map import DATA_NAME, INDEX_NAME, run_map, run_map_only
+from minireduce.engine.index import DATA_NAME, INDEX_NAME, read_index
+from minireduce.engine.map import run_map, run_map_only
 from minireduce.engine.merge import RunSlice
 from minireduce.engine.part import OutputKind
 from minireduce.engine.read import open_records, read_pairs

@@ -27,6 +27,8 @@ from pathlib import Path
 
 from minireduce.attempt import linux
 from minireduce.attempt.conversation import (
+    STDERR_NAME,
+    STDOUT_NAME,
     Finished,
     FromTask,
     InputUnusable,
@@ -40,7 +42,6 @@ from minireduce.attempt.conversation import (
     RunTask,
     StoredFile,
 )
-from minireduce.attempt.task import STDERR_NAME, STDOUT_NAME
 from minireduce.core.attempts import AttemptOutcome, Failed, Killed, Lost, ProgressMade, Succeeded
 from minireduce.core.messages import TaskError
 from minireduce.core.spec import LocalFiles, Program
