@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING
 
 from minireduce import __version__, config
 from minireduce.auth import tokens, transport
+from minireduce.auth.policy import Authenticator
 from minireduce.clock import SystemClock
 from minireduce.config import Configuration
 from minireduce.core.settings import ClusterSettings
@@ -107,21 +108,19 @@ async def _start(
     certificate: Certificate | None,
     http_socket: socket.socket,
 ) -> tuple[Master, Pages]:
-    from minireduce.auth.policy import Authenticator
     from minireduce.master.server import MasterOptions, start_master
 
     clock = SystemClock()
     held = _tokens(configuration)
     master = await start_master(
         MasterOptions(
-            data_dir=options.data_dir.expanduser(),
+            data_dir=None if options.embedded else options.data_dir.expanduser(),
             host=options.host,
             port=options.port,
             tokens=held,
             settings=_cluster_settings(configuration.settings),
             software_version=__version__,
             certificate=certificate,
-            is_synced=options.embedded is None,
         ),
         clock,
     )

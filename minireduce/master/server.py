@@ -25,8 +25,8 @@ from minireduce.core.settings import ClusterSettings
 from minireduce.errors import RequestError
 from minireduce.ids import JobId
 from minireduce.master.loop import MasterLoop
+from minireduce.master.metadata import Metadata, NoMetadata
 from minireduce.master.service import MasterService
-from minireduce.master.store import Store, open_store
 from minireduce.wire.limits import server_options
 from minireduce.wire.service import Gate, register
 
@@ -46,43 +46,42 @@ class Certificate:
 
 @dataclass(frozen=True, slots=True)
 class MasterOptions:
-    """How a master is set up. `port` 0 takes any free one."""
+    """How a master is set up. Without a `data_dir` it remembers nothing; `port` 0 takes any free one."""
 
-    data_dir: Path
+    data_dir: Path | None
     host: str
     port: int
     tokens: Tokens
     settings: ClusterSettings
     software_version: str
     certificate: Certificate | None = None
-    is_synced: bool = True
 
 
 class Master:
     """A running master. Made with `start_master`; `loop.ended` tells when it cannot go on."""
 
     def __init__(
-        self, loop: MasterLoop, service: MasterService, server: grpc.aio.Server, store: Store, port: int
+        self, loop: MasterLoop, service: MasterService, server: grpc.aio.Server, metadata: Metadata, port: int
     ) -> None:
         self.loop = loop
         self.service = service
         self.port = port
         self._server = server
-        self._store = store
+        self._metadata = metadata
 
     @property
     def cluster_id(self) -> str:
-        return self._store.cluster_id
+        return self._metadata.cluster_id
 
     @property
     def epoch(self) -> int:
-        return self._store.epoch
+        return self._metadata.epoch
 
     async def stop(self) -> None:
         """Answer nobody any more, write what was decided, and let the next master in."""
         await self.loop.stop()
         await self._server.stop(STOP_GRACE_S)
-        self._store.close()
+        self._metadata.close()
 
 
 async def start_master(options: MasterOptions, clock: Clock) -> Master:
@@ -90,28 +89,36 @@ async def start_master(options: MasterOptions, clock: Clock) -> Master:
     authenticator = Authenticator(options.tokens, clock.time)
     server = grpc.aio.server(interceptors=(Gate(_admission(authenticator)),), options=server_options())
     port = _bind(server, options)
-    store = open_store(options.data_dir, is_synced=options.is_synced)
+    metadata = _open_metadata(options.data_dir)
     try:
         state = ClusterState(
-            cluster_id=store.cluster_id,
-            epoch=store.epoch,
-            txid=store.txid,
+            cluster_id=metadata.cluster_id,
+            epoch=metadata.epoch,
+            txid=metadata.txid,
             settings=options.settings,
-            rows=store.load(),
+            rows=metadata.load(),
             make_read_token=_read_tokens(options.tokens, clock),
             now=clock.now(),
             software_version=options.software_version,
         )
-        loop = MasterLoop(state, store.write, clock)
+        loop = MasterLoop(state, metadata.write, clock)
         service = MasterService(loop, state)
         register(server, service.answers(), service.conversations())
         loop.start()
         await server.start()
     except BaseException:
-        store.close()
+        metadata.close()
         raise
-    log.info("cluster %s, epoch %d, last commit %d", store.cluster_id, store.epoch, store.txid)
-    return Master(loop, service, server, store, port)
+    log.info("cluster %s, epoch %d, last commit %d", metadata.cluster_id, metadata.epoch, metadata.txid)
+    return Master(loop, service, server, metadata, port)
+
+
+def _open_metadata(data_dir: Path | None) -> Metadata:
+    if data_dir is None:
+        return NoMetadata()
+    from minireduce.master.store import open_store
+
+    return open_store(data_dir)
 
 
 def _admission(authenticator: Authenticator) -> Callable[[str, str | None], None]:

@@ -97,7 +97,7 @@ class Store:
         self._lock.close()
 
 
-def open_store(directory: Path, *, is_synced: bool = True) -> Store:
+def open_store(directory: Path) -> Store:
     """The metadata in `directory`, which is made if need be, in a new epoch. Raises RequestError and Corruption."""
     try:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -107,7 +107,7 @@ def open_store(directory: Path, *, is_synced: bool = True) -> Store:
             f"the data directory {directory} cannot be used: {error.strerror}", hint="name another with --data-dir"
         ) from error
     try:
-        connection = _connect(directory / FILE_NAME, is_synced=is_synced)
+        connection = _connect(directory / FILE_NAME)
         store = Store(connection, lock)
         store.open_epoch()
     except sa.exc.DatabaseError as error:
@@ -139,7 +139,7 @@ def _lock(directory: Path) -> TextIO:
     return file
 
 
-def _connect(path: Path, *, is_synced: bool) -> sa.Connection:
+def _connect(path: Path) -> sa.Connection:
     os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))  # made by us, so that others cannot read it
     engine = sa.create_engine(
         f"sqlite:///{path}", poolclass=sa.pool.StaticPool, connect_args={"check_same_thread": False}
@@ -147,7 +147,7 @@ def _connect(path: Path, *, is_synced: bool) -> sa.Connection:
     connection = engine.connect()
     for pragma in (
         "journal_mode=WAL",
-        f"synchronous={'FULL' if is_synced else 'OFF'}",
+        "synchronous=FULL",
         f"wal_autocheckpoint={_CHECKPOINT_PAGES}",
     ):
         connection.exec_driver_sql(f"PRAGMA {pragma}")

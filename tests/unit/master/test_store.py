@@ -96,7 +96,7 @@ def test_a_group_of_commits_leaves_what_they_would_leave_one_by_one(tmp_path_fac
             expected.pop(name, None)
         else:
             expected[name] = value
-    opened = open_store(tmp_path_factory.mktemp("store"), is_synced=False)
+    opened = open_store(tmp_path_factory.mktemp("store"))
     batch = [Persist(1, number, tuple(worker(*row) for row in commit)) for number, commit in enumerate(commits, 1)]
     if batch:
         opened.write(batch)
@@ -104,12 +104,9 @@ def test_a_group_of_commits_leaves_what_they_would_leave_one_by_one(tmp_path_fac
     opened.close()
 
 
-def test_metadata_is_synced_unless_it_dies_with_the_run(tmp_path):
-    for is_synced, level in ((True, 2), (False, 0)):
-        opened = open_store(tmp_path / str(level), is_synced=is_synced)
-        assert opened._connection.exec_driver_sql("PRAGMA synchronous").scalar() == level
-        assert opened._connection.exec_driver_sql("PRAGMA journal_mode").scalar() == "wal"
-        opened.close()
+def test_every_commit_is_synced(store):
+    assert store._connection.exec_driver_sql("PRAGMA synchronous").scalar() == 2
+    assert store._connection.exec_driver_sql("PRAGMA journal_mode").scalar() == "wal"
 
 
 def test_a_second_master_on_the_same_directory_is_refused_until_the_first_has_gone(tmp_path):
