@@ -1,0 +1,241 @@
+"""Serve what a worker holds over HTTP: map outputs by partition, parts, what attempts printed.
+
+It is a process of its own, so that moving bytes never delays a heartbeat: `python -m minireduce.worker.block_server`,
+started by its worker with the listening socket and, on standard input, one line of JSON (`Orders`). It ends when that
+pipe does, however the worker ended. It shares no state with the worker but the directory: a map output or part is
+served when its `output.meta` stands there.
+
+Who may read what: `auth.policy`, asked in one middleware before anything is looked at; a door without a row is shut.
+In a path stand ids only, which are parsed; no text of a request becomes part of a file name.
+
+In the clear, bytes go from file to socket in the kernel (`sendfile`); under TLS in slices of `SLICE_BYTES`. A range
+`bytes=N-` is understood, so that a fetch that broke goes on where it was.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import re
+import socket
+import ssl
+import sys
+from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from aiohttp import web
+
+from minireduce.attempt import linux
+from minireduce.attempt.conversation import PART_NAME
+from minireduce.auth import transport
+from minireduce.auth.policy import BLOCK_ROUTES, Authenticator, Principal, authorize, bearer_of
+from minireduce.auth.tokens import Tokens
+from minireduce.clock import SystemClock
+from minireduce.engine.index import DATA_NAME, INDEX_NAME, read_index
+from minireduce.errors import Corruption, NotFound, Refused, RequestError
+from minireduce.ids import AttemptId, parse_attempt_id
+from minireduce.wire.errors import to_http
+from minireduce.worker.orders import Orders
+from minireduce.worker.outputs import LOG_NAMES, META_NAME, attempt_directory
+
+log = logging.getLogger(__name__)
+
+SLICE_BYTES = 1 << 20
+_OPEN_END = re.compile(r"bytes=([0-9]{1,18})-")
+_NUMBER = re.compile(r"[0-9]{1,9}")
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """A range of a file that is to be sent."""
+
+    path: Path
+    offset: int
+    length: int
+
+
+class Doors:
+    """The routes over one data directory."""
+
+    def __init__(self, data_dir: Path) -> None:
+        self._data_dir = data_dir
+
+    async def partition(self, request: web.Request) -> web.StreamResponse:
+        """One partition of a map output."""
+        directory = self._finished(request)
+        number = request.match_info["partition"]
+        with _telling_missing(request):
+            ranges = read_index(directory / INDEX_NAME)
+        if not _NUMBER.fullmatch(number) or int(number) >= len(ranges):
+            raise NotFound(f"{directory.name} has {len(ranges)} partitions, and none is number {number!r}")
+        return await _send(request, Piece(directory / DATA_NAME, *ranges[int(number)]))
+
+    async def part(self, request: web.Request) -> web.StreamResponse:
+        """A part, whole."""
+        directory = self._finished(request)
+        with _telling_missing(request):
+            return await _send(request, _whole(directory / PART_NAME))
+
+    async def printed(self, request: web.Request) -> web.StreamResponse:
+        """What an attempt printed so far."""
+        name = request.match_info["name"]
+        if name not in LOG_NAMES:
+            raise NotFound(f"attempts print to {' and '.join(LOG_NAMES)}, not to {name!r}")
+        with _telling_missing(request):
+            return await _send(request, _whole(attempt_directory(self._data_dir, _attempt(request)) / name))
+
+    async def healthz(self, _: web.Request) -> web.StreamResponse:
+        """That this process serves."""
+        return web.Response(text="ok\n")
+
+    def _finished(self, request: web.Request) -> Path:
+        directory = attempt_directory(self._data_dir, _attempt(request))
+        if not (directory / META_NAME).exists():
+            raise NotFound(f"this worker holds no output of {directory.name}")
+        return directory
+
+
+def make_app(data_dir: Path, authenticator: Authenticator) -> web.Application:
+    """The application: its routes, behind the one middleware."""
+    doors = Doors(data_dir)
+    app = web.Application(middlewares=[_gate(authenticator)])
+    app.router.add_get("/healthz", doors.healthz)
+    app.router.add_get("/outputs/{attempt}/partitions/{partition}", doors.partition)
+    app.router.add_get("/outputs/{attempt}/part", doors.part)
+    app.router.add_get("/logs/{attempt}/{name}", doors.printed)
+    return app
+
+
+Serve = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+def _gate(authenticator: Authenticator) -> Any:
+    """The one gate: who calls, whether this door opens to them, and how errors are told."""
+
+    @web.middleware
+    async def gate(request: web.Request, handler: Serve) -> web.StreamResponse:  # the name is aiohttp's
+        try:
+            resource = request.match_info.route.resource
+            door = f"{request.method} {resource.canonical if resource is not None else request.path}"
+            principal = authenticator.authenticate(bearer_of(request.headers.get("Authorization")))
+            authorize(BLOCK_ROUTES, door, principal)
+            _authorize_thing(request, principal)
+            return await handler(request)
+        except (web.HTTPException, ConnectionError, asyncio.CancelledError):
+            raise
+        except Exception as error:
+            if not isinstance(error, RequestError | Refused):
+                log.exception("serving %s failed", request.path)
+            status, body = to_http(error)
+            return web.json_response(body, status=status)
+
+    return gate
+
+
+def _authorize_thing(request: web.Request, principal: Principal) -> None:
+    """Return if the caller may read the attempt that the path names, where it names one. Raises Refused."""
+    if "attempt" not in request.match_info:
+        return
+    job = _attempt(request).task.job
+    if not principal.may_read_job(job):
+        raise Refused(f"this token does not open what belongs to {job}", hint="each job has a token of its own")
+
+
+def _attempt(request: web.Request) -> AttemptId:
+    return parse_attempt_id(request.match_info["attempt"])
+
+
+@contextlib.contextmanager
+def _telling_missing(request: web.Request) -> Iterator[None]:
+    try:
+        yield
+    except FileNotFoundError:
+        raise NotFound(f"there is no {request.path} here any more") from None
+
+
+def _whole(path: Path) -> Piece:
+    return Piece(path, 0, path.stat().st_size)
+
+
+async def _send(request: web.Request, piece: Piece) -> web.StreamResponse:
+    """Answer with a piece of a file, or the rest of it from where the request says."""
+    start = _start(request)
+    if start >= piece.length > 0 or start > piece.length:
+        return web.Response(status=416, headers={"Content-Range": f"bytes */{piece.length}"})
+    length = piece.length - start
+    response = web.StreamResponse(status=206 if start else 200)
+    response.content_type = "application/octet-stream"
+    response.content_length = length
+    response.headers["Accept-Ranges"] = "bytes"
+    if start:
+        response.headers["Content-Range"] = f"bytes {start}-{piece.length - 1}/{piece.length}"
+    with piece.path.open("rb") as file:
+        if file.seek(0, os.SEEK_END) < piece.offset + piece.length:
+            raise Corruption(f"{piece.path.parent.name}/{piece.path.name} is shorter than its index says")
+        await response.prepare(request)
+        if length and request.method != "HEAD":
+            await _copy(request, response, file, Piece(piece.path, piece.offset + start, length))
+    await response.write_eof()
+    return response
+
+
+async def _copy(request: web.Request, response: web.StreamResponse, file: BinaryIO, piece: Piece) -> None:
+    """Move the bytes. Once an answer has begun, an error can only be told by breaking it off."""
+    transport_ = request.transport
+    if transport_ is None:
+        raise ConnectionResetError("the caller has gone")
+    try:
+        if not request.secure:
+            await asyncio.get_running_loop().sendfile(transport_, file, piece.offset, piece.length)
+            return
+        file.seek(piece.offset)
+        left = piece.length
+        while left and (data := file.read(min(SLICE_BYTES, left))):
+            await response.write(data)
+            left -= len(data)
+    except OSError as error:
+        log.warning("sending %s broke off: %s", request.path, error)
+        transport_.abort()
+        raise ConnectionResetError("the answer was broken off") from error
+
+
+def _start(request: web.Request) -> int:
+    """Where the answer begins: other ranges than `bytes=N-` are ignored, as the standard allows."""
+    match = _OPEN_END.fullmatch(request.headers.get("Range", ""))
+    return int(match[1]) if match else 0
+
+
+async def serve(orders: Orders, reader: asyncio.StreamReader) -> None:
+    """Serve until the worker's pipe ends."""
+    authenticator = Authenticator(Tokens(worker=orders.worker_token), SystemClock().time)
+    tls: ssl.SSLContext | None = None
+    if orders.certificate_pem:
+        tls = transport.server_context(orders.certificate_pem.encode(), orders.key_pem.encode())
+    runner = web.AppRunner(make_app(Path(orders.data_dir), authenticator), access_log=None, handle_signals=False)
+    await runner.setup()
+    try:
+        listening = socket.socket(fileno=orders.socket_fd)
+        await web.SockSite(runner, listening, ssl_context=tls, shutdown_timeout=0).start()
+        while await reader.read(1 << 10):
+            pass  # nothing more is said; the end of the pipe is what counts
+    finally:
+        await runner.cleanup()
+
+
+async def _main() -> None:
+    reader = asyncio.StreamReader()
+    await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
+    line = await reader.readline()
+    if not line:
+        return  # the worker ended before it had said anything
+    await serve(Orders.from_line(line), reader)
+
+
+if __name__ == "__main__":
+    linux.name_process("mr-blocks")
+    logging.basicConfig(format="block server: %(levelname)s %(message)s", level=logging.WARNING)
+    asyncio.run(_main())

@@ -1,0 +1,100 @@
+"""The worker's end of its block server: give it its socket and orders, and start it again should it end.
+
+The worker itself binds the port, before anything else is ready, so that it can tell the master its address at once.
+Callers that come before the server serves, or between two lives of it, wait in the socket's queue.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import socket
+import sys
+from asyncio.subprocess import PIPE, Process
+from dataclasses import replace
+
+from minireduce.errors import RequestError
+from minireduce.worker.orders import Orders
+
+log = logging.getLogger(__name__)
+
+BACKLOG = 1024
+RESTART_S_MIN = 0.1
+RESTART_S_MAX = 10.0
+END_S_MAX = 2.0
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A listening socket; port 0 takes any free one. Raises RequestError."""
+    try:
+        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
+        listening = socket.socket(family, socket.SOCK_STREAM)
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind((host, port))
+        listening.listen(BACKLOG)
+    except OSError as cause:
+        raise RequestError(
+            f"the block server cannot listen on {host}:{port}: {cause.strerror}", hint="choose another with --port"
+        ) from cause
+    listening.setblocking(False)
+    return listening
+
+
+class BlockServerProcess:
+    """The block server of this worker, kept alive until `close`."""
+
+    def __init__(self, listening: socket.socket, orders: Orders) -> None:
+        self._listening = listening
+        self._orders = replace(orders, socket_fd=listening.fileno())
+        self._process: Process | None = None
+        self._watching: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Start the process; it gets ready while the worker goes on."""
+        self._process = await self._spawn()
+        self._watching = asyncio.create_task(self._watch(), name="block server")
+
+    @property
+    def pid(self) -> int | None:
+        """The process as it is now, for tests."""
+        return self._process.pid if self._process is not None else None
+
+    async def close(self) -> None:
+        """End the process and give the port free."""
+        if self._watching is not None:
+            self._watching.cancel()
+            await asyncio.wait([self._watching])
+        if self._process is not None:
+            assert self._process.stdin is not None
+            self._process.stdin.close()
+            try:
+                await asyncio.wait_for(self._process.wait(), END_S_MAX)
+            except TimeoutError:
+                self._process.kill()
+                await self._process.wait()
+        self._listening.close()
+
+    async def _spawn(self) -> Process:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-P",
+            "-m",
+            "minireduce.worker.block_server",
+            stdin=PIPE,
+            pass_fds=(self._listening.fileno(),),
+        )
+        assert process.stdin is not None
+        process.stdin.write(self._orders.to_line())
+        with contextlib.suppress(ConnectionError):  # it ended at once, which `_watch` sees
+            await process.stdin.drain()
+        return process
+
+    async def _watch(self) -> None:
+        pause_s = RESTART_S_MIN
+        while self._process is not None:
+            status = await self._process.wait()
+            log.error("the block server ended with status %s; starting it again in %g s", status, pause_s)
+            await asyncio.sleep(pause_s)
+            pause_s = min(2 * pause_s, RESTART_S_MAX)
+            self._process = await self._spawn()

@@ -1,0 +1,29 @@
+"""What a worker tells its block server when it starts it: one line of JSON on its standard input.
+
+A pipe, since arguments and environment of a process are seen by others, and this holds secrets.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+
+
+@dataclass(frozen=True, slots=True)
+class Orders:
+    """Certificate and key are PEM; empty: no TLS."""
+
+    data_dir: str
+    worker_token: str = field(repr=False)
+    socket_fd: int = -1
+    certificate_pem: str = ""
+    key_pem: str = field(default="", repr=False)
+
+    def to_line(self) -> bytes:
+        """As the worker writes it."""
+        return json.dumps(asdict(self)).encode() + b"\n"
+
+    @classmethod
+    def from_line(cls, line: bytes) -> Orders:
+        """As the block server reads it."""
+        return cls(**json.loads(line))

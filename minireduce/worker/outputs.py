@@ -1,0 +1,138 @@
+"""Where attempts write, and what of it is whole: the layout of `DATA_DIR/jobs`.
+
+    jobs/JOB/ATTEMPT/output.data, output.index   a map's output (engine)
+    jobs/JOB/ATTEMPT/part                        a part (engine)
+    jobs/JOB/ATTEMPT/output.meta                 the attempt's report, written last: what has one is whole
+    jobs/JOB/ATTEMPT/fetched/SOURCE              runs that were fetched for it
+    jobs/JOB/ATTEMPT/stdout, stderr              what it printed, kept until the job goes, for people
+
+Every path is made of ids that were parsed, never of text from outside. Where tasks run under an account of their own
+they must be able to pass through the directories above theirs, and so must own what is fetched for them.
+
+Invariant: an output is announced only when its `output.meta` is durable, so that after a crash the worker lists just
+those that it has.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from pathlib import Path
+
+import msgpack
+
+from minireduce.attempt.conversation import STDERR_NAME, STDOUT_NAME
+from minireduce.core.messages import AttemptSucceeded
+from minireduce.core.plain import from_plain, to_plain
+from minireduce.disk import Disk
+from minireduce.errors import Corruption, RequestError
+from minireduce.ids import AttemptId, JobId, is_job_id, parse_attempt_id
+
+JOBS_NAME = "jobs"
+META_NAME = "output.meta"
+FETCHED_NAME = "fetched"
+LOG_NAMES = (STDOUT_NAME, STDERR_NAME)
+
+
+def attempt_directory(data_dir: Path, attempt: AttemptId) -> Path:
+    """The one place of an attempt under a data directory."""
+    return data_dir / JOBS_NAME / attempt.task.job / str(attempt)
+
+
+class Outputs:
+    """The outputs on one data directory. `task_ids` are user and group of tasks where those are not the worker's."""
+
+    def __init__(self, data_dir: Path, disk: Disk, *, task_ids: tuple[int, int] | None = None) -> None:
+        self._data_dir = data_dir
+        self._jobs = data_dir / JOBS_NAME
+        self._disk = disk
+        self._task_ids = task_ids
+
+    def directory(self, attempt: AttemptId) -> Path:
+        """Where an attempt writes, and where its output is after."""
+        return attempt_directory(self._data_dir, attempt)
+
+    def fetched(self, attempt: AttemptId, source: AttemptId) -> Path:
+        """Where the output of `source` lies that was fetched for `attempt`."""
+        return self.directory(attempt) / FETCHED_NAME / str(source)
+
+    def prepare(self, attempt: AttemptId) -> Path:
+        """Make the directory of an attempt, which may hold fetched runs already."""
+        return self._make(self.directory(attempt))
+
+    def create_fetched(self, attempt: AttemptId, source: AttemptId) -> Path:
+        """Make an empty file for a run to be fetched into, or leave the one that is there to go on with."""
+        self.prepare(attempt)
+        self._make(self.directory(attempt) / FETCHED_NAME)
+        path = self.fetched(attempt, source)
+        with contextlib.suppress(FileExistsError):
+            self._disk.create(path).close()
+            if self._task_ids is not None:
+                os.chown(path, *self._task_ids)
+        return path
+
+    def keep(self, report: AttemptSucceeded) -> None:
+        """Make a finished output last: from now on it is listed after a restart."""
+        directory = self.directory(report.attempt)
+        with contextlib.closing(self._disk.create(directory / META_NAME)) as file:
+            file.write(msgpack.packb(to_plain(report)))
+            self._disk.sync(file)
+        self._disk.sync_directory(directory)
+        self._disk.sync_directory(directory.parent)
+
+    def held(self) -> tuple[AttemptSucceeded, ...]:
+        """The whole outputs that are here, in the order of their names. Removes all else: nobody will finish it."""
+        held: list[AttemptSucceeded] = []
+        for job in self._disk.names(self._jobs):
+            if not is_job_id(job):
+                continue  # not ours: left alone
+            for name in self._disk.names(self._jobs / job):
+                report = self._read(job, name)
+                if report is None:
+                    self._disk.remove_tree(self._jobs / job / name)
+                else:
+                    held.append(report)
+            if not self._disk.names(self._jobs / job):
+                self._disk.remove_tree(self._jobs / job)
+        return tuple(held)
+
+    def remove(self, attempt: AttemptId) -> None:
+        """Remove what an attempt wrote and what was fetched for it, but not what it printed."""
+        directory = self.directory(attempt)
+        self._disk.remove(directory / META_NAME)  # first: what is half removed must not count as whole
+        for name in self._disk.names(directory):
+            if name not in LOG_NAMES:
+                self._remove(directory / name)
+
+    def remove_fetched(self, attempt: AttemptId) -> None:
+        """Remove what was fetched for an attempt."""
+        self._disk.remove_tree(self.directory(attempt) / FETCHED_NAME)
+
+    def remove_job(self, job: JobId) -> None:
+        """Remove everything of a job."""
+        if is_job_id(job):
+            self._disk.remove_tree(self._jobs / job)
+
+    def _make(self, directory: Path) -> Path:
+        self._disk.make_directories(directory)
+        if self._task_ids is not None:
+            os.chown(directory, *self._task_ids)
+            for above in (directory.parent, self._jobs, self._data_dir):
+                above.chmod(0o711)
+        return directory
+
+    def _remove(self, path: Path) -> None:
+        try:
+            self._disk.remove(path)
+        except (IsADirectoryError, PermissionError):
+            self._disk.remove_tree(path)
+
+    def _read(self, job: JobId, name: str) -> AttemptSucceeded | None:
+        """The report of a finished attempt; None for what was not finished or is not legible any more."""
+        try:
+            attempt = parse_attempt_id(name)
+            with contextlib.closing(self._disk.open(self._jobs / job / name / META_NAME)) as file:
+                report: AttemptSucceeded = from_plain(AttemptSucceeded, msgpack.unpackb(file.read()))
+        except (OSError, RequestError, Corruption, ValueError, msgpack.UnpackException):
+            return None
+        return report if report.attempt == attempt and attempt.task.job == job else None
