@@ -24,6 +24,7 @@ from minireduce.attempt.conversation import STDERR_NAME, STDOUT_NAME, LoadProgra
 from minireduce.attempt.framing import TaskSocket
 from minireduce.attempt.load import load_job
 from minireduce.attempt.progress import ProgressPage
+from minireduce.attempt.watch import Watch
 from minireduce.attempt.work import Answer, TaskRun, answer_to
 
 DATA_ALLOWANCE_BYTES = 1 << 30
@@ -45,15 +46,14 @@ class TaskProcess:
 
     def __init__(self, worker: TaskSocket, page: ProgressPage) -> None:
         self._worker = worker
-        self._page = page
+        self._watch = Watch(page)
         self._job: Job[Any, Any] | None = None
-        self._fault: Answer | None = None
         self._program: LoadProgram | None = None
-        self._run: TaskRun | None = None
         self._idle_bytes = linux.own_anonymous_bytes()
 
     def serve(self) -> None:
         os._exit = self._exit
+        self._watch.start()
         self._worker.send(Ready(self._idle_bytes))
         while (message := self._worker.receive()) is not None:
             match message:
@@ -68,12 +68,10 @@ class TaskProcess:
         _print_into(Path(task.directory))
         try:
             job = self._loaded()
-            self._run = TaskRun(job, task, worker=self._worker, page=self._page, idle_bytes=self._idle_bytes)
-            return self._run.run()
+            return TaskRun(job, task, worker=self._worker, watch=self._watch, idle_bytes=self._idle_bytes).run()
         except (Exception, SystemExit) as error:
             return answer_to(error)
         finally:
-            self._run = None
             _print_nowhere()
 
     def _loaded(self) -> Job[Any, Any]:
@@ -84,8 +82,7 @@ class TaskProcess:
         return self._job
 
     def _exit(self, status: int) -> NoReturn:
-        if self._run is not None:
-            self._run.watch.note()
+        self._watch.note()
         _exit_at_once(status)
 
 

@@ -7,13 +7,10 @@ blame. Memory that could not be had is `Raised` with kind "memory", as it is whe
 
 from __future__ import annotations
 
-import contextlib
-import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from types import TracebackType
-from typing import Any, BinaryIO, Self
+from typing import Any, BinaryIO
 
 from minireduce.api.job import Job, Step
 from minireduce.attempt.conversation import (
@@ -30,7 +27,7 @@ from minireduce.attempt.conversation import (
 from minireduce.attempt.framing import TaskSocket
 from minireduce.attempt.inputs import Unusable, open_local, open_part, open_stored
 from minireduce.attempt.load import user_traceback
-from minireduce.attempt.progress import ProgressPage
+from minireduce.attempt.watch import Watch
 from minireduce.core.messages import Counters, TaskError, TaskOutput
 from minireduce.core.spec import LocalFiles
 from minireduce.disk import Disk, RealDisk
@@ -42,62 +39,19 @@ from minireduce.engine.read import open_records
 from minireduce.engine.reduce import OutputKind, PartOutput, run_reduce
 from minireduce.errors import Corruption, MinireduceError
 
-WATCH_INTERVAL_S = 0.1
-
 _KINDS = {"builtins.MemoryError": "memory", "pyarrow.lib.ArrowMemoryError": "memory", "builtins.SystemExit": "exited"}
 
 Answer = Finished | Raised | InputUnusable
 
 
-class Watch:
-    """Keeps the progress page up to date from a thread of its own, so that records need not be counted one by one."""
-
-    def __init__(self, page: ProgressPage, context: TaskContext, bytes_total: int) -> None:
-        self._page = page
-        self._context = context
-        self._done = threading.Event()
-        self._thread = threading.Thread(target=self._look, name="minireduce-watch", daemon=True)
-        page.clear(bytes_total)
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        self._done.set()
-        self._thread.join()
-
-    def _look(self) -> None:
-        while not self._done.wait(WATCH_INTERVAL_S):
-            with contextlib.suppress(Exception):  # the main thread may be between two blocks: the next look tells
-                self.note()
-
-    def note(self) -> None:
-        """Write down where the task is."""
-        context = self._context
-        offset = context.offset
-        self._page.at_record(context.records_read, -1 if offset is None else offset)
-        self._page.has_read(context.bytes_read)
-        if context.status:
-            self._page.say(context.status)
-
-    def noting_each(self, records: Iterable[Any]) -> Iterator[Any]:
-        """`records`, the place of each written down before it is handed out."""
-        for record in records:
-            self.note()
-            yield record
-
-
 class TaskRun:
     """One task of a job, from its input to the answer."""
 
-    def __init__(
-        self, job: Job[Any, Any], task: RunTask, *, worker: TaskSocket, page: ProgressPage, idle_bytes: int
-    ) -> None:
+    def __init__(self, job: Job[Any, Any], task: RunTask, *, worker: TaskSocket, watch: Watch, idle_bytes: int) -> None:
         self._task = task
         self._step: Step = job.steps[task.attempt.task.step]
         self._worker = worker
-        self._page = page
+        self._watch = watch
         self._directory = Path(task.directory)
         self._disk: Disk = RealDisk()
         self._work_dir = self._directory / "work"
@@ -105,16 +59,15 @@ class TaskRun:
             path=_input_path(task),
             attempt_id=str(task.attempt),
             work_dir=self._work_dir,
-            on_progress=lambda _: page.beat(),
+            on_progress=lambda _: watch.page.beat(),
             idle_bytes=idle_bytes,
         )
-        self.watch = Watch(page, self._context, _input_bytes(task))
 
     def run(self) -> Answer:
         """Do the task. Never raises for what can go wrong in it."""
         self._work_dir.mkdir(mode=0o700, exist_ok=True)
         try:
-            with self.watch:
+            with self._watch.over(self._context, _input_bytes(self._task)):
                 output = self._map(self._task.work) if isinstance(self._task.work, MapTask) else self._reduce()
         except (Exception, SystemExit) as error:
             return answer_to(error)
@@ -124,7 +77,7 @@ class TaskRun:
         with ExitStack() as opened:
             records = self._records(work.input, opened)
             if self._task.is_place_exact:
-                records = self.watch.noting_each(records)
+                records = self._watch.noting_each(records)
             if work.partitions == 0:
                 return _part_output(
                     run_map_only(
@@ -190,7 +143,7 @@ class TaskRun:
     def _local_records(self, source: LocalFiles) -> Iterator[Any]:
         for index, part in enumerate(source.ranges):
             self._context.path = part.path
-            self._page.at_input(index)
+            self._watch.page.at_input(index)
             with open_local(part) as stream:
                 yield from self._read(stream, part.offset, part.length)
 

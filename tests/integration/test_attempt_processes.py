@@ -350,7 +350,7 @@ def test_a_crash_names_the_record_at_hand_where_places_are_exact(tmp_path):
         outcome = await bench.run(bench.task_over(rough.work.input, is_place_exact=True))
         assert isinstance(outcome, Failed)
         assert (outcome.error.type_name, outcome.error.offset) == ("SIGSEGV", 5)
-        assert re.search(r'"/jobs/misbehaving\.py", line \d+ in obey\n', outcome.error.traceback)
+        assert re.search(r'"/jobs/misbehaving\.py", line \d+ in obey', outcome.error.traceback)
         assert "/engine/" not in outcome.error.traceback
 
     at_bench(tmp_path, scene)

@@ -1,0 +1,69 @@
+"""Keep the progress page up to date from a thread beside the task, so that records need not be counted one by one.
+
+The engine walks over blocks of records in C and can tell at any time which one is in work; this thread asks ten times a
+second. It lives as long as the process, since starting and joining one for each task takes longer than a small task
+does. Between tasks it has nothing to look at.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from minireduce.attempt.progress import ProgressPage
+from minireduce.engine.context import TaskContext
+
+LOOK_INTERVAL_S = 0.1
+
+
+class Watch:
+    """The thread, and the context of the task that it looks at."""
+
+    def __init__(self, page: ProgressPage) -> None:
+        self.page = page
+        self._lock = threading.Lock()  # so that nothing is written for a task that is over
+        self._context: TaskContext | None = None
+
+    def start(self) -> None:
+        """Begin to look, until the process ends."""
+        threading.Thread(target=self._look, name="minireduce-watch", daemon=True).start()
+
+    @contextmanager
+    def over(self, context: TaskContext, bytes_total: int) -> Iterator[None]:
+        """Watch one task, which has this much to read."""
+        self.page.clear(bytes_total)
+        with self._lock:
+            self._context = context
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._context = None
+
+    def note(self) -> None:
+        """Write down where the task is. Does nothing between tasks."""
+        context = self._context
+        if context is None:
+            return
+        offset = context.offset
+        self.page.at_record(context.records_read, -1 if offset is None else offset)
+        self.page.has_read(context.bytes_read)
+        if context.status:
+            self.page.say(context.status)
+
+    def noting_each(self, records: Iterable[Any]) -> Iterator[Any]:
+        """`records`, the place of each written down before it is handed out."""
+        for record in records:
+            self.note()
+            yield record
+
+    def _look(self) -> None:
+        while True:
+            time.sleep(LOOK_INTERVAL_S)
+            # The task may be between two blocks, where its place makes no sense: the next look tells.
+            with self._lock, contextlib.suppress(Exception):
+                self.note()
