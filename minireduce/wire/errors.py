@@ -19,6 +19,7 @@ from minireduce.errors import (
     Corruption,
     InvariantViolation,
     JobFailed,
+    JobKilled,
     MinireduceError,
     NotFound,
     Refused,
@@ -41,6 +42,7 @@ _TABLE: tuple[tuple[type[MinireduceError], str, int], ...] = (
     (Refused, "PERMISSION_DENIED", 403),
     (Unavailable, "UNAVAILABLE", 503),
     (Corruption, "DATA_LOSS", 410),
+    (JobKilled, "ABORTED", 424),
     (JobFailed, "ABORTED", 424),
     (MinireduceError, "INTERNAL", 500),
 )
@@ -53,7 +55,8 @@ _OTHER_CODES: dict[str, tuple[type[MinireduceError], str]] = {
     "CANCELLED": (Unavailable, "it may be stopping"),
     "RESOURCE_EXHAUSTED": (RequestError, "it may be too large to be sent in one message"),
 }
-_OTHER_STATUSES: dict[int, type[MinireduceError]] = {
+_BY_STATUS: dict[int, type[MinireduceError]] = {
+    **{status: kind for kind, _, status in _TABLE},
     401: Refused,
     408: Unavailable,
     429: Unavailable,
@@ -125,8 +128,7 @@ def to_http(error: BaseException) -> tuple[int, dict[str, str]]:
 
 def from_http(status: int, body: bytes, peer: str) -> MinireduceError:
     """What an answer of `status` (400 or more) means: `body` is what came with it, `peer` the other side's name."""
-    fallback = next((kind for kind, _, known in _TABLE if known == status), None) or _OTHER_STATUSES.get(status)
-    fallback = fallback or MinireduceError
+    fallback = _BY_STATUS.get(status, MinireduceError)
     try:
         told = json.loads(body)
         return _rebuild(str(told["error"]), str(told["message"]), str(told["hint"]), fallback)
