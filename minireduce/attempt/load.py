@@ -28,6 +28,7 @@ from minireduce.api.job import Job
 from minireduce.attempt.parameters import convert_parameters
 from minireduce.core.spec import Program
 from minireduce.engine.errors import UserCodeError
+from minireduce.engine.faults import user_traceback
 from minireduce.errors import Corruption, RequestError
 
 SOURCE = "source"
@@ -35,8 +36,6 @@ PICKLE = "pickle"
 
 MODULE_NAME = "minireduce_job"
 """What a job file is called as a module, in every process: values of its classes are pickled by this name."""
-
-_OWN_FOLDER = str(Path(__file__).resolve().parent.parent)
 
 
 def python_version() -> str:
@@ -157,12 +156,3 @@ def _user_code_error(error: BaseException, what: str) -> UserCodeError:
         traceback_text=user_traceback(error),
         exception_type=f"{type(error).__module__}.{type(error).__qualname__}",
     )
-
-
-def user_traceback(error: BaseException) -> str:
-    """The traceback of `error` without the frames of minireduce above the user's first."""
-    frames = traceback.extract_tb(error.__traceback__)
-    while frames and frames[0].filename.startswith(_OWN_FOLDER):
-        del frames[0]
-    lines = ["Traceback (most recent call last):\n", *traceback.format_list(frames)] if frames else []
-    return "".join([*lines, *traceback.format_exception_only(error)])

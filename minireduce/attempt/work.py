@@ -7,6 +7,7 @@ blame. Memory that could not be had is `Raised` with kind "memory", as it is whe
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -26,13 +27,13 @@ from minireduce.attempt.conversation import (
 )
 from minireduce.attempt.framing import TaskSocket
 from minireduce.attempt.inputs import Unusable, open_local, open_part, open_stored
-from minireduce.attempt.load import user_traceback
 from minireduce.attempt.watch import Watch
 from minireduce.core.messages import Counters, TaskError, TaskOutput
 from minireduce.core.spec import LocalFiles
 from minireduce.disk import Disk, RealDisk
 from minireduce.engine.context import TaskContext
 from minireduce.engine.errors import UserCodeError
+from minireduce.engine.faults import user_traceback
 from minireduce.engine.map import run_map, run_map_only
 from minireduce.engine.merge import RunSlice
 from minireduce.engine.read import open_records
@@ -166,33 +167,17 @@ def answer_to(error: BaseException) -> Answer:
                     record=error.record,
                 )
             )
-        case MemoryError():
-            return Raised(
-                TaskError(
-                    kind="memory",
-                    type_name="MemoryError",
-                    message="the task asked for far more memory than its limit (the system refused it)",
-                    traceback=user_traceback(error),
-                )
-            )
         case Unusable() | Corruption():
             return InputUnusable(str(error))
         case OSError():  # the engine tells apart what user code raised
             return InputUnusable(f"a file or disk of this worker fails: {error}")
+        case MemoryError():
+            message = "the system refused memory to the task, which had asked for far more than its limit"
+            return Raised(TaskError("memory", "MemoryError", message, user_traceback(error)))
         case MinireduceError():
-            return Raised(TaskError(kind="raised", type_name=type(error).__name__, message=str(error)))
-        case SystemExit():
-            return Raised(
-                TaskError(
-                    kind="exited",
-                    type_name="SystemExit",
-                    message=f"user code left the process with sys.exit({error.code!r})",
-                    traceback=user_traceback(error),
-                )
-            )
-    return Raised(
-        TaskError(kind="raised", type_name=type(error).__name__, message=str(error), traceback=user_traceback(error))
-    )
+            return Raised(TaskError("raised", type(error).__name__, str(error)))
+    # Nobody's fault but ours: all frames are told, so that a report of it is of use.
+    return Raised(TaskError("raised", type(error).__name__, str(error), "".join(traceback.format_exception(error))))
 
 
 def rounded_log2(size_bytes: int) -> int:

@@ -68,7 +68,7 @@ def _fault(
     return UserCodeError(
         f"{message}\n  at {where}" if where else message,
         hint=hint,
-        traceback_text=_user_traceback(error),
+        traceback_text=user_traceback(error),
         exception_type=f"{type(error).__module__}.{type(error).__qualname__}",
         path=context.path,
         offset=context.offset if is_placed else None,
@@ -84,7 +84,7 @@ def _has_user_frame(error: BaseException) -> bool:
     return any(not _is_ours(frame.filename) for frame in traceback.extract_tb(error.__traceback__))
 
 
-def _user_traceback(error: BaseException) -> str:
+def user_traceback(error: BaseException) -> str:
     """The traceback from the first frame of the user on; empty if there is none."""
     if not _has_user_frame(error):
         return ""

@@ -36,7 +36,6 @@ def test_what_user_code_has_no_part_in_loses_the_attempt(error):
         (UserCodeError("left", exception_type="builtins.SystemExit"), "exited"),
         (MemoryError(), "memory"),
         (RequestError("no job"), "raised"),
-        (SystemExit(3), "exited"),
         (ZeroDivisionError("ours"), "raised"),
     ],
 )
