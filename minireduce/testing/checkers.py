@@ -110,6 +110,9 @@ class Checker:
         if before is not None and (before[0].number != number or not worker):
             self._given_up(*before)
         if worker:
+            member = self._master.state._membership.get(worker)  # noqa: SLF001 - a checker looks inside
+            if member is None or not member.is_live:
+                raise Wrong(f"an output of {task} is committed on {worker}, which counts as lost")
             self._winners[task] = AttemptId(task, number), worker
             self.seen["outputs committed"] += before is None
         else:
@@ -174,7 +177,7 @@ class Checker:
             raise Wrong(f"{job.key!r} has succeeded, but its output was never published")
         if client.published is not None and client.published != expected.parts:
             raise Wrong(f"{job.key!r} gave {client.published}, the sequential run {expected.parts}")
-        counters = tuple(counter for counter in view.counters if counter[0] == COUNTER_GROUP)
+        counters = tuple(counter for counter in view.counters if counter[0] == COUNTER_GROUP and counter[2])
         if counters != expected.counters:
             raise Wrong(f"{job.key!r} counted {counters}, the sequential run {expected.counters}")
 

@@ -79,7 +79,7 @@ class SimCluster:
         while not is_reached():
             next_time = agenda.next_time()
             if next_time is None or next_time > end:
-                raise Wrong(f"not reached within {seconds_max:g} s: {self.describe()}")
+                raise Wrong(f"not reached within {seconds_max:.0f} s: {self.describe()}")
             if agenda.happened > EVENTS_MAX:
                 raise Wrong(f"more than {EVENTS_MAX} events: {self.describe()}")
             agenda.happen()
@@ -120,5 +120,3 @@ def _how(worker: SimWorker) -> str:
     if not worker.node.is_up:
         return "is down"
     return "is paused" if worker.node.is_paused else "is up"
-
-

@@ -104,7 +104,7 @@ def draw_plan(rng: random.Random) -> Plan:
     if rng.random() < 0.1:
         return CALM
     kinds = rng.sample(list(FaultKind), rng.randint(1, 5))
-    faults = tuple(_draw_fault(rng, rng.choice(kinds)) for _ in range(rng.randint(2, 8)))
+    faults = tuple(_draw_fault(rng, rng.choice(kinds)) for _ in range(rng.randint(3, 10)))
     return Plan(_draw_weather(rng), faults, heal_s=rng.uniform(15.0, 45.0))
 
 
@@ -126,7 +126,7 @@ def _draw_fault(rng: random.Random, kind: FaultKind) -> Fault:
     return Fault(
         kind,
         moment,
-        nth=rng.randint(1, 40 if is_rows else 12),
+        nth=rng.randint(1, rng.choice((4, 60 if is_rows else 25))),
         delay_s=0.0 if kind in _IMMEDIATE else rng.choice((0.0, rng.uniform(0.0, 0.5))),
         seconds=rng.choice((rng.uniform(0.2, 4.0), rng.uniform(4.0, 25.0))),
         keeps_disk=rng.random() < 0.5,

@@ -13,11 +13,12 @@ from __future__ import annotations
 import argparse
 import sys
 import time
+import traceback
 from collections import Counter
 from dataclasses import dataclass, field
 from random import Random
 
-from minireduce.errors import MinireduceError
+from minireduce.testing.checkers import Wrong
 from minireduce.testing.cluster import SimCluster
 from minireduce.testing.faults import FaultKind, Plan, draw_plan
 from minireduce.testing.workload import FAILS_ALWAYS, SimJob
@@ -84,7 +85,7 @@ def draw_job(rng: Random, key: str) -> SimJob:
     """A small job: one to three steps, some words, sometimes code that raises."""
     texts = tuple(
         "\n".join(" ".join(rng.choices(_WORDS, k=rng.randint(1, 6))) for _ in range(rng.randint(0, 6)))
-        for _ in range(rng.randint(1, 12))
+        for _ in range(rng.choice((rng.randint(1, 4), rng.randint(5, 24))))
     )
     reducers = tuple(rng.randint(1, 4) for _ in range(rng.choice((1, 1, 1, 2, 3))))
     if rng.random() < 0.15:
@@ -104,7 +105,7 @@ def build(seed: int, *, is_told: bool = False) -> tuple[SimCluster, Plan]:
     draws = Random(f"{seed}/plan")  # noqa: S311 - chance, not secrets
     plan = draw_plan(draws)
     cluster = SimCluster(seed, workers=draws.randint(3, 6), slots=draws.randint(1, 2), plan=plan, is_told=is_told)
-    for number in range(draws.randint(1, 3)):
+    for number in range(draws.randint(2, 4)):
         kills_at_s = draws.uniform(1.0, 15.0) if draws.random() < 0.08 else 0.0
         job = draw_job(draws, f"job {number} of seed {seed}")
         cluster.submit(job, after_s=draws.uniform(0.0, 8.0), kills_at_s=kills_at_s)
@@ -114,15 +115,16 @@ def build(seed: int, *, is_told: bool = False) -> tuple[SimCluster, Plan]:
 def run_seed(seed: int, *, is_told: bool = False) -> Outcome:
     """Run one seed to its end and judge it."""
     cluster, plan = build(seed, is_told=is_told)
-    error = ""
+    error = where = ""
     try:
         cluster.run_to_end(seconds_max=plan.heal_s + LIVENESS_S_MAX)
         if not cluster.injector.is_healed:
             cluster.injector.heal()
         cluster.run_for(QUIET_S)
         cluster.judge()
-    except MinireduceError as failure:
+    except Exception as failure:
         error = f"{type(failure).__name__}: {failure}"
+        where = traceback.format_exc() if not isinstance(failure, Wrong) else ""
     world = cluster.world
     return Outcome(
         seed=seed,
@@ -133,7 +135,7 @@ def run_seed(seed: int, *, is_told: bool = False) -> Outcome:
         trace=world.trace.digest,
         strikes=world.strikes,
         not_struck=Counter(str(fault.kind) for fault in plan.faults if not fault.has_struck),
-        story=world.trace.text(),
+        story=world.trace.text() + where,
     )
 
 

@@ -157,5 +157,3 @@ def _outcome(outcome: Succeeded | Failed | Lost | Killed) -> str:
 
 def _error(error: MinireduceError | None) -> str:
     return error.message if error is not None else "ended by the master"
-
-

@@ -14,12 +14,20 @@ from dataclasses import dataclass, field
 
 from minireduce.core import worker as machine
 from minireduce.core.assignments import OpenProgram, RemoveFetched, RemoveJob, RemoveOutputs
-from minireduce.core.attempts import AttemptEnded, Failed, Killed, Lost, StartAttempt, StopAttempt, Succeeded
+from minireduce.core.attempts import (
+    AttemptEnded,
+    Failed,
+    Killed,
+    Lost,
+    OutputFoundMissing,
+    StartAttempt,
+    StopAttempt,
+    Succeeded,
+)
 from minireduce.core.fetches import PART, CancelFetch, Fetched, FetchEnded, FetchOutcome, Gone, StartFetch, Unreachable
 from minireduce.core.messages import (
     AttemptSucceeded,
     Down,
-    LocalFiles,
     PartInput,
     TaskError,
     Welcome,
@@ -39,6 +47,7 @@ from minireduce.core.session import (
     WelcomeReceived,
 )
 from minireduce.core.settings import WorkerSettings
+from minireduce.core.spec import LocalFiles
 from minireduce.core.worker import WorkerState
 from minireduce.errors import InvariantViolation, MinireduceError
 from minireduce.ids import AttemptId, JobId, TaskKind
@@ -275,11 +284,13 @@ class SimWorker:
             self.world.strikes["user code raised"] += 1
             self._end(attempt, Failed(TaskError("raised", "ValueError", "a bad record")))
             return
-        try:
-            product = self._compute(program, order)
-        except KeyError:
+        missing = [run.source for run in order.runs if run.is_own and run.source not in self.disk.outputs]
+        if missing:
+            for source in missing:
+                self.handle(OutputFoundMissing(source))
             self._end(attempt, Lost("its input is not there"))
             return
+        product = self._compute(program, order)
         report = AttemptSucceeded(attempt, product.output, product.counters)
         self.disk.outputs[attempt] = Kept(report, product.partitions)
         self._end(attempt, Succeeded(product.output, product.counters))
@@ -341,6 +352,7 @@ class SimWorker:
         if token != read_token(attempt.task.job):
             raise InvariantViolation(f"{attempt} of {self.name} is asked for with the token {token!r}")
         if kept is None:
+            self.handle(OutputFoundMissing(attempt))
             return Gone(f"{self.name} has no output of {attempt}"), b""
         data = kept.partitions[max(partition, 0)]
         return Fetched(len(data)), data

@@ -15,8 +15,8 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from minireduce.core.messages import Counters, LocalFiles, TaskOutput
-from minireduce.core.spec import JobSpec, LocalRange, OutputKind, Program, StepSpec
+from minireduce.core.messages import Counters, TaskOutput
+from minireduce.core.spec import JobSpec, LocalFiles, LocalRange, OutputKind, Program, StepSpec
 from minireduce.errors import Corruption
 from minireduce.ids import TaskId, TaskKind
 
@@ -147,7 +147,7 @@ def unpack(data: bytes) -> list[Pair]:
 
 @dataclass(frozen=True, slots=True)
 class Expected:
-    """The parts of the last step in order, and the counters over all steps."""
+    """The parts of the last step in order, and the counters over all steps that are not 0."""
 
     parts: tuple[bytes, ...]
     counters: Counters
@@ -177,7 +177,7 @@ def sequential(job: SimJob) -> Expected:
             ]
     return Expected(
         tuple(pack(pairs) for pairs in inputs),
-        tuple((COUNTER_GROUP, name, counters[name]) for name in sorted(counters)),
+        tuple((COUNTER_GROUP, name, counters[name]) for name in sorted(counters) if counters[name]),
     )
 
 

@@ -26,8 +26,8 @@ class WorkerLoad:
         return self.slots - self.slots_used
 
     def gathering_beside(self, job: JobId, step: int) -> int:
-        """How many gather here that a reduce of `step` must wait for. Later steps of its job do not count: they wait for
-        it, and would wait for ever.
+        """How many gather here that a reduce of `step` must wait for. Later steps of its job do not count: they would
+        wait for it, and it for them.
         """
         return sum(
             attempt.state is AttemptState.LAUNCHED

@@ -1,0 +1,164 @@
+"""Bugs to plant, so that it is known what the simulation would find.
+
+A simulator that finds nothing proves nothing. Each of these takes one safeguard away, the kind that is easily forgotten
+or lost in a change, and the simulation must then fail within a bounded number of seeds. They are planted from here, by
+replacing a method while the seeds run; production code knows nothing of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import Any
+from unittest.mock import patch
+
+from minireduce.core import cluster
+from minireduce.core.compute import reports
+from minireduce.core.compute.arrivals import worker_came
+from minireduce.core.compute.state import ComputeState
+from minireduce.core.compute.task import Task, TaskState, Winner
+from minireduce.core.link import Link
+from minireduce.core.membership import Member, Membership
+from minireduce.core.messages import Up
+from minireduce.errors import InvariantViolation
+from minireduce.ids import TaskKind
+from minireduce.testing.checkers import Wrong
+from minireduce.testing.log import SimLog
+from minireduce.testing.master import SimMaster
+from minireduce.testing.sim import Outcome, run_seed
+
+_CAUGHT = (Wrong.__name__, InvariantViolation.__name__)
+
+Plant = Callable[[ExitStack], None]
+
+
+@dataclass(frozen=True, slots=True)
+class PlantedBug:
+    """One safeguard taken away."""
+
+    name: str
+    plant: Plant
+
+    @contextmanager
+    def planted(self) -> Iterator[None]:
+        """While this lasts, the bug is there."""
+        with ExitStack() as stack:
+            self.plant(stack)
+            yield
+
+    def hunt(self, seeds: range) -> Outcome | None:
+        """What the first of `seeds` that is caught says; None when none is. An error of Python catches nothing."""
+        with self.planted():
+            return next((outcome for outcome in map(run_seed, seeds) if outcome.error.startswith(_CAUGHT)), None)
+
+
+def _replace(owner: Any, name: str, replacement: Callable[..., Any]) -> Plant:
+    return lambda stack: stack.enter_context(patch.object(owner, name, replacement)) and None
+
+
+# ── what is sent, and when ──────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _release_at_once(_: SimMaster, act: Callable[[], None]) -> None:
+    act()
+
+
+def _finish_without_sync(self: SimLog, count: int) -> None:
+    self._durable += count
+    self._is_busy = False
+    if self._waiting:
+        self._start()
+    self._on_durable(self._durable)
+
+
+def _take_repeated(original: Callable[..., bool]) -> Callable[..., bool]:
+    def received(self: Link[Any], number: int, *rest: Any) -> bool:
+        is_repeated = 0 < number <= self.received_number
+        return original(self, number, *rest) or is_repeated
+
+    return received
+
+
+def _send_once(original: Callable[..., Any]) -> Callable[..., Any]:
+    def due(self: Link[Any], now: float) -> Any:
+        self._resend_at = None
+        return original(self, now)
+
+    return due
+
+
+# ── who may speak ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _hear_anybody(self: Membership, stream: int, up: Up, now: float) -> Member | None:
+    member = self._by_stream.get(stream)
+    if member is not None:
+        member.heard_at_s = now
+        member.free_bytes = up.free_bytes
+    return member
+
+
+def _twin_wins(original: Callable[..., None]) -> Callable[..., None]:
+    def succeeded(state: ComputeState, member: Member, report: Any, now: float, effects: Any) -> None:
+        job = state.jobs.get(report.attempt.task.job)
+        task = job.task(report.attempt.task) if job is not None else None
+        if job is not None and task is not None and task.is_done:
+            job.steps[task.id.step].count_done(task, -1)
+            task.state = TaskState.PENDING
+        original(state, member, report, now, effects)
+
+    return succeeded
+
+
+# ── what is made again ──────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _never_queue_again(original: Callable[..., None]) -> Callable[..., None]:
+    def lose_output(self: ComputeState, task: Task, *rest: Any) -> None:
+        original(self, task, *rest)
+        task.is_queued = task.id.kind is TaskKind.MAP  # it seems to wait, but stands in no queue
+
+    return lose_output
+
+
+def _ignore_fetch_failure(*_: Any) -> None:
+    return
+
+
+def _trust_nothing(original: Callable[..., None]) -> Callable[..., None]:
+    def came(state: ComputeState, member: Member, hello: Any, now: float, effects: Any) -> None:
+        for task in list(state.load_of(member.id).outputs.values()):
+            if task.id.job in state.jobs:
+                state.lose_output(task, now, "its worker came back", effects)
+        original(state, member, hello, now, effects)
+
+    return came
+
+
+# ── what is counted ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _count_twice(original: Callable[..., None]) -> Callable[..., None]:
+    def win(self: Task, winner: Winner) -> None:
+        earlier = self.winner.counters if self.winner is not None else ()
+        original(self, Winner(winner.attempt, winner.worker, winner.output, winner.counters + earlier))
+
+    return win
+
+
+PLANTED: tuple[PlantedBug, ...] = (
+    PlantedBug("reply before persist", _replace(SimMaster, "_release", _release_at_once)),
+    PlantedBug("log sync left out", _replace(SimLog, "_finish", _finish_without_sync)),
+    PlantedBug("repeated report counted", _replace(Link, "received", _take_repeated(Link.received))),
+    PlantedBug("lost message never resent", _replace(Link, "due", _send_once(Link.due))),
+    PlantedBug("old session accepted", _replace(Membership, "hear", _hear_anybody)),
+    PlantedBug("zombie wins", _replace(reports, "succeeded", _twin_wins(reports.succeeded))),
+    PlantedBug(
+        "lost map output not made again",
+        _replace(ComputeState, "lose_output", _never_queue_again(ComputeState.lose_output)),
+    ),
+    PlantedBug("fetch failure ignored", _replace(reports, "_fetch_failed", _ignore_fetch_failure)),
+    PlantedBug("finished output run again", _replace(cluster, "worker_came", _trust_nothing(worker_came))),
+    PlantedBug("counter doubled", _replace(Task, "win", _count_twice(Task.win))),
+)
