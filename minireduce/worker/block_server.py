@@ -5,8 +5,8 @@ started by its worker with the listening socket and, on standard input, one line
 pipe does, however the worker ended. It shares no state with the worker but the directory: a map output or part is
 served when its `output.meta` stands there.
 
-Who may read what: `auth.policy`, asked in one middleware before anything is looked at; a door without a row is shut.
-In a path stand ids only, which are parsed; no text of a request becomes part of a file name.
+Who may read what is asked before anything else, in `gate`. In a path stand ids only, which are parsed; no text of a
+request becomes part of a file name.
 
 In the clear, bytes go from file to socket in the kernel (`sendfile`); under TLS in slices of `SLICE_BYTES`. A range
 `bytes=N-` is understood, so that a fetch that broke goes on where it was.
@@ -22,23 +22,22 @@ import re
 import socket
 import ssl
 import sys
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 from aiohttp import web
 
 from minireduce.attempt import linux
 from minireduce.attempt.conversation import PART_NAME
 from minireduce.auth import transport
-from minireduce.auth.policy import BLOCK_ROUTES, Authenticator, Principal, authorize, bearer_of
+from minireduce.auth.policy import Authenticator
 from minireduce.auth.tokens import Tokens
 from minireduce.clock import SystemClock
 from minireduce.engine.index import DATA_NAME, INDEX_NAME, read_index
-from minireduce.errors import Corruption, NotFound, Refused, RequestError
-from minireduce.ids import AttemptId, parse_attempt_id
-from minireduce.wire.errors import to_http
+from minireduce.errors import Corruption, NotFound
+from minireduce.worker.gate import attempt_named, gate
 from minireduce.worker.orders import Orders
 from minireduce.worker.outputs import LOG_NAMES, META_NAME, attempt_directory
 
@@ -86,14 +85,14 @@ class Doors:
         if name not in LOG_NAMES:
             raise NotFound(f"attempts print to {' and '.join(LOG_NAMES)}, not to {name!r}")
         with _telling_missing(request):
-            return await _send(request, _whole(attempt_directory(self._data_dir, _attempt(request)) / name))
+            return await _send(request, _whole(attempt_directory(self._data_dir, attempt_named(request)) / name))
 
     async def healthz(self, _: web.Request) -> web.StreamResponse:
         """That this process serves."""
         return web.Response(text="ok\n")
 
     def _finished(self, request: web.Request) -> Path:
-        directory = attempt_directory(self._data_dir, _attempt(request))
+        directory = attempt_directory(self._data_dir, attempt_named(request))
         if not (directory / META_NAME).exists():
             raise NotFound(f"this worker holds no output of {directory.name}")
         return directory
@@ -102,51 +101,12 @@ class Doors:
 def make_app(data_dir: Path, authenticator: Authenticator) -> web.Application:
     """The application: its routes, behind the one middleware."""
     doors = Doors(data_dir)
-    app = web.Application(middlewares=[_gate(authenticator)])
+    app = web.Application(middlewares=[gate(authenticator)])
     app.router.add_get("/healthz", doors.healthz)
     app.router.add_get("/outputs/{attempt}/partitions/{partition}", doors.partition)
     app.router.add_get("/outputs/{attempt}/part", doors.part)
     app.router.add_get("/logs/{attempt}/{name}", doors.printed)
     return app
-
-
-Serve = Callable[[web.Request], Awaitable[web.StreamResponse]]
-
-
-def _gate(authenticator: Authenticator) -> Any:
-    """The one gate: who calls, whether this door opens to them, and how errors are told."""
-
-    @web.middleware
-    async def gate(request: web.Request, handler: Serve) -> web.StreamResponse:  # the name is aiohttp's
-        try:
-            resource = request.match_info.route.resource
-            door = f"{request.method} {resource.canonical if resource is not None else request.path}"
-            principal = authenticator.authenticate(bearer_of(request.headers.get("Authorization")))
-            authorize(BLOCK_ROUTES, door, principal)
-            _authorize_thing(request, principal)
-            return await handler(request)
-        except (web.HTTPException, ConnectionError, asyncio.CancelledError):
-            raise
-        except Exception as error:
-            if not isinstance(error, RequestError | Refused):
-                log.exception("serving %s failed", request.path)
-            status, body = to_http(error)
-            return web.json_response(body, status=status)
-
-    return gate
-
-
-def _authorize_thing(request: web.Request, principal: Principal) -> None:
-    """Return if the caller may read the attempt that the path names, where it names one. Raises Refused."""
-    if "attempt" not in request.match_info:
-        return
-    job = _attempt(request).task.job
-    if not principal.may_read_job(job):
-        raise Refused(f"this token does not open what belongs to {job}", hint="each job has a token of its own")
-
-
-def _attempt(request: web.Request) -> AttemptId:
-    return parse_attempt_id(request.match_info["attempt"])
 
 
 @contextlib.contextmanager

@@ -1,0 +1,64 @@
+"""The one gate of the block server: who calls, whether this door opens to them, and how errors are told.
+
+Asked before anything else of a request is looked at. A door is `METHOD PATTERN`; one without a row in
+`auth.policy.BLOCK_ROUTES` is shut, also when nothing is behind it. Where a path names an attempt, the caller's token
+must be that of its job; other things that a door opens onto are asked about by whoever serves them (`PRINCIPAL`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from aiohttp import web
+
+from minireduce.auth.policy import BLOCK_ROUTES, Authenticator, Principal, authorize, bearer_of
+from minireduce.errors import Refused, RequestError
+from minireduce.ids import AttemptId, parse_attempt_id
+from minireduce.wire.errors import to_http
+
+log = logging.getLogger(__name__)
+
+PRINCIPAL = web.RequestKey("principal", Principal)
+"""Who sent a request that passed the gate."""
+
+Serve = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+def gate(authenticator: Authenticator) -> Any:
+    """The middleware."""
+
+    @web.middleware
+    async def admit(request: web.Request, handler: Serve) -> web.StreamResponse:  # the name is aiohttp's
+        try:
+            resource = request.match_info.route.resource
+            door = f"{request.method} {resource.canonical if resource is not None else request.path}"
+            principal = authenticator.authenticate(bearer_of(request.headers.get("Authorization")))
+            authorize(BLOCK_ROUTES, door, principal)
+            _authorize_attempt(request, principal)
+            request[PRINCIPAL] = principal
+            return await handler(request)
+        except (web.HTTPException, ConnectionError, asyncio.CancelledError):
+            raise
+        except Exception as error:
+            if not isinstance(error, RequestError | Refused):
+                log.exception("serving %s failed", request.path)
+            status, body = to_http(error)
+            return web.json_response(body, status=status)
+
+    return admit
+
+
+def attempt_named(request: web.Request) -> AttemptId:
+    """The attempt that the path names. Raises RequestError."""
+    return parse_attempt_id(request.match_info["attempt"])
+
+
+def _authorize_attempt(request: web.Request, principal: Principal) -> None:
+    if "attempt" not in request.match_info:
+        return
+    job = attempt_named(request).task.job
+    if not principal.may_read_job(job):
+        raise Refused(f"this token does not open what belongs to {job}", hint="each job has a token of its own")
