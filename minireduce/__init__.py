@@ -28,6 +28,10 @@ if TYPE_CHECKING:
     from minireduce.api.formats import Bytes, Text
     from minireduce.api.job import Job
     from minireduce.api.partitioners import Hash
+    from minireduce.client.connection import connect
+    from minireduce.client.result import JobResult
+    from minireduce.errors import JobFailed
+    from minireduce.launch.local_cluster import LocalCluster
 
 __version__ = "0.1.0"
 __all__ = [
@@ -40,12 +44,16 @@ __all__ = [
     "First",
     "Hash",
     "Job",
+    "JobFailed",
+    "JobResult",
+    "LocalCluster",
     "Max",
     "Mean",
     "Min",
     "Sum",
     "Text",
     "TopK",
+    "connect",
     "task",
 ]
 
@@ -55,6 +63,10 @@ _HOMES: dict[str, str] = {
     **dict.fromkeys(("Bytes", "Text"), "minireduce.api.formats"),
     "Hash": "minireduce.api.partitioners",
     "Job": "minireduce.api.job",
+    "JobFailed": "minireduce.errors",
+    "JobResult": "minireduce.client.result",
+    "LocalCluster": "minireduce.launch.local_cluster",
+    "connect": "minireduce.client.connection",
 }
 
 _hooks.register("run", "minireduce.launch.session", "run")

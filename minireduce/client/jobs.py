@@ -8,12 +8,12 @@ each that runs out brings fresh progress.
 from __future__ import annotations
 
 import builtins
+import contextlib
 import secrets
 import sys
 from collections.abc import Callable
 
 from minireduce.client.connection import CALL_TIMEOUT_S, Connection
-from minireduce.core.messages import TaskError
 from minireduce.core.requests import KillJob, SubmitJob
 from minireduce.core.spec import JobSpec
 from minireduce.core.views import JobState, JobView
@@ -72,24 +72,27 @@ def raise_for_state(shown: JobView) -> None:
 
 
 def failure(shown: JobView) -> JobFailed:
-    """The error of a failed job: also an instance of the exception class that user code raised, if that is here."""
+    """The error of a failed job."""
+    type_name = shown.errors[0].error.type_name if shown.errors else ""
     message = f"{shown.job} failed: {shown.reason}"
-    hint = f"minireduce logs {shown.job}"
-    if shown.errors:
-        raised = _class_here(shown.errors[0].error)
-        try:
-            if raised is not None:
-                both = type("JobFailed", (JobFailed, raised), {"__module__": JobFailed.__module__})
-                made: JobFailed = both(message, hint=hint, errors=shown.errors)
-                return made
-        except TypeError:  # a class whose constructor or layout does not go with ours
-            pass
-    return JobFailed(message, hint=hint, errors=shown.errors)
+    return job_failed(message, type_name, hint=f"minireduce logs {shown.job}", errors=shown.errors)
 
 
-def _class_here(error: TaskError) -> type[Exception] | None:
+def job_failed(message: str, type_name: str, *, hint: str | None, errors: tuple[object, ...]) -> JobFailed:
+    """A JobFailed that is also an instance of the exception class that user code raised, if that is here."""
+    raised = _class_here(type_name)
+    if raised is not None:
+        # A class whose constructor or layout does not go with ours is left out.
+        with contextlib.suppress(TypeError):
+            both = type("JobFailed", (JobFailed, raised), {"__module__": JobFailed.__module__})
+            made: JobFailed = both(message, hint=hint, errors=errors)
+            return made
+    return JobFailed(message, hint=hint, errors=errors)
+
+
+def _class_here(type_name: str) -> type[Exception] | None:
     """The class of this name, if this process has it already. Nothing is imported for the sake of a name."""
-    module, _, name = error.type_name.rpartition(".")
+    module, _, name = type_name.rpartition(".")
     home = builtins if module in {"", "builtins"} else sys.modules.get(module)
     found = getattr(home, name, None)
     is_plain = isinstance(found, type) and issubclass(found, Exception) and not issubclass(found, JobFailed)

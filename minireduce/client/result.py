@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from minireduce.client.publish import Parts, part_name
-from minireduce.core.views import JobView
+from minireduce.core.messages import Counters
 from minireduce.engine.read import read_pairs
 from minireduce.errors import RequestError
 
@@ -43,10 +43,10 @@ class CounterGroups(dict[str, Counts]):
         return Counts()
 
 
-def read_counters(shown: JobView) -> CounterGroups:
-    """The counters of a job by group and name."""
+def read_counters(counters: Counters) -> CounterGroups:
+    """Counters as they come from the master, by group and name."""
     groups = CounterGroups()
-    for group, name, value in shown.counters:
+    for group, name, value in counters:
         groups.setdefault(group, Counts())[name] = value
     return groups
 
@@ -55,7 +55,8 @@ class JobResult(Generic[K, V]):
     """The pairs of a finished job. Iterate as often as you like; `close` lets go of them, here and in the cluster.
 
     Args:
-        shown: the job as it ended.
+        job: its id.
+        counters: what it counted.
         parts: its typed parts; None when its output was written as text.
         allow_pickle: whether values of any type may be read.
         on_close: called once by `close`.
@@ -63,29 +64,21 @@ class JobResult(Generic[K, V]):
 
     def __init__(
         self,
-        shown: JobView,
+        job: str,
+        counters: CounterGroups,
         parts: Parts | None,
         *,
         allow_pickle: bool = False,
         on_close: Callable[[], None] | None = None,
     ) -> None:
-        self._shown = shown
+        self.id = job
+        self.counters = counters
         self._parts = parts
         self._allow_pickle = allow_pickle
         self._on_close = on_close
         self._folder = Path(tempfile.mkdtemp(prefix="minireduce-"))
         self._remove_folder = weakref.finalize(self, shutil.rmtree, self._folder, ignore_errors=True)
         self._is_closed = False
-
-    @property
-    def id(self) -> str:
-        """The job's id."""
-        return self._shown.job
-
-    @property
-    def counters(self) -> CounterGroups:
-        """`counters[group][name]`; what was never counted reads 0."""
-        return read_counters(self._shown)
 
     def __iter__(self) -> Iterator[tuple[K, V]]:
         """All pairs, part by part, ascending by key within a part.
@@ -165,6 +158,6 @@ class JobResult(Generic[K, V]):
             )
         if self._parts is None:
             raise RequestError(
-                f"{self.id} wrote text to {self._shown.output_path}, which keeps no types",
+                f"{self.id} wrote text, which keeps no types",
                 hint="run it without an output to get its pairs",
             )

@@ -35,19 +35,29 @@ class Daemon:
     name: str
     process: subprocess.Popen[bytes]
     log: Path
-    _ready_fd: int
+    _ready_fd: int | None
 
     def ready(self) -> dict[str, Any]:
         """What the daemon announced once it served. Raises what kept it from starting; ask once."""
+        assert self._ready_fd is not None
         readable, _, _ = select.select([self._ready_fd], [], [], START_TIMEOUT_S)
         if not readable:
-            os.close(self._ready_fd)
             raise Unavailable(f"the {self.name} did not start within {START_TIMEOUT_S:g} s", hint=f"see {self.log}")
-        announced = read_announcement(self._ready_fd)
+        ready_fd, self._ready_fd = self._ready_fd, None
+        announced = read_announcement(ready_fd)
         if announced is None:
             self.process.wait()
             raise self._cause_of_end()
         return announced
+
+    def close_pipes(self) -> None:
+        """Let go of both pipes: an embedded daemon ends by that."""
+        assert self.process.stdin is not None
+        with contextlib.suppress(BrokenPipeError):
+            self.process.stdin.close()
+        if self._ready_fd is not None:
+            os.close(self._ready_fd)
+            self._ready_fd = None
 
     def tell(self, line: str) -> None:
         """Send a line to the daemon's standard input. One that has ended shows that in `ready`."""
@@ -55,6 +65,11 @@ class Daemon:
         with contextlib.suppress(BrokenPipeError):
             self.process.stdin.write(line.encode() + b"\n")
             self.process.stdin.flush()
+
+    def let_go(self) -> None:
+        """Let the daemon outlive this process, without a complaint that nobody waited for it."""
+        self.close_pipes()
+        self.process.returncode = 0
 
     def _cause_of_end(self) -> RequestError:
         """The error that the daemon printed last, or that it ended without one."""
@@ -96,9 +111,7 @@ def start(
 def stop(daemons: Sequence[Daemon], *, at_once: bool = False) -> None:
     """End these children, side by side, and reap them. `at_once`: nothing they hold is worth a farewell."""
     for daemon in daemons:
-        assert daemon.process.stdin is not None
-        with contextlib.suppress(BrokenPipeError):
-            daemon.process.stdin.close()
+        daemon.close_pipes()
         _signal(daemon, signal.SIGKILL if at_once else signal.SIGTERM)
     for daemon in daemons:
         try:

@@ -18,11 +18,14 @@ import shutil
 import tempfile
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from minireduce.auth import tokens
 from minireduce.launch import daemon
 from minireduce.launch.daemon import MASTER, WORKER, Daemon
+
+if TYPE_CHECKING:
+    from minireduce.client.connection import Connection
 
 
 class EmbeddedCluster:
@@ -81,6 +84,13 @@ class EmbeddedCluster:
                 raise
             self._address = address
         return self._address
+
+    def connect(self, master_wait_s: float = 600.0) -> Connection:
+        """A new connection to the master, once `address` can be told."""
+        from minireduce.client.connection import Connection
+        from minireduce.wire.calls import Credentials
+
+        return Connection(self.address, Credentials(self.client_token), master_wait_s=master_wait_s)
 
     def close(self) -> None:
         """End all processes and remove all they wrote. Harmless when repeated."""

@@ -1,0 +1,79 @@
+"""`minireduce cluster up|down|workers`."""
+
+from __future__ import annotations
+
+import click
+
+from minireduce.cli.options import Common, common_options, json_option
+from minireduce.cli.show import print_json, print_table, size
+
+MASTER_PORT = 7070
+PAGES_PORT = 7080
+
+
+@click.group()
+def cluster() -> None:
+    """Start, stop and look at a cluster."""
+
+
+@cluster.command(epilog="Example:  minireduce cluster up -n 4")
+@click.option("-n", "workers", type=click.IntRange(min=1), default=1, show_default=True, help="How many workers.")
+@click.option("--port", type=click.IntRange(0, 65535), default=MASTER_PORT, show_default=True, help="Of the master.")
+@click.option("--http-port", type=click.IntRange(0, 65535), default=PAGES_PORT, show_default=True, help="Of its pages.")
+@json_option
+@common_options
+def up(common: Common, *, workers: int, port: int, http_port: int, is_json: bool) -> None:
+    """Start a master and workers on this machine; they stay until `cluster down`."""
+    from minireduce.cli.show import plural
+    from minireduce.launch import local_cluster
+
+    running = local_cluster.up(common.configuration(), workers=workers, port=port, http_port=http_port)
+    if is_json:
+        print_json(running)
+        return
+    print(f"a master and {plural(workers, 'worker')} run at {running.address}, pages at http://{running.http_address}/")
+    print(f"\n  export MINIREDUCE_MASTER={running.address}\n")
+    print("lets every command use them; `minireduce cluster down` ends them")
+
+
+@cluster.command(epilog="Example:  minireduce cluster down")
+@json_option
+def down(*, is_json: bool) -> None:
+    """End what `cluster up` started. Data stays where it was."""
+    from minireduce.launch import local_cluster
+
+    ended = local_cluster.down()
+    if is_json:
+        print_json(ended)
+    else:
+        print(f"the cluster at {ended.address} has ended")
+
+
+@cluster.command(epilog="Example:  minireduce cluster workers --master 127.0.0.1:7070")
+@json_option
+@common_options
+def workers(common: Common, *, is_json: bool) -> None:
+    """List the workers of a cluster."""
+    from minireduce.client.connection import open_connection
+    from minireduce.wire import methods
+    from minireduce.wire.questions import ListWorkers
+
+    with open_connection(common.configuration()) as connection:
+        listed = connection.call(methods.LIST_WORKERS, ListWorkers())
+    if is_json:
+        print_json(listed)
+        return
+    rows = [
+        (
+            each.worker,
+            each.state,
+            each.host,
+            each.rack,
+            f"{each.slots_used}/{each.slots}",
+            size(each.memory_bytes),
+            each.data_address,
+            f"{each.last_heard_s:.1f} s",
+        )
+        for each in listed
+    ]
+    print_table(("WORKER", "STATE", "HOST", "RACK", "SLOTS", "MEMORY", "ADDRESS", "HEARD"), rows)

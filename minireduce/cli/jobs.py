@@ -1,0 +1,193 @@
+"""`jobs status wait kill logs counters`: what a cluster says of its jobs. `@` is the latest job everywhere."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from minireduce.cli.options import Common, common_options, json_option
+from minireduce.cli.show import as_plain, duration, print_json, print_table
+
+if TYPE_CHECKING:
+    from minireduce.client.connection import Connection
+    from minireduce.core.views import JobView, TaskView
+
+job_argument = click.argument("job", metavar="JOB")
+
+
+@contextmanager
+def _connected(common: Common) -> Iterator[Connection]:
+    from minireduce.client.connection import open_connection
+
+    with open_connection(common.configuration()) as connection:
+        yield connection
+
+
+@click.command(epilog="Example:  minireduce jobs --master 127.0.0.1:7070")
+@json_option
+@common_options
+def jobs(common: Common, *, is_json: bool) -> None:
+    """List the jobs that the cluster remembers, the latest first."""
+    from minireduce.wire import methods
+    from minireduce.wire.questions import ListJobs
+
+    with _connected(common) as connection:
+        listed = connection.call(methods.LIST_JOBS, ListJobs())
+    if is_json:
+        print_json(listed)
+        return
+    rows = [
+        (
+            shown.job,
+            shown.name,
+            shown.state,
+            f"{shown.fraction:.0%}",
+            _clock(shown.submitted_at),
+            duration(shown.elapsed_s),
+        )
+        for shown in listed
+    ]
+    print_table(("JOB", "NAME", "STATE", "DONE", "SUBMITTED", "TIME"), rows)
+
+
+@click.command(epilog="Example:  minireduce status @")
+@job_argument
+@json_option
+@common_options
+def status(job: str, common: Common, *, is_json: bool) -> None:
+    """Show one job: its state, its tasks, and why it failed or waits."""
+    from minireduce.client import jobs as client
+
+    with _connected(common) as connection:
+        shown = client.view(connection, job)
+    if is_json:
+        print_json(shown)
+    else:
+        _print_status(shown)
+
+
+def _print_status(shown: JobView) -> None:
+    facts = [
+        ("job", shown.job),
+        ("name", shown.name),
+        ("state", shown.state),
+        ("submitted", _clock(shown.submitted_at)),
+        ("time", duration(shown.elapsed_s)),
+        ("done", f"{shown.fraction:.0%}"),
+        ("output", shown.output_path or shown.output),
+        ("reason", shown.reason),
+        ("waits for", shown.waiting_for),
+    ]
+    for name, value in facts:
+        if value:
+            print(f"{name:<10}{value}")
+    print()
+    print_table(
+        ("STEP", "KIND", "TASKS", "DONE", "RUNNING"),
+        [(count.step, count.kind, count.total, count.done, count.running) for count in shown.tasks],
+    )
+    for failed in shown.errors:
+        print(f"\n{failed.attempt} on {failed.worker}: {failed.error.kind}")
+        print(failed.error.traceback.rstrip() or f"{failed.error.type_name}: {failed.error.message}")
+
+
+@click.command(epilog="Example:  minireduce wait @ && echo done")
+@job_argument
+@click.option("-q", "--quiet", is_flag=True, help="Show no progress.")
+@json_option
+@common_options
+def wait(job: str, common: Common, *, quiet: bool, is_json: bool) -> None:
+    """Wait until a job runs no more; the exit status tells how it ended."""
+    from minireduce.cli.progress import Progress
+    from minireduce.client import jobs as client
+
+    progress = Progress(is_quiet=quiet or is_json)
+    with _connected(common) as connection:
+        named = client.view(connection, job).job  # `@` may mean another job by the time this one ends
+        shown = client.follow(connection, named, on_view=progress, interval_s=progress.interval_s)
+        client.raise_for_state(shown)
+    if is_json:
+        print_json(shown)
+    else:
+        progress.say(f"{shown.job} {shown.state} in {duration(shown.elapsed_s)}")
+
+
+@click.command(epilog="Example:  minireduce kill @")
+@job_argument
+@json_option
+@common_options
+def kill(job: str, common: Common, *, is_json: bool) -> None:
+    """End a job. What it made is removed; a job that had ended stays as it was."""
+    from minireduce.client import jobs as client
+
+    with _connected(common) as connection:
+        named = client.view(connection, job).job
+        state = client.kill(connection, named, "killed from the command line")
+    if is_json:
+        print_json({"job": named, "state": state})
+    else:
+        print(f"{named} {state}")
+
+
+@click.command(epilog="Example:  minireduce logs @ --task job-3f9a01-1_s0_m00012")
+@job_argument
+@click.option("--task", "task_name", metavar="TASK", help="Only this task.")
+@json_option
+@common_options
+def logs(job: str, task_name: str | None, common: Common, *, is_json: bool) -> None:
+    """Show the attempts of a job's tasks, what they said, and the tracebacks of those that failed."""
+    from minireduce.client import jobs as client
+    from minireduce.errors import NotFound
+    from minireduce.ids import parse_task_id
+    from minireduce.wire import methods
+    from minireduce.wire.questions import ListTasks
+
+    only = None if task_name is None else parse_task_id(task_name)
+    with _connected(common) as connection:
+        shown = client.view(connection, job)
+        tasks = connection.call(methods.LIST_TASKS, ListTasks(shown.job))
+    chosen = [task for task in tasks if only is None or task.task == only]
+    if only is not None and not chosen:
+        raise NotFound(f"{shown.job} has no task {task_name}", hint=f"minireduce logs {shown.job}")
+    if is_json:
+        print_json({"tasks": as_plain(chosen), "errors": as_plain(shown.errors)})
+    else:
+        _print_logs(shown, chosen)
+
+
+def _print_logs(shown: JobView, tasks: list[TaskView]) -> None:
+    said: dict[Any, Any] = {failed.attempt: failed.error for failed in shown.errors}
+    for task in tasks:
+        for attempt in task.attempts:
+            words = f": {attempt.message}" if attempt.message else ""
+            print(f"{attempt.attempt} {attempt.state} on {attempt.worker}, {duration(attempt.elapsed_s)}{words}")
+            error = said.get(attempt.attempt)
+            if error is not None and error.traceback:
+                print("".join(f"    {line}\n" for line in error.traceback.splitlines()), end="")
+
+
+@click.command(epilog="Example:  minireduce counters @")
+@job_argument
+@json_option
+@common_options
+def counters(job: str, common: Common, *, is_json: bool) -> None:
+    """Show a job's counters. Each committed task counts once, whatever was run again."""
+    from minireduce.client import jobs as client
+    from minireduce.client.result import read_counters
+
+    with _connected(common) as connection:
+        shown = client.view(connection, job)
+    if is_json:
+        print_json(read_counters(shown.counters))
+    else:
+        print_table(
+            ("GROUP", "COUNTER", "VALUE"), [(group, name, f"{value:,}") for group, name, value in shown.counters]
+        )
+
+
+def _clock(seconds: float) -> str:
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seconds))

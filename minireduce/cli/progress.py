@@ -1,0 +1,65 @@
+"""How a running job shows itself on standard error: one live line on a terminal, a line now and then elsewhere."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import time
+from typing import TextIO
+
+from minireduce.cli.show import duration
+from minireduce.core.views import JobState, JobView
+
+LIVE_INTERVAL_S = 0.2
+PLAIN_INTERVAL_S = 5.0
+_CLEAR_LINE = "\r\x1b[K"
+
+
+class Progress:
+    """Call it with each view of the job. Nothing is shown where `is_quiet`."""
+
+    def __init__(self, *, is_quiet: bool = False, stream: TextIO | None = None) -> None:
+        self._stream = stream or sys.stderr
+        self._is_quiet = is_quiet
+        self._is_live = not is_quiet and self._stream.isatty()
+        self._has_line = False
+        self._shown_at_s = time.monotonic()
+        self.interval_s = LIVE_INTERVAL_S if self._is_live else PLAIN_INTERVAL_S
+
+    def __call__(self, shown: JobView) -> None:
+        if shown.state is not JobState.RUNNING:
+            self.clear()
+        elif self._is_live:
+            width = shutil.get_terminal_size().columns
+            self._stream.write(_CLEAR_LINE + describe(shown)[: width - 1])
+            self._stream.flush()
+            self._has_line = True
+        elif time.monotonic() - self._shown_at_s >= PLAIN_INTERVAL_S:
+            self._shown_at_s = time.monotonic()
+            self.say(describe(shown))
+
+    def say(self, text: str) -> None:
+        """A line that stays."""
+        if not self._is_quiet:
+            self.clear()
+            self._stream.write(f"{text}\n")
+            self._stream.flush()
+
+    def clear(self) -> None:
+        """Take the live line away."""
+        if self._has_line:
+            self._stream.write(_CLEAR_LINE)
+            self._stream.flush()
+            self._has_line = False
+
+
+def describe(shown: JobView) -> str:
+    """Where a job stands, in one line."""
+    steps = max((count.step for count in shown.tasks), default=0) + 1
+    tasks = ", ".join(
+        (f"step {count.step + 1} " if steps > 1 else "") + f"{count.kind} {count.done}/{count.total}"
+        for count in shown.tasks
+        if count.total and (steps == 1 or count.done < count.total)
+    )
+    waiting = f" · waiting for {shown.waiting_for}" if shown.waiting_for else ""
+    return f"{shown.job} {shown.state} {shown.fraction:4.0%} · {tasks} · {duration(shown.elapsed_s)}{waiting}"

@@ -1,0 +1,253 @@
+"""`minireduce submit`: the flags, what is shown meanwhile, and where the pairs go."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from minireduce.cli.options import Common, common_options, json_option
+from minireduce.errors import RequestError
+
+if TYPE_CHECKING:
+    from minireduce.api.job import Job
+    from minireduce.cli.progress import Progress
+    from minireduce.client.inputs import Inputs
+    from minireduce.client.result import CounterGroups
+    from minireduce.core.spec import Program
+    from minireduce.core.views import JobView
+    from minireduce.launch.session import JobHandle
+
+EPILOG = "Example:  minireduce submit wordcount.py books/*.txt -o counts"
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What was typed."""
+
+    job_file: Path
+    inputs: tuple[str, ...]
+    output: Path | None
+    overwrite: bool
+    slots: int | None
+    inline: bool
+    parameters: tuple[str, ...]
+    reducers: int | None
+    name: str | None
+    detach: bool
+    quiet: bool
+    is_json: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """How a job went, as it is told."""
+
+    job: str
+    name: str
+    state: str
+    elapsed_s: float
+    counters: CounterGroups
+    output: Path | None
+
+
+@click.command(epilog=EPILOG)
+@click.argument("job_file", metavar="JOB.py", type=click.Path(path_type=Path))
+@click.argument("inputs", metavar="[INPUT]...", nargs=-1)
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="Directory for the output; must not exist.")
+@click.option("--overwrite", is_flag=True, help="Replace the output directory, at the end and at once.")
+@click.option("--slots", type=click.IntRange(min=1), help="Attempts at once in an embedded cluster.")
+@click.option("--inline", is_flag=True, help="Run in this process, without any cluster: for debuggers.")
+@click.option("-p", "parameters", metavar="NAME=VALUE", multiple=True, help="A parameter of the job file's `job`.")
+@click.option("--reducers", type=click.IntRange(min=1), help="Parts of the output.")
+@click.option("--name", help="What the job is called in listings.")
+@click.option("--detach", is_flag=True, help="Return once the job is submitted.")
+@click.option("-q", "--quiet", is_flag=True, help="Show no progress.")
+@json_option
+@common_options
+def submit(common: Common, **options: Any) -> None:
+    """Run the job that JOB.py defines over files, directories or globs.
+
+    Without a cluster (--master, MINIREDUCE_MASTER or the settings) one is started here and ends with the command.
+    Without -o the pairs go to standard output.
+    """
+    from minireduce.cli.progress import Progress
+
+    wanted = Wanted(**options)
+    progress = Progress(is_quiet=wanted.quiet or wanted.is_json)
+    _check(wanted)
+    if wanted.inline:
+        _run_inline(wanted, common, progress)
+    else:
+        _run(wanted, common, progress)
+
+
+def _check(wanted: Wanted) -> None:
+    """Refuse what can be seen to be wrong before anything starts."""
+    from minireduce.client.publish import check_output
+
+    if not wanted.job_file.is_file():
+        raise RequestError(f"the job file {wanted.job_file} does not exist", hint="see the path after `submit`")
+    if not wanted.inputs:
+        raise RequestError("no input is named", hint=f"minireduce submit {wanted.job_file} FILE_OR_DIRECTORY")
+    if wanted.detach and wanted.output is not None:
+        raise RequestError(
+            "a local output is written by this command, which --detach would end",
+            hint="leave -o out: the result stays in the cluster; or leave --detach out",
+        )
+    if wanted.inline and (wanted.detach or wanted.slots is not None):
+        raise RequestError("--inline runs here and now, one task at a time", hint="leave --detach and --slots out")
+    if wanted.overwrite and wanted.output is None:
+        raise RequestError("--overwrite replaces an output directory", hint="name it with -o")
+    if wanted.output is not None:
+        check_output(wanted.output, overwrite=wanted.overwrite)
+
+
+def _run(wanted: Wanted, common: Common, progress: Progress) -> None:
+    from minireduce.client.job_spec import Wishes
+    from minireduce.core.spec import OutputKind
+    from minireduce.launch.session import STDOUT_PATH, Session
+
+    configuration = common.configuration()
+    if wanted.detach and configuration.settings.master is None:
+        raise RequestError("--detach needs a cluster that stays", hint="name it with --master")
+    is_typed = wanted.detach or (wanted.is_json and wanted.output is None)
+    wishes = Wishes(
+        output=OutputKind.RESULT if is_typed else OutputKind.LOCAL,
+        output_path="" if is_typed else STDOUT_PATH if wanted.output is None else str(wanted.output.absolute()),
+        overwrite=wanted.overwrite,
+        reducers=wanted.reducers,
+        name=wanted.name,
+    )
+    with Session(configuration, slots=wanted.slots) as session:
+        job, program, inputs = _load(wanted, progress)
+        handle = session.submit(job, program, inputs, wishes)
+        if wanted.detach:
+            _tell_detached(handle, is_json=wanted.is_json)
+            return
+        progress.say(f"{handle.id} runs {wishes.name or job.name}")
+        with _killed_unless_done(handle):
+            handle.follow(progress, interval_s=progress.interval_s)
+            _deliver(handle, wanted, progress)
+
+
+def _load(wanted: Wanted, progress: Progress) -> tuple[Job[Any, Any], Program, Inputs]:
+    """The job and its input files, checked here since a mistake in them should cost no job."""
+    from minireduce.attempt.load import load_job, source_program
+    from minireduce.cli.show import plural, size
+    from minireduce.client.inputs import resolve
+    from minireduce.client.publish import check_apart
+
+    program = source_program(wanted.job_file, tuple(_parameter(text) for text in wanted.parameters))
+    job = load_job(program)
+    inputs = resolve(wanted.inputs)
+    if wanted.output is not None:
+        check_apart(wanted.output, inputs)
+    passed = f", {plural(inputs.passed_over, 'name')} passed over" if inputs.passed_over else ""
+    progress.say(f"input: {plural(len(inputs.files), 'file')}, {size(inputs.bytes_total)}{passed}")
+    return job, program, inputs
+
+
+def _parameter(text: str) -> tuple[str, str]:
+    name, separator, value = text.partition("=")
+    if not separator or not name:
+        raise RequestError(f"-p {text} is no parameter", hint="write -p NAME=VALUE")
+    return name, value
+
+
+@contextmanager
+def _killed_unless_done(handle: JobHandle[Any, Any]) -> Iterator[None]:
+    """Kill the job when the command ends early: nobody would fetch its output."""
+    from minireduce.errors import JobFailed, Unavailable
+
+    try:
+        yield
+    except JobFailed:
+        raise
+    except BaseException as error:
+        if not isinstance(error, Unavailable):
+            handle.kill(f"its submitter ended: {type(error).__name__}")
+        raise
+
+
+def _deliver(handle: JobHandle[Any, Any], wanted: Wanted, progress: Progress) -> None:
+    """Bring the pairs to where they were wanted, and say how the job went."""
+    from minireduce.client.result import read_counters
+
+    if wanted.is_json and wanted.output is None:
+        shown = _print_pairs_as_json(handle)
+    else:
+        shown = handle.publish(None if wanted.output is not None else sys.stdout.buffer)
+    counters = read_counters(shown.counters)
+    _tell(Ended(shown.job, shown.name, str(shown.state), shown.elapsed_s, counters, wanted.output), wanted, progress)
+
+
+def _print_pairs_as_json(handle: JobHandle[Any, Any]) -> JobView:
+    from minireduce.cli.show import print_json
+
+    result = handle.wait()
+    for key, value in result:
+        print_json({"key": key, "value": value})
+    shown = handle.view()
+    result.close()
+    return shown
+
+
+def _tell(ended: Ended, wanted: Wanted, progress: Progress) -> None:
+    """The last words: an object on standard output, or lines on standard error."""
+    from minireduce.cli.show import duration, print_json
+
+    if wanted.is_json:
+        print_json(ended)
+        return
+    counters = ended.counters["minireduce"]
+    records_out = counters["REDUCE_OUTPUT_RECORDS"] or counters["MAP_OUTPUT_RECORDS"]
+    progress.say(
+        f"{ended.job} {ended.state} in {duration(ended.elapsed_s)}: "
+        f"{counters['MAP_INPUT_RECORDS']:,} records in, {records_out:,} out"
+    )
+    if ended.output is not None:
+        progress.say(f"output: {ended.output}")
+
+
+def _tell_detached(handle: JobHandle[Any, Any], *, is_json: bool) -> None:
+    from minireduce.cli.show import print_json
+
+    if is_json:
+        print_json({"job": handle.id})
+    else:
+        print(handle.id)
+
+
+def _run_inline(wanted: Wanted, common: Common, progress: Progress) -> None:
+    """Run in this process; what is shown and where pairs go is the same."""
+    from minireduce.cli.show import print_json
+    from minireduce.launch.here import run_here
+
+    began_s = time.monotonic()
+    settings = common.configuration().settings
+    job, _, inputs = _load(wanted, progress)
+    is_typed = wanted.is_json and wanted.output is None
+    result = run_here(
+        job,
+        inputs,
+        settings,
+        target=wanted.output,
+        stream=None if is_typed or wanted.output is not None else sys.stdout.buffer,
+        overwrite=wanted.overwrite,
+        reducers=wanted.reducers,
+    )
+    if is_typed:
+        for key, value in result:
+            print_json({"key": key, "value": value})
+    ended = Ended(
+        result.id, wanted.name or job.name, "succeeded", time.monotonic() - began_s, result.counters, wanted.output
+    )
+    result.close()
+    _tell(ended, wanted, progress)

@@ -1,0 +1,63 @@
+"""Run a job inline for `Job.run(inline=True)` and `submit --inline`, so that neither can tell it from a cluster's run.
+
+The work is `launch.inline`; here its error becomes the JobFailed that a cluster would give, and its parts go where
+parts go.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO, TypeVar
+
+from minireduce.client.jobs import job_failed
+from minireduce.client.publish import check_apart, publish_directory, publish_stream
+from minireduce.client.result import CounterGroups, Counts, JobResult
+from minireduce.config import Settings
+from minireduce.core.messages import TaskError
+from minireduce.engine.errors import UserCodeError
+from minireduce.launch.inline import MEMORY_LIMIT_BYTES, run_inline
+
+if TYPE_CHECKING:
+    from minireduce.api.job import Job
+    from minireduce.client.inputs import Inputs
+
+K = TypeVar("K")
+V = TypeVar("V")
+
+
+def run_here(
+    job: Job[K, V],
+    inputs: Inputs,
+    settings: Settings,
+    *,
+    target: Path | None = None,
+    stream: BinaryIO | None = None,
+    overwrite: bool = False,
+    reducers: int | None = None,
+) -> JobResult[K, V]:
+    """Run `job` in this process; text goes to the directory `target` or to `stream`, if there is one of them.
+
+    Raises JobFailed where user code raised, with the original exception as its cause.
+    """
+    if target is not None:
+        check_apart(target, inputs)
+    is_text = target is not None or stream is not None
+    try:
+        made = run_inline(
+            job,
+            inputs,
+            output="text" if is_text else "pairs",
+            reducers=reducers or settings.reducers,
+            split_size_bytes=settings.split_size,
+            memory_limit_bytes=settings.memory_limit or MEMORY_LIMIT_BYTES,
+        )
+    except UserCodeError as error:
+        offset = -1 if error.offset is None else error.offset
+        told = TaskError("raised", error.exception_type, error.message, error.traceback_text, error.path, offset)
+        raise job_failed(error.message, error.exception_type, hint=error.hint, errors=(told,)) from error.__cause__
+    if target is not None:
+        publish_directory(made, made.id, target, overwrite=overwrite)
+    elif stream is not None:
+        publish_stream(made, stream)
+    counters = CounterGroups({group: Counts(names) for group, names in made.counters.items()})
+    return JobResult(made.id, counters, None if is_text else made, allow_pickle=True, on_close=made.close)

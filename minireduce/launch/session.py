@@ -1,0 +1,302 @@
+"""Run a job from beginning to end: what `Job.run`, `Job.submit` and `minireduce submit` have in common.
+
+A `Session` is where jobs run: the cluster that settings name, or one that starts here and now for this session alone.
+Starting that takes longer than anything else a small job needs, so it begins first, and the session waits for it only
+when the job is ready to be submitted.
+
+A `JobHandle` is a job that was submitted. Its end is the client's work too: text parts are published by whoever waits
+(`client.publish`), typed ones are read through a `JobResult`. An embedded cluster ends with its session, so a result
+takes its parts along before.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, BinaryIO, Generic, Self, TypeVar
+
+from minireduce import config
+from minireduce.config import Configuration
+from minireduce.core.spec import OutputKind, Program
+from minireduce.core.views import ClusterView, JobState, JobView
+from minireduce.errors import RequestError
+
+if TYPE_CHECKING:
+    from minireduce.api.job import Job
+    from minireduce.client.connection import Connection
+    from minireduce.client.inputs import Inputs
+    from minireduce.client.job_spec import Wishes
+    from minireduce.client.parts import PartsOfJob
+    from minireduce.client.result import JobResult
+    from minireduce.launch.embedded import EmbeddedCluster
+
+K = TypeVar("K")
+V = TypeVar("V")
+
+STDOUT_PATH = "-"
+"""What a job's output is called that goes to the standard output of its client."""
+
+OnView = Callable[[JobView], None]
+
+
+class Session:
+    """The cluster of one command or call. `cluster`: one that runs already; else settings decide."""
+
+    def __init__(
+        self, configuration: Configuration, *, slots: int | None = None, cluster: EmbeddedCluster | None = None
+    ) -> None:
+        self.configuration = configuration
+        self.settings = configuration.settings
+        self._owned: EmbeddedCluster | None = None
+        self._cluster = cluster
+        self._connection: Connection | None = None
+        if self.settings.master is not None or cluster is not None:
+            if slots is not None:
+                raise RequestError(
+                    "slots belong to workers, and the cluster has its own",
+                    hint="give --slots without --master, for an embedded cluster",
+                )
+        else:
+            from minireduce.launch.embedded import EmbeddedCluster
+
+            self._cluster = self._owned = EmbeddedCluster(slots=slots)
+
+    @property
+    def is_embedded(self) -> bool:
+        """Whether the cluster ends with this session."""
+        return self._owned is not None
+
+    @property
+    def connection(self) -> Connection:
+        """The connection to the cluster, once that serves."""
+        if self._connection is None:
+            if self._cluster is not None:
+                self._connection = self._cluster.connect(self.settings.master_wait_s)
+            else:
+                from minireduce.client.connection import open_connection
+
+                self._connection = open_connection(self.configuration)
+        return self._connection
+
+    def describe(self) -> ClusterView:
+        """Slots and memory of the cluster as it is now."""
+        from minireduce.wire import methods
+        from minireduce.wire.questions import DescribeCluster
+
+        return self.connection.call(methods.DESCRIBE_CLUSTER, DescribeCluster())
+
+    def submit(
+        self, job: Job[K, V], program: Program, inputs: Inputs, wishes: Wishes, *, owns_session: bool = False
+    ) -> JobHandle[K, V]:
+        """Submit the job. Raises RequestError where this cluster cannot run it."""
+        from minireduce.client import jobs
+        from minireduce.client.job_spec import make_spec
+        from minireduce.machine import machine_id
+
+        connection = self.connection
+        spec = make_spec(
+            job,
+            program,
+            inputs,
+            wishes,
+            cluster=self.describe(),
+            settings=self.settings,
+            machine_id=machine_id(),
+        )
+        return JobHandle(self, jobs.submit(connection, spec), wishes, owns_session=owns_session)
+
+    def close(self) -> None:
+        """Let go of the cluster; one that belongs to this session ends."""
+        if self._connection is not None:
+            self._connection.close()
+        if self._owned is not None:
+            self._owned.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+class JobHandle(Generic[K, V]):
+    """A job that was submitted. `owns_session`: the session is closed with the job's end."""
+
+    def __init__(self, session: Session, job: str, wishes: Wishes, *, owns_session: bool = False) -> None:
+        self.id = job
+        self._session = session
+        self._wishes = wishes
+        self._owns_session = owns_session
+        self._result: JobResult[K, V] | None = None
+
+    @property
+    def state(self) -> str:
+        """running, publishing, succeeded, failed or killed."""
+        return str(self.view().state)
+
+    @property
+    def progress(self) -> float:
+        """How much of the job is done, from 0 to 1."""
+        return self.view().fraction
+
+    def view(self) -> JobView:
+        """The job as the master shows it now."""
+        from minireduce.client import jobs
+
+        return jobs.view(self._session.connection, self.id)
+
+    def kill(self, reason: str = "killed by its submitter") -> None:
+        """Stop the job; nothing of it is published."""
+        from minireduce.client import jobs
+
+        jobs.kill(self._session.connection, self.id, reason)
+
+    def follow(self, on_view: OnView | None = None, *, interval_s: float = 60.0) -> JobView:
+        """Wait until every part is made; `on_view` sees progress every `interval_s`. Raises JobFailed, JobKilled."""
+        from minireduce.client import jobs
+
+        shown = jobs.follow(self._session.connection, self.id, on_view=on_view, interval_s=interval_s)
+        jobs.raise_for_state(shown)
+        return shown
+
+    def parts(self) -> PartsOfJob:
+        """The parts of the job, once all are made."""
+        from minireduce.client.parts import PartsOfJob
+
+        return PartsOfJob(self._session.connection, self.id, wait_s=self._session.settings.master_wait_s)
+
+    def publish(self, stream: BinaryIO | None = None) -> JobView:
+        """Put the text parts into the output directory, or into `stream`, and have the master close the job."""
+        from minireduce.client.publish import publish_directory, publish_stream
+        from minireduce.core.requests import ConfirmPublished
+        from minireduce.wire import methods
+
+        if stream is None:
+            publish_directory(self.parts(), self.id, Path(self._wishes.output_path), overwrite=self._wishes.overwrite)
+        else:
+            publish_stream(self.parts(), stream)
+        self._session.connection.call(methods.CONFIRM_PUBLISHED, ConfirmPublished(self.id))
+        return self.view()
+
+    def wait(self) -> JobResult[K, V]:
+        """The result, once the job has succeeded and its output is in place.
+
+        Raises:
+            JobFailed: user code raised.
+            JobKilled: somebody ended the job.
+        """
+        if self._result is None:
+            try:
+                self._result = self._finish(self.follow())
+            finally:
+                if self._owns_session:
+                    self._session.close()
+        return self._result
+
+    def _finish(self, shown: JobView) -> JobResult[K, V]:
+        from minireduce.client.result import JobResult, read_counters
+        from minireduce.core.requests import CloseResult
+        from minireduce.wire import methods
+
+        if shown.state is JobState.PUBLISHING:
+            return JobResult(self.id, read_counters(self.publish().counters), None)
+        counters = read_counters(shown.counters)
+        connection = self._session.connection
+        if self._session.is_embedded:
+            result: JobResult[K, V] = JobResult(self.id, counters, self.parts(), allow_pickle=True)
+            result.fetch_all()
+            return result
+        return JobResult(
+            self.id,
+            counters,
+            self.parts(),
+            allow_pickle=True,
+            on_close=lambda: connection.call(methods.CLOSE_RESULT, CloseResult(self.id)),
+        )
+
+
+def run(
+    job: Job[K, V],
+    *inputs: str | os.PathLike[str],
+    output: str | os.PathLike[str] | None = None,
+    overwrite: bool = False,
+    inline: bool = False,
+    master: str | EmbeddedCluster | None = None,
+    slots: int | None = None,
+    reducers: int | None = None,
+    **options: Any,
+) -> JobResult[K, V]:
+    """Run `job` over `inputs` and wait for its end; see `Job.run`."""
+    if not inline:
+        handle = submit(
+            job,
+            *inputs,
+            output=output,
+            overwrite=overwrite,
+            master=master,
+            slots=slots,
+            reducers=reducers,
+            **options,
+        )
+        return handle.wait()
+    from minireduce.client.inputs import resolve
+    from minireduce.launch.here import run_here
+
+    if master is not None or slots is not None:
+        raise RequestError("inline runs here and now, one task at a time", hint="leave master and slots out")
+    configuration = config.load(options)
+    target = _checked_target(output, overwrite=overwrite)
+    found = resolve(inputs)
+    return run_here(job, found, configuration.settings, target=target, overwrite=overwrite, reducers=reducers)
+
+
+def submit(
+    job: Job[K, V],
+    *inputs: str | os.PathLike[str],
+    output: str | os.PathLike[str] | None = None,
+    overwrite: bool = False,
+    master: str | EmbeddedCluster | None = None,
+    slots: int | None = None,
+    reducers: int | None = None,
+    name: str | None = None,
+    **settings: object,
+) -> JobHandle[K, V]:
+    """Start `job` over `inputs`; see `Job.submit`. `settings` are settings by name, such as `memory_limit`."""
+    from minireduce.client.inputs import resolve
+    from minireduce.client.job_spec import Wishes
+    from minireduce.client.program import pickle_program
+    from minireduce.client.publish import check_apart
+
+    target = _checked_target(output, overwrite=overwrite)
+    cluster = None if isinstance(master, str) else master
+    configuration = config.load({"master": master if cluster is None else None, **settings})
+    session = Session(configuration, slots=slots, cluster=cluster)
+    try:
+        found = resolve(inputs)
+        if target is not None:
+            check_apart(target, found)
+        wishes = Wishes(
+            output=OutputKind.RESULT if target is None else OutputKind.LOCAL,
+            output_path="" if target is None else str(target),
+            overwrite=overwrite,
+            reducers=reducers,
+            name=name,
+        )
+        return session.submit(job, pickle_program(job), found, wishes, owns_session=True)
+    except BaseException:
+        session.close()
+        raise
+
+
+def _checked_target(output: str | os.PathLike[str] | None, *, overwrite: bool) -> Path | None:
+    from minireduce.client.publish import check_output
+
+    if output is None:
+        return None
+    target = Path(output).absolute()
+    check_output(target, overwrite=overwrite)
+    return target
