@@ -17,6 +17,14 @@ from enum import StrEnum
 from minireduce.testing.network import Weather
 
 
+class Left(StrEnum):
+    """What the end of a worker leaves of its disk. SOME: the machine went down before all was synced."""
+
+    ALL = "its disk is kept"
+    SOME = "its disk is kept in part"
+    NOTHING = "its disk is lost"
+
+
 class FaultKind(StrEnum):
     """What can be made to happen. The value is the name in reports."""
 
@@ -69,14 +77,14 @@ _IMMEDIATE = frozenset(
 
 @dataclass(slots=True)
 class Fault:
-    """One fault: at the `nth` of `moment`, after `delay_s`, for `seconds`. `keeps_disk` is of a worker's death."""
+    """One fault: at the `nth` of `moment`, after `delay_s`, for `seconds`. `left` is of a worker's death."""
 
     kind: FaultKind
     moment: str
     nth: int
     delay_s: float
     seconds: float
-    keeps_disk: bool
+    left: Left
     has_struck: bool = False
 
     def __str__(self) -> str:
@@ -105,6 +113,7 @@ def draw_plan(rng: random.Random) -> Plan:
         return CALM
     kinds = rng.sample(list(FaultKind), rng.randint(1, 5))
     faults = tuple(_draw_fault(rng, rng.choice(kinds)) for _ in range(rng.randint(3, 10)))
+    faults[0].nth = 1  # so that something strikes
     return Plan(_draw_weather(rng), faults, heal_s=rng.uniform(15.0, 45.0))
 
 
@@ -129,5 +138,5 @@ def _draw_fault(rng: random.Random, kind: FaultKind) -> Fault:
         nth=rng.randint(1, rng.choice((4, 60 if is_rows else 25))),
         delay_s=0.0 if kind in _IMMEDIATE else rng.choice((0.0, rng.uniform(0.0, 0.5))),
         seconds=rng.choice((rng.uniform(0.2, 4.0), rng.uniform(4.0, 25.0))),
-        keeps_disk=rng.random() < 0.5,
+        left=rng.choice(list(Left)),
     )

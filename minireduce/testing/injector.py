@@ -52,7 +52,7 @@ class Injector:
 
     def _strike(self, fault: Fault, actor: str) -> None:
         """Let a fault happen if it still can; otherwise it waits for the next moment of its kind."""
-        if self.is_healed or fault.has_struck:
+        if self.is_healed or fault.has_struck or not self._is_anything_running():
             return
         worker = self._workers.get(actor)
         if fault.kind.startswith(("master", "log")):
@@ -62,6 +62,10 @@ class Injector:
         if fault.has_struck:
             self._world.strikes[fault.kind] += 1
             self._world.trace.mark("fault", str(fault))
+
+    def _is_anything_running(self) -> bool:
+        """A fault that strikes while there is no job to disturb shows nothing."""
+        return bool(self._master.state._compute.jobs)  # noqa: SLF001 - the truth, not what is shown
 
     # ── striking ────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -116,8 +120,8 @@ class Injector:
         return True
 
     def _kill(self, fault: Fault, worker: SimWorker) -> None:
-        worker.kill(str(fault.kind), keeps_disk=fault.keeps_disk)
-        self._world.strikes["worker's disk kept" if fault.keeps_disk else "worker's disk lost"] += 1
+        worker.kill(str(fault.kind), left=fault.left)
+        self._world.strikes[f"worker killed, {fault.left}"] += 1
         self._world.agenda.after(fault.seconds, None, lambda: self._start_worker(worker.name))
 
     # ── mending ─────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -54,6 +54,7 @@ from minireduce.ids import AttemptId, JobId, TaskKind
 from minireduce.testing import tell, workload
 from minireduce.testing.agenda import Node
 from minireduce.testing.clock import SkewedClock
+from minireduce.testing.faults import Left
 from minireduce.testing.master import SimMaster
 from minireduce.testing.workload import Product, SimJob
 from minireduce.testing.world import World, address_of, read_token
@@ -151,13 +152,16 @@ class SimWorker:
             software_version="0",
         )
 
-    def kill(self, reason: str, *, keeps_disk: bool = True) -> None:
-        """End the process without warning, and perhaps its disk with it."""
-        self.world.trace.mark(self.name, f"killed, keeps disk: {keeps_disk}")
-        self.world.trace.tell(self.name, f"is killed{'' if keeps_disk else ', its disk is lost'}: {reason}")
+    def kill(self, reason: str, *, left: Left = Left.ALL) -> None:
+        """End the process without warning, and perhaps its disk or a part of it."""
+        self.world.trace.mark(self.name, f"killed, {left}")
+        self.world.trace.tell(self.name, f"is killed{'' if left is Left.ALL else f', {left}'}: {reason}")
         self.node.end()
-        if not keeps_disk:
+        if left is Left.NOTHING:
             self.disk = Disk()
+        elif left is Left.SOME:
+            for attempt in [attempt for attempt in self.disk.outputs if self._work_rng.random() < 0.5]:
+                del self.disk.outputs[attempt]
         self._master.streams.worker_ended(self)
 
     def now(self) -> float:
