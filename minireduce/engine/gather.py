@@ -73,9 +73,13 @@ class PairBuffer:
         add_key, add_value = self._keys.append, self._values.append
         before = len(self._keys)
         for pair in pairs:
-            if pair.__class__ is not tuple or len(pair) != 2:
+            if pair.__class__ is not tuple:
                 pair = as_pair(pair)  # noqa: PLW2901
-            key, value = pair
+            try:
+                key, value = pair
+            except ValueError:
+                as_pair(pair)
+                raise
             if key.__class__ is not fast_type:
                 key = admit(key)
                 fast_type = self._kinds.fast_type
@@ -102,7 +106,8 @@ class FoldingBuffer:
     def __init__(self, kinds: Kinds, aggregation: Aggregation[Any, Any, Any]) -> None:
         self._kinds = kinds
         self._aggregation = aggregation
-        self._states: dict[Any, Any] = {}
+        self._states: dict[Any, Any] = {}  # of the fast ways
+        self._folded: dict[Any, Any] = {}  # of all values that waited
         self._waiting: defaultdict[Any, list[Any]] = defaultdict(list)
         self._waiting_pairs = 0
         self._waiting_bytes = 0
@@ -113,41 +118,45 @@ class FoldingBuffer:
         return self._take(pairs)
 
     def held_bytes(self) -> int:
-        return newest_bytes(self._states) + self._waiting_bytes + self._grown_bytes
+        return newest_bytes(self._states) + newest_bytes(self._folded) + self._waiting_bytes + self._grown_bytes
 
     def settle(self) -> int:
         self._fold()
         if self._grown_bytes:  # few states grow with their values; find out what this one's do
-            self._grown_bytes = sum(map(deep_bytes, self._states.values()))
+            self._grown_bytes = sum(map(deep_bytes, self._folded.values()))
         return self.held_bytes()
 
     def drain(self, partition: Partition) -> Gathered:
         self._fold()
-        gathered = _sorted(list(self._states), list(self._states.values()), partition)
-        self._states, self._grown_bytes = {}, 0
-        return gathered
+        states, self._states = self._states, {}
+        for key, state in self._folded.items():
+            states[key] = self._aggregation.merge(states[key], state) if key in states else state
+        self._folded, self._grown_bytes = {}, 0
+        return _sorted(list(states), list(states.values()), partition, is_distinct=True)
 
     def _take_sum(self, pairs: Iterator[Pair]) -> int:
         admit, fast_type = self._kinds.admit, self._kinds.fast_type
         states, get, waiting = self._states, self._states.get, self._waiting
         count = slow = 0
         for pair in pairs:
-            if pair.__class__ is not tuple or len(pair) != 2:
+            if pair.__class__ is not tuple:
                 pair = as_pair(pair)  # noqa: PLW2901
-            key, value = pair
+            try:
+                key, value = pair
+            except ValueError:
+                as_pair(pair)
+                raise
             if key.__class__ is not fast_type:
                 key = admit(key)
                 fast_type = self._kinds.fast_type
-            if value.__class__ is int:
-                total = get(key, 0)
-                if total.__class__ is int:
-                    states[key] = total + value
-                    count += 1
-                    continue
-            if value.__class__ is not float:
-                exact_sums.add_all(0, (value,))  # refuses what cannot be summed while its record is known
-            waiting[key].append(value)
-            slow += 1
+            if value.__class__ is not int:
+                if value.__class__ is not float:
+                    exact_sums.add_all(0, (value,))  # refuses what cannot be summed while its record is known
+                waiting[key].append(value)
+                slow += 1
+                continue
+            states[key] = get(key, 0) + value
+            count += 1
         self._wait(slow, slow * 64)
         return count + slow
 
@@ -156,9 +165,13 @@ class FoldingBuffer:
         states, get = self._states, self._states.get
         count = 0
         for pair in pairs:
-            if pair.__class__ is not tuple or len(pair) != 2:
+            if pair.__class__ is not tuple:
                 pair = as_pair(pair)  # noqa: PLW2901
-            key = pair[0]
+            try:
+                key, _ = pair
+            except ValueError:
+                as_pair(pair)
+                raise
             if key.__class__ is not fast_type:
                 key = admit(key)
                 fast_type = self._kinds.fast_type
@@ -171,9 +184,13 @@ class FoldingBuffer:
         waiting = self._waiting
         values = []
         for pair in pairs:
-            if pair.__class__ is not tuple or len(pair) != 2:
+            if pair.__class__ is not tuple:
                 pair = as_pair(pair)  # noqa: PLW2901
-            key, value = pair
+            try:
+                key, value = pair
+            except ValueError:
+                as_pair(pair)
+                raise
             if key.__class__ is not fast_type:
                 key = admit(key)
                 fast_type = self._kinds.fast_type
@@ -189,7 +206,7 @@ class FoldingBuffer:
             self._fold()
 
     def _fold(self) -> None:
-        aggregation, states = self._aggregation, self._states
+        aggregation, states = self._aggregation, self._folded
         for key, values in self._waiting.items():
             state = states[key] if key in states else aggregation.start()
             states[key] = aggregation.add_all(state, values)
@@ -203,8 +220,8 @@ FOLD_PAIRS = 50_000
 FOLD_BYTES = 4 << 20
 
 
-def _sorted(plain_keys: list[Any], values: list[Any], partition: Partition) -> Gathered:
-    distinct = list(dict.fromkeys(plain_keys)) if len(plain_keys) > 1 else plain_keys
+def _sorted(plain_keys: list[Any], values: list[Any], partition: Partition, *, is_distinct: bool = False) -> Gathered:
+    distinct = plain_keys if is_distinct else list(dict.fromkeys(plain_keys))
     texts = keys.sortable_all(distinct)
     parts = partition(distinct, texts)
     if len(distinct) < len(plain_keys):

@@ -62,8 +62,8 @@ def sortable_all(keys: Sequence[Any]) -> list[str]:
 
 def decode_all(encoded: Sequence[str]) -> list[Any]:
     """The key of each sortable string."""
-    if all(map(str.isascii, encoded)) and {text[0] for text in encoded} == {STR}:
-        return [text[1:] for text in encoded]
+    if {text[0] for text in encoded} == {STR}:
+        return [text[1:] if text.isascii() else text[1:].encode("latin-1").decode() for text in encoded]
     return [_decode_one(text) for text in encoded]
 
 

@@ -1,0 +1,126 @@
+"""Run a job over a few records in memory, and see whether its combining can be trusted: what `Job.test` calls.
+
+The pairs take the way of a real run: keys are held to one kind and sorted by their encoding, values are packed and
+unpacked, so a job that works here is not surprised later. Each reduce is tried with no combining, with one over each
+half of a group, and with one for every single value. Where the answers differ, a cluster would give now one and now
+the other; that is an error.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack
+from typing import Any
+
+from minireduce.api import task
+from minireduce.api.aggregations import Aggregation
+from minireduce.api.job import Job, Step
+from minireduce.engine import columns, keys, values
+from minireduce.engine.context import TaskContext
+from minireduce.engine.emit import as_pair, calling, entered, mapped
+from minireduce.engine.faults import blamed, name_of
+from minireduce.engine.kinds import Kinds
+from minireduce.errors import RequestError
+
+Pair = tuple[Any, Any]
+Reduce = Callable[[Any, list[list[Any]]], list[Pair]]  # of a key and its values, cut where combines ran
+
+
+def run_trial(job: Job[Any, Any], records: Iterable[Any]) -> list[Pair]:
+    """The pairs of the job. Raises UserCodeError, and RequestError where combining changes the answer."""
+    given: Sequence[Any] = list(records)
+    for step in job.steps:
+        context = TaskContext(path="<test>")
+        with ExitStack() as stack:
+            stack.enter_context(task.entered(context))
+            with blamed(context, "map", step.map):
+                pairs = _settled("map", mapped(step, context.walk(given), stack), context)
+            given = pairs if step.reduce is None else _reduced(step, pairs, stack)
+    return list(given)
+
+
+def _settled(role: str, pairs: Iterable[Any], context: TaskContext) -> list[Pair]:
+    """The pairs as the next task would read them."""
+    kinds = Kinds(lambda: f"from {context.label} {context.record!r:.80}")
+    admitted = [(kinds.admit(key), value) for key, value in (as_pair(pair, role) for pair in pairs)]
+    plain = keys.decode_all(keys.sortable_all([key for key, _ in admitted]))
+    return list(zip(plain, columns.to_values(columns.make([value for _, value in admitted])), strict=True))
+
+
+def _reduced(step: Step, pairs: list[Pair], stack: ExitStack) -> list[Pair]:
+    groups: dict[str, list[Any]] = {}
+    for key, value in pairs:
+        groups.setdefault(keys.sortable(key), []).append(value)
+    context = TaskContext(path="<test>")
+    context.label = "key"
+    texts = sorted(groups)
+    reduce = _aggregating(step.reduce) if isinstance(step.reduce, Aggregation) else _calling(step, context, stack)
+    output: list[Pair] = []
+    with blamed(context, "reduce", step.reduce):
+        for text, key in zip(texts, context.walk(keys.decode_all(texts)), strict=True):
+            output.extend(_tried(step, reduce, key, groups[text]))
+        return _settled("reduce", output, context)
+
+
+def _tried(step: Step, reduce: Reduce, key: Any, group: list[Any]) -> list[Pair]:
+    """What the reduce gives for one key, the same however its values were combined before."""
+    packed = values.pack_all(group)
+
+    def fresh(start: int, stop: int) -> list[Any]:
+        return list(values.unpack_all(b"".join(packed[start:stop])))
+
+    answer = reduce(key, [fresh(0, len(packed))])
+    if step.combine is None and step.aggregation is None:
+        return answer
+    half = (len(packed) + 1) // 2
+    cuts = {
+        "each half of the values": [fresh(0, half), fresh(half, len(packed))],
+        "every single value": [fresh(i, i + 1) for i in range(len(packed))],
+    }
+    for name, cut in cuts.items():
+        other = reduce(key, [part for part in cut if part])
+        if not _same(answer, other):
+            combining = step.reduce if step.combine is None else step.combine
+            raise RequestError(
+                f"{name_of(combining)} gives {other!r:.200} for the key {key!r:.80} when it combines {name}, "
+                f"but {answer!r:.200} when it does not",
+                hint="it must give the same answer however its input is grouped",
+            )
+    return answer
+
+
+def _same(one: list[Pair], other: list[Pair]) -> bool:
+    return one == other or values.pack(one) == values.pack(other)  # NaN equals nothing, but its bytes do
+
+
+def _aggregating(aggregation: Aggregation[Any, Any, Any]) -> Reduce:
+    def reduce(key: Any, cut: list[list[Any]]) -> list[Pair]:
+        states = [aggregation.add_all(aggregation.start(), part) for part in cut]
+        states = list(values.unpack_all(b"".join(values.pack_all(states))))
+        state = states[0]
+        for later in states[1:]:
+            state = aggregation.merge(state, later)
+        return [(key, aggregation.finish(state))]
+
+    return reduce
+
+
+def _calling(step: Step, context: TaskContext, stack: ExitStack) -> Reduce:
+    function = calling(entered(step.reduce, stack), "reduce")
+    combine = None if step.combine is None else calling(entered(step.combine, stack), "combine")
+
+    def combined(key: Any, cut: list[list[Any]]) -> Iterator[Any]:
+        for part in cut:
+            if combine is None or len(cut) == 1:
+                yield from part
+                continue
+            with blamed(context, "combine", step.combine):
+                yield from [as_pair(pair, "combine")[1] for pair in combine(key, iter(part))]
+
+    def reduce(key: Any, cut: list[list[Any]]) -> list[Pair]:
+        group = combined(key, cut)
+        if step.sort_values is not False:
+            group = iter(sorted(group, key=None if step.sort_values is True else step.sort_values))
+        return [as_pair(pair, "reduce") for pair in function(key, group)]
+
+    return reduce
