@@ -1,0 +1,99 @@
+"""Bytes of blocks on the wire: packets of at most 64 KiB, each behind its own CRC32C.
+
+    4 bytes   CRC32C of the data that follows, big-endian
+    n bytes   data; n is 65536 but in the last packet of a block
+
+Packets begin at multiples of 64 KiB from the start of the block, so what a worker keeps beside a block (one checksum
+for each packet) is what travels, and nobody on the way computes a checksum anew: a byte that changes anywhere between
+the writer's memory and the reader's is found. Whoever takes packets in verifies them, by `Unsealer`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import google_crc32c
+
+from minireduce.errors import Corruption
+
+PACKET_BYTES = 1 << 16
+CRC_BYTES = 4
+
+
+def crc_of(data: bytes) -> bytes:
+    """The CRC32C of `data` as it stands in files and on the wire."""
+    return int(google_crc32c.value(data)).to_bytes(CRC_BYTES, "big")
+
+
+def packets_in(length: int) -> int:
+    """How many packets `length` bytes take."""
+    return -(-length // PACKET_BYTES)
+
+
+def sealed_length(length: int) -> int:
+    """The bytes on the wire for `length` bytes of data that begin at a packet."""
+    return length + CRC_BYTES * packets_in(length)
+
+
+def widen(offset: int, length: int, block_length: int) -> tuple[int, int]:
+    """The whole packets that cover a range of a block: where they begin and end."""
+    begin = offset // PACKET_BYTES * PACKET_BYTES
+    end = min(block_length, packets_in(offset + length) * PACKET_BYTES)
+    return begin, max(begin, end)
+
+
+@dataclass(frozen=True, slots=True)
+class Packet:
+    """A verified packet."""
+
+    crc: bytes
+    data: bytes
+
+
+def seal(data: bytes | memoryview) -> Iterator[bytes]:
+    """`data`, which begins at a packet, as pieces to send: checksum, data, checksum, data."""
+    view = memoryview(data)
+    for begin in range(0, len(view), PACKET_BYTES):
+        piece = bytes(view[begin : begin + PACKET_BYTES])
+        yield crc_of(piece)
+        yield piece
+
+
+class Unsealer:
+    """Takes in what was sealed, in pieces of any size, and gives back verified packets.
+
+    `length` is how many bytes of data will come, beginning at a packet; `name` is what an error calls them.
+    """
+
+    def __init__(self, length: int, name: str) -> None:
+        self._left = length
+        self._name = name
+        self._pending = bytearray()
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether all has come."""
+        return self._left == 0 and not self._pending
+
+    def feed(self, piece: bytes) -> list[Packet]:
+        """The packets that `piece` completes. Raises Corruption for wrong bytes, and for more than was announced."""
+        self._pending += piece
+        packets: list[Packet] = []
+        at = 0
+        while self._left:
+            data_length = min(PACKET_BYTES, self._left)
+            end = at + CRC_BYTES + data_length
+            if end > len(self._pending):
+                break
+            crc = bytes(self._pending[at : at + CRC_BYTES])
+            data = bytes(self._pending[at + CRC_BYTES : end])
+            if crc_of(data) != crc:
+                raise Corruption(f"{self._name} arrived damaged, {self._left} bytes before its end")
+            packets.append(Packet(crc, data))
+            self._left -= data_length
+            at = end
+        del self._pending[:at]
+        if not self._left and self._pending:
+            raise Corruption(f"{self._name} is longer than was announced")
+        return packets

@@ -1,0 +1,55 @@
+"""What goes along with a block over HTTP: its length, who comes next in the pipeline, and in the end who has it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from minireduce.errors import RequestError
+from minireduce.ids import WorkerId
+
+LENGTH_HEADER = "Minireduce-Block-Length"
+PIPELINE_HEADER = "Minireduce-Pipeline"
+PIPELINE_MAX = 512
+
+Hop = tuple[WorkerId, str]
+"""A worker and the address of its block server."""
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """Who has the block on disk, the first in the pipeline first, and who has not, with the reason."""
+
+    workers: tuple[WorkerId, ...]
+    failed: tuple[tuple[WorkerId, str], ...] = ()
+
+    def to_json(self) -> str:
+        """As a worker answers."""
+        return json.dumps({"workers": self.workers, "failed": self.failed})
+
+    @classmethod
+    def from_json(cls, text: bytes) -> Written:
+        """As it is read. Raises ValueError for anything else."""
+        told = json.loads(text)
+        try:
+            failed = tuple((str(worker), str(reason)) for worker, reason in told["failed"])
+            return cls(tuple(str(worker) for worker in told["workers"]), failed)
+        except (KeyError, TypeError) as error:
+            raise ValueError(f"no answer to a block: {error}") from error
+
+
+def write_pipeline(hops: Sequence[Hop]) -> str:
+    """The header's text."""
+    return json.dumps([list(hop) for hop in hops])
+
+
+def read_pipeline(text: str) -> tuple[Hop, ...]:
+    """Who comes next. Raises RequestError."""
+    try:
+        hops = tuple((str(worker), str(address)) for worker, address in json.loads(text))
+    except (ValueError, TypeError):
+        raise RequestError("the pipeline is no list of workers with their addresses") from None
+    if len(hops) > PIPELINE_MAX:
+        raise RequestError(f"a pipeline of {len(hops)} workers is longer than {PIPELINE_MAX}")
+    return hops

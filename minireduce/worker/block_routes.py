@@ -1,0 +1,208 @@
+"""The block server's doors to replicas: take a block in and send it on, give one out, and copy one to another worker.
+
+    PUT /blocks/ID/GENERATION                     body: the whole block, sealed (see `wire.packets`)
+        Minireduce-Block-Length: N                its bytes
+        Minireduce-Pipeline: [[WORKER, ADDRESS]…] who comes after this worker
+    → {"workers": [who has it on disk], "failed": [[who has not, why]]}
+
+    GET /blocks/ID/GENERATION?offset=N&length=N   the packets that cover the range, sealed; all without a range
+
+A block is verified packet by packet as it comes in, written and sent on at once. The answer waits for our own disk
+(file, checksums and directory synced) and for the next worker's answer. A next worker that fails is left out, and the
+write goes on: the writer and the master judge whether enough have it. When our own disk fails the whole write fails,
+and the writer begins again without us.
+
+What is given out was verified here, and is verified again by whoever reads it. Damage that shows in the middle of an
+answer breaks the connection off, so that nobody takes a part for the whole; the master hears of it from us.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+from collections.abc import Callable
+
+from aiohttp import web
+
+from minireduce.auth.policy import Principal
+from minireduce.core.messages import Replica, ReplicateBlock
+from minireduce.core.worker import ReplicaDeleted, ReplicaFoundDamaged, ReplicationEnded, ReplicaWritten
+from minireduce.errors import MinireduceError, Refused, RequestError, Unavailable
+from minireduce.ids import WorkerId
+from minireduce.wire.packets import Packet, Unsealer, sealed_length, widen
+from minireduce.wire.pipeline import LENGTH_HEADER, PIPELINE_HEADER, Written, read_pipeline
+from minireduce.worker.block_sending import BlockSender, Sending
+from minireduce.worker.block_store import BlockStore, DamagedReplica, ReplicaWriter
+
+log = logging.getLogger(__name__)
+
+BLOCK_BYTES_MAX = 1 << 40
+WRITE_BYTES = 1 << 20
+_NUMBER = re.compile(r"[0-9]{1,18}")
+
+ReplicaEvent = ReplicaWritten | ReplicaDeleted | ReplicaFoundDamaged | ReplicationEnded
+
+
+class BlockRoutes:
+    """The doors over one `BlockStore`. `tell` hears of everything that the worker's machine must know, and
+    `principal_of` says who makes a request.
+    """
+
+    def __init__(
+        self,
+        store: BlockStore,
+        worker: WorkerId,
+        sender: BlockSender,
+        tell: Callable[[ReplicaEvent], None],
+        principal_of: Callable[[web.Request], Principal],
+    ) -> None:
+        self._principal_of = principal_of
+        self._store = store
+        self._worker = worker
+        self._sender = sender
+        self._tell = tell
+
+    def routes(self) -> list[web.RouteDef]:
+        """What the block server mounts."""
+        path = "/blocks/{block}/{generation}"
+        return [web.put(path, self.take_in), web.get(path, self.give_out)]
+
+    # ── in ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def take_in(self, request: web.Request) -> web.StreamResponse:
+        """Write a block here and send it on."""
+        block_id, generation = _named(request)
+        if not self._principal_of(request).may_write_block(block_id, generation):
+            raise Refused(f"this token does not open block {block_id} of generation {generation} for writing")
+        replica = Replica(block_id, generation, _block_length(request))
+        pipeline = read_pipeline(request.headers.get(PIPELINE_HEADER, "[]"))
+        writer = self._store.create(replica)
+        sending: Sending | None = None
+        if pipeline:
+            token = request.headers["Authorization"].partition(" ")[2]
+            sending = self._sender.start(replica, pipeline, token)
+        try:
+            await self._receive(request, writer, sending)
+            await asyncio.to_thread(writer.commit)
+            self._tell(ReplicaWritten(replica))
+            after = await sending.result() if sending is not None else Written(())
+        finally:
+            if sending is not None:
+                await sending.abandon()
+            await asyncio.to_thread(writer.discard)
+        for worker, reason in after.failed:
+            log.warning("block %d is not on %s: %s", block_id, worker, reason)
+        written = Written((self._worker, *after.workers), after.failed)
+        return web.Response(text=written.to_json(), content_type="application/json")
+
+    async def _receive(self, request: web.Request, writer: ReplicaWriter, sending: Sending | None) -> None:
+        name = f"block {writer.replica.block_id}"
+        unsealer = Unsealer(writer.replica.length, name)
+        batch: list[Packet] = []
+        size = 0
+        async for piece in request.content.iter_any():
+            for packet in unsealer.feed(piece):
+                batch.append(packet)
+                size += len(packet.data)
+            if size >= WRITE_BYTES or (unsealer.is_complete and batch):
+                if sending is not None:
+                    await sending.send(b"".join([part for packet in batch for part in (packet.crc, packet.data)]))
+                await asyncio.to_thread(writer.write, batch)
+                batch, size = [], 0
+        if not unsealer.is_complete:
+            raise Unavailable(f"{name} ended before its last byte")
+        if sending is not None:
+            await sending.send(None)
+
+    # ── out ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def give_out(self, request: web.Request) -> web.StreamResponse:
+        """Send a replica, or the packets that cover a range of it."""
+        block_id, generation = _named(request)
+        if not self._principal_of(request).may_read_block(block_id, generation):
+            raise Refused(f"this token does not open block {block_id} of generation {generation} for reading")
+        try:
+            replica = self._store.find(block_id, generation)
+            offset, length = _range(request, replica)
+            pieces = self._store.read(block_id, generation, offset, length)
+            piece = await asyncio.to_thread(next, pieces, b"")
+            begin, end = widen(offset, length, replica.length)
+            response = web.StreamResponse(headers={LENGTH_HEADER: str(replica.length)})
+            response.content_type = "application/octet-stream"
+            response.content_length = sealed_length(end - begin)
+            await response.prepare(request)
+            while piece:
+                await response.write(piece)
+                piece = await asyncio.to_thread(next, pieces, b"")
+            await response.write_eof()
+        except DamagedReplica as damage:
+            log.warning("%s", damage)
+            self._tell(ReplicaFoundDamaged(Replica(block_id, generation, 0), self._worker))
+            if request.transport is not None and request.writer.output_size > 0:
+                request.transport.abort()
+            raise
+        return response
+
+    # ── what the master orders ──────────────────────────────────────────────────────────────────────────────────────
+
+    async def replicate(self, order: ReplicateBlock) -> None:
+        """Send our replica to another worker; `ReplicationEnded` is told."""
+        replica, error = order.replica, ""
+        sending: Sending | None = None
+        try:
+            held = self._store.find(replica.block_id, replica.generation)
+            pieces = self._store.read(held.block_id, held.generation)
+            sending = self._sender.start(held, ((order.target, order.target_address),), order.write_token)
+            while piece := await asyncio.to_thread(next, pieces, b""):
+                await sending.send(piece)
+            await sending.send(None)
+            written = await sending.result()
+            error = "; ".join(reason for _, reason in written.failed)
+        except DamagedReplica as damage:
+            log.warning("%s", damage)
+            self._tell(ReplicaFoundDamaged(replica, self._worker))
+            error = damage.message
+        except MinireduceError as raised:
+            error = raised.message
+        finally:
+            if sending is not None:
+                await sending.abandon()
+        self._tell(ReplicationEnded(replica, error))
+
+    async def delete(self, replica: Replica) -> None:
+        """Remove a replica; `ReplicaDeleted` is told once it is gone."""
+        try:
+            await asyncio.to_thread(self._store.remove, replica.block_id, replica.generation)
+        except OSError as error:
+            log.warning("block %d cannot be removed: %s", replica.block_id, error)
+            return
+        self._tell(ReplicaDeleted(replica))
+
+
+def _named(request: web.Request) -> tuple[int, int]:
+    block, generation = request.match_info["block"], request.match_info["generation"]
+    return _number(block, "block id"), _number(generation, "generation")
+
+
+def _number(text: str, name: str) -> int:
+    if not _NUMBER.fullmatch(text):
+        raise RequestError(f"{text[:40]!r} is no {name}")
+    return int(text)
+
+
+def _block_length(request: web.Request) -> int:
+    length = _number(request.headers.get(LENGTH_HEADER, ""), "length of a block")
+    if not 0 < length <= BLOCK_BYTES_MAX:
+        raise RequestError(f"a block cannot have {length} bytes")
+    if request.content_length != sealed_length(length):
+        raise RequestError(f"{length} bytes take {sealed_length(length)} when sealed, not {request.content_length}")
+    return length
+
+
+def _range(request: web.Request, replica: Replica) -> tuple[int, int]:
+    offset = _number(request.query.get("offset", "0"), "offset")
+    length = _number(request.query.get("length", str(max(0, replica.length - offset))), "length")
+    if offset + length > replica.length:
+        raise RequestError(f"block {replica.block_id} has {replica.length} bytes, so none up to {offset + length}")
+    return offset, length

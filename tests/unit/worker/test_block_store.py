@@ -1,0 +1,227 @@
+"""Replicas on a disk that forgets what was not synced."""
+
+from __future__ import annotations
+
+import errno
+import random
+from pathlib import Path
+
+import pytest
+
+from minireduce.core.messages import Replica
+from minireduce.errors import MinireduceError, NotFound, Unavailable
+from minireduce.testing.disk import SimDisk
+from minireduce.wire.packets import PACKET_BYTES, Unsealer, seal
+from minireduce.worker.block_store import BlockStore, DamagedReplica
+
+ROOT = Path("/data/blocks")
+LENGTHS = [1, PACKET_BYTES, PACKET_BYTES + 1, 40 * PACKET_BYTES + 5]
+
+
+def data_of(replica: Replica) -> bytes:
+    return random.Random(replica.block_id * 1000 + replica.generation).randbytes(replica.length)
+
+
+def open_store(disk: SimDisk, *roots: Path) -> BlockStore:
+    store = BlockStore(disk, roots or (ROOT,))
+    store.open()
+    return store
+
+
+def write(store: BlockStore, replica: Replica, *, is_committed: bool = True) -> None:
+    writer = store.create(replica)
+    unsealer = Unsealer(replica.length, "it")
+    for piece in seal(data_of(replica)):
+        writer.write(unsealer.feed(piece))
+    if is_committed:
+        writer.commit()
+
+
+def read(store: BlockStore, replica: Replica, offset: int = 0, length: int | None = None) -> bytes:
+    length = replica.length - offset if length is None else length
+    begin = offset // PACKET_BYTES * PACKET_BYTES
+    end = min(replica.length, -(-(offset + length) // PACKET_BYTES) * PACKET_BYTES)
+    unsealer = Unsealer(end - begin, "it")
+    pieces = store.read(replica.block_id, replica.generation, offset, length)
+    data = b"".join(packet.data for piece in pieces for packet in unsealer.feed(piece))
+    assert unsealer.is_complete
+    return data[offset - begin : offset - begin + length]
+
+
+@pytest.fixture
+def disk() -> SimDisk:
+    return SimDisk(random.Random(1))
+
+
+@pytest.mark.parametrize("length", LENGTHS)
+def test_what_was_written_is_read_back_in_whole_and_in_ranges(disk, length):
+    store, replica = open_store(disk), Replica(7, 1, length)
+    write(store, replica)
+    assert read(store, replica) == data_of(replica)
+    for offset, count in ((0, 1), (length - 1, 1), (length // 2, length - length // 2), (length // 3, length // 3)):
+        assert read(store, replica, offset, count) == data_of(replica)[offset : offset + count]
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_a_committed_replica_survives_a_crash_and_an_uncommitted_one_leaves_nothing(seed):
+    disk = SimDisk(random.Random(seed))
+    store = open_store(disk)
+    kept, begun = Replica(1, 1, 3 * PACKET_BYTES + 9), Replica(257, 1, 2 * PACKET_BYTES)
+    write(store, kept)
+    write(store, begun, is_committed=False)
+    disk.crash()
+    store = open_store(disk)
+    assert store.replicas() == (kept,)
+    assert read(store, kept) == data_of(kept)
+    assert disk.names(ROOT / "01") == ["1.1.data", "1.1.sums"]
+
+
+class FailingDisk(SimDisk):
+    """Lets one call fail, the `nth` of its operation."""
+
+    operation, nth, hits = "", 0, 0
+
+    def check(self, operation: str) -> None:
+        super().check(operation)
+        if operation == self.operation:
+            self.hits += 1
+            if self.hits == self.nth:
+                raise OSError(errno.EIO, "the nth call fails")
+
+
+@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize(
+    ("operation", "nth"),
+    [
+        *(("create", nth) for nth in (1, 2)),
+        *(("write", nth) for nth in (1, 3)),
+        *((operation, nth) for operation in ("sync", "rename", "sync_directory") for nth in (1, 2)),
+        ("make_directories", 1),
+    ],
+)
+def test_whatever_fails_before_a_crash_nothing_half_is_ever_listed(operation, nth, seed):
+    disk = FailingDisk(random.Random(seed))
+    store = open_store(disk)
+    done, failed = Replica(1, 1, PACKET_BYTES + 1), Replica(2, 1, 2 * PACKET_BYTES)
+    write(store, done)
+    disk.operation, disk.nth = operation, nth
+    with pytest.raises(Unavailable, match="cannot be written"):
+        write(store, failed)
+    assert disk.hits == nth
+    assert store.replicas() == (done,)
+    disk.crash()
+    store = open_store(disk)
+    assert done in store.replicas()
+    for replica in store.replicas():  # the second may be there: it was whole, and never acknowledged
+        assert read(store, replica) == data_of(replica)
+
+
+def test_a_directory_in_which_a_write_failed_is_closed_to_writing_and_still_read(disk):
+    roots = (Path("/a/blocks"), Path("/b/blocks"))
+    store = open_store(disk, *roots)
+    first = Replica(1, 1, 100)
+    write(store, first)
+    disk.fail_next("sync", errno.EIO)
+    with pytest.raises(Unavailable):
+        write(store, Replica(2, 1, 100))
+    (closed,) = store.closed
+    for number in range(3, 9):
+        write(store, Replica(number, 1, 100))
+        other = next(root for root in roots if root != closed)
+        assert disk.exists(other / f"{number:02x}" / f"{number}.1.data")
+    assert read(store, first) == data_of(first)
+    disk.fail_next("write", errno.ENOSPC)
+    with pytest.raises(Unavailable):
+        write(store, Replica(9, 1, 100))
+    with pytest.raises(Unavailable, match="takes writes any more"):
+        store.create(Replica(10, 1, 100))
+    assert store.free_bytes() == 0
+
+
+@pytest.mark.parametrize("bit", [0, 8 * PACKET_BYTES + 3, 8 * (2 * PACKET_BYTES + 49) + 7])
+def test_a_flipped_bit_is_never_given_out(disk, bit):
+    store, replica = open_store(disk), Replica(5, 2, 2 * PACKET_BYTES + 50)
+    write(store, replica)
+    disk.flip_bit(ROOT / "05" / "5.2.data", bit)
+    with pytest.raises(DamagedReplica):
+        read(store, replica)
+    assert store.replicas() == ()
+    with pytest.raises(DamagedReplica, match="found so before"):
+        store.find(5, 2)
+    assert disk.exists(ROOT / "05" / "5.2.data")
+
+
+@pytest.mark.parametrize("bit", range(0, 8 * 40, 7))
+def test_a_flipped_bit_among_the_checksums_is_found_too(disk, bit):
+    store, replica = open_store(disk), Replica(5, 2, 2 * PACKET_BYTES + 50)
+    write(store, replica)
+    disk.flip_bit(ROOT / "05" / "5.2.sums", bit)
+    with pytest.raises(DamagedReplica):
+        read(store, replica)
+    reopened = open_store(disk)
+    with pytest.raises(DamagedReplica):
+        read(reopened, replica)
+
+
+def test_damage_elsewhere_in_a_block_does_not_keep_a_good_range_from_being_read(disk):
+    store, replica = open_store(disk), Replica(5, 2, 3 * PACKET_BYTES)
+    write(store, replica)
+    disk.flip_bit(ROOT / "05" / "5.2.data", 8 * 2 * PACKET_BYTES)
+    assert read(store, replica, 0, PACKET_BYTES) == data_of(replica)[:PACKET_BYTES]
+
+
+def test_a_file_of_the_wrong_length_is_not_listed_when_a_worker_starts(disk):
+    store, replica = open_store(disk), Replica(5, 2, 100)
+    write(store, replica)
+    with disk.open_append(ROOT / "05" / "5.2.data") as file:
+        file.write(b"x")
+    store = open_store(disk)
+    assert store.replicas() == ()
+    with pytest.raises(DamagedReplica):
+        store.find(5, 2)
+
+
+def test_a_damaged_replica_that_is_written_again_is_good_again(disk):
+    store, replica = open_store(disk), Replica(5, 2, 100)
+    write(store, replica)
+    store.mark_damaged(replica)
+    write(store, replica)
+    assert read(store, replica) == data_of(replica)
+
+
+def test_generations_of_one_block_do_not_meet(disk):
+    store = open_store(disk)
+    for generation in (1, 2):
+        write(store, Replica(5, generation, 100))
+    store.remove(5, 1)
+    store.remove(5, 1)
+    with pytest.raises(NotFound):
+        store.find(5, 1)
+    assert read(store, Replica(5, 2, 100)) == data_of(Replica(5, 2, 100))
+    assert open_store(disk).replicas() == (Replica(5, 2, 100),)
+
+
+def test_a_replica_removed_while_it_is_read_is_missing_and_not_damaged(disk):
+    store, replica = open_store(disk), Replica(5, 2, 40 * PACKET_BYTES)
+    write(store, replica)
+    pieces = store.read(5, 2)
+    store.remove(5, 2)
+    with pytest.raises(NotFound):
+        list(pieces)
+
+
+def test_two_writers_of_one_replica_do_not_meet_and_what_is_discarded_goes(disk):
+    store, replica = open_store(disk), Replica(5, 2, 100)
+    write(store, replica, is_committed=False)
+    second = store.create(replica)
+    second.write(Unsealer(100, "it").feed(b"".join(seal(data_of(replica)))))
+    third = store.create(replica)
+    third.write(Unsealer(50, "it").feed(b"".join(seal(bytes(50)))))
+    with pytest.raises(MinireduceError, match="50 of 100"):
+        third.commit()
+    third.discard()
+    second.commit()
+    second.discard()
+    assert read(store, replica) == data_of(replica)
+    names = disk.names(ROOT / "05")
+    assert [name for name in names if not name.startswith(".5.1")] == ["5.2.data", "5.2.sums"]
