@@ -1,0 +1,174 @@
+"""`jobs status wait kill logs counters`: what they ask and what they show."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from minireduce.core.messages import TaskError
+from minireduce.core.spec import OutputKind
+from minireduce.core.views import AttemptError, AttemptView, JobState, JobView, TaskCounts, TaskView
+from minireduce.errors import NotFound, Refused, Unavailable
+from minireduce.ids import AttemptId, TaskId, TaskKind
+
+JOB = "job-3f9a01-7"
+TASK = TaskId(JOB, 0, TaskKind.MAP, 3)
+ATTEMPT = AttemptId(TASK, 0)
+RUNNING = JobView(
+    JOB,
+    "words",
+    JobState.RUNNING,
+    OutputKind.LOCAL,
+    "/out",
+    1_700_000_000.0,
+    72.0,
+    0.25,
+    (TaskCounts(0, TaskKind.MAP, 4, 1, 2), TaskCounts(0, TaskKind.REDUCE, 1, 0, 0)),
+    (("minireduce", "MAP_INPUT_RECORDS", 1200),),
+)
+SUCCEEDED = replace(RUNNING, state=JobState.SUCCEEDED, fraction=1.0)
+FAILED = replace(
+    RUNNING,
+    state=JobState.FAILED,
+    reason=f"{TASK} failed 4 times",
+    errors=(
+        AttemptError(
+            ATTEMPT,
+            "worker-1",
+            TaskError(
+                "raised",
+                "ZeroDivisionError",
+                "division by zero",
+                "Traceback (most recent call last):\n"
+                '  File "ratio.py", line 3, in ratio\n'
+                "ZeroDivisionError: division by zero",
+                "/in/a.txt",
+                1234,
+                "'0 0'",
+            ),
+        ),
+    ),
+)
+KILLED = replace(RUNNING, state=JobState.KILLED, reason="killed from the command line")
+
+
+def test_jobs_are_listed_with_state_and_progress(run, master) -> None:
+    master(List=(RUNNING,))
+    ran = run("jobs")
+    assert ran.status == 0
+    assert [line.split()[:4] for line in ran.out.splitlines()] == [
+        ["JOB", "NAME", "STATE", "DONE"],
+        [JOB, "words", "running", "25%"],
+    ]
+
+
+def test_every_command_that_asks_the_cluster_answers_in_json(run, master) -> None:
+    tasks = (TaskView(TASK, "running", (AttemptView(ATTEMPT, "worker-1", "running", 0.5, 2.0),)),)
+    master(List=(RUNNING,), Get=RUNNING, Wait=SUCCEEDED, Kill=JobState.KILLED, Tasks=tasks, ListWorkers=())
+    assert run("jobs", "--json").json[0]["job"] == JOB
+    assert run("status", "@", "--json").json["tasks"][0] == {
+        "step": 0,
+        "kind": "map",
+        "total": 4,
+        "done": 1,
+        "running": 2,
+    }
+    assert run("wait", JOB, "--json").json["state"] == "succeeded"
+    assert run("kill", JOB, "--json").json == {"job": JOB, "state": "killed"}
+    assert run("logs", JOB, "--json").json["tasks"][0]["attempts"][0]["attempt"] == str(ATTEMPT)
+    assert run("counters", JOB, "--json").json == {"minireduce": {"MAP_INPUT_RECORDS": 1200}}
+    assert run("cluster", "workers", "--json").json == []
+
+
+def test_status_shows_why_a_job_failed_with_the_users_own_traceback(run, master) -> None:
+    master(Get=FAILED)
+    ran = run("status", JOB)
+    assert ran.status == 0
+    assert f"{TASK} failed 4 times" in ran.out
+    assert 'File "ratio.py", line 3, in ratio' in ran.out
+
+
+def test_waiting_for_a_job_that_succeeds_ends_with_0(run, master) -> None:
+    asked = master(Get=RUNNING, Wait=[RUNNING, SUCCEEDED]).asked
+    ran = run("wait", "@")
+    assert ran.status == 0
+    assert f"{JOB} succeeded in 1 min 12 s" in ran.err
+    assert [(name, request.job) for name, request in asked] == [
+        ("Get", "@"),
+        ("Get", JOB),
+        ("Wait", JOB),
+        ("Wait", JOB),
+    ]
+
+
+def test_waiting_for_a_job_that_fails_shows_the_users_traceback_first_and_ends_with_1(run, master) -> None:
+    master(Get=FAILED)
+    ran = run("wait", JOB)
+    assert ran.status == 1
+    assert ran.err.splitlines() == [
+        "Traceback (most recent call last):",
+        '  File "ratio.py", line 3, in ratio',
+        "ZeroDivisionError: division by zero",
+        "while reading /in/a.txt, offset 1234",
+        "record: '0 0'",
+        f"error: {JOB} failed: {TASK} failed 4 times",
+        f"  hint: minireduce logs {JOB}",
+    ]
+
+
+def test_waiting_for_a_job_that_is_killed_ends_with_3(run, master) -> None:
+    master(Get=KILLED)
+    assert run("wait", JOB).status == 3
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [
+        (NotFound(f"there is no job {JOB}", hint="minireduce jobs"), 2),
+        (Refused("the token is another cluster's", hint="check the token"), 4),
+        (Unavailable("the master at 127.0.0.1:1 cannot be reached", hint="is it running?"), 4),
+    ],
+)
+def test_an_error_is_one_line_a_hint_and_a_status(run, master, error: Exception, status: int) -> None:
+    master(Get=error)
+    ran = run("status", JOB)
+    assert ran.status == status
+    assert ran.err == f"error: {error.message}\n  hint: {error.hint}\n"
+    assert run("status", JOB, "--json").json == {
+        "error": type(error).__name__,
+        "message": error.message,
+        "hint": error.hint,
+    }
+
+
+def test_logs_of_a_task_that_the_job_has_not_are_an_error(run, master) -> None:
+    master(Get=RUNNING, Tasks=())
+    ran = run("logs", JOB, "--task", f"{JOB}_s0_m00009")
+    assert ran.status == 2
+    assert "has no task" in ran.err
+
+
+def test_logs_name_each_attempt_its_worker_and_what_it_said(run, master) -> None:
+    attempt = AttemptView(ATTEMPT, "worker-1", "failed", 0.5, 2.0, "ZeroDivisionError: division by zero")
+    master(Get=FAILED, Tasks=(TaskView(TASK, "pending", (attempt,)),))
+    assert run("logs", JOB).out.splitlines()[:3] == [
+        f"{ATTEMPT} failed on worker-1, 2.0 s: ZeroDivisionError: division by zero",
+        "    Traceback (most recent call last):",
+        '      File "ratio.py", line 3, in ratio',
+    ]
+
+
+def test_killing_names_the_job_that_was_meant(run, master) -> None:
+    fake = master(Get=RUNNING, Kill=JobState.KILLED)
+    assert run("kill", "@").out == f"{JOB} killed\n"
+    assert fake.asked[-1][1].job == JOB
+
+
+def test_an_interrupted_command_ends_with_130(run, master, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*_arguments: object, **_options: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(master(), "call", interrupted)
+    ran = run("wait", JOB)
+    assert (ran.status, ran.err) == (130, "interrupted\n")
