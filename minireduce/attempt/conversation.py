@@ -1,7 +1,8 @@
 """What a worker says to its zygote and to its task processes, and what they answer.
 
-With the zygote: `Fork` (with two descriptors: the task's socket and its progress page) is answered by `Forked`; `Kill`
-ends a task process and its whole process group; `Exited` tells how a task process ended, asked for or not.
+With the zygote: `Fork` (with two descriptors: the task's socket and its progress page) is answered by `Forked` or
+`ForkRefused`; `Kill` ends a task process and its whole process group; `Exited` tells how a task process ended, asked
+for or not.
 
 With a task process: it says `Ready` once. Then for each task the worker sends `LoadProgram` (the first time only) and
 `RunTask`, and gets one of `Finished`, `Raised` and `InputUnusable`, before it sends the next. While a task runs it may
@@ -52,6 +53,14 @@ class Forked:
 
 
 @dataclass(frozen=True, slots=True)
+class ForkRefused:
+    """The system gave no process for `token`."""
+
+    token: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class Exited:
     """A task process ended. `status` as in `subprocess`: the exit status, or minus the number of the signal."""
 
@@ -60,7 +69,7 @@ class Exited:
 
 
 ToZygote = Fork | Kill
-FromZygote = Forked | Exited
+FromZygote = Forked | ForkRefused | Exited
 
 
 # ── what a task works on ────────────────────────────────────────────────────────────────────────────────────────────

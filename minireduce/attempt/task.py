@@ -9,6 +9,7 @@ id, and the hash seed is fixed, so that another attempt of the same task takes t
 
 from __future__ import annotations
 
+import contextlib
 import faulthandler
 import os
 import random
@@ -63,10 +64,10 @@ class TaskProcess:
                     self._worker.send(self._perform(message))
 
     def _perform(self, task: RunTask) -> Answer:
-        linux.limit_data_bytes(2 * task.memory_limit_bytes + DATA_ALLOWANCE_BYTES)
-        _seed(str(task.attempt.task))
-        _print_into(Path(task.directory))
         try:
+            linux.limit_data_bytes(2 * task.memory_limit_bytes + DATA_ALLOWANCE_BYTES)
+            _seed(str(task.attempt.task))
+            _print_into(Path(task.directory))
             job = self._loaded()
             return TaskRun(job, task, worker=self._worker, watch=self._watch, idle_bytes=self._idle_bytes).run()
         except (Exception, SystemExit) as error:
@@ -103,8 +104,9 @@ def _print_into(directory: Path) -> None:
 
 
 def _print_nowhere() -> None:
-    sys.stdout.flush()
-    sys.stderr.flush()
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(ValueError, OSError):  # user code may have closed it
+            stream.flush()
     nowhere = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
     os.dup2(nowhere, 1)
     os.dup2(nowhere, 2)

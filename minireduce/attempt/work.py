@@ -38,9 +38,15 @@ from minireduce.engine.map import run_map, run_map_only
 from minireduce.engine.merge import RunSlice
 from minireduce.engine.read import open_records
 from minireduce.engine.reduce import OutputKind, PartOutput, run_reduce
-from minireduce.errors import Corruption, MinireduceError
+from minireduce.errors import Corruption, MinireduceError, RequestError
 
 _KINDS = {"builtins.MemoryError": "memory", "pyarrow.lib.ArrowMemoryError": "memory", "builtins.SystemExit": "exited"}
+
+TEXT_LENGTH_MAX = 20_000
+"""Characters of a message or traceback that are kept: its beginning and its end."""
+
+COUNTERS_MAX = 1000
+"""Counters of one attempt; a counter for each key would drown the master."""
 
 Answer = Finished | Raised | InputUnusable
 
@@ -72,6 +78,12 @@ class TaskRun:
                 output = self._map(self._task.work) if isinstance(self._task.work, MapTask) else self._reduce()
         except (Exception, SystemExit) as error:
             return answer_to(error)
+        if len(self._context.counters) > COUNTERS_MAX:
+            too_many = RequestError(
+                f"the task counted under {len(self._context.counters)} names, more than {COUNTERS_MAX}",
+                hint="counters are for a few totals; yield what belongs to a key",
+            )
+            return answer_to(too_many)
         return Finished(output, _counters(self._context))
 
     def _map(self, work: MapTask) -> TaskOutput:
@@ -160,11 +172,11 @@ def answer_to(error: BaseException) -> Answer:
                 TaskError(
                     kind=_KINDS.get(error.exception_type, "raised"),
                     type_name=error.exception_type or "UserCodeError",
-                    message=str(error),
-                    traceback=error.traceback_text,
+                    message=_told(str(error)),
+                    traceback=_told(error.traceback_text),
                     path=error.path,
                     offset=-1 if error.offset is None else error.offset,
-                    record=error.record,
+                    record=_told(error.record),
                 )
             )
         case Unusable() | Corruption():
@@ -177,7 +189,17 @@ def answer_to(error: BaseException) -> Answer:
         case MinireduceError():
             return Raised(TaskError("raised", type(error).__name__, str(error)))
     # Nobody's fault but ours: all frames are told, so that a report of it is of use.
-    return Raised(TaskError("raised", type(error).__name__, str(error), "".join(traceback.format_exception(error))))
+    return Raised(
+        TaskError("raised", type(error).__name__, _told(str(error)), _told("".join(traceback.format_exception(error))))
+    )
+
+
+def _told(text: str) -> str:
+    """`text` as it can travel: of a bearable length, what is no Unicode written out."""
+    cut = (
+        text if len(text) <= TEXT_LENGTH_MAX else f"{text[: TEXT_LENGTH_MAX // 2]} ... {text[-TEXT_LENGTH_MAX // 2 :]}"
+    )
+    return cut.encode(errors="backslashreplace").decode()
 
 
 def rounded_log2(size_bytes: int) -> int:

@@ -24,7 +24,7 @@ import sys
 import traceback
 
 from minireduce.attempt import linux
-from minireduce.attempt.conversation import Exited, Fork, Forked, Kill, ToZygote
+from minireduce.attempt.conversation import Exited, Fork, Forked, ForkRefused, FromZygote, Kill, ToZygote
 from minireduce.attempt.framing import PACKET_BYTES_MAX, decode, encode
 
 THREAD_LIMITS = dict.fromkeys(
@@ -93,13 +93,17 @@ class Zygote:
         return True
 
     def _fork(self, token: int, user: str, descriptors: list[int]) -> None:
-        pid = os.fork()
-        if pid == 0:
-            self._become_task(user, descriptors)
-        self._tasks.add(pid)
+        try:
+            pid = os.fork()
+        except OSError as error:  # too many processes, or too little memory, for now
+            self._tell(ForkRefused(token, str(error)))
+        else:
+            if pid == 0:
+                self._become_task(user, descriptors)
+            self._tasks.add(pid)
+            self._tell(Forked(token, pid))
         for descriptor in descriptors:
             os.close(descriptor)
-        self._tell(Forked(token, pid))
 
     def _become_task(self, user: str, descriptors: list[int]) -> None:
         """The child's side of a fork, which never returns."""
@@ -149,7 +153,7 @@ class Zygote:
                 if stray not in self._tasks:
                     linux.kill(stray)
 
-    def _tell(self, message: Forked | Exited) -> None:
+    def _tell(self, message: FromZygote) -> None:
         with contextlib.suppress(ConnectionError):  # a worker that is gone shows at the next read
             self._control.send(encode(message))
 

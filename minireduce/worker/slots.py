@@ -121,8 +121,12 @@ class Slots:
         run = self._runs[task.attempt] = _Run(task, task_timeout_s)
         try:
             return await self._run(run, program)
-        except Unavailable as error:
-            return run.verdict or Lost(error.message)
+        except MinireduceError as error:  # no process to be had, or a program too long to hand over
+            if run.process is not None:
+                _discard(run.process)
+            if isinstance(error, Unavailable):
+                return run.verdict or Lost(error.message)
+            return run.verdict or Failed(TaskError("raised", type(error).__name__, str(error)))
         except BaseException:  # cancelled: the caller no longer waits, and the process must not go on
             if run.process is not None:
                 _discard(run.process)
@@ -170,7 +174,7 @@ class Slots:
         job = run.task.attempt.task.job
         process = self._take_warm(job)
         if process is None:
-            process = await (await self._living_zygote()).fork()
+            run.process = process = await (await self._living_zygote()).fork()
             process.send(LoadProgram(program))
         run.process = process
         run.alive_at = run.reported_at = asyncio.get_running_loop().time()
@@ -207,7 +211,7 @@ class Slots:
             # The end of its socket mostly means that it ended; how, the zygote says at once.
             await asyncio.wait({process.exited}, timeout=EXIT_GRACE_S)
             if not process.exited.done():
-                run.end(Failed(self._error(run, "crashed", "", "the process closed its connection to the worker")))
+                run.end(Failed(self._error(run, "crashed", "", "the process cut its connection to the worker")))
         process.kill()
         status = await process.exited
         match answer:

@@ -24,6 +24,7 @@ from minireduce.attempt.conversation import (
     Exited,
     Fork,
     Forked,
+    ForkRefused,
     FromTask,
     FromZygote,
     Kill,
@@ -34,7 +35,7 @@ from minireduce.attempt.conversation import (
 from minireduce.attempt.framing import LENGTH, PACKET_BYTES_MAX, decode, encode, frame_length, to_frame
 from minireduce.attempt.progress import ProgressPage, make_page
 from minireduce.attempt.zygote import ENVIRONMENT
-from minireduce.errors import Unavailable
+from minireduce.errors import MinireduceError, Unavailable
 
 READ_BUFFER_BYTES = 1 << 20
 ZYGOTE_END_S_MAX = 5.0
@@ -65,11 +66,13 @@ class TaskProcess:
         self._writer.write(to_frame(message))
 
     async def receive(self) -> FromTask | None:
-        """What the process says next; None when it has closed its end, as it does by ending."""
+        """What the process says next; None when it has closed its end, as it does by ending, or talks nonsense."""
         try:
             length = frame_length(await self._reader.readexactly(LENGTH.size))
             message: FromTask = decode(FromTask, await self._reader.readexactly(length))
         except (asyncio.IncompleteReadError, ConnectionError):
+            return None
+        except (MinireduceError, ValueError):  # user code can reach the socket; whoever waits kills the process
             return None
         if isinstance(message, Ready):
             self.idle_bytes = message.idle_bytes
@@ -226,6 +229,10 @@ class Zygote:
                         forked.set_result(pid)
                     else:
                         linux.kill_group(pid)  # whoever asked has been cancelled
+                case ForkRefused(token, reason):
+                    forked = self._forking.get(token)
+                    if forked is not None and not forked.done():
+                        forked.set_exception(Unavailable(f"this machine gives no process for a task: {reason}"))
                 case Exited(pid, status):
                     self._exited(pid, status)
 

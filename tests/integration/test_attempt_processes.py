@@ -35,7 +35,7 @@ from minireduce.worker.slots import LOG_BYTES_MAX, Slots
 MIB = 1 << 20
 GONE_S_MAX = 10.0
 
-MISBEHAVING = """
+MISBEHAVING = r"""
 import ctypes, json, os, random, signal, subprocess, sys, time
 from minireduce import Job, Sum, task
 
@@ -70,6 +70,16 @@ def obey(line):
     elif line == "hang up":
         os.closerange(3, 256)
         time.sleep(1000)
+    elif line == "babble":
+        for descriptor in range(3, 64):
+            try:
+                os.write(descriptor, b"\xff" * 64)
+            except OSError:
+                continue
+        time.sleep(1000)
+    elif line == "count all":
+        for number in range(2000):
+            task.counter("numbers", str(number)).add()
     elif line == "chatter":
         for _ in range(40):
             print("x" * (1 << 16))
@@ -306,6 +316,8 @@ def test_a_process_is_not_used_again_after_a_failed_attempt(tmp_path):
         ("abort", "crashed", "SIGABRT"),
         ("grab", "memory", "builtins.MemoryError"),
         ("hang up", "crashed", ""),
+        ("babble", "crashed", ""),
+        ("count all", "raised", "RequestError"),
     ],
 )
 def test_what_user_code_does_to_its_process_fails_the_attempt(tmp_path, line, kind, type_name):
@@ -476,6 +488,17 @@ def test_nothing_survives_a_worker_that_is_killed(tmp_path):
             worker.kill()
             worker.wait()
             assert_gone(processes)
+
+
+def test_a_program_too_long_to_hand_over_fails_its_attempt(tmp_path, monkeypatch):
+    monkeypatch.setattr("minireduce.attempt.framing.FRAME_BYTES_MAX", 1000)
+
+    async def scene(bench: Bench) -> None:
+        outcome = await bench.run(bench.task("a"))
+        assert isinstance(outcome, Failed)
+        assert "over the limit" in outcome.error.message
+
+    at_bench(tmp_path, scene)
 
 
 def test_what_a_task_prints_is_kept_up_to_a_limit(tmp_path):

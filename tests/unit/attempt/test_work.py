@@ -6,7 +6,8 @@ import errno
 
 import pytest
 
-from minireduce.attempt.conversation import InputUnusable, Raised
+from minireduce.attempt.conversation import FromTask, InputUnusable, Raised
+from minireduce.attempt.framing import decode, encode
 from minireduce.attempt.inputs import Unusable
 from minireduce.attempt.work import answer_to, rounded_log2
 from minireduce.engine.errors import UserCodeError
@@ -53,6 +54,14 @@ def test_the_place_and_traceback_of_user_code_are_handed_on():
     assert isinstance(answer, Raised)
     assert (answer.error.path, answer.error.offset, answer.error.record) == ("/a", 7, "'x'")
     assert (answer.error.type_name, answer.error.traceback) == ("E", "line 3")
+
+
+def test_a_message_of_any_length_and_any_characters_can_travel():
+    answer = answer_to(UserCodeError("a" * 100_000 + "\udcff", exception_type="E"))
+    assert isinstance(answer, Raised)
+    assert len(answer.error.message) < 30_000
+    assert answer.error.message.endswith("a\\udcff")
+    assert decode(FromTask, encode(answer)) == answer
 
 
 @pytest.mark.parametrize(("size", "log2"), [(0, 0), (1, 1), (2, 1), (3, 2), (4, 2), (5, 3), (1 << 40, 40)])
