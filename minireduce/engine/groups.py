@@ -37,6 +37,8 @@ def groups(merging: Iterator[Merged], context: TaskContext) -> Iterator[Group]:
 
 def window_groups(texts: list[str], values: list[Any], context: TaskContext) -> Iterator[Group]:
     """The groups of sorted pairs."""
+    if not texts:
+        return
     starts = group_starts(texts).tolist()
     firsts = texts if len(starts) == len(texts) else [texts[i] for i in starts]
     walk = context.walk(keys.decode_all(firsts))

@@ -122,7 +122,7 @@ class _MapAttempt:
 
     def gather(self, pairs: Iterator[tuple[Any, Any]]) -> None:
         """Take all pairs in, spilling what does not fit."""
-        batch, held_before = _BATCH_PAIRS_MIN, 0
+        batch, held_before = max(1, min(_BATCH_PAIRS_MIN, self._limit_bytes >> 14)), 0
         while True:
             taken = self._buffer.take(islice(pairs, batch))
             self._pairs += taken
