@@ -177,6 +177,11 @@ class WorkerState:
         self._actions.extend(self._session.due(now))
         return self._actions
 
+    @property
+    def is_joined(self) -> bool:
+        """Whether the master has taken this worker in, and the stream to it stands."""
+        return self._session.is_talking
+
     def story(self, attempt: AttemptId) -> str:
         """The life of an attempt that has not ended, for people."""
         known = self._assignments.attempts.get(attempt)

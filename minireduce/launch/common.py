@@ -1,7 +1,8 @@
-"""What both daemons do the same way around their own work: the log, the last words, the exit status."""
+"""What both daemons do the same way around their own work: flags, the log, the last words, the exit status."""
 
 from __future__ import annotations
 
+import argparse
 import logging
 import sys
 from collections.abc import Callable
@@ -37,3 +38,15 @@ def exit_status(error: MinireduceError) -> int:
     if isinstance(error, RequestError):
         return EXIT_USAGE
     return EXIT_UNREACHABLE if isinstance(error, Refused | Unavailable) else EXIT_FAILED
+
+
+def port(text: str) -> int:
+    """The number that a flag names; 0 means any free one."""
+    if not text.isdecimal() or int(text) >= 1 << 16:
+        raise argparse.ArgumentTypeError("a port is a whole number from 0 to 65535")
+    return int(text)
+
+
+def join_address(host: str, port: int) -> str:
+    """`host:port`, with brackets around an IPv6 address."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

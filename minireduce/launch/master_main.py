@@ -28,7 +28,7 @@ from minireduce.config import Configuration
 from minireduce.core.settings import ClusterSettings
 from minireduce.errors import MinireduceError, RequestError
 from minireduce.launch import child
-from minireduce.launch.common import run_daemon
+from minireduce.launch.common import join_address, port, run_daemon
 from minireduce.web.listen import Pages, listen
 
 if TYPE_CHECKING:
@@ -56,8 +56,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--data-dir", type=Path, default=DEFAULT_DATA_DIR, metavar="D", help="default: %(default)s")
     parser.add_argument("--host", default="127.0.0.1", metavar="H", help="address to listen on; default: %(default)s")
     parser.add_argument("--advertise", metavar="H", help="host by which workers and clients reach this machine")
-    parser.add_argument("--port", type=_port, default=GRPC_PORT, metavar="P", help="default: %(default)s; 0: any free")
-    parser.add_argument("--http-port", type=_port, default=HTTP_PORT, metavar="P", help="of the pages; default: 7080")
+    parser.add_argument("--port", type=port, default=GRPC_PORT, metavar="P", help="default: %(default)s; 0: any free")
+    parser.add_argument("--http-port", type=port, default=HTTP_PORT, metavar="P", help="of the pages; default: 7080")
     parser.add_argument("--token-file", type=Path, metavar="F", help="made if there is none")
     parser.add_argument("--tls-cert", type=Path, metavar="F", help="certificate (PEM) in place of one of our own")
     parser.add_argument("--tls-key", type=Path, metavar="F", help="its key (PEM)")
@@ -66,12 +66,6 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"minireduce {__version__}")
     child.add_options(parser)
     return parser
-
-
-def _port(text: str) -> int:
-    if not text.isdecimal() or int(text) >= 1 << 16:
-        raise argparse.ArgumentTypeError("a port is a whole number from 0 to 65535")
-    return int(text)
 
 
 def _run(options: argparse.Namespace) -> None:
@@ -197,11 +191,6 @@ def _read(path: Path) -> bytes:
         return path.read_bytes()
     except OSError as error:
         raise RequestError(f"{path} cannot be read: {error.strerror}") from error
-
-
-def join_address(host: str, port: int) -> str:
-    """`host:port`, with brackets around an IPv6 address."""
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 if __name__ == "__main__":

@@ -9,8 +9,7 @@
 Every path is made of ids that were parsed, never of text from outside. Where tasks run under an account of their own
 they must be able to pass through the directories above theirs, and so must own what is fetched for them.
 
-Invariant: an output is announced only when its `output.meta` is durable, so that after a crash the worker lists just
-those that it has.
+Invariant: an output is announced only when its `output.meta` is written, and a part only when all of it is durable.
 """
 
 from __future__ import annotations
@@ -72,13 +71,20 @@ class Outputs:
         return path
 
     def keep(self, report: AttemptSucceeded) -> None:
-        """Make a finished output last: from now on it is listed after a restart."""
+        """Make a finished output last: from now on it is listed after a restart of the worker.
+
+        A map output is not synced by its writer, so neither is its report: one that a crash of the machine tore shows
+        its damage when it is read, and is made again.
+        """
         directory = self.directory(report.attempt)
+        is_part = not report.output.partition_bytes_log2
         with contextlib.closing(self._disk.create(directory / META_NAME)) as file:
             file.write(msgpack.packb(to_plain(report)))
-            self._disk.sync(file)
-        self._disk.sync_directory(directory)
-        self._disk.sync_directory(directory.parent)
+            if is_part:
+                self._disk.sync(file)
+        if is_part:
+            self._disk.sync_directory(directory)
+            self._disk.sync_directory(directory.parent)
 
     def held(self) -> tuple[AttemptSucceeded, ...]:
         """The whole outputs that are here, in the order of their names. Removes all else: nobody will finish it."""

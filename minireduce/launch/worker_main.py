@@ -1,0 +1,207 @@
+"""`minireduce-worker`: settings and flags in, a running worker out, until it is told to stop.
+
+Order matters at the start: flags and tokens first, since mistakes there must be told at once; then the data directory
+and the port, each of which another process may hold; then block server and zygote, which import beside this process;
+then the master's address, which a parent may say late (`child`); then the stream. SIGTERM and SIGINT end it in order,
+with status 0: its attempts are given back to the master, which runs them elsewhere.
+
+A master that refuses this worker (token, version, an older incarnation) ends it with status 4. One that is out of reach
+does not: the worker tries again for as long as it lives.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import logging
+import os
+import signal
+import socket
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from minireduce import __version__, config
+from minireduce.auth import tokens, transport
+from minireduce.auth.joining import split_address
+from minireduce.clock import SystemClock
+from minireduce.config import Configuration
+from minireduce.core.settings import WorkerSettings
+from minireduce.disk import RealDisk
+from minireduce.errors import RequestError
+from minireduce.launch import child
+from minireduce.launch.common import join_address, port, run_daemon
+from minireduce.worker.block_server_process import listen
+from minireduce.worker.identity import lock
+from minireduce.worker.memory import machine_memory_bytes
+
+if TYPE_CHECKING:
+    from minireduce.wire.calls import Credentials
+    from minireduce.worker.whole import Worker
+
+log = logging.getLogger("minireduce.worker")
+
+DEFAULT_DATA_DIR = Path("~/.local/share/minireduce/worker")
+DEFAULT_RACK = "/default"
+_ALL_INTERFACES = frozenset({"0.0.0.0", "::"})  # noqa: S104 - to tell that one was asked for
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """The console script."""
+    options = _parser().parse_args(arguments)
+    sys.exit(run_daemon(lambda: _run(options)))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="minireduce-worker",
+        description="A worker of a minireduce cluster: it runs tasks and keeps what they make.",
+        epilog="example: minireduce-worker node1:7070 --data-dir /var/lib/minireduce --slots 8",
+    )
+    parser.add_argument("master", metavar="MASTER_HOST:PORT", help="where the master is")
+    parser.add_argument("--data-dir", type=Path, default=DEFAULT_DATA_DIR, metavar="D", help="default: %(default)s")
+    parser.add_argument("--slots", type=int, metavar="N", help="attempts that run at once; default: the cores")
+    parser.add_argument("--rack", type=_rack, default=DEFAULT_RACK, metavar="/R", help="default: %(default)s")
+    parser.add_argument("--host", metavar="H", help="address to listen on; default: as near as the master is")
+    parser.add_argument("--advertise", metavar="H", help="host by which other workers reach this machine")
+    parser.add_argument("--port", type=port, default=0, metavar="P", help="of the block server; default: any free")
+    parser.add_argument("--token-file", type=Path, metavar="F", help="holds the worker's token")
+    parser.add_argument("--tls-cert", type=Path, metavar="F", help="certificate (PEM) that the block server shows")
+    parser.add_argument("--tls-key", type=Path, metavar="F", help="its key (PEM)")
+    parser.add_argument("--tls-ca", type=Path, metavar="F", help="whom to trust (PEM), in place of the token file's")
+    parser.add_argument("--config", type=Path, metavar="F", help="a file of settings, stronger than the usual ones")
+    parser.add_argument("--version", action="version", version=f"minireduce {__version__}")
+    child.add_options(parser)
+    return parser
+
+
+def _rack(text: str) -> str:
+    if not text.startswith("/") or text.strip() != text or len(text) < 2:
+        raise argparse.ArgumentTypeError("a rack is written like a path, such as /rack1")
+    return text
+
+
+def _run(options: argparse.Namespace) -> None:
+    try:
+        asyncio.run(_serve(options))
+    finally:
+        child.remove_root(options.embedded)
+
+
+async def _serve(options: argparse.Namespace) -> None:
+    configuration = config.load({"token_file": options.token_file, "slots": options.slots}, config_file=options.config)
+    held = tokens.find(configuration).require_worker()
+    data_dir = options.data_dir.expanduser().absolute()
+    with lock(data_dir):
+        worker = _worker(options, configuration, data_dir, held)
+        try:
+            await worker.start()
+            master = await asyncio.to_thread(child.master_address, options.master)
+            credentials = _credentials(options, configuration, master, held)
+            _obey_signals(options, worker)
+            await worker.run(master, credentials)
+            log.info("stopping")
+        finally:
+            await worker.close()
+
+
+def _obey_signals(options: argparse.Namespace, worker: Worker) -> None:
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, worker.loop.request_stop)
+    if options.embedded is not None:
+        child.when_parent_ends(worker.loop.request_stop)
+
+
+def _worker(options: argparse.Namespace, configuration: Configuration, data_dir: Path, token: str) -> Worker:
+    """The worker, not started."""
+    from minireduce.worker.whole import Worker, WorkerOptions
+
+    settings = configuration.settings
+    host = options.host or _host_towards(options.master)
+    reached_as = options.advertise or (socket.gethostname() if host in _ALL_INTERFACES else host)
+    certificate_pem, key_pem = _certificate(options, reached_as)
+    listening = listen(host, options.port)
+    data_address = join_address(reached_as, listening.getsockname()[1])
+
+    def on_joined() -> None:
+        child.announce(options.ready_fd, address=data_address)
+        print(f"minireduce-worker serves {data_address} for the master at {options.master}", flush=True)  # noqa: T201
+
+    return Worker(
+        WorkerOptions(
+            data_dir=data_dir,
+            listening=listening,
+            data_address=data_address,
+            host=reached_as,
+            rack=options.rack,
+            slots=settings.slots or len(os.sched_getaffinity(0)),
+            memory_bytes=int(machine_memory_bytes() * settings.memory_fraction),
+            worker_token=token,
+            settings=WorkerSettings(master_wait_s=settings.master_wait_s),
+            software_version=__version__,
+            task_user=settings.task_user if os.geteuid() == 0 and options.embedded is None else "",
+            authority_pem=_authority(options, configuration) if transport.needs_tls(reached_as) else None,
+            certificate_pem=certificate_pem,
+            key_pem=key_pem,
+        ),
+        SystemClock(),
+        RealDisk(),
+        on_joined=on_joined,
+    )
+
+
+def _host_towards(master: str) -> str:
+    """The address of this machine from which the master is reached: loopback for a master on this machine."""
+    if master == "-":
+        return "127.0.0.1"
+    try:
+        family, _, _, _, address = socket.getaddrinfo(*split_address(master), type=socket.SOCK_DGRAM)[0]
+        with socket.socket(family, socket.SOCK_DGRAM) as probe:
+            probe.connect(address)  # sends nothing: the system only looks up the route
+            return str(probe.getsockname()[0])
+    except OSError as cause:
+        raise RequestError(
+            f"there is no way from here to {master}: {cause.strerror}", hint="check the address, or name --host"
+        ) from cause
+
+
+def _credentials(options: argparse.Namespace, configuration: Configuration, master: str, token: str) -> Credentials:
+    from minireduce.wire.calls import Credentials
+
+    host, _ = split_address(master)
+    if not transport.needs_tls(host):
+        return Credentials(token)
+    authority = _authority(options, configuration)
+    return Credentials(token, authority, transport.expected_name(authority, transport.MASTER_ROLE, host))
+
+
+def _authority(options: argparse.Namespace, configuration: Configuration) -> bytes:
+    if options.tls_ca is not None:
+        return _read(options.tls_ca)
+    return transport.load_authority(tokens.path_of(configuration))
+
+
+def _certificate(options: argparse.Namespace, host: str) -> tuple[str, str]:
+    """What the block server shows; empty on loopback. Raises RequestError."""
+    if (options.tls_cert is None) != (options.tls_key is None):
+        raise RequestError("--tls-cert and --tls-key belong together", hint="give both")
+    if options.tls_cert is not None:
+        return _read(options.tls_cert).decode(), _read(options.tls_key).decode()
+    if transport.needs_tls(host):
+        raise RequestError(
+            f"a worker that is reached as {host} needs a certificate", hint="give --tls-cert and --tls-key"
+        )
+    return "", ""
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise RequestError(f"{path} cannot be read: {error.strerror}") from error
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,170 @@
+"""Run the attempts that the machine starts: from `StartAttempt` to `AttemptEnded`, by way of a task process.
+
+Between the two lie the directory, the exact places of the input on this machine, the process (`slots`), and the file
+that makes a finished output last. What of this fails without fault of user code is a loss.
+
+An own output that turns out to be missing or damaged when it is to be read is told too, so that it is made again.
+
+Invariant: exactly one `AttemptEnded` for each `start`, whatever happens and however often it is stopped.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from minireduce.attempt.conversation import (
+    PART_NAME,
+    MapTask,
+    PartFile,
+    ReduceTask,
+    RunFile,
+    RunTask,
+    StoredFile,
+)
+from minireduce.core.attempts import (
+    AttemptEnded,
+    AttemptOutcome,
+    InputRun,
+    Killed,
+    Lost,
+    OutputFoundMissing,
+    StartAttempt,
+    Succeeded,
+)
+from minireduce.core.messages import AttemptSucceeded, OpenJob, PartInput, PartitionInput, StoredInput
+from minireduce.engine.index import DATA_NAME, INDEX_NAME, read_index
+from minireduce.errors import Corruption
+from minireduce.ids import AttemptId, JobId
+from minireduce.worker.outputs import Outputs
+
+if TYPE_CHECKING:
+    from minireduce.worker.slots import Slots
+
+log = logging.getLogger(__name__)
+
+
+class OwnOutputMissing(Exception):
+    """An output of this worker cannot be read."""
+
+    def __init__(self, attempt: AttemptId, cause: Exception) -> None:
+        super().__init__(f"the output of {attempt}, which this worker wrote, cannot be read: {cause}")
+        self.attempt = attempt
+
+
+class Running:
+    """The attempts that run on this worker. Events go to `tell`."""
+
+    def __init__(
+        self, outputs: Outputs, slots: Slots, tell: Callable[[AttemptEnded | OutputFoundMissing], None]
+    ) -> None:
+        self._outputs = outputs
+        self._slots = slots
+        self._tell = tell
+        self._jobs: dict[JobId, OpenJob] = {}
+        self._tasks: dict[AttemptId, asyncio.Task[None]] = {}
+        self._stopped: set[AttemptId] = set()
+
+    def open_program(self, opened: OpenJob) -> None:
+        """Keep a job's program for the attempts that follow."""
+        self._jobs[opened.job] = opened
+
+    def start(self, order: StartAttempt) -> None:
+        """Run an attempt."""
+        opened = self._jobs[order.attempt.task.job]
+        self._tasks[order.attempt] = asyncio.create_task(self._live(order, opened), name=str(order.attempt))
+
+    def stop(self, attempt: AttemptId) -> None:
+        """End an attempt."""
+        self._stopped.add(attempt)
+        self._slots.stop(attempt)
+
+    def drop_job(self, job: JobId) -> None:
+        """Forget a job none of whose attempts runs any more, and end its warm processes."""
+        self._jobs.pop(job, None)
+        self._slots.drop_job(job)
+
+    async def close(self) -> None:
+        """End all attempts, of which no more is told, with all their processes."""
+        tasks = list(self._tasks.values())
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await self._slots.close()
+
+    async def _live(self, order: StartAttempt, opened: OpenJob) -> None:
+        attempt = order.attempt
+        try:
+            outcome = await self._outcome(order, opened)
+        except asyncio.CancelledError:
+            raise
+        except OwnOutputMissing as error:
+            self._tell(OutputFoundMissing(error.attempt))
+            outcome = Lost(str(error))
+        except (OSError, Corruption) as error:
+            outcome = Lost(f"the worker's disk: {error}")
+        except Exception as error:
+            log.exception("running %s failed", attempt)
+            outcome = Lost(f"the worker failed: {error!r}")
+        finally:
+            del self._tasks[attempt]
+            self._stopped.discard(attempt)
+        self._tell(AttemptEnded(attempt, outcome))
+
+    async def _outcome(self, order: StartAttempt, opened: OpenJob) -> AttemptOutcome:
+        task = await asyncio.to_thread(self._prepare, order)
+        if order.attempt in self._stopped:
+            return Killed()
+        outcome = await self._slots.run(opened.program, task, task_timeout_s=order.step.task_timeout_s)
+        if isinstance(outcome, Succeeded):
+            report = AttemptSucceeded(order.attempt, outcome.output, outcome.counters)
+            await asyncio.to_thread(self._outputs.keep, report)
+        return outcome
+
+    # ── where the input is ──────────────────────────────────────────────────────────────────────────────────────────
+
+    def _prepare(self, order: StartAttempt) -> RunTask:
+        """Make the attempt's directory and find its input on this machine."""
+        directory = self._outputs.prepare(order.attempt)
+        return RunTask(
+            attempt=order.attempt,
+            work=self._work(order),
+            directory=str(directory),
+            output_text=order.output_text,
+            memory_limit_bytes=order.step.memory_limit_bytes,
+        )
+
+    def _work(self, order: StartAttempt) -> MapTask | ReduceTask:
+        match order.input:
+            case PartitionInput(partition):
+                return ReduceTask(tuple(self._run_file(order.attempt, run, partition) for run in order.runs))
+            case PartInput():
+                return MapTask(self._part_file(order.attempt, order.runs[0]), order.step.reducers)
+            case StoredInput(path, offset, length, file_bytes):
+                return MapTask(StoredFile(path, offset, length, file_bytes), order.step.reducers)
+        return MapTask(order.input, order.step.reducers)
+
+    def _run_file(self, attempt: AttemptId, run: InputRun, partition: int) -> RunFile:
+        order = run.source.task.index
+        if not run.is_own:
+            path = self._outputs.fetched(attempt, run.source)
+            return RunFile(str(path), 0, path.stat().st_size, order)
+        directory = self._outputs.directory(run.source)
+        try:
+            offset, length = read_index(directory / INDEX_NAME)[partition]
+            size = (directory / DATA_NAME).stat().st_size
+        except (OSError, Corruption, IndexError) as cause:
+            raise OwnOutputMissing(run.source, cause) from cause
+        if size < offset + length:
+            raise OwnOutputMissing(run.source, Corruption("it is shorter than its index says"))
+        return RunFile(str(directory / DATA_NAME), offset, length, order)
+
+    def _part_file(self, attempt: AttemptId, run: InputRun) -> PartFile:
+        if not run.is_own:
+            return PartFile(str(self._outputs.fetched(attempt, run.source)))
+        path = self._outputs.directory(run.source) / PART_NAME
+        if not path.exists():
+            raise OwnOutputMissing(run.source, FileNotFoundError(str(path)))
+        return PartFile(str(path))

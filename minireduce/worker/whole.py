@@ -1,0 +1,176 @@
+"""The worker as a whole: data directory, block server, zygote, machine and loop, put together and taken apart in order.
+
+Everything that takes time to start is started before it is needed and side by side: the block server (its port is bound
+at once, so its address is known), the zygote, and the stream to the master, which takes the worker in while the others
+still import.
+
+At the end attempts stop first, so that nothing writes any more; then the stream; then block server and zygote, which
+would end by themselves with this process.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from random import Random
+from typing import TYPE_CHECKING
+
+from minireduce.attempt import linux
+from minireduce.clock import Clock
+from minireduce.core.assignments import OpenProgram, RemoveFetched, RemoveJob, RemoveOutputs
+from minireduce.core.attempts import StartAttempt, StopAttempt
+from minireduce.core.fetches import CancelFetch, StartFetch
+from minireduce.core.messages import WorkerProfile
+from minireduce.core.session import CloseStream, OpenStream, Remember, SendHello, SendUp
+from minireduce.core.settings import WorkerSettings
+from minireduce.core.worker import SpaceMeasured, WorkerState
+from minireduce.disk import Disk
+from minireduce.machine import machine_id
+from minireduce.worker.block_server_process import BlockServerProcess
+from minireduce.worker.fetcher import Fetcher
+from minireduce.worker.identity import IdentityFile
+from minireduce.worker.loop import WorkerLoop
+from minireduce.worker.orders import Orders
+from minireduce.worker.outputs import Outputs
+from minireduce.worker.running import Running
+from minireduce.worker.slots import Slots
+from minireduce.worker.stream import MasterStreams
+
+if TYPE_CHECKING:
+    from minireduce.wire.calls import Credentials
+
+SPACE_INTERVAL_S = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerOptions:
+    """How a worker is set up. `listening` is the block server's socket, `data_address` how others reach it.
+
+    `task_user` is the account of tasks, empty for the worker's own. Certificate and key (PEM) are what the block server
+    shows beyond loopback; `authority_pem` is whom fetches trust there.
+    """
+
+    data_dir: Path
+    listening: socket.socket
+    data_address: str
+    host: str
+    rack: str
+    slots: int
+    memory_bytes: int
+    worker_token: str = field(repr=False)
+    settings: WorkerSettings
+    software_version: str
+    task_user: str = ""
+    authority_pem: bytes | None = None
+    certificate_pem: str = ""
+    key_pem: str = field(default="", repr=False)
+
+
+class Worker:
+    """A worker. `start`, then `run` until it ends, then `close`, whatever happened."""
+
+    def __init__(self, options: WorkerOptions, clock: Clock, disk: Disk, *, on_joined: Callable[[], None]) -> None:
+        task_ids = linux.account_ids(options.task_user) if options.task_user else None
+        self._options = options
+        self._disk = disk
+        self._identity = IdentityFile(options.data_dir, disk)
+        self._outputs = Outputs(options.data_dir, disk, task_ids=task_ids)
+        self.loop = WorkerLoop(
+            self._machine(), clock, tick_interval_s=options.settings.tick_interval_s, on_joined=on_joined
+        )
+        self._slots = Slots(slots=options.slots, on_progress=self.loop.tell, task_user=options.task_user)
+        self._running = Running(self._outputs, self._slots, self.loop.tell)
+        self._fetcher = Fetcher(self._outputs, disk, self.loop.tell, authority_pem=options.authority_pem)
+        self._block_server = BlockServerProcess(
+            options.listening,
+            Orders(
+                data_dir=str(options.data_dir),
+                worker_token=options.worker_token,
+                certificate_pem=options.certificate_pem,
+                key_pem=options.key_pem,
+            ),
+        )
+        self._streams: MasterStreams | None = None
+        self._measuring: asyncio.Task[None] | None = None
+
+    @property
+    def block_server_pid(self) -> int | None:
+        """For tests."""
+        return self._block_server.pid
+
+    async def start(self) -> None:
+        """Start what imports for a while beside this process."""
+        await asyncio.gather(self._block_server.start(), self._slots.start())
+
+    async def run(self, master_address: str, credentials: Credentials) -> None:
+        """Serve the master until the machine ends the worker. Raises the error for which it did."""
+        streams = self._streams = MasterStreams(master_address, credentials, self.loop.tell)
+        self._measuring = asyncio.create_task(self._measure_space(), name="space")
+        self.loop.perform_with(
+            {
+                OpenStream: lambda action: streams.open(action.stream),
+                CloseStream: lambda action: streams.close(action.stream),
+                SendHello: lambda action: streams.send(action.stream, action.hello),
+                SendUp: lambda action: streams.send(action.stream, action.up),
+                Remember: lambda action: self.loop.on_disk(self._identity.remember, action.epoch, action.txid),
+                OpenProgram: lambda action: self._running.open_program(action.opened),
+                StartAttempt: self._running.start,
+                StopAttempt: lambda action: self._running.stop(action.attempt),
+                StartFetch: self._fetcher.start,
+                CancelFetch: lambda action: self._fetcher.cancel(action.fetch),
+                RemoveOutputs: self._remove_outputs,
+                RemoveFetched: lambda action: self.loop.on_disk(self._outputs.remove_fetched, action.attempt),
+                RemoveJob: self._remove_job,
+            }
+        )
+        await self.loop.run()
+
+    async def close(self) -> None:
+        """End everything that this worker started."""
+        if self._measuring is not None:
+            self._measuring.cancel()
+        await self._running.close()
+        if self._streams is not None:
+            await self._streams.close_all()
+        await asyncio.gather(self._fetcher.close(), self._block_server.close())
+        self.loop.close()
+
+    def _machine(self) -> WorkerState:
+        known = self._identity.identity
+        options = self._options
+        profile = WorkerProfile(
+            worker=known.worker,
+            incarnation=known.incarnation,
+            host=options.host,
+            rack=options.rack,
+            slots=options.slots,
+            memory_bytes=options.memory_bytes,
+            data_address=options.data_address,
+            machine_id=machine_id(),
+            software_version=options.software_version,
+            free_bytes=self._disk.free_bytes(options.data_dir),
+        )
+        return WorkerState(
+            profile,
+            options.settings,
+            rng=Random(),  # noqa: S311 - jitter
+            highest=(known.highest_epoch, known.highest_txid),
+            outputs=self._outputs.held(),
+        )
+
+    def _remove_outputs(self, action: RemoveOutputs) -> None:
+        for attempt in action.attempts:
+            self.loop.on_disk(self._outputs.remove, attempt)
+
+    def _remove_job(self, action: RemoveJob) -> None:
+        self._running.drop_job(action.job)
+        self.loop.on_disk(self._outputs.remove_job, action.job)
+
+    async def _measure_space(self) -> None:
+        while True:
+            free_bytes = await asyncio.to_thread(self._disk.free_bytes, self._options.data_dir)
+            self.loop.tell(SpaceMeasured(free_bytes))
+            await asyncio.sleep(SPACE_INTERVAL_S)
