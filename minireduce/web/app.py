@@ -64,8 +64,10 @@ def _guard(authenticator: Authenticator, names: frozenset[str]) -> Middleware:
     @web.middleware
     async def guard(request: web.Request, handler: Respond) -> web.StreamResponse:  # the name is aiohttp's
         principal = NOBODY
+        response: web.StreamResponse
         try:
-            _check_host(request, names)
+            if not _is_for_us(request, names):
+                return _misdirected(request)
             principal = _principal(authenticator, request)
             resource = request.match_info.route.resource
             authorize(MASTER_ROUTES, f"{request.method} {resource.canonical if resource else request.path}", principal)
@@ -83,17 +85,22 @@ def _guard(authenticator: Authenticator, names: frozenset[str]) -> Middleware:
     return guard
 
 
-def _check_host(request: web.Request, names: frozenset[str]) -> None:
+def _is_for_us(request: web.Request, names: frozenset[str]) -> bool:
     host = request.host.lower()
     name = host[1 : host.find("]")] if host.startswith("[") else host.partition(":")[0]
     if name in names:
-        return
+        return True
     try:
         ipaddress.ip_address(name)
     except ValueError:
-        raise Refused(
-            f"{name!r} is no name of this master", hint="use its address, or start it with --advertise"
-        ) from None
+        return False
+    return True
+
+
+def _misdirected(request: web.Request) -> web.Response:
+    hint = "use its address, or start it with --advertise"
+    _, body = to_http(Refused(f"{request.host!r} is no name of this master", hint=hint))
+    return web.json_response(body, status=421, headers=_HEADERS)
 
 
 def _principal(authenticator: Authenticator, request: web.Request) -> Principal:

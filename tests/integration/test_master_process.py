@@ -1,0 +1,230 @@
+"""`minireduce-master` as a process: how it starts, what keeps it from starting, how it ends."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import uuid
+
+import pytest
+
+from minireduce import failpoints
+from minireduce.auth import tokens
+from minireduce.auth.transport import MASTER_ROLE, load_authority
+from minireduce.core.requests import SubmitJob
+from minireduce.core.spec import JobSpec, LocalFiles, LocalRange, OutputKind, Program, StepSpec
+from minireduce.core.views import JobState
+from minireduce.errors import RequestError, Unavailable
+from minireduce.launch import daemon
+from minireduce.wire import methods
+from minireduce.wire.calls import Calls, Credentials
+from minireduce.wire.questions import DescribeCluster, GetJob
+
+DEADLINE_S = 60
+CALL_S = 10
+
+
+class Place:
+    """Where masters of one test live; whatever still runs is ended with it."""
+
+    def __init__(self, path):
+        self.path = path
+        self.token_file = path / "token"
+        self.started = []
+
+    def start(self, *arguments, **environment):
+        place = ("--data-dir", str(self.path / "data"), "--token-file", str(self.token_file))
+        ports = ("--port", "0", "--http-port", "0")
+        master = daemon.start(
+            daemon.MASTER,
+            [*place, *ports, *arguments],
+            name="master",
+            log=self.path / f"{len(self.started)}.log",
+            environment={**os.environ, "HOME": str(self.path), **environment},
+        )
+        self.started.append(master)
+        return master
+
+    def end(self):
+        daemon.stop(self.started, at_once=True)
+
+    def calls(self, announced, **credentials):
+        held = tokens.load(self.token_file)
+        return Calls(announced["address"], Credentials(held.require_client(), **credentials))
+
+
+@pytest.fixture
+def place(tmp_path):
+    made = Place(tmp_path)
+    yield made
+    made.end()
+
+
+def submission():
+    program = Program("source", b"job", "0" * 64)
+    files = LocalFiles("machine-1", (LocalRange("/data/a.txt", 0, 10, "10:1:1"),))
+    spec = JobSpec("words", program, (StepSpec(1, 1 << 20, 60.0),), (files,), OutputKind.LOCAL, output_path="/out")
+    return SubmitJob(uuid.uuid4().hex, spec)
+
+
+def say_goodbye(master, number=signal.SIGTERM):
+    master.process.send_signal(number)
+    return master.process.wait(DEADLINE_S)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_master_makes_its_tokens_serves_and_ends_in_order(place, number):
+    master = place.start()
+    announced = master.ready()
+    assert place.token_file.stat().st_mode & 0o777 == 0o600
+    calls = place.calls(announced)
+    assert calls.call(methods.DESCRIBE_CLUSTER, DescribeCluster(), timeout_s=CALL_S).epoch == 1
+    calls.close()
+    assert say_goodbye(master, number) == 0
+    line = f"minireduce-master listens on {announced['address']}, pages on {announced['http_address']}"
+    assert line in master.log.read_text()
+
+
+def test_a_killed_master_comes_back_with_all_it_acknowledged(place):
+    master = place.start()
+    calls = place.calls(master.ready())
+    job = calls.call(methods.SUBMIT_JOB, submission(), timeout_s=CALL_S)
+    assert say_goodbye(master, signal.SIGKILL) == -signal.SIGKILL
+    with pytest.raises(Unavailable, match="cannot be reached"):
+        calls.call(methods.GET_JOB, GetJob(job), timeout_s=CALL_S)
+    calls.close()
+    again = place.calls(place.start().ready())
+    assert again.call(methods.GET_JOB, GetJob(job), timeout_s=CALL_S).state is JobState.RUNNING
+    assert again.call(methods.DESCRIBE_CLUSTER, DescribeCluster(), timeout_s=CALL_S).epoch == 2
+    again.close()
+
+
+@pytest.mark.parametrize(("site", "is_kept"), [("store.before_commit", False), ("store.after_commit", True)])
+def test_a_master_killed_around_a_commit_has_all_of_it_or_nothing(place, site, is_kept):
+    strikes = place.path / "strikes"
+    strikes.mkdir()
+    armed = {"MINIREDUCE_FAILPOINTS": f"{site}=kill", "MINIREDUCE_FAILPOINTS_DIR": str(strikes)}
+    master = place.start(**armed)
+    calls = place.calls(master.ready())
+    asked = submission()
+    with pytest.raises(Unavailable):  # the answer never left
+        calls.call(methods.SUBMIT_JOB, asked, timeout_s=CALL_S)
+    calls.close()
+    assert master.process.wait(DEADLINE_S) == -signal.SIGKILL
+    assert failpoints.strikes(strikes) == {site: 1}
+    again = place.calls(place.start().ready())
+    seen = again.call(methods.LIST_JOBS, methods.LIST_JOBS.request(), timeout_s=CALL_S)
+    assert len(seen) == (1 if is_kept else 0)
+    job = again.call(methods.SUBMIT_JOB, asked, timeout_s=CALL_S)  # repeated with its key: one job, either way
+    assert [view.job for view in again.call(methods.LIST_JOBS, methods.LIST_JOBS.request(), timeout_s=CALL_S)] == [job]
+    again.close()
+
+
+def test_a_commit_that_fails_ends_the_master_with_the_reason(place):
+    strikes = place.path / "strikes"
+    strikes.mkdir()
+    armed = {"MINIREDUCE_FAILPOINTS": "store.before_commit=full", "MINIREDUCE_FAILPOINTS_DIR": str(strikes)}
+    master = place.start(**armed)
+    calls = place.calls(master.ready())
+    with pytest.raises(Unavailable):
+        calls.call(methods.SUBMIT_JOB, submission(), timeout_s=CALL_S)
+    calls.close()
+    assert master.process.wait(DEADLINE_S) == 1
+    said = master.log.read_text()
+    assert "error: the master cannot go on: the metadata cannot be written" in said
+    assert "Traceback" not in said
+
+
+def test_a_second_master_on_the_same_directory_is_refused(place):
+    place.start().ready()
+    second = place.start()
+    with pytest.raises(RequestError, match=r"another master .* uses the data directory") as raised:
+        second.ready()
+    assert raised.value.hint
+    assert second.process.returncode == 2
+
+
+@pytest.mark.parametrize("flag", ["--port", "--http-port"])
+def test_a_port_in_use_is_found_out_before_anything_is_touched(place, flag):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        master = place.start(flag, str(taken.getsockname()[1]))
+        with pytest.raises(RequestError, match="cannot listen on") as raised:
+            master.ready()
+    assert flag in raised.value.hint
+    assert master.process.returncode == 2
+    assert not (place.path / "data").exists()
+
+
+def test_a_data_directory_that_cannot_be_made_is_reported(place):
+    (place.path / "data").write_text("a file")
+    master = place.start()
+    with pytest.raises(RequestError, match=r"data directory .* cannot be used") as raised:
+        master.ready()
+    assert "--data-dir" in raised.value.hint
+    assert master.process.returncode == 2
+
+
+def test_a_token_file_that_others_can_read_is_refused(place):
+    tokens.store(place.token_file, tokens.generate())
+    place.token_file.chmod(0o644)
+    master = place.start()
+    with pytest.raises(RequestError, match="0644"):
+        master.ready()
+    assert master.process.returncode == 4
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [("--no-such-flag",), ("--port", "x"), ("--port", "70000"), ("--tls-cert", "c.pem"), ("--config", "/no/such")],
+)
+def test_wrong_usage_ends_with_status_2(place, arguments):
+    command = [sys.executable, "-m", daemon.MASTER, "--data-dir", str(place.path / "data"), *arguments]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=DEADLINE_S, check=False)
+    assert ended.returncode == 2
+    assert "error: " in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+def test_beyond_loopback_everything_is_encrypted_without_being_asked(place):
+    master = place.start("--host", "0.0.0.0", "--advertise", "127.0.0.1")
+    announced = master.ready()
+    authority = load_authority(place.token_file)
+    trusting = place.calls(announced, authority=authority, server_name=MASTER_ROLE)
+    assert trusting.call(methods.DESCRIBE_CLUSTER, DescribeCluster(), timeout_s=CALL_S).epoch == 1
+    trusting.close()
+    in_the_clear = place.calls(announced)
+    with pytest.raises(Unavailable):
+        in_the_clear.call(methods.DESCRIBE_CLUSTER, DescribeCluster(), timeout_s=CALL_S)
+    in_the_clear.close()
+    import http.client
+    import ssl
+
+    context = ssl.create_default_context(cadata=authority.decode())
+    host, _, port = announced["http_address"].rpartition(":")
+    pages = http.client.HTTPSConnection(host, int(port), timeout=CALL_S, context=context)
+    pages.request("GET", "/healthz")
+    assert pages.getresponse().read() == b"ok\n"
+    pages.close()
+
+
+def test_an_embedded_master_ends_with_its_parent_and_leaves_nothing(place):
+    root = place.path / "root"
+    root.mkdir()
+    master = place.start("--embedded", str(root), "--data-dir", str(root / "master"))
+    calls = place.calls(master.ready())
+    calls.call(methods.SUBMIT_JOB, submission(), timeout_s=CALL_S)
+    calls.close()
+    master.process.stdin.close()
+    assert master.process.wait(DEADLINE_S) == 0
+    assert not root.exists()
+
+
+def test_help_shows_an_example_and_loads_nothing_heavy():
+    script = "import sys\nfrom minireduce.launch.master_main import _parser\nprint(_parser().format_help())\n"
+    script += "print([name for name in ('grpc', 'sqlalchemy', 'aiohttp', 'pyarrow') if name in sys.modules])"
+    shown = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=True)
+    assert "example: minireduce-master" in shown.stdout
+    assert shown.stdout.strip().endswith("[]")
