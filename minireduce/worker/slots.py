@@ -123,13 +123,13 @@ class Slots:
             return await self._run(run, program)
         except MinireduceError as error:  # no process to be had, or a program too long to hand over
             if run.process is not None:
-                _discard(run.process)
+                run.process.discard()
             if isinstance(error, Unavailable):
                 return run.verdict or Lost(error.message)
             return run.verdict or Failed(TaskError("raised", type(error).__name__, str(error)))
         except BaseException:  # cancelled: the caller no longer waits, and the process must not go on
             if run.process is not None:
-                _discard(run.process)
+                run.process.discard()
             raise
         finally:
             del self._runs[task.attempt]
@@ -146,7 +146,7 @@ class Slots:
                 run.end(Killed())
         for owner, process in self._warm:
             if owner == job:
-                _discard(process)
+                process.discard()
         self._warm = [(owner, process) for owner, process in self._warm if owner != job]
 
     async def close(self) -> None:
@@ -276,15 +276,15 @@ class Slots:
         """Keep a process for its job, unless it is being killed or holds on to memory of the task it did."""
         held_bytes = process.anonymous_bytes() - process.idle_bytes
         if self._is_closed or run.verdict is not None or held_bytes > run.task.memory_limit_bytes // 4:
-            _discard(process)
+            process.discard()
             return
         self._warm.append((job, process))
         while len(self._warm) > self._warm_max:
-            _discard(self._warm.pop(0)[1])
+            self._warm.pop(0)[1].discard()
 
     def _cool(self) -> None:
         for _, process in self._warm:
-            _discard(process)
+            process.discard()
         self._warm.clear()
 
     # ── watching ────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -327,12 +327,6 @@ class Slots:
             with contextlib.suppress(OSError):
                 if path.stat().st_size > LOG_BYTES_MAX:
                     os.truncate(path, LOG_BYTES_MAX)
-
-
-def _discard(process: TaskProcess) -> None:
-    """Kill a process that nobody waits for, and let go of it when it has ended."""
-    process.kill()
-    process.exited.add_done_callback(lambda _: process.close())
 
 
 def _last_words(task: RunTask) -> str:

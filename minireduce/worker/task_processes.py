@@ -62,6 +62,16 @@ class TaskProcess:
         self._zygote = zygote
         self._statm: int | None = None
 
+    async def ready(self) -> None:
+        """Wait until it can take a program. Raises Unavailable when it ends before."""
+        message = await self.receive()
+        if not isinstance(message, Ready):
+            raise Unavailable("a task process ended before it began; the log of this worker may say why")
+        self.idle_bytes = message.idle_bytes
+        with contextlib.suppress(OSError):
+            # Held open: the file belongs to this process for ever, even when its number is used again.
+            self._statm = os.open(f"/proc/{self.pid}/statm", os.O_RDONLY | os.O_CLOEXEC)
+
     def send(self, message: ToTask) -> None:
         self._writer.write(to_frame(message))
 
@@ -74,11 +84,6 @@ class TaskProcess:
             return None
         except (MinireduceError, ValueError):  # user code can reach the socket; whoever waits kills the process
             return None
-        if isinstance(message, Ready):
-            self.idle_bytes = message.idle_bytes
-            with contextlib.suppress(OSError):
-                # Held open: the file belongs to this process for ever, even when its number is used again.
-                self._statm = os.open(f"/proc/{self.pid}/statm", os.O_RDONLY | os.O_CLOEXEC)
         return message
 
     def anonymous_bytes(self) -> int:
@@ -95,8 +100,13 @@ class TaskProcess:
         """Kill its process group. `exited` follows."""
         self._zygote.kill(self.pid)
 
+    def discard(self) -> None:
+        """Kill it, and let go of it when it has ended; nobody need wait for that."""
+        self.kill()
+        self.exited.add_done_callback(lambda _: self.close())
+
     def close(self) -> None:
-        """Let go of what this end holds."""
+        """Let go of what this end holds, once it has ended."""
         self._writer.close()
         self.page.close()
         if self._statm is not None:
@@ -115,6 +125,7 @@ class Zygote:
         self._forking: dict[int, asyncio.Future[int]] = {}
         self._processes: dict[int, TaskProcess] = {}
         self._early_exits: dict[int, int] = {}
+        self._abandoned: set[int] = set()
         self._outgoing: deque[tuple[bytes, Sequence[int]]] = deque()
         self._process: Process | None = None
 
@@ -127,6 +138,7 @@ class Zygote:
         with theirs:
             self._process = await asyncio.create_subprocess_exec(
                 sys.executable,
+                "-P",  # nothing in the directory where the worker was started is imported by accident
                 "-m",
                 "minireduce.attempt.zygote",
                 str(theirs.fileno()),
@@ -156,6 +168,8 @@ class Zygote:
         except BaseException:
             ours.close()
             page.close()
+            if forked.done() and not forked.cancelled() and forked.exception() is None:
+                self._abandon(forked.result())
             raise
         finally:
             del self._forking[token]
@@ -165,11 +179,11 @@ class Zygote:
         self._processes[pid] = process
         if pid in self._early_exits:
             self._exited(pid, self._early_exits.pop(pid))
-        if await process.receive() is None:
-            process.kill()
-            status = await process.exited
-            process.close()
-            raise Unavailable(f"a task process ended before it began (status {status})")
+        try:
+            await process.ready()
+        except BaseException:
+            process.discard()
+            raise
         return process
 
     def kill(self, pid: int) -> None:
@@ -228,7 +242,7 @@ class Zygote:
                     if forked is not None and not forked.done():
                         forked.set_result(pid)
                     else:
-                        linux.kill_group(pid)  # whoever asked has been cancelled
+                        self._abandon(pid)
                 case ForkRefused(token, reason):
                     forked = self._forking.get(token)
                     if forked is not None and not forked.done():
@@ -236,9 +250,17 @@ class Zygote:
                 case Exited(pid, status):
                     self._exited(pid, status)
 
+    def _abandon(self, pid: int) -> None:
+        """End a process that was made for somebody who has given up meanwhile."""
+        if self._early_exits.pop(pid, None) is None:
+            self._abandoned.add(pid)
+            self._send(Kill(pid))
+
     def _exited(self, pid: int, status: int) -> None:
         process = self._processes.pop(pid, None)
-        if process is None:
+        if pid in self._abandoned:
+            self._abandoned.discard(pid)
+        elif process is None:
             self._early_exits[pid] = status  # before `fork` came to see it
         elif not process.exited.done():
             process.exited.set_result(status)

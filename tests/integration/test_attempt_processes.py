@@ -23,6 +23,7 @@ from pathlib import Path
 import pytest
 
 from minireduce.attempt.conversation import MapTask, PartFile, ReadRange, ReduceTask, RunFile, RunTask, StoredFile
+from minireduce.attempt.linux import children
 from minireduce.attempt.load import python_version
 from minireduce.core.attempts import AttemptOutcome, Failed, Killed, Lost, ProgressMade, Succeeded
 from minireduce.core.spec import LocalFiles, LocalRange, Program
@@ -199,8 +200,11 @@ def at_bench(
 
 @contextlib.contextmanager
 def watched(*pids: int) -> Iterator[list[int]]:
-    """Descriptors of these living processes, whose numbers may meanwhile be used again."""
-    descriptors = [os.pidfd_open(pid) for pid in pids]
+    """Descriptors of these processes, as far as they live; their numbers may be used again meanwhile."""
+    descriptors = []
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError):
+            descriptors.append(os.pidfd_open(pid))
     try:
         yield descriptors
     finally:
@@ -459,6 +463,28 @@ def test_a_caller_that_gives_up_leaves_no_process(tmp_path):
             running.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await running
+            await asyncio.to_thread(assert_gone, processes)
+
+    at_bench(tmp_path, scene)
+
+
+def test_a_caller_that_gives_up_while_its_process_is_made_leaves_none(tmp_path):
+    async def scene(bench: Bench) -> None:
+        await bench.printed("a", job="job-000001-2")
+        zygote = bench.slots.zygote_pid
+        assert zygote is not None
+        kept = set(children(zygote))
+        for turns in range(6):  # each turn of the loop takes the launch one step further
+            running = asyncio.create_task(bench.run(bench.task("hang")))
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            running.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await running
+        # What the zygote is asked it does in order, so the processes given up are gone when this one has run.
+        await bench.printed("a", job="job-000001-3")
+        with watched(*(set(children(zygote)) - kept)) as processes:
+            bench.slots.drop_job("job-000001-3")
             await asyncio.to_thread(assert_gone, processes)
 
     at_bench(tmp_path, scene)
