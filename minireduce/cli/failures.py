@@ -15,6 +15,7 @@ from typing import Any
 
 import click
 
+from minireduce.core.messages import TaskError
 from minireduce.errors import (
     JobFailed,
     JobKilled,
@@ -46,9 +47,11 @@ def report(error: BaseException, *, is_json: bool = False) -> int:
     match error:
         case MinireduceError():
             sys.stdout.flush()
+            told = _user_code(error)
+            hint = error.hint or ("mend the lines that the traceback shows" if told else None)
             if is_json:
-                _print_json(type(error).__name__, error.message, error.hint)
-            _complain(_user_code(error) + _lines(error.message, error.hint))
+                _print_json(type(error).__name__, error.message, hint)
+            _complain(told + _lines(error.message, hint))
             return status_of(error)
         case click.exceptions.Exit():
             return error.exit_code
@@ -79,6 +82,8 @@ def _user_code(error: MinireduceError) -> str:
     if isinstance(error, JobFailed) and error.errors:
         told = getattr(error.errors[0], "error", error.errors[0])
     text = getattr(told, "traceback", "") or getattr(told, "traceback_text", "")
+    if not text and isinstance(told, TaskError):  # nothing was raised: what is wrong is what was yielded, or a crash
+        text = told.message
     lines = [text.rstrip("\n")] if text else []
     path = getattr(told, "path", "")
     if path:

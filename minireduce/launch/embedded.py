@@ -21,6 +21,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from minireduce.auth import tokens
+from minireduce.errors import RequestError
 from minireduce.launch import daemon
 from minireduce.launch.daemon import MASTER, WORKER, Daemon
 
@@ -32,7 +33,7 @@ class EmbeddedCluster:
     """A master and `workers` workers that live as long as this object. `slots` are those of each worker."""
 
     def __init__(self, *, workers: int = 1, slots: int | None = None) -> None:
-        self._root = Path(tempfile.mkdtemp(prefix="minireduce-"))
+        self._root = _make_root()
         self._tokens = tokens.generate()
         self._address: str | None = None
         self._is_closed = False
@@ -106,6 +107,15 @@ class EmbeddedCluster:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _make_root() -> Path:
+    try:
+        return Path(tempfile.mkdtemp(prefix="minireduce-"))
+    except OSError as cause:
+        raise RequestError(
+            f"a temporary directory cannot be made: {cause.strerror}", hint="name a place for it with TMPDIR"
+        ) from cause
 
 
 def _environment() -> dict[str, str]:
