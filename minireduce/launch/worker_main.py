@@ -127,7 +127,7 @@ def _worker(options: argparse.Namespace, configuration: Configuration, data_dir:
 
     def on_joined() -> None:
         child.announce(options.ready_fd, address=data_address)
-        print(f"minireduce-worker serves {data_address} for the master at {options.master}", flush=True)  # noqa: T201
+        print(f"minireduce-worker serves {data_address} for the master", flush=True)  # noqa: T201
 
     return Worker(
         WorkerOptions(

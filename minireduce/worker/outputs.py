@@ -83,8 +83,8 @@ class Outputs:
             if is_part:
                 self._disk.sync(file)
         if is_part:
-            self._disk.sync_directory(directory)
-            self._disk.sync_directory(directory.parent)
+            for place in (directory, directory.parent, self._jobs, self._data_dir):
+                self._disk.sync_directory(place)
 
     def held(self) -> tuple[AttemptSucceeded, ...]:
         """The whole outputs that are here, in the order of their names. Removes all else: nobody will finish it."""

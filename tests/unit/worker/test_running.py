@@ -1,0 +1,163 @@
+"""From `StartAttempt` to `AttemptEnded`, with task processes that the test plays."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+from scenes.worker import OUTPUT, SPLIT, map_attempt, open_job, reduce_attempt, succeeded
+
+from minireduce.attempt.conversation import MapTask, PartFile, ReduceTask, RunFile
+from minireduce.core.attempts import (
+    AttemptEnded,
+    Failed,
+    InputRun,
+    Killed,
+    Lost,
+    OutputFoundMissing,
+    StartAttempt,
+    Succeeded,
+)
+from minireduce.core.messages import OutputSource, PartInput, PartitionInput, TaskError
+from minireduce.core.spec import StepSpec
+from minireduce.disk import RealDisk
+from minireduce.engine.index import encode_index
+from minireduce.worker.outputs import Outputs
+from minireduce.worker.running import Running
+
+STEP = StepSpec(2, 1 << 20, 5.0)
+
+
+class PlayedSlots:
+    """Task processes whose outcomes are set beforehand."""
+
+    def __init__(self, outcome) -> None:
+        self.outcome = outcome
+        self.tasks = []
+        self.stopped = []
+        self.dropped = []
+
+    async def run(self, program, task, *, task_timeout_s):
+        self.tasks.append((program, task, task_timeout_s))
+        if isinstance(self.outcome, Exception):
+            raise self.outcome
+        return self.outcome
+
+    def stop(self, attempt) -> None:
+        self.stopped.append(attempt)
+
+    def drop_job(self, job) -> None:
+        self.dropped.append(job)
+
+
+def play(tmp_path: Path, order: StartAttempt, outcome, *, stop: bool = False):
+    """The tasks that were run and the events that were told."""
+    told = []
+    slots = PlayedSlots(outcome)
+
+    async def act() -> None:
+        ended = asyncio.Event()
+
+        def tell(event) -> None:
+            told.append(event)
+            if isinstance(event, AttemptEnded):
+                ended.set()
+
+        running = Running(Outputs(tmp_path, RealDisk()), slots, tell)
+        running.open_program(open_job())
+        running.start(order)
+        if stop:
+            running.stop(order.attempt)
+        await asyncio.wait_for(ended.wait(), 10)
+
+    asyncio.run(act())
+    return [task for _, task, _ in slots.tasks], told
+
+
+def start_map(source=SPLIT, runs=()) -> StartAttempt:
+    return StartAttempt(map_attempt(), source, STEP, runs, output_text=False)
+
+
+def start_reduce(*runs: InputRun) -> StartAttempt:
+    return StartAttempt(reduce_attempt(), PartitionInput(1, len(runs)), STEP, runs, output_text=True)
+
+
+def test_a_map_of_a_split_gets_its_directory_and_its_limits(tmp_path: Path):
+    (task,), told = play(tmp_path, start_map(), Succeeded(OUTPUT, ()))
+    assert task.work == MapTask(SPLIT, 2)
+    assert Path(task.directory).is_dir()
+    assert (task.memory_limit_bytes, task.output_text) == (1 << 20, False)
+    assert told == [AttemptEnded(map_attempt(), Succeeded(OUTPUT, ()))]
+    assert Outputs(tmp_path, RealDisk()).held() == (succeeded(map_attempt()),)
+
+
+@pytest.mark.parametrize("outcome", [Failed(TaskError("raised", "E", "no")), Lost("gone"), Killed()])
+def test_an_outcome_without_output_is_told_and_nothing_is_kept(tmp_path: Path, outcome):
+    _, told = play(tmp_path, start_map(), outcome)
+    assert told == [AttemptEnded(map_attempt(), outcome)]
+    assert Outputs(tmp_path, RealDisk()).held() == ()
+
+
+def test_a_reduce_reads_own_outputs_in_place_and_others_where_they_were_fetched(tmp_path: Path):
+    outputs = Outputs(tmp_path, RealDisk())
+    own = outputs.prepare(map_attempt(0))
+    (own / "output.data").write_bytes(b"aaabbbb")
+    (own / "output.index").write_bytes(encode_index([3, 4]))
+    fetched = outputs.create_fetched(reduce_attempt(), map_attempt(1))
+    fetched.write_bytes(b"12345")
+    order = start_reduce(InputRun(map_attempt(0), is_own=True), InputRun(map_attempt(1), is_own=False))
+    (task,), _ = play(tmp_path, order, Killed())
+    assert task.work == ReduceTask(
+        (RunFile(str(own / "output.data"), 3, 4, 0), RunFile(str(fetched), 0, 5, 1)),
+    )
+    assert task.output_text
+
+
+@pytest.mark.parametrize("damage", ["missing", "damaged", "short"])
+def test_an_own_output_that_cannot_be_read_is_told_and_the_attempt_is_lost(tmp_path: Path, damage: str):
+    outputs = Outputs(tmp_path, RealDisk())
+    own = outputs.prepare(map_attempt(0))
+    index = encode_index([3, 4])
+    (own / "output.data").write_bytes(b"aaabbb" if damage == "short" else b"aaabbbb")
+    if damage != "missing":
+        (own / "output.index").write_bytes(index[:-1] + b"\0" if damage == "damaged" else index)
+    tasks, told = play(tmp_path, start_reduce(InputRun(map_attempt(0), is_own=True)), Killed())
+    assert tasks == []
+    assert told[0] == OutputFoundMissing(map_attempt(0))
+    assert isinstance(told[1].outcome, Lost)
+
+
+@pytest.mark.parametrize("is_own", [True, False])
+def test_a_map_of_a_later_step_reads_a_part(tmp_path: Path, is_own):
+    outputs = Outputs(tmp_path, RealDisk())
+    if is_own:
+        path = outputs.prepare(reduce_attempt()) / "part"
+    else:
+        path = outputs.create_fetched(map_attempt(), reduce_attempt())
+    path.write_bytes(b"pairs")
+    source = OutputSource(reduce_attempt(), "w", "w:1", 5)
+    (task,), _ = play(tmp_path, start_map(PartInput(source), (InputRun(reduce_attempt(), is_own),)), Killed())
+    assert task.work == MapTask(PartFile(str(path)), 2)
+
+
+def test_a_missing_own_part_is_told(tmp_path: Path):
+    source = OutputSource(reduce_attempt(), "w", "w:1", 5)
+    order = start_map(PartInput(source), (InputRun(reduce_attempt(), is_own=True),))
+    tasks, told = play(tmp_path, order, Killed())
+    assert (tasks, told[0]) == ([], OutputFoundMissing(reduce_attempt()))
+
+
+def test_an_attempt_that_is_stopped_before_its_process_began_is_killed(tmp_path: Path):
+    tasks, told = play(tmp_path, start_map(), Succeeded(OUTPUT, ()), stop=True)
+    assert (tasks, told) == ([], [AttemptEnded(map_attempt(), Killed())])
+
+
+def test_a_disk_that_refuses_loses_the_attempt_and_a_mistake_of_ours_too(tmp_path: Path):
+    (tmp_path / "jobs").write_bytes(b"in the way")
+    tasks, (ended,) = play(tmp_path, start_map(), Succeeded(OUTPUT, ()))
+    assert tasks == []
+    assert "disk" in ended.outcome.reason
+    (tmp_path / "jobs").unlink()
+    _, (ended,) = play(tmp_path, start_map(), KeyError("what"))
+    assert isinstance(ended.outcome, Lost)
