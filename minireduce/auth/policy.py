@@ -77,6 +77,7 @@ _JOB_READERS = frozenset({Kind.JOB_READS})
 
 RPCS: Doors = {
     "/minireduce.Workers/Connect": _WORKERS,
+    "/minireduce.Workers/CertifyBlockServer": _WORKERS,
     "/minireduce.Jobs/Submit": _CLIENTS,
     "/minireduce.Jobs/Get": _CLIENTS,
     "/minireduce.Jobs/List": _CLIENTS,

@@ -178,12 +178,16 @@ def _certificate(options: argparse.Namespace, token_file: Path) -> Certificate |
         if options.tls_ca:
             private_files.replace(transport.authority_path(token_file), _read(options.tls_ca))
         return Certificate(_read(options.tls_cert), _read(options.tls_key))
-    from minireduce.auth.certificates import issue_master, load_or_create_authority
+    from minireduce.auth.certificates import issue_master, load_or_create_authority, sign_request
 
     authority = load_or_create_authority(token_file, time.time())
     hosts = [options.advertise or socket.gethostname(), options.host]
     identity = issue_master(authority, hosts, time.time())
-    return Certificate(identity.certificate_pem, identity.key_pem)
+    return Certificate(
+        identity.certificate_pem,
+        identity.key_pem,
+        sign=lambda request_pem, names: sign_request(authority, request_pem, names, time.time()),
+    )
 
 
 def _read(path: Path) -> bytes:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import grpc
@@ -26,7 +26,7 @@ from minireduce.errors import RequestError
 from minireduce.ids import JobId
 from minireduce.master.loop import MasterLoop
 from minireduce.master.metadata import Metadata, NoMetadata
-from minireduce.master.service import MasterService
+from minireduce.master.service import MasterService, Sign
 from minireduce.wire.limits import server_options
 from minireduce.wire.service import Gate, register
 
@@ -38,10 +38,11 @@ STOP_GRACE_S = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Certificate:
-    """What the master shows beyond loopback: a certificate and its key, both PEM."""
+    """What the master shows beyond loopback: a certificate and its key, both PEM. `sign` signs those of workers."""
 
     certificate_pem: bytes
-    key_pem: bytes
+    key_pem: bytes = field(repr=False)
+    sign: Sign | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +103,7 @@ async def start_master(options: MasterOptions, clock: Clock) -> Master:
             software_version=options.software_version,
         )
         loop = MasterLoop(state, metadata.write, clock)
-        service = MasterService(loop, state)
+        service = MasterService(loop, state, options.certificate.sign if options.certificate else None)
         register(server, service.answers(), service.conversations())
         loop.start()
         await server.start()

@@ -7,7 +7,7 @@ own, what the machine wants to say waits in the stream's queue.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any
 
 from minireduce.core.cluster import ClusterState
@@ -19,19 +19,32 @@ from minireduce.ids import JobId
 from minireduce.master.loop import MasterLoop, WorkerStream
 from minireduce.wire import methods
 from minireduce.wire.methods import Method
-from minireduce.wire.questions import DescribeCluster, GetJob, GetResult, ListJobs, ListTasks, ListWorkers, WaitJob
+from minireduce.wire.questions import (
+    CertifyBlockServer,
+    DescribeCluster,
+    GetJob,
+    GetResult,
+    ListJobs,
+    ListTasks,
+    ListWorkers,
+    WaitJob,
+)
 from minireduce.wire.service import Answer, Converse, Send
+
+Sign = Callable[[bytes, Sequence[str]], bytes]
+"""From a request (PEM) and the hosts that its server is reached as to a certificate (PEM)."""
 
 WAIT_S_MAX = 60.0
 LATEST = "@"
 
 
 class MasterService:
-    """The methods of the master over one machine."""
+    """The methods of the master over one machine. `sign` signs certificates, where this master has an authority."""
 
-    def __init__(self, loop: MasterLoop, state: ClusterState) -> None:
+    def __init__(self, loop: MasterLoop, state: ClusterState, sign: Sign | None = None) -> None:
         self._loop = loop
         self._state = state
+        self._sign = sign
 
     def answers(self) -> dict[Method[Any, Any], Answer]:
         """The answer of each method that is a question with one reply."""
@@ -47,6 +60,7 @@ class MasterService:
             methods.GET_RESULT: self._get_result,
             methods.DESCRIBE_CLUSTER: self._describe_cluster,
             methods.LIST_WORKERS: self._list_workers,
+            methods.CERTIFY_BLOCK_SERVER: self._certify_block_server,
         }
 
     def conversations(self) -> dict[Method[Any, Any], Converse]:
@@ -124,6 +138,13 @@ class MasterService:
                 self._loop.unwatch(job, watcher)
 
     # ── workers ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def _certify_block_server(self, request: CertifyBlockServer) -> bytes:
+        if self._sign is None:
+            raise RequestError(
+                "this master has no authority of its own that could sign", hint="give --tls-cert and --tls-key"
+            )
+        return self._sign(request.request_pem, request.hosts)
 
     async def _converse(self, incoming: AsyncIterator[Hello | Up], send: Send) -> None:
         hello = await anext(incoming, None)

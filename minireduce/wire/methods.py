@@ -15,7 +15,16 @@ from minireduce.core.views import ClusterView, JobState, JobView, ResultView, Ta
 from minireduce.ids import JobId
 from minireduce.proto import services_pb2
 from minireduce.wire.codec import Codec, codec_of, message_of
-from minireduce.wire.questions import DescribeCluster, GetJob, GetResult, ListJobs, ListTasks, ListWorkers, WaitJob
+from minireduce.wire.questions import (
+    CertifyBlockServer,
+    DescribeCluster,
+    GetJob,
+    GetResult,
+    ListJobs,
+    ListTasks,
+    ListWorkers,
+    WaitJob,
+)
 
 Q_contra = TypeVar("Q_contra", contravariant=True)
 R_co = TypeVar("R_co", covariant=True)
@@ -49,6 +58,9 @@ class Method(Generic[Q_contra, R_co]):
 
 
 CONNECT: Method[Hello | Up, Welcome | Down] = Method("Workers", "Connect", Hello | Up, Welcome | Down, is_stream=True)
+CERTIFY_BLOCK_SERVER: Method[CertifyBlockServer, bytes] = Method(
+    "Workers", "CertifyBlockServer", CertifyBlockServer, bytes
+)
 
 SUBMIT_JOB: Method[SubmitJob, JobId] = Method("Jobs", "Submit", SubmitJob, JobId)
 GET_JOB: Method[GetJob, JobView] = Method("Jobs", "Get", GetJob, JobView)

@@ -1,4 +1,4 @@
-"""What clients ask of the master without changing anything, one class a question. The answers are `core.views`.
+"""What is asked of the master without changing anything, one class a question. Most answers are `core.views`.
 
 They stand here and not in core, since no machine ever sees them: the shell answers from the machine's views.
 """
@@ -9,6 +9,14 @@ from dataclasses import dataclass
 
 from minireduce.core.views import JobState
 from minireduce.ids import JobId
+
+
+@dataclass(frozen=True, slots=True)
+class CertifyBlockServer:
+    """Sign this request (PEM) of a worker whose block server is reached as `hosts`; the reply is a certificate."""
+
+    request_pem: bytes
+    hosts: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,9 +14,9 @@ import grpc.aio
 import pytest
 
 from minireduce.auth import scopes, tokens
-from minireduce.auth.certificates import create_authority, issue_master
+from minireduce.auth.certificates import create_authority, issue_master, make_request, sign_request
 from minireduce.auth.scopes import JobReads
-from minireduce.auth.transport import MASTER_ROLE
+from minireduce.auth.transport import MASTER_ROLE, server_context
 from minireduce.clock import SystemClock
 from minireduce.core.messages import (
     AttemptStarted,
@@ -42,7 +42,16 @@ from minireduce.proto import services_pb2
 from minireduce.wire import methods
 from minireduce.wire.calls import AsyncCalls, Credentials
 from minireduce.wire.limits import PROGRAM_BYTES_MAX
-from minireduce.wire.questions import DescribeCluster, GetJob, GetResult, ListJobs, ListTasks, ListWorkers, WaitJob
+from minireduce.wire.questions import (
+    CertifyBlockServer,
+    DescribeCluster,
+    GetJob,
+    GetResult,
+    ListJobs,
+    ListTasks,
+    ListWorkers,
+    WaitJob,
+)
 
 DEADLINE_S = 30
 CALL_S = 10
@@ -165,8 +174,8 @@ def test_every_method_is_shut_without_a_token_and_with_each_wrong_one(tmp_path):
         tried = 0
         async with running_master(tmp_path) as master, bare_channel(master) as channel:
             for path in [*every_path(), "/minireduce.Jobs/NoSuchMethod", "/grpc.health.v1.Health/Check"]:
-                right = HELD.worker if path.endswith("/Connect") else HELD.client
-                other = HELD.client if path.endswith("/Connect") else HELD.worker
+                right = HELD.worker if path.startswith("/minireduce.Workers/") else HELD.client
+                other = HELD.client if path.startswith("/minireduce.Workers/") else HELD.worker
                 for header in [*wrong_tokens().values(), f"Bearer {other}"]:
                     metadata = [("minireduce-protocol", "1"), *([("authorization", header)] if header else [])]
                     with pytest.raises(grpc.aio.AioRpcError) as raised:
@@ -208,6 +217,32 @@ def test_beyond_loopback_the_authority_is_what_is_trusted(tmp_path):
                 async with caller(master, **wrong) as calls:
                     with pytest.raises(Unavailable):
                         await calls.call(methods.DESCRIBE_CLUSTER, DescribeCluster(), timeout_s=CALL_S)
+
+    play(scenario)
+
+
+def test_a_worker_that_holds_the_token_gets_its_block_servers_certificate_signed(tmp_path):
+    async def scenario():
+        now = time.time()
+        authority = create_authority(now)
+        identity = issue_master(authority, ["node1"], now)
+
+        def sign(request_pem, hosts):
+            return sign_request(authority, request_pem, hosts, now)
+
+        shown = Certificate(identity.certificate_pem, identity.key_pem, sign)
+        key_pem, request_pem = make_request()
+        asked = CertifyBlockServer(request_pem, ("node2",))
+        trusted = {"authority": authority.certificate_pem, "server_name": MASTER_ROLE}
+        async with running_master(tmp_path, shown) as master, caller(master, HELD.worker, **trusted) as calls:
+            signed = await calls.call(methods.CERTIFY_BLOCK_SERVER, asked, timeout_s=CALL_S)
+            server_context(signed, key_pem)  # certificate and key belong together
+            nonsense = CertifyBlockServer(b"nonsense", ())
+            with pytest.raises(RequestError, match="not signed"):
+                await calls.call(methods.CERTIFY_BLOCK_SERVER, nonsense, timeout_s=CALL_S)
+        async with running_master(tmp_path) as master, caller(master, HELD.worker) as calls:
+            with pytest.raises(RequestError, match="no authority"):
+                await calls.call(methods.CERTIFY_BLOCK_SERVER, asked, timeout_s=CALL_S)
 
     play(scenario)
 
