@@ -83,8 +83,8 @@ def _reducers(step: Step, wishes: Wishes, settings: Settings, input_bytes: int, 
 
 
 def _memory_limit(step: Step, settings: Settings, cluster: ClusterView) -> int:
-    fair = int(cluster.memory_bytes_per_slot * settings.memory_fraction)
-    return step.memory_limit_bytes or settings.memory_limit or fair
+    # What a worker calls its memory is the share of its machine's that attempts may have together.
+    return step.memory_limit_bytes or settings.memory_limit or cluster.memory_bytes_per_slot
 
 
 def _user() -> str:

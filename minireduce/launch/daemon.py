@@ -28,7 +28,7 @@ STOP_TIMEOUT_S = 10.0
 _LAST_WORDS_BYTES = 4096
 
 
-@dataclass
+@dataclass(eq=False)
 class Daemon:
     """A child process that is a master or a worker. `name` is for people."""
 
@@ -108,12 +108,12 @@ def start(
     return Daemon(name, process, log, ready_read)
 
 
-def stop(daemons: Sequence[Daemon], *, at_once: bool = False) -> None:
-    """End these children, side by side, and reap them. `at_once`: nothing they hold is worth a farewell."""
-    for daemon in daemons:
+def stop(daemons: Sequence[Daemon], *, at_once: Sequence[Daemon] = ()) -> None:
+    """End these children, side by side, and reap them. Those `at_once` hold nothing that is worth a farewell."""
+    for daemon in (*at_once, *daemons):
         daemon.close_pipes()
-        _signal(daemon, signal.SIGKILL if at_once else signal.SIGTERM)
-    for daemon in daemons:
+        _signal(daemon, signal.SIGKILL if daemon in at_once else signal.SIGTERM)
+    for daemon in (*at_once, *daemons):
         try:
             daemon.process.wait(STOP_TIMEOUT_S)
         except subprocess.TimeoutExpired:

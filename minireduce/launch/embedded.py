@@ -37,34 +37,29 @@ class EmbeddedCluster:
         self._tokens = tokens.generate()
         self._address: str | None = None
         self._is_closed = False
-        self._daemons: list[Daemon] = []
+        self._masters: list[Daemon] = []
+        self._workers: list[Daemon] = []
         try:
             token_file = self._root / "token"
             tokens.store(token_file, self._tokens)
-            self._master = self._start(MASTER, "master", ["--http-port", "0", "--token-file", str(token_file)])
-            self._workers = [
-                self._start(
-                    WORKER,
-                    f"worker-{number}" if workers > 1 else "worker",
-                    ["--token-file", str(token_file), *([] if slots is None else ["--slots", str(slots)]), "-"],
-                )
-                for number in range(1, workers + 1)
-            ]
+            at = ["--token-file", str(token_file)]
+            self._masters.append(self._start(MASTER, "master", ["--http-port", "0", *at]))
+            own = [*at, *([] if slots is None else ["--slots", str(slots)]), "-"]
+            for number in range(1, workers + 1):
+                self._workers.append(self._start(WORKER, f"worker-{number}", own))
         except BaseException:
             self.close()
             raise
 
     def _start(self, module: str, name: str, arguments: list[str]) -> Daemon:
         place = ["--data-dir", str(self._root / name), "--host", "127.0.0.1", "--port", "0"]
-        started = daemon.start(
+        return daemon.start(
             module,
             [*place, "--embedded", str(self._root), *arguments],
             name=name,
             log=self._root / f"{name}.log",
             environment=_environment(),
         )
-        self._daemons.append(started)
-        return started
 
     @property
     def client_token(self) -> str:
@@ -75,7 +70,7 @@ class EmbeddedCluster:
         """`host:port` of the master, once it serves and all workers have joined. Raises what kept them from it."""
         if self._address is None:
             try:
-                address = str(self._master.ready()["address"])
+                address = str(self._masters[0].ready()["address"])
                 for worker in self._workers:
                     worker.tell(address)
                 for worker in self._workers:
@@ -97,7 +92,8 @@ class EmbeddedCluster:
         """End all processes and remove all they wrote. Harmless when repeated."""
         if not self._is_closed:
             self._is_closed = True
-            daemon.stop(self._daemons)
+            # The master has no children and no data that anybody will read; workers end their tasks first.
+            daemon.stop(self._workers, at_once=self._masters)
             shutil.rmtree(self._root, ignore_errors=True)
 
     def __enter__(self) -> Self:

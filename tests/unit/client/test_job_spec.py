@@ -61,8 +61,8 @@ def test_a_step_without_reduce_has_no_reducers_whatever_was_asked() -> None:
     assert spec(Job(words), wishes=Wishes(reducers=7)).steps[0].reducers == 0
 
 
-def test_memory_is_a_share_of_what_a_slot_of_the_smallest_worker_has() -> None:
-    assert spec(Job(words, Sum())).steps[0].memory_limit_bytes == 600 * MIB
+def test_memory_is_what_a_slot_of_the_smallest_worker_has_unless_somebody_said_otherwise() -> None:
+    assert spec(Job(words, Sum())).steps[0].memory_limit_bytes == 1000 * MIB
     assert spec(Job(words, Sum(), memory_limit="100MiB")).steps[0].memory_limit_bytes == 100 * MIB
     assert spec(Job(words, Sum()), settings=Settings(memory_limit=MIB)).steps[0].memory_limit_bytes == MIB
 
