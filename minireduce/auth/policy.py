@@ -89,6 +89,20 @@ RPCS: Doors = {
     "/minireduce.Jobs/CloseResult": _CLIENTS,
     "/minireduce.Cluster/Describe": _CLIENTS,
     "/minireduce.Cluster/ListWorkers": _CLIENTS,
+    "/minireduce.Files/Stat": _CLIENTS,
+    "/minireduce.Files/List": _CLIENTS,
+    "/minireduce.Files/Blocks": _CLIENTS,
+    "/minireduce.Files/Describe": _CLIENTS,
+    "/minireduce.Files/MakeDirectory": _CLIENTS,
+    "/minireduce.Files/Rename": _CLIENTS,
+    "/minireduce.Files/Remove": _CLIENTS,
+    "/minireduce.Files/Create": _CLIENTS,
+    "/minireduce.Files/AddBlock": _CLIENTS,
+    "/minireduce.Files/CommitBlock": _CLIENTS,
+    "/minireduce.Files/Close": _CLIENTS,
+    "/minireduce.Files/Abandon": _CLIENTS,
+    "/minireduce.Files/RenewLease": _CLIENTS,
+    "/minireduce.Files/ReportDamage": _CLIENTS,
 }
 """The methods of the master."""
 

@@ -9,6 +9,7 @@ only when every `Persist` of that call and of all calls before it is durable. So
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -21,13 +22,16 @@ from minireduce.core.compute.state import ComputeState
 from minireduce.core.compute.submission import Submissions
 from minireduce.core.effects import Effects, Row
 from minireduce.core.membership import Member, Membership
-from minireduce.core.messages import PROTOCOL_VERSION, Down, Hello, StoredInput, Up, Welcome
+from minireduce.core.messages import PROTOCOL_VERSION, Down, Hello, Up, Welcome
 from minireduce.core.requests import ComputeRequest
 from minireduce.core.settings import ClusterSettings
-from minireduce.core.spec import StoredRange
+from minireduce.core.storage.places import MembershipPlaces
+from minireduce.core.storage.requests import FileRequest
+from minireduce.core.storage.state import ReplicaReport, StorageState
+from minireduce.core.storage.tokens import BlockTokens, NoTokens
 from minireduce.core.views import ClusterView, JobState, JobView, ResultView, TaskView, WorkerView
 from minireduce.errors import MinireduceError, NotFound, Refused, RequestError
-from minireduce.ids import JobId, TaskId, WorkerId
+from minireduce.ids import JobId, TaskId
 
 # ── what comes in ───────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -60,7 +64,7 @@ class RequestReceived:
     """A client asked for a change. The shell numbers requests and answers each by its number."""
 
     request: int
-    body: ComputeRequest
+    body: ComputeRequest | FileRequest
     received_at: float  # wall clock, for people
 
 
@@ -147,7 +151,8 @@ Action = Persist | SendWelcome | SendDown | CloseStream | Reply | Refuse | JobCh
 class ClusterState:
     """Made from the rows that an earlier master left, with an `epoch` higher than any before it.
 
-    `txid` is the last one on disk, `make_read_token` signs the token with which a job's outputs may be read.
+    `txid` is the last one on disk, `make_read_token` signs the token with which a job's outputs may be read,
+    `block_tokens` those that open one block, and `rng` draws where new replicas go.
     """
 
     def __init__(
@@ -161,6 +166,8 @@ class ClusterState:
         make_read_token: Callable[[JobId], str],
         now: float,
         software_version: str = "",
+        block_tokens: BlockTokens | None = None,
+        rng: random.Random | None = None,
     ) -> None:
         self._cluster_id = cluster_id
         self._epoch = epoch
@@ -169,10 +176,14 @@ class ClusterState:
         self._software_version = software_version
         self._ticked_at = now
         self._membership = Membership(settings)
-        self._compute = ComputeState(settings, self._membership, make_read_token, self._locate_stored)
+        rng = rng or random.Random(epoch)  # noqa: S311 - placement, no secret
+        places = MembershipPlaces(self._membership)
+        self.storage = StorageState(settings, places, block_tokens or NoTokens(), rng)
+        self._compute = ComputeState(settings, self._membership, make_read_token, self.storage.locate_input)
         self._submissions = self._restore(list(rows), now)
 
     def _restore(self, rows: list[Row], now: float) -> Submissions:
+        self.storage.load(rows, now)
         compute = self._compute
         compute.jobs, compute.ended = restore_jobs(rows, self._epoch, now)
         jobs_seen = 0
@@ -190,9 +201,6 @@ class ClusterState:
             compute.complete_if_done(job, effects)
         return Submissions(compute, self._cluster_id, self._epoch, jobs_seen)
 
-    def _locate_stored(self, stored: StoredRange, worker: WorkerId) -> StoredInput:
-        raise RequestError(f"{stored.path} is in no block store of this cluster, which worker {worker} could read")
-
     def advance(self, event: Event, now: float) -> list[Action]:
         """Decide what follows from `event`. Raises InvariantViolation, after which the machine must not be used."""
         effects = Effects()
@@ -205,11 +213,18 @@ class ClusterState:
             case StreamClosed():
                 self._membership.close_stream(event.stream)
             case RequestReceived():
-                self._submissions.take_request(event.request, event.body, now, event.received_at, effects)
+                self._take_request(event, now, effects)
             case Ticked():
                 self._tick(now, effects)
         self._compute.schedule(now, effects)
         return self._actions(effects, urgent, now)
+
+    def _take_request(self, event: RequestReceived, now: float, effects: Effects) -> None:
+        number, body, at = event.request, event.body, event.received_at
+        if isinstance(body, ComputeRequest):
+            self._submissions.take_request(number, body, now, at, effects)
+        else:
+            self.storage.handle(number, body, at, now, effects)
 
     # ── workers ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -233,6 +248,7 @@ class ClusterState:
         actions.append(SendWelcome(event.stream, self._welcome(member, is_resumed=entrance.is_resumed)))
         if not entrance.is_resumed:
             effects.persist("workers", (member.id,), (member.profile.incarnation,))
+            self.storage.worker_joined(member.id, hello.replicas, effects)
             worker_came(self._compute, member, hello, now, effects)
         return actions
 
@@ -264,7 +280,10 @@ class ClusterState:
             return
         if member.link.received(event.up.number, event.up.ack, now):
             for report in event.up.reports:
-                take_report(self._compute, member, report, now, effects)
+                if isinstance(report, ReplicaReport):
+                    self.storage.report(member.id, report, now, effects)
+                else:
+                    take_report(self._compute, member, report, now, effects)
 
     def _tick(self, now: float, effects: Effects) -> None:
         """Time passed. When the master itself stood still, deadlines move with it: nobody could be heard."""
@@ -272,12 +291,15 @@ class ClusterState:
         self._ticked_at = now
         if gap_s > self._settings.clock_jump_s_max:
             self._membership.shift_deadlines(gap_s)
+            self.storage.shift_deadlines(gap_s)
         for member in self._membership.lose_the_silent(now):
             effects.forget("workers", (member.id,))
+            self.storage.worker_lost(member.id, now)
             worker_went(self._compute, member.id, now, effects)
         for job in list(self._compute.jobs.values()):
             if job.state is JobState.SUCCEEDED and now - (job.ended_s or now) > self._settings.result_kept_s:
                 self._compute.end_job(job, JobState.SUCCEEDED, "", now, effects)
+        self.storage.tick(now, effects)
 
     # ── what leaves ─────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -366,6 +388,7 @@ class ClusterState:
             software_version=profile.software_version,
             capacity_bytes=profile.capacity_bytes,
             free_bytes=member.free_bytes,
+            blocks=self.storage.blocks_on(member.id),
         )
 
     def view_cluster(self) -> ClusterView:

@@ -41,6 +41,7 @@ from minireduce.core.cluster import (
 )
 from minireduce.core.messages import Down, Hello, Up, Welcome
 from minireduce.core.requests import ComputeRequest
+from minireduce.core.storage.requests import FileRequest
 from minireduce.errors import MinireduceError, Unavailable
 from minireduce.ids import JobId
 from minireduce.master.watermark import Watermark
@@ -119,10 +120,13 @@ class MasterLoop:
         self._take(HelloReceived(stream.number, hello))
         return stream
 
-    def take_up(self, stream: WorkerStream, up: Up) -> None:
-        """A worker's message came in. Raises Unavailable when the master ends."""
+    def take_message(self, stream: WorkerStream, message: Hello | Up) -> None:
+        """A worker's message came in; it says hello again when its session is over. Raises Unavailable at the end."""
         if stream.number in self._streams:
-            self._take(UpReceived(stream.number, up))
+            if isinstance(message, Hello):
+                self._take(HelloReceived(stream.number, message))
+            else:
+                self._take(UpReceived(stream.number, message))
 
     def close_stream(self, stream: WorkerStream) -> None:
         """A stream broke or was ended by its worker."""
@@ -130,7 +134,7 @@ class MasterLoop:
             self._take(StreamClosed(stream.number))
         stream.end(None)
 
-    async def request(self, body: ComputeRequest) -> Any:
+    async def request(self, body: ComputeRequest | FileRequest) -> Any:
         """Ask the machine for a change; its reply, once it is durable. Raises what the machine refused with."""
         number = next(self._numbers)
         answer = self._requests[number] = self._loop.create_future()

@@ -8,6 +8,7 @@ so that the last commit is there for the next master.
 from __future__ import annotations
 
 import logging
+import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,7 +18,7 @@ import grpc.aio
 
 from minireduce.auth import scopes
 from minireduce.auth.policy import RPCS, Authenticator, authorize, bearer_of
-from minireduce.auth.scopes import JobReads
+from minireduce.auth.scopes import BlockAccess, BlockMode, JobReads
 from minireduce.auth.tokens import Tokens
 from minireduce.clock import Clock
 from minireduce.core.cluster import ClusterState
@@ -33,6 +34,7 @@ from minireduce.wire.service import Gate, register
 log = logging.getLogger(__name__)
 
 JOB_READ_S = 7 * 24 * 3600  # how long a job's read token holds from when it is given
+BLOCK_ACCESS_S = 3600  # a block is read or written in one go; whoever needs longer asks again
 STOP_GRACE_S = 1.0
 
 
@@ -101,6 +103,8 @@ async def start_master(options: MasterOptions, clock: Clock) -> Master:
             make_read_token=_read_tokens(options.tokens, clock),
             now=clock.now(),
             software_version=options.software_version,
+            block_tokens=_SignedBlockTokens(options.tokens, clock),
+            rng=random.SystemRandom(),
         )
         loop = MasterLoop(state, metadata.write, clock)
         service = MasterService(loop, state, options.certificate.sign if options.certificate else None)
@@ -132,6 +136,24 @@ def _admission(authenticator: Authenticator) -> Callable[[str, str | None], None
 def _read_tokens(tokens: Tokens, clock: Clock) -> Callable[[JobId], str]:
     secret = scopes.cluster_secret(tokens.require_worker())
     return lambda job: scopes.make(secret, JobReads(job, int(clock.time()) + JOB_READ_S))
+
+
+class _SignedBlockTokens:
+    """Satisfies `core.storage.tokens.BlockTokens`."""
+
+    def __init__(self, tokens: Tokens, clock: Clock) -> None:
+        self._secret = scopes.cluster_secret(tokens.require_worker())
+        self._clock = clock
+
+    def read(self, block_id: int, generation: int) -> str:
+        return self._make(block_id, generation, BlockMode.READ)
+
+    def write(self, block_id: int, generation: int) -> str:
+        return self._make(block_id, generation, BlockMode.WRITE)
+
+    def _make(self, block_id: int, generation: int, mode: BlockMode) -> str:
+        expires_at_s = int(self._clock.time()) + BLOCK_ACCESS_S
+        return scopes.make(self._secret, BlockAccess(block_id, generation, mode, expires_at_s))
 
 
 def _bind(server: grpc.aio.Server, options: MasterOptions) -> int:

@@ -12,12 +12,16 @@ from typing import Any
 
 from minireduce.core.cluster import ClusterState
 from minireduce.core.messages import Hello, Up
-from minireduce.core.requests import ComputeRequest
+from minireduce.core.requests import ComputeRequest, SubmitJob
+from minireduce.core.storage.requests import FileRequest
+from minireduce.core.storage.views import DirectoryPage, FileBlocks, FileStatus, StoreView
 from minireduce.core.views import ClusterView, JobState, JobView, ResultView, TaskView, WorkerView
 from minireduce.errors import MinireduceError, NotFound, RequestError
 from minireduce.ids import JobId
 from minireduce.master.loop import MasterLoop, WorkerStream
 from minireduce.wire import methods
+from minireduce.wire.file_questions import DescribeStore, GetBlocks, GetStatus, ListDirectory
+from minireduce.wire.limits import PROGRAM_BYTES_MAX
 from minireduce.wire.methods import Method
 from minireduce.wire.questions import (
     CertifyBlockServer,
@@ -37,6 +41,19 @@ Sign = Callable[[bytes, Sequence[str]], bytes]
 WAIT_S_MAX = 60.0
 LATEST = "@"
 
+_FILE_CHANGES = (
+    methods.MAKE_DIRECTORY,
+    methods.RENAME_PATH,
+    methods.REMOVE_PATH,
+    methods.CREATE_FILE,
+    methods.ADD_BLOCK,
+    methods.COMMIT_BLOCK,
+    methods.CLOSE_FILE,
+    methods.ABANDON_FILE,
+    methods.RENEW_LEASE,
+    methods.REPORT_DAMAGE,
+)
+
 
 class MasterService:
     """The methods of the master over one machine. `sign` signs certificates, where this master has an authority."""
@@ -49,7 +66,7 @@ class MasterService:
     def answers(self) -> dict[Method[Any, Any], Answer]:
         """The answer of each method that is a question with one reply."""
         return {
-            methods.SUBMIT_JOB: self._change,
+            methods.SUBMIT_JOB: self._submit,
             methods.KILL_JOB: self._change,
             methods.CONFIRM_PUBLISHED: self._change,
             methods.CLOSE_RESULT: self._change,
@@ -60,6 +77,11 @@ class MasterService:
             methods.GET_RESULT: self._get_result,
             methods.DESCRIBE_CLUSTER: self._describe_cluster,
             methods.LIST_WORKERS: self._list_workers,
+            **dict.fromkeys(_FILE_CHANGES, self._change),
+            methods.GET_STATUS: self._get_status,
+            methods.LIST_DIRECTORY: self._list_directory,
+            methods.GET_BLOCKS: self._get_blocks,
+            methods.DESCRIBE_STORE: self._describe_store,
             methods.CERTIFY_BLOCK_SERVER: self._certify_block_server,
         }
 
@@ -94,9 +116,22 @@ class MasterService:
         """What a client must know to submit."""
         return await self._loop.read(lambda _now: self._state.view_cluster())
 
+    async def store(self) -> StoreView:
+        """The block store in numbers."""
+        return await self._loop.read(lambda _now: self._state.storage.view())
+
     # ── methods ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
-    async def _change(self, request: ComputeRequest) -> Any:
+    async def _submit(self, request: SubmitJob) -> Any:
+        program_bytes = len(request.spec.program.body)
+        if program_bytes > PROGRAM_BYTES_MAX:
+            raise RequestError(
+                f"the program has {program_bytes >> 20} MiB, and {PROGRAM_BYTES_MAX >> 20} MiB is the limit",
+                hint="leave data out of it: read it as input, or name it with --files",
+            )
+        return await self._change(request)
+
+    async def _change(self, request: ComputeRequest | FileRequest) -> Any:
         return await self._loop.request(request)
 
     async def _get_job(self, request: GetJob) -> JobView:
@@ -116,6 +151,19 @@ class MasterService:
 
     async def _list_workers(self, _request: ListWorkers) -> list[WorkerView]:
         return await self.workers()
+
+    async def _get_status(self, request: GetStatus) -> FileStatus:
+        return await self._loop.read(lambda _now: self._state.storage.status(request.path))
+
+    async def _list_directory(self, request: ListDirectory) -> DirectoryPage:
+        return await self._loop.read(lambda _now: self._state.storage.page(request.path, request.after))
+
+    async def _get_blocks(self, request: GetBlocks) -> FileBlocks:
+        path, offset, length, machine_id = request.path, request.offset, request.length, request.machine_id
+        return await self._loop.read(lambda _now: self._state.storage.file_blocks(path, offset, length, machine_id))
+
+    async def _describe_store(self, _request: DescribeStore) -> StoreView:
+        return await self.store()
 
     async def _wait_job(self, request: WaitJob) -> JobView:
         job = (await self.job(request.job)).job
@@ -166,9 +214,7 @@ class MasterService:
         error: MinireduceError | None = None
         try:
             async for message in incoming:
-                if not isinstance(message, Up):
-                    raise RequestError("a worker says hello once on a stream")
-                self._loop.take_up(stream, message)
+                self._loop.take_message(stream, message)
         except MinireduceError as raised:
             error = raised
         finally:

@@ -12,40 +12,47 @@ from google.protobuf.internal import builder as _builder
 _sym_db = _symbol_database.Default()
 
 
+from minireduce.proto import files_pb2 as minireduce_dot_proto_dot_files__pb2
 from minireduce.proto import messages_pb2 as minireduce_dot_proto_dot_messages__pb2
 from minireduce.proto import requests_pb2 as minireduce_dot_proto_dot_requests__pb2
 from minireduce.proto import views_pb2 as minireduce_dot_proto_dot_views__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fminireduce/proto/services.proto\x12\nminireduce\x1a\x1fminireduce/proto/messages.proto\x1a\x1fminireduce/proto/requests.proto\x1a\x1cminireduce/proto/views.proto\"W\n\nFromWorker\x12\"\n\x05hello\x18\x01 \x01(\x0b\x32\x11.minireduce.HelloH\x00\x12\x1c\n\x02up\x18\x02 \x01(\x0b\x32\x0e.minireduce.UpH\x00\x42\x07\n\x05value\"]\n\x08ToWorker\x12&\n\x07welcome\x18\x01 \x01(\x0b\x32\x13.minireduce.WelcomeH\x00\x12 \n\x04\x64own\x18\x02 \x01(\x0b\x32\x10.minireduce.DownH\x00\x42\x07\n\x05value\"\t\n\x07Nothing\"+\n\x10\x43\x65rtificateReply\x12\x17\n\x0f\x63\x65rtificate_pem\x18\x01 \x01(\x0c\"\x19\n\nJobIdReply\x12\x0b\n\x03job\x18\x01 \x01(\t\"\x1e\n\rJobStateReply\x12\r\n\x05state\x18\x01 \x01(\t\".\n\tJobsReply\x12!\n\x04jobs\x18\x01 \x03(\x0b\x32\x13.minireduce.JobView\"1\n\nTasksReply\x12#\n\x05tasks\x18\x01 \x03(\x0b\x32\x14.minireduce.TaskView\"7\n\x0cWorkersReply\x12\'\n\x07workers\x18\x01 \x03(\x0b\x32\x16.minireduce.WorkerView2\x9a\x01\n\x07Workers\x12;\n\x07\x43onnect\x12\x16.minireduce.FromWorker\x1a\x14.minireduce.ToWorker(\x01\x30\x01\x12R\n\x12\x43\x65rtifyBlockServer\x12\x1e.minireduce.CertifyBlockServer\x1a\x1c.minireduce.CertificateReply2\x89\x04\n\x04Jobs\x12\x37\n\x06Submit\x12\x15.minireduce.SubmitJob\x1a\x16.minireduce.JobIdReply\x12.\n\x03Get\x12\x12.minireduce.GetJob\x1a\x13.minireduce.JobView\x12\x33\n\x04List\x12\x14.minireduce.ListJobs\x1a\x15.minireduce.JobsReply\x12\x30\n\x04Wait\x12\x13.minireduce.WaitJob\x1a\x13.minireduce.JobView\x12\x36\n\x04Kill\x12\x13.minireduce.KillJob\x1a\x19.minireduce.JobStateReply\x12\x36\n\x05Tasks\x12\x15.minireduce.ListTasks\x1a\x16.minireduce.TasksReply\x12\x37\n\x06Result\x12\x15.minireduce.GetResult\x1a\x16.minireduce.ResultView\x12K\n\x10\x43onfirmPublished\x12\x1c.minireduce.ConfirmPublished\x1a\x19.minireduce.JobStateReply\x12;\n\x0b\x43loseResult\x12\x17.minireduce.CloseResult\x1a\x13.minireduce.Nothing2\x8d\x01\n\x07\x43luster\x12@\n\x08\x44\x65scribe\x12\x1b.minireduce.DescribeCluster\x1a\x17.minireduce.ClusterView\x12@\n\x0bListWorkers\x12\x17.minireduce.ListWorkers\x1a\x18.minireduce.WorkersReplyb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fminireduce/proto/services.proto\x12\nminireduce\x1a\x1cminireduce/proto/files.proto\x1a\x1fminireduce/proto/messages.proto\x1a\x1fminireduce/proto/requests.proto\x1a\x1cminireduce/proto/views.proto\"W\n\nFromWorker\x12\"\n\x05hello\x18\x01 \x01(\x0b\x32\x11.minireduce.HelloH\x00\x12\x1c\n\x02up\x18\x02 \x01(\x0b\x32\x0e.minireduce.UpH\x00\x42\x07\n\x05value\"]\n\x08ToWorker\x12&\n\x07welcome\x18\x01 \x01(\x0b\x32\x13.minireduce.WelcomeH\x00\x12 \n\x04\x64own\x18\x02 \x01(\x0b\x32\x10.minireduce.DownH\x00\x42\x07\n\x05value\"\t\n\x07Nothing\"+\n\x10\x43\x65rtificateReply\x12\x17\n\x0f\x63\x65rtificate_pem\x18\x01 \x01(\x0c\"\x19\n\nJobIdReply\x12\x0b\n\x03job\x18\x01 \x01(\t\"\x1e\n\rJobStateReply\x12\r\n\x05state\x18\x01 \x01(\t\".\n\tJobsReply\x12!\n\x04jobs\x18\x01 \x03(\x0b\x32\x13.minireduce.JobView\"1\n\nTasksReply\x12#\n\x05tasks\x18\x01 \x03(\x0b\x32\x14.minireduce.TaskView\"7\n\x0cWorkersReply\x12\'\n\x07workers\x18\x01 \x03(\x0b\x32\x16.minireduce.WorkerView\"\x1d\n\nLeaseReply\x12\x0f\n\x07lease_s\x18\x01 \x01(\x01\"\x1e\n\x0cRemovedReply\x12\x0e\n\x06inodes\x18\x01 \x01(\x03\x32\x9a\x01\n\x07Workers\x12;\n\x07\x43onnect\x12\x16.minireduce.FromWorker\x1a\x14.minireduce.ToWorker(\x01\x30\x01\x12R\n\x12\x43\x65rtifyBlockServer\x12\x1e.minireduce.CertifyBlockServer\x1a\x1c.minireduce.CertificateReply2\x89\x04\n\x04Jobs\x12\x37\n\x06Submit\x12\x15.minireduce.SubmitJob\x1a\x16.minireduce.JobIdReply\x12.\n\x03Get\x12\x12.minireduce.GetJob\x1a\x13.minireduce.JobView\x12\x33\n\x04List\x12\x14.minireduce.ListJobs\x1a\x15.minireduce.JobsReply\x12\x30\n\x04Wait\x12\x13.minireduce.WaitJob\x1a\x13.minireduce.JobView\x12\x36\n\x04Kill\x12\x13.minireduce.KillJob\x1a\x19.minireduce.JobStateReply\x12\x36\n\x05Tasks\x12\x15.minireduce.ListTasks\x1a\x16.minireduce.TasksReply\x12\x37\n\x06Result\x12\x15.minireduce.GetResult\x1a\x16.minireduce.ResultView\x12K\n\x10\x43onfirmPublished\x12\x1c.minireduce.ConfirmPublished\x1a\x19.minireduce.JobStateReply\x12;\n\x0b\x43loseResult\x12\x17.minireduce.CloseResult\x1a\x13.minireduce.Nothing2\x8d\x01\n\x07\x43luster\x12@\n\x08\x44\x65scribe\x12\x1b.minireduce.DescribeCluster\x1a\x17.minireduce.ClusterView\x12@\n\x0bListWorkers\x12\x17.minireduce.ListWorkers\x1a\x18.minireduce.WorkersReply2\xcd\x06\n\x05\x46iles\x12\x35\n\x04Stat\x12\x15.minireduce.GetStatus\x1a\x16.minireduce.FileStatus\x12<\n\x04List\x12\x19.minireduce.ListDirectory\x1a\x19.minireduce.DirectoryPage\x12\x37\n\x06\x42locks\x12\x15.minireduce.GetBlocks\x1a\x16.minireduce.FileBlocks\x12<\n\x08\x44\x65scribe\x12\x19.minireduce.DescribeStore\x1a\x15.minireduce.StoreView\x12\x42\n\rMakeDirectory\x12\x19.minireduce.MakeDirectory\x1a\x16.minireduce.FileStatus\x12\x38\n\x06Rename\x12\x16.minireduce.RenamePath\x1a\x16.minireduce.FileStatus\x12:\n\x06Remove\x12\x16.minireduce.RemovePath\x1a\x18.minireduce.RemovedReply\x12\x38\n\x06\x43reate\x12\x16.minireduce.CreateFile\x1a\x16.minireduce.OpenedFile\x12\x39\n\x08\x41\x64\x64\x42lock\x12\x14.minireduce.AddBlock\x1a\x17.minireduce.PlacedBlock\x12;\n\x0b\x43ommitBlock\x12\x17.minireduce.CommitBlock\x1a\x13.minireduce.Nothing\x12\x36\n\x05\x43lose\x12\x15.minireduce.CloseFile\x1a\x16.minireduce.FileStatus\x12\x37\n\x07\x41\x62\x61ndon\x12\x17.minireduce.AbandonFile\x1a\x13.minireduce.Nothing\x12<\n\nRenewLease\x12\x16.minireduce.RenewLease\x1a\x16.minireduce.LeaseReply\x12=\n\x0cReportDamage\x12\x18.minireduce.ReportDamage\x1a\x13.minireduce.Nothingb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'minireduce.proto.services_pb2', _globals)
 if _descriptor._USE_C_DESCRIPTORS == False:
   DESCRIPTOR._options = None
-  _globals['_FROMWORKER']._serialized_start=143
-  _globals['_FROMWORKER']._serialized_end=230
-  _globals['_TOWORKER']._serialized_start=232
-  _globals['_TOWORKER']._serialized_end=325
-  _globals['_NOTHING']._serialized_start=327
-  _globals['_NOTHING']._serialized_end=336
-  _globals['_CERTIFICATEREPLY']._serialized_start=338
-  _globals['_CERTIFICATEREPLY']._serialized_end=381
-  _globals['_JOBIDREPLY']._serialized_start=383
-  _globals['_JOBIDREPLY']._serialized_end=408
-  _globals['_JOBSTATEREPLY']._serialized_start=410
-  _globals['_JOBSTATEREPLY']._serialized_end=440
-  _globals['_JOBSREPLY']._serialized_start=442
-  _globals['_JOBSREPLY']._serialized_end=488
-  _globals['_TASKSREPLY']._serialized_start=490
-  _globals['_TASKSREPLY']._serialized_end=539
-  _globals['_WORKERSREPLY']._serialized_start=541
-  _globals['_WORKERSREPLY']._serialized_end=596
-  _globals['_WORKERS']._serialized_start=599
-  _globals['_WORKERS']._serialized_end=753
-  _globals['_JOBS']._serialized_start=756
-  _globals['_JOBS']._serialized_end=1277
-  _globals['_CLUSTER']._serialized_start=1280
-  _globals['_CLUSTER']._serialized_end=1421
+  _globals['_FROMWORKER']._serialized_start=173
+  _globals['_FROMWORKER']._serialized_end=260
+  _globals['_TOWORKER']._serialized_start=262
+  _globals['_TOWORKER']._serialized_end=355
+  _globals['_NOTHING']._serialized_start=357
+  _globals['_NOTHING']._serialized_end=366
+  _globals['_CERTIFICATEREPLY']._serialized_start=368
+  _globals['_CERTIFICATEREPLY']._serialized_end=411
+  _globals['_JOBIDREPLY']._serialized_start=413
+  _globals['_JOBIDREPLY']._serialized_end=438
+  _globals['_JOBSTATEREPLY']._serialized_start=440
+  _globals['_JOBSTATEREPLY']._serialized_end=470
+  _globals['_JOBSREPLY']._serialized_start=472
+  _globals['_JOBSREPLY']._serialized_end=518
+  _globals['_TASKSREPLY']._serialized_start=520
+  _globals['_TASKSREPLY']._serialized_end=569
+  _globals['_WORKERSREPLY']._serialized_start=571
+  _globals['_WORKERSREPLY']._serialized_end=626
+  _globals['_LEASEREPLY']._serialized_start=628
+  _globals['_LEASEREPLY']._serialized_end=657
+  _globals['_REMOVEDREPLY']._serialized_start=659
+  _globals['_REMOVEDREPLY']._serialized_end=689
+  _globals['_WORKERS']._serialized_start=692
+  _globals['_WORKERS']._serialized_end=846
+  _globals['_JOBS']._serialized_start=849
+  _globals['_JOBS']._serialized_end=1370
+  _globals['_CLUSTER']._serialized_start=1373
+  _globals['_CLUSTER']._serialized_end=1514
+  _globals['_FILES']._serialized_start=1517
+  _globals['_FILES']._serialized_end=2362
 # @@protoc_insertion_point(module_scope)

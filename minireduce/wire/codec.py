@@ -31,10 +31,12 @@ from google.protobuf.message import DecodeError, EncodeError, Message
 from google.protobuf.message_factory import GetMessageClass
 
 from minireduce.core import messages, requests, spec, views
+from minireduce.core.storage import requests as file_requests
+from minireduce.core.storage import views as file_views
 from minireduce.errors import RequestError
 from minireduce.ids import AttemptId, TaskId, parse_attempt_id, parse_task_id
-from minireduce.proto import messages_pb2, requests_pb2, spec_pb2, views_pb2
-from minireduce.wire import questions
+from minireduce.proto import files_pb2, messages_pb2, requests_pb2, spec_pb2, views_pb2
+from minireduce.wire import file_questions, questions
 
 MODULES = (
     (spec, spec_pb2),
@@ -42,6 +44,9 @@ MODULES = (
     (requests, requests_pb2),
     (questions, requests_pb2),
     (views, views_pb2),
+    (file_requests, files_pb2),
+    (file_questions, files_pb2),
+    (file_views, files_pb2),
 )
 """Where dataclasses and their like-named messages stand: a new dataclass needs its message only."""
 

@@ -11,10 +11,24 @@ from typing import Any, Generic, TypeVar
 
 from minireduce.core.messages import Down, Hello, Up, Welcome
 from minireduce.core.requests import CloseResult, ConfirmPublished, KillJob, SubmitJob
+from minireduce.core.storage.requests import (
+    AbandonFile,
+    AddBlock,
+    CloseFile,
+    CommitBlock,
+    CreateFile,
+    MakeDirectory,
+    RemovePath,
+    RenamePath,
+    RenewLease,
+    ReportDamage,
+)
+from minireduce.core.storage.views import DirectoryPage, FileBlocks, FileStatus, OpenedFile, PlacedBlock, StoreView
 from minireduce.core.views import ClusterView, JobState, JobView, ResultView, TaskView, WorkerView
 from minireduce.ids import JobId
 from minireduce.proto import services_pb2
 from minireduce.wire.codec import Codec, codec_of, message_of
+from minireduce.wire.file_questions import DescribeStore, GetBlocks, GetStatus, ListDirectory
 from minireduce.wire.questions import (
     CertifyBlockServer,
     DescribeCluster,
@@ -76,5 +90,20 @@ DESCRIBE_CLUSTER: Method[DescribeCluster, ClusterView] = Method("Cluster", "Desc
 LIST_WORKERS: Method[ListWorkers, tuple[WorkerView, ...]] = Method(
     "Cluster", "ListWorkers", ListWorkers, tuple[WorkerView, ...]
 )
+
+GET_STATUS: Method[GetStatus, FileStatus] = Method("Files", "Stat", GetStatus, FileStatus)
+LIST_DIRECTORY: Method[ListDirectory, DirectoryPage] = Method("Files", "List", ListDirectory, DirectoryPage)
+GET_BLOCKS: Method[GetBlocks, FileBlocks] = Method("Files", "Blocks", GetBlocks, FileBlocks)
+DESCRIBE_STORE: Method[DescribeStore, StoreView] = Method("Files", "Describe", DescribeStore, StoreView)
+MAKE_DIRECTORY: Method[MakeDirectory, FileStatus] = Method("Files", "MakeDirectory", MakeDirectory, FileStatus)
+RENAME_PATH: Method[RenamePath, FileStatus] = Method("Files", "Rename", RenamePath, FileStatus)
+REMOVE_PATH: Method[RemovePath, int] = Method("Files", "Remove", RemovePath, int)
+CREATE_FILE: Method[CreateFile, OpenedFile] = Method("Files", "Create", CreateFile, OpenedFile)
+ADD_BLOCK: Method[AddBlock, PlacedBlock] = Method("Files", "AddBlock", AddBlock, PlacedBlock)
+COMMIT_BLOCK: Method[CommitBlock, None] = Method("Files", "CommitBlock", CommitBlock, type(None))
+CLOSE_FILE: Method[CloseFile, FileStatus] = Method("Files", "Close", CloseFile, FileStatus)
+ABANDON_FILE: Method[AbandonFile, None] = Method("Files", "Abandon", AbandonFile, type(None))
+RENEW_LEASE: Method[RenewLease, float] = Method("Files", "RenewLease", RenewLease, float)
+REPORT_DAMAGE: Method[ReportDamage, None] = Method("Files", "ReportDamage", ReportDamage, type(None))
 
 METHODS: tuple[Method[Any, Any], ...] = tuple(value for value in globals().values() if isinstance(value, Method))

@@ -25,8 +25,10 @@ from minireduce.core.messages import (
     ReplicaRemoved,
     ReplicaStored,
     ReplicationFailed,
+    StoredInput,
 )
 from minireduce.core.settings import ClusterSettings
+from minireduce.core.spec import StoredRange
 from minireduce.core.storage import blocks as block_rows
 from minireduce.core.storage import leases as lease_rows
 from minireduce.core.storage import namespace as inode_rows
@@ -51,6 +53,8 @@ from minireduce.ids import WorkerId
 
 RECENT_S = 30.0
 ENTRIES_PER_PAGE = 1000
+RECORD_BYTES_REACHED = 65 << 20
+"""How far beyond its range a task may read to finish its last record: the longest record, and what is read ahead."""
 
 ReplicaReport = ReplicaStored | ReplicaRemoved | ReplicaDamaged | ReplicationFailed
 
@@ -178,9 +182,14 @@ class StorageState:
                 held[worker] = held.get(worker, 0) + overlap
         return tuple(sorted(held, key=lambda worker: (-held[worker], worker)))
 
-    def file_length(self, file_id: int) -> int:
-        """The length of a closed file. Raises NotFound."""
-        return self._namespace.file(file_id).length
+    def locate_input(self, stored: StoredRange, worker: WorkerId) -> StoredInput:
+        """What a map task reads, the nearest to `worker` first. A removed file has no blocks, so reading it fails."""
+        found = self._namespace.get(stored.file_id)
+        if not isinstance(found, File):
+            return StoredInput(stored.path, stored.offset, stored.length, 0, ())
+        reach = stored.length + RECORD_BYTES_REACHED
+        blocks = self.locate(stored.file_id, stored.offset, reach, worker)
+        return StoredInput(stored.path, stored.offset, stored.length, found.length, blocks)
 
     @staticmethod
     def _source(

@@ -1,0 +1,38 @@
+"""What clients ask of the block store without changing anything, one class a question.
+
+The answers are `core.storage.views`. As with `questions`, no machine ever sees these.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class GetStatus:
+    """What a path names."""
+
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
+class ListDirectory:
+    """A page of a directory: entries whose names come after `after`. Of a file, the file itself."""
+
+    path: str
+    after: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class GetBlocks:
+    """The blocks of a file that touch a range, replicas on the machine `machine_id` first."""
+
+    path: str
+    offset: int
+    length: int
+    machine_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class DescribeStore:
+    """The block store in numbers."""
