@@ -180,7 +180,7 @@ def test_a_welcome_leaves_when_the_worker_is_remembered():
         assert stream.outgoing.empty()
         scene.disk.gate.release()
         assert await stream.outgoing.get() == WELCOME
-        scene.loop.take_up(stream, Up(1, 1, 0))
+        scene.loop.take_message(stream, Up(1, 1, 0))
         assert await stream.outgoing.get() == Down(1, 1, 0)
         scene.loop.close_stream(stream)
         assert scene.machine.events[-1] == StreamClosed(stream.number)
@@ -192,12 +192,12 @@ def test_a_welcome_leaves_when_the_worker_is_remembered():
 def test_a_stream_that_the_machine_ends_ends_with_its_error():
     async def scenario(scene):
         stream = scene.loop.open_stream(HELLO)
-        scene.loop.take_up(stream, Up(1, 99, 0))
+        scene.loop.take_message(stream, Up(1, 99, 0))
         scene.disk.gate.release()
         while not isinstance(message := await stream.outgoing.get(), Refused):
             assert message == WELCOME
         told = len(scene.machine.events)
-        scene.loop.take_up(stream, Up(1, 2, 0))  # late words of a stream that is over
+        scene.loop.take_message(stream, Up(1, 2, 0))  # late words of a stream that is over
         scene.loop.close_stream(stream)
         assert len(scene.machine.events) == told
 
@@ -212,7 +212,7 @@ def test_a_stream_that_does_not_keep_up_loses_messages_and_not_the_master(monkey
         scene.disk.gate.release()
         await scene.loop.read(lambda _now: None)
         for number in range(1, 10):
-            scene.loop.take_up(stream, Up(1, number, 0))
+            scene.loop.take_message(stream, Up(1, number, 0))
         assert stream.outgoing.qsize() == 3
         scene.loop.close_stream(stream)
         assert await stream.outgoing.get() is None
@@ -294,7 +294,7 @@ def test_a_master_whose_metadata_is_too_old_ends():
     async def scenario(scene):
         stream = scene.loop.open_stream(HELLO)
         scene.disk.gate.release()
-        scene.loop.take_up(stream, Up(1, 100, 0))
+        scene.loop.take_message(stream, Up(1, 100, 0))
         with pytest.raises(Refused, match="too old"):
             await scene.loop.ended
 
