@@ -183,7 +183,7 @@ class Checker:
 
     def _judge_what_is_left(self) -> None:
         for worker in self._workers.values():
-            if worker.running or worker.disk.outputs:
+            if worker.node.is_up and (worker.running or worker.disk.outputs):
                 left = [told(each) for each in (*worker.running, *worker.disk.outputs)]
                 raise Wrong(f"all jobs are over, but {worker.name} still has {', '.join(left)}")
         objects = count_objects(self._master.state)

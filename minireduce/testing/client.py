@@ -138,7 +138,7 @@ class SimClient:
             self._poll()
             return
         read = tuple(self._parts[index] for index in range(parts))
-        self.world.trace.tell("client", f"has read {parts} parts")
+        self.world.trace.tell("client", f"has read {parts} {'part' if parts == 1 else 'parts'}")
 
         def confirmed(value: Any) -> None:
             if value is JobState.SUCCEEDED:

@@ -44,7 +44,7 @@ class _File:
     def crash(self, rng: random.Random) -> None:
         """Keep what was synced, and of what was written behind it a part that chance decides."""
         tail = bytes(self.data[len(self.durable) :])
-        kept = tail[: rng.randint(0, len(tail))]
+        kept = tail[: rng.choice((0, len(tail), rng.randint(0, len(tail))))]
         if kept and rng.random() < 0.3:  # the length reached the disk, the bytes did not
             kept = bytes(len(kept))
         self.data = bytearray(self.durable + kept)

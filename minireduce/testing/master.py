@@ -139,7 +139,7 @@ class SimMaster:
         for watcher in self.world.watchers:
             watcher.master_advanced(event, actions)
         if self.world.trace.is_told:
-            self.world.trace.tell("master", *tell.master(event, actions))
+            self.world.trace.tell("master", *tell.master(event, actions, self.streams.worker_of))
         life = self.node.life
         for action in actions:
             if self.node.is_up and self.node.life == life:

@@ -54,7 +54,10 @@ class PlantedBug:
 
 
 def _replace(owner: Any, name: str, replacement: Callable[..., Any]) -> Plant:
-    return lambda stack: stack.enter_context(patch.object(owner, name, replacement)) and None
+    def plant(stack: ExitStack) -> None:
+        stack.enter_context(patch.object(owner, name, replacement))
+
+    return plant
 
 
 # ── what is sent, and when ──────────────────────────────────────────────────────────────────────────────────────────

@@ -15,6 +15,7 @@ from typing import Protocol
 
 from minireduce.core.messages import Down, Hello, Up, Welcome
 from minireduce.errors import MinireduceError, Unavailable
+from minireduce.ids import WorkerId
 from minireduce.testing.agenda import Agenda, Node
 from minireduce.testing.network import SimNetwork
 from minireduce.testing.trace import Trace
@@ -160,6 +161,11 @@ class SimStreams:
         for stream in list(self._by_number.values()):
             if not stream.is_refused_by_master:
                 self.close_at_master(stream.number, Unavailable("connection reset"))
+
+    def worker_of(self, number: int) -> WorkerId:
+        """Whose stream this is, or was."""
+        stream = self._by_number.get(number)
+        return stream.worker.node.name if stream is not None else "a worker that has left"
 
     # ── faults ──────────────────────────────────────────────────────────────────────────────────────────────────────
 

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from minireduce.core import cluster, messages, session
 from minireduce.core import worker as worker_machine
 from minireduce.core.attempts import AttemptEnded, Failed, Killed, Lost, Succeeded
 from minireduce.core.fetches import FetchEnded, Gone, StartFetch, Unreachable
-from minireduce.core.requests import ConfirmPublished, SubmitJob
+from minireduce.core.requests import ConfirmPublished, KillJob, SubmitJob
 from minireduce.errors import MinireduceError
-from minireduce.ids import AttemptId, TaskId
+from minireduce.ids import AttemptId, TaskId, TaskKind, WorkerId
 
 
 def task(of: TaskId) -> str:
@@ -21,15 +21,18 @@ def task(of: TaskId) -> str:
 
 
 def attempt(of: AttemptId) -> str:
-    """An attempt as people say it: "map 3 (attempt 0)"."""
-    return f"{task(of.task)} (attempt {of.number})"
+    """An attempt as people say it: "map 3", or with its number, "map 3 (attempt 1)", from the second on."""
+    return task(of.task) + (f" (attempt {of.number})" if of.number else "")
 
 
 # ── the master ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def master(event: cluster.Event, actions: Sequence[cluster.Action]) -> Iterator[str]:
-    """What the master took in and what it does about it."""
+def master(
+    event: cluster.Event, actions: Sequence[cluster.Action], worker_of: Callable[[int], WorkerId]
+) -> Iterator[str]:
+    """What the master took in and what it does about it. `worker_of` names the worker at the end of a stream."""
+    committed = {row.key for action in actions if isinstance(action, cluster.Persist) for row in action.rows}
     match event:
         case cluster.HelloReceived():
             profile = event.hello.profile
@@ -38,11 +41,13 @@ def master(event: cluster.Event, actions: Sequence[cluster.Action]) -> Iterator[
             yield f"is asked to run {body.key!r}"
         case cluster.RequestReceived(body=ConfirmPublished() as body):
             yield f"hears that {body.job} is published"
+        case cluster.RequestReceived(body=KillJob() as body):
+            yield f"is asked to kill {body.job}"
         case cluster.UpReceived():
             for report in event.up.reports:
-                yield from _report(report)
+                yield from _report(report, committed, worker_of(event.stream))
     for action in actions:
-        yield from _master_action(action)
+        yield from _master_action(action, worker_of)
 
 
 def _lists(hello: messages.Hello) -> str:
@@ -55,70 +60,74 @@ def _lists(hello: messages.Hello) -> str:
     )
 
 
-def _report(report: messages.Report) -> Iterator[str]:
+def _report(report: messages.Report, committed: set[tuple[Any, ...]], speaker: WorkerId) -> Iterator[str]:
     match report:
         case messages.AttemptSucceeded():
-            yield f"hears: {attempt(report.attempt)} succeeded"
+            of = report.attempt.task
+            if (of.job, of.step, str(of.kind), of.index) not in committed:
+                yield f"hears from {speaker}, again or too late: {attempt(report.attempt)} succeeded"
         case messages.AttemptFailed():
-            yield f"hears: {attempt(report.attempt)} failed: {report.error.type_name}: {report.error.message}"
+            error = report.error
+            yield f"hears from {speaker}: {attempt(report.attempt)} failed: {error.type_name}: {error.message}"
         case messages.AttemptLost():
-            yield f"hears: {attempt(report.attempt)} is lost: {report.reason}"
+            yield f"hears from {speaker}: {attempt(report.attempt)} is lost: {report.reason}"
         case messages.AttemptKilled():
-            yield f"hears: {attempt(report.attempt)} is killed"
+            yield f"hears from {speaker}: {attempt(report.attempt)} is killed"
         case messages.FetchFailed():
             how = "is gone" if report.is_gone else "cannot be reached"
-            yield f"hears: for {attempt(report.attempt)} the output of {attempt(report.source)} {how}"
+            yield f"hears from {speaker}: the output of {attempt(report.source)} {how}"
 
 
-def _master_action(action: cluster.Action) -> Iterator[str]:
+def _master_action(action: cluster.Action, worker_of: Callable[[int], WorkerId]) -> Iterator[str]:
     match action:
         case cluster.Persist():
             for row in action.rows:
                 yield from _row(row.table, row.key, row.values)
         case cluster.SendWelcome():
-            how = "resumes" if action.welcome.resumed else "opens"
-            yield f"{how} session {action.welcome.session}"
+            session, name = action.welcome.session, worker_of(action.stream)
+            if not session:
+                yield f"asks {name} to list what it has"
+            else:
+                yield f"{'resumes' if action.welcome.resumed else 'opens'} session {session} with {name}"
         case cluster.SendDown():
             for command in action.down.commands:
-                yield from _command(command)
+                yield from _command(command, worker_of(action.stream))
         case cluster.Reply():
-            yield f"answers {_value(action.value)}"
+            yield f"answers: {action.value}"
         case cluster.Refuse():
             yield f"refuses: {action.error.message}"
         case cluster.CloseStream():
             yield f"ends a stream: {action.error.message}"
 
 
-def _value(value: Any) -> str:
-    return str(value)
-
-
 def _row(table: str, key: tuple[Any, ...], values: tuple[Any, ...] | None) -> Iterator[str]:
-    if table == "jobs" and values is not None:
+    if values is None:
+        return
+    if table == "jobs":
         yield f"writes: {key[0]} is {values[1]}"
-    if table == "winners" and values is not None:
-        name = f"{key[2]} {f'{key[1]}.' if key[1] else ''}{key[3]}"
-        where = f"counts, on {values[1]}" if values[1] else "is gone"
-        yield f"writes: the output of {name} (attempt {values[0]}) {where}"
-    if table == "failures" and values is not None:
-        yield f"writes: {key[2]} {f'{key[1]}.' if key[1] else ''}{key[3]} (attempt {key[4]}) failed"
+    elif table == "winners":
+        of = AttemptId(TaskId(key[0], key[1], TaskKind(key[2]), key[3]), values[0])
+        yield f"writes: the output of {attempt(of)} {f'counts, it is on {values[1]}' if values[1] else 'is gone'}"
+    elif table == "failures":
+        of = AttemptId(TaskId(key[0], key[1], TaskKind(key[2]), key[3]), key[4])
+        yield f"writes: {attempt(of)} failed"
 
 
-def _command(command: messages.Command) -> Iterator[str]:
+def _command(command: messages.Command, to: WorkerId) -> Iterator[str]:
     match command:
         case messages.LaunchAttempt():
-            yield f"launches {attempt(command.attempt)}"
+            yield f"launches {attempt(command.attempt)} on {to}"
         case messages.MapOutputsReady():
-            maps = ", ".join(str(source.attempt.task.index) for source in command.sources)
-            yield f"announces the outputs of maps {maps}"
+            maps = ", ".join(task(source.attempt.task) for source in command.sources)
+            yield f"tells {to} where to fetch the output of {maps}"
         case messages.MapOutputsLost():
-            yield f"takes back the outputs of {', '.join(attempt(each) for each in command.attempts)}"
+            yield f"tells {to} that the output of {', '.join(attempt(each) for each in command.attempts)} is gone"
         case messages.KillAttempt():
-            yield f"kills {attempt(command.attempt)}: {command.reason}"
+            yield f"has {to} kill {attempt(command.attempt)}: {command.reason}"
         case messages.DropOutputs():
-            yield f"has the outputs of {', '.join(attempt(each) for each in command.attempts)} dropped"
+            yield f"has {to} drop the output of {', '.join(attempt(each) for each in command.attempts)}"
         case messages.DropJob():
-            yield f"has {command.job} dropped"
+            yield f"has {to} drop {command.job}"
 
 
 # ── a worker ────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -146,7 +155,8 @@ def worker(event: worker_machine.Event, actions: Sequence[worker_machine.Action]
 def _outcome(outcome: Succeeded | Failed | Lost | Killed) -> str:
     match outcome:
         case Succeeded():
-            return f"succeeds: {outcome.output.records} records"
+            records = outcome.output.records
+            return f"succeeds: {records} {'record' if records == 1 else 'records'}"
         case Failed():
             return f"fails: {outcome.error.message}"
         case Lost():

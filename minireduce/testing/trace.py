@@ -11,6 +11,7 @@ said or did, so that a golden file of a whole situation stays a page.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 
 from minireduce.testing.clock import ManualClock
 
@@ -40,9 +41,10 @@ class Trace:
         return self._hash.hexdigest()
 
     def text(self) -> str:
-        """The lines so far."""
+        """The lines so far, as one text."""
         return "".join(f"{line}\n" for line in self._lines)
 
-    def last_lines(self, count: int) -> str:
-        """The end of the text, for a failure's report."""
-        return "".join(f"{line}\n" for line in self._lines[-count:])
+    @property
+    def lines(self) -> Sequence[str]:
+        """The lines so far."""
+        return self._lines

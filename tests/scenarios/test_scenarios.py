@@ -1,0 +1,134 @@
+"""Whole situations as text: what was done, and all that followed, on one page that a person can check.
+
+Each file beside this one says in its first lines what it shows; then come the orders, indented, and after `----` the
+trace that the real machines must give for them, to the letter. When a change of the machines changes traces on purpose:
+
+    MINIREDUCE_UPDATE_SCENARIOS=1 pytest tests/scenarios
+
+writes the new ones, and the difference is read like any other change. Orders:
+
+    cluster workers=N [slots=N]               at the start; every task takes one second, every message 5 ms
+    submit NAME splits=N reducers=N[,N...] [failing=TASK:TIMES]
+    submit NAME again                         another client with the same key
+    until SENTENCE                            let things happen until the trace has a new line that ends so
+    wait SECONDS
+    kill WORKER [disk=lost] | kill master | start WORKER | start master | pause WORKER | resume WORKER
+    lose OUTPUT on WORKER                     such as: lose map 1 on worker-2
+    cut FROM TO SECONDS                       one way
+    end                                       until each client has seen the end of its job, which is then judged
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from minireduce.testing import tell
+from minireduce.testing.cluster import SimCluster
+from minireduce.testing.faults import Left, Plan
+from minireduce.testing.network import Weather
+from minireduce.testing.workload import SimJob
+
+HERE = Path(__file__).parent
+RULE = "----\n"
+QUIET_S = 30.0
+TEXTS = ("the map of maps", "the key and the value", "sort and merge", "a map", "of the key", "value")
+
+
+class Situation:
+    """One scenario under way."""
+
+    def __init__(self, workers: int, slots: int = 1) -> None:
+        even = Plan(Weather(delay_s=(0.005, 0.005)), (), 0.0)
+        self.cluster = SimCluster(0, workers=workers, slots=slots, plan=even, is_told=True, map_s=(1.0, 1.0))
+        self.jobs: dict[str, SimJob] = {}
+
+    def obey(self, order: str) -> None:
+        verb, _, rest = order.partition(" ")
+        orders: dict[str, Callable[[str], None]] = {
+            "submit": self.submit,
+            "until": self.until,
+            "wait": lambda seconds: self.cluster.run_for(float(seconds)),
+            "kill": self.kill,
+            "start": self.start,
+            "pause": lambda name: self.cluster.world.agenda.pause(self.cluster.workers[name].node),
+            "resume": lambda name: self.cluster.world.agenda.resume(self.cluster.workers[name].node),
+            "lose": self.lose,
+            "cut": self.cut,
+            "end": self.end,
+        }
+        orders[verb](rest)
+
+    def submit(self, rest: str) -> None:
+        name, *words = rest.split()
+        if words != ["again"]:
+            options = options_of(words)
+            reducers = tuple(int(count) for count in options["reducers"].split(","))
+            task, _, times = options.get("failing", "s0_m0:0").partition(":")
+            self.jobs[name] = SimJob(name, TEXTS[: int(options["splits"])], reducers, ((task, int(times)),))
+        self.cluster.submit(self.jobs[name])
+
+    def until(self, sentence: str) -> None:
+        lines = self.cluster.world.trace.lines
+        known = len(lines)
+        self.cluster.run_until(lambda: any(line.endswith(sentence) for line in lines[known:]), seconds_max=120.0)
+
+    def kill(self, rest: str) -> None:
+        name, *words = rest.split()
+        if name == "master":
+            self.cluster.master.kill("kill -9")
+        else:
+            left = Left.NOTHING if options_of(words).get("disk") == "lost" else Left.ALL
+            self.cluster.workers[name].kill("kill -9", left=left)
+
+    def start(self, name: str) -> None:
+        (self.cluster.master if name == "master" else self.cluster.workers[name]).start()
+
+    def lose(self, rest: str) -> None:
+        task, _, name = rest.partition(" on ")
+        outputs = self.cluster.workers[name].disk.outputs
+        del outputs[next(attempt for attempt in outputs if tell.attempt(attempt) == task)]
+        self.cluster.world.trace.tell(name, f"loses the output of {task}")
+
+    def cut(self, rest: str) -> None:
+        source, target, seconds = rest.split()
+        self.cluster.world.network.cut(source, target, float(seconds))
+        self.cluster.world.trace.tell("network", f"carries nothing from {source} to {target} for {seconds} s")
+
+    def end(self, _: str) -> None:
+        self.cluster.run_to_end(seconds_max=200.0)
+        self.cluster.run_for(QUIET_S)
+        self.cluster.judge()
+
+
+def options_of(words: list[str]) -> dict[str, str]:
+    return dict(word.split("=") for word in words)
+
+
+def play(orders: list[str]) -> str:
+    """The trace that the orders give."""
+    first, *others = orders
+    verb, *words = first.split()
+    assert verb == "cluster", "a scenario begins with its cluster"
+    situation = Situation(**{name: int(value) for name, value in options_of(words).items()})
+    for order in others:
+        situation.obey(order)
+    assert others[-1] == "end", "a scenario is judged at its end"
+    return situation.cluster.world.trace.text()
+
+
+@pytest.mark.parametrize("path", sorted(HERE.glob("*.txt")), ids=lambda path: path.stem)
+def test_the_machines_do_what_the_page_says(path: Path) -> None:
+    head, _, expected = path.read_text().partition(RULE)
+    trace = play([line.strip() for line in head.splitlines() if line.startswith("    ")])
+    if os.environ.get("MINIREDUCE_UPDATE_SCENARIOS"):
+        path.write_text(head + RULE + trace)
+    else:
+        assert trace == expected
+
+
+def test_there_is_a_page_for_each_situation_that_matters() -> None:
+    assert len(list(HERE.glob("*.txt"))) >= 6

@@ -1,0 +1,77 @@
+"""The ordinary run of simulation seeds. More: `python -m minireduce.testing.sim --seeds A:B`, or the nightly marker."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from minireduce.testing import sim
+from minireduce.testing.faults import FaultKind
+
+SEEDS = range(200)
+
+
+@pytest.mark.timeout(300)
+def test_two_hundred_seeds_hold_and_every_kind_of_fault_strikes():
+    summary = sim.run_seeds(SEEDS)
+    print(sim.report(summary, 0.0))
+    assert not summary.failed, sim.report(summary, 0.0)
+    assert not summary.invalid
+    assert not summary.never_struck
+    assert summary.events > 1_000 * len(SEEDS)
+
+
+@pytest.mark.nightly
+@pytest.mark.timeout(3600)
+def test_ten_thousand_more_seeds_hold():
+    assert sim.run_seeds(range(1_000, 11_000)).is_green
+
+
+def test_the_same_seeds_give_the_same_trace_in_processes_that_hash_strings_differently():
+    def hashes(hash_seed: str) -> str:
+        command = [sys.executable, "-m", "minireduce.testing.sim", "--seeds", "0:6", "--hashes"]
+        environment = {**os.environ, "PYTHONHASHSEED": hash_seed}
+        return subprocess.run(command, env=environment, check=True, capture_output=True, text=True, timeout=60).stdout
+
+    first, second = hashes("1"), hashes("2")
+    assert first == second
+    assert len({line.split()[1] for line in first.splitlines()}) == 6
+
+
+def test_another_seed_is_another_run():
+    assert sim.run_seed(1).trace != sim.run_seed(2).trace
+
+
+def test_collecting_the_story_does_not_change_the_run():
+    silent, told = sim.run_seed(3), sim.run_seed(3, is_told=True)
+    assert (silent.trace, silent.events) == (told.trace, told.events)
+    assert not silent.story
+    assert "launches map 0 on worker-" in told.story
+
+
+def test_a_failing_seed_prints_the_one_line_that_repeats_it(monkeypatch, capsys):
+    monkeypatch.setattr(sim, "LIVENESS_S_MAX", -40.0)
+    assert sim.main(["--seeds", "5:6"]) == 1
+    printed = capsys.readouterr().out
+    assert "python -m minireduce.testing.sim --seeds 5:6 --story" in printed
+    assert "0 held, 1 failed, 0 invalid" in printed
+
+
+def test_a_seed_whose_faults_all_missed_is_invalid_and_not_green(monkeypatch):
+    monkeypatch.setattr("minireduce.testing.injector.Injector._strike", lambda *_: None)
+    monkeypatch.setattr("minireduce.testing.network.SimNetwork._chance", lambda *_: False)
+    monkeypatch.setattr(sim, "draw_job", lambda _, key: sim.SimJob(key, ("a b",), (1,)))
+    summary = sim.run_seeds(range(8))
+    assert summary.invalid
+    assert not summary.failed
+    assert not summary.is_green
+
+
+def test_many_seeds_in_which_a_fault_never_struck_are_not_green():
+    summary = sim.Summary(seeds=200)
+    summary.strikes.update({kind: 1 for kind in FaultKind if kind is not FaultKind.LOG_FULL})
+    assert summary.never_struck == [FaultKind.LOG_FULL]
+    assert not summary.is_green
