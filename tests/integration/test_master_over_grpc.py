@@ -353,7 +353,7 @@ def test_a_request_that_is_no_such_message_is_refused_behind_the_gate(tmp_path):
     play(scenario)
 
 
-def test_a_program_of_the_largest_size_passes(tmp_path):
+def test_a_program_of_the_largest_size_passes_and_a_larger_one_is_refused(tmp_path):
     async def scenario():
         async with running_master(None) as master, caller(master) as client, caller(master, HELD.worker) as calls:
             worker = Worker(calls)
@@ -361,6 +361,9 @@ def test_a_program_of_the_largest_size_passes(tmp_path):
             large = spec(b"#" * PROGRAM_BYTES_MAX)
             await client.call(methods.SUBMIT_JOB, SubmitJob("key", large), timeout_s=DEADLINE_S)
             assert (await worker.command(OpenJob)).program.sha256 == large.program.sha256
+            larger = spec(b"#" * (PROGRAM_BYTES_MAX + 1))
+            with pytest.raises(RequestError, match="64 MiB is the limit"):
+                await client.call(methods.SUBMIT_JOB, SubmitJob("other", larger), timeout_s=DEADLINE_S)
 
     play(scenario)
 
