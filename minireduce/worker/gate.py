@@ -15,7 +15,7 @@ from typing import Any
 from aiohttp import web
 
 from minireduce.auth.policy import BLOCK_ROUTES, Authenticator, Principal, authorize, bearer_of
-from minireduce.errors import Refused, RequestError
+from minireduce.errors import NotFound, Refused, RequestError
 from minireduce.ids import AttemptId, parse_attempt_id
 from minireduce.wire.errors import to_http
 
@@ -40,8 +40,11 @@ def gate(authenticator: Authenticator) -> Any:
             _authorize_attempt(request, principal)
             request[PRINCIPAL] = principal
             return await handler(request)
-        except (web.HTTPException, ConnectionError, asyncio.CancelledError):
+        except (ConnectionError, asyncio.CancelledError):
             raise
+        except web.HTTPException as raised:
+            status, body = to_http(NotFound(f"{request.method} {request.path}: {raised.reason}"))
+            return web.json_response(body, status=raised.status)
         except Exception as error:
             if not isinstance(error, RequestError | Refused):
                 log.exception("serving %s failed", request.path)
