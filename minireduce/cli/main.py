@@ -11,6 +11,7 @@ under `--json` they go to standard output as an object as well.
 from __future__ import annotations
 
 import importlib
+import signal
 import sys
 from collections.abc import Sequence
 from typing import NoReturn
@@ -73,9 +74,16 @@ def minireduce(ctx: click.Context, common: Common) -> None:
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run the command line and exit."""
     arguments = sys.argv[1:] if arguments is None else arguments
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _interrupt)
     is_json = "--json" in arguments
     try:
         status = minireduce.main(args=list(arguments), prog_name="minireduce", standalone_mode=False)
     except BaseException as error:  # the border: nothing leaves as a traceback of ours
         status = report(error, is_json=is_json)
     sys.exit(status if isinstance(status, int) else 0)
+
+
+def _interrupt(_number: int, _frame: object) -> NoReturn:
+    """Being told to end, or losing the terminal, is as good as Ctrl-C: the job is killed and nothing stays behind."""
+    raise KeyboardInterrupt
