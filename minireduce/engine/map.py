@@ -119,6 +119,7 @@ class _MapAttempt:
         )
         self._spills: list[tuple[Path, list[int]]] = []
         self._pairs = 0
+        self._folded = 0
 
     def gather(self, pairs: Iterator[tuple[Any, Any]]) -> None:
         """Take all pairs in, spilling what does not fit."""
@@ -142,15 +143,17 @@ class _MapAttempt:
         path = self._directory / DATA_NAME
         if not self._spills:
             gathered = self._drain()
-            if self._aggregation is not None:
-                self._context.count("COMBINE_INPUT_RECORDS", self._pairs)
-                self._context.count("COMBINE_OUTPUT_RECORDS", len(gathered.keys))
-            lengths, digest = self._write(path, self._sections(gathered))
+            folded_pairs = len(gathered.keys)
+            lengths, digest, _ = self._write(path, self._sections(gathered))
         else:
             self._spill()
-            lengths, digest = self._write(path, (self._merged(index) for index in range(self._partitions)))
+            folded_pairs = self._folded
+            lengths, digest, _ = self._write(path, (self._merged(index) for index in range(self._partitions)))
             for spill, _ in self._spills:
                 self._disk.remove(spill)
+        if self._aggregation is not None:
+            self._context.count("COMBINE_INPUT_RECORDS", self._pairs)
+            self._context.count("COMBINE_OUTPUT_RECORDS", folded_pairs)
         if self._combiner is not None:
             self._context.count("COMBINE_INPUT_RECORDS", self._combiner.pairs_in)
             self._context.count("COMBINE_OUTPUT_RECORDS", self._combiner.pairs_out)
@@ -169,9 +172,10 @@ class _MapAttempt:
         self._context.progress()
         gathered = self._drain()
         path = self._directory / f"spill-{len(self._spills):05d}.data"
-        lengths, _ = self._write(path, self._sections(gathered))
+        lengths, _, written = self._write(path, self._sections(gathered))
         self._spills.append((path, lengths))
-        self._context.count("SPILLED_RECORDS", len(gathered.keys))
+        self._folded += len(gathered.keys)
+        self._context.count("SPILLED_RECORDS", written)
 
     def _sections(self, gathered: Gathered) -> Iterator[Iterator[tuple[list[str], Column]]]:
         for texts, values in gathered.sections(self._partitions):
@@ -214,11 +218,13 @@ class _MapAttempt:
             return flat
         return lambda merging: folded(aggregation, merging)
 
-    def _write(self, path: Path, sections: Iterable[Iterator[tuple[list[str], Column]]]) -> tuple[list[int], bytes]:
-        """One section for each partition; nothing at all if the map gave no pairs."""
+    def _write(
+        self, path: Path, sections: Iterable[Iterator[tuple[list[str], Column]]]
+    ) -> tuple[list[int], bytes, int]:
+        """One section for each partition, none at all if the map gave no pairs: lengths, digest, pairs written."""
         if not self._pairs:
             self._disk.create(path).close()
-            return [0] * self._partitions, b"\0" * 16
+            return [0] * self._partitions, b"\0" * 16, 0
         lengths = []
         kinds = self._kinds.encoded()
         with self._disk.create(path) as file:
@@ -230,7 +236,7 @@ class _MapAttempt:
                     writer.add(texts, column)
                 writer.end()
                 lengths.append(writer.bytes_written - before)
-        return lengths, writer.digest()
+        return lengths, writer.digest(), writer.pairs_written
 
     def _partition_of(self, plain: list[Any], texts: list[str]) -> Index:
         if isinstance(self._step.partition, Hash) or self._partitions == 1:

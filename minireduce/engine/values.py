@@ -29,13 +29,16 @@ _ALTERED = frozenset({bytearray, memoryview, msgpack.ExtType, msgpack.Timestamp}
 def pack(value: Any) -> bytes:
     """The bytes of one value. Raises InvalidValue if it cannot be stored."""
     if type(value) not in _SIMPLE and _is_altered(value, 0):
-        return bytes(_packer().pack(_pickled(value)))
+        value = _pickled(value)
+    packer = _idle.pop() if _idle else _packer()  # one that is at work cannot be used for what is nested in its value
     try:
-        packed: bytes = _packer().pack(value)
+        packed: bytes = packer.pack(value)
     except UnicodeEncodeError:
         packed = _packer(unicode_errors="surrogatepass").pack(value)
     except ValueError:  # nested too deep, or in itself
-        packed = _packer().pack(_pickled(value))
+        packed = packer.pack(_pickled(value))
+    finally:
+        _idle.append(packer)
     return packed
 
 
@@ -52,7 +55,8 @@ def pack_all(values: Iterable[Any]) -> list[bytes]:
 
 def unpack(packed: bytes, *, allow_pickle: bool = True) -> Any:
     """The value of these bytes. Raises Refused for a pickle that is not allowed."""
-    return next(iter(unpack_all(packed, allow_pickle=allow_pickle)))
+    hook = _revive if allow_pickle else _revive_plain
+    return msgpack.unpackb(packed, ext_hook=hook, strict_map_key=False, unicode_errors="surrogatepass")
 
 
 def unpack_all(packed: bytes | memoryview, *, allow_pickle: bool = True) -> Iterator[Any]:
@@ -65,6 +69,9 @@ def unpack_all(packed: bytes | memoryview, *, allow_pickle: bool = True) -> Iter
     )
     unpacker.feed(packed)
     return iter(unpacker)
+
+
+_idle: list[msgpack.Packer] = []  # making one costs more than packing most values
 
 
 def _packer(unicode_errors: str | None = None) -> msgpack.Packer:
@@ -95,7 +102,7 @@ def _extend(value: Any) -> msgpack.ExtType:
 
 
 def _listed(code: int) -> Callable[[Any], msgpack.ExtType]:
-    return lambda value: msgpack.ExtType(code, b"".join(map(pack, value)))
+    return lambda value: msgpack.ExtType(code, pack(list(value)))
 
 
 def _datetime(value: datetime) -> msgpack.ExtType:
@@ -145,7 +152,7 @@ def _revive_plain(code: int, data: bytes) -> Any:
 def _revive_with(code: int, data: bytes, *, allow_pickle: bool) -> Any:
     match code:
         case 1 | 3 | 4:
-            return {_TUPLE: tuple, _SET: set, _FROZENSET: frozenset}[code](unpack_all(data, allow_pickle=allow_pickle))
+            return {_TUPLE: tuple, _SET: set, _FROZENSET: frozenset}[code](unpack(data, allow_pickle=allow_pickle))
         case 2:
             return int.from_bytes(data, "big", signed=True)
         case 5:

@@ -1,0 +1,142 @@
+"""Values come back equal and of the same type."""
+
+from __future__ import annotations
+
+import math
+from datetime import UTC, date, datetime, timedelta, timezone
+from decimal import Decimal
+from fractions import Fraction
+from typing import Any
+
+import msgpack
+import numpy as np
+import pytest
+
+from minireduce.engine import columns, values
+from minireduce.engine.errors import InvalidValue
+from minireduce.errors import Refused
+
+
+class Named:
+    """A class that pickle finds by name."""
+
+    def __init__(self, value: int) -> None:
+        self.value = value
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Named) and other.value == self.value
+
+    def __hash__(self) -> int:
+        return self.value
+
+    def __repr__(self) -> str:
+        return f"Named({self.value})"
+
+
+PLAIN = [
+    None,
+    True,
+    0,
+    -1,
+    1 << 63,
+    -(1 << 63) - 1,
+    1 << 500,
+    0.5,
+    -0.0,
+    math.inf,
+    "text",
+    "\ud800 lone",
+    b"bytes",
+    [],
+    [1, [2.0, "x"]],
+    {"a": {1: (2, [3])}},
+    {(1, 2): None, 1.5: b""},
+    (1, ("a", (None,))),
+    {1, 2},
+    frozenset({"a", ("b", 1)}),
+    date(2020, 2, 29),
+    datetime(2020, 2, 29, 1, 2, 3, 4),  # noqa: DTZ001
+    1 + 2j,
+    Decimal("1.50"),
+    Decimal("-0"),
+]
+PICKLED = [
+    bytearray(b"x"),
+    [bytearray(b"x")],
+    {"a": (bytearray(b"x"),)},
+    datetime(2020, 1, 1, tzinfo=UTC),
+    datetime(2020, 1, 1, tzinfo=timezone(timedelta(hours=2))),
+    timedelta(1),
+    Fraction(1, 3),
+    Named(3),
+    [(Named(3),)],
+    np.float64(1.5),
+    range(3),
+    int,
+]
+
+
+@pytest.mark.parametrize("value", PLAIN + PICKLED, ids=repr)
+def test_a_value_comes_back_equal_and_of_its_type(value: Any) -> None:
+    back = values.unpack(values.pack(value))
+    assert back == value
+    assert type(back) is type(value)
+    assert repr(back) == repr(value)
+    assert columns.to_values(columns.make([value, value])) == [value, value]
+
+
+@pytest.mark.parametrize("value", PLAIN, ids=repr)
+def test_plain_values_need_no_pickle(value: Any) -> None:
+    assert values.unpack(values.pack(value), allow_pickle=False) == value
+
+
+@pytest.mark.parametrize("value", [Named(1), [Named(1)], (1, Named(1)), {"a": (Named(1),)}], ids=repr)
+def test_a_pickle_is_refused_where_it_is_not_allowed(value: Any) -> None:
+    packed = values.pack(value)
+    with pytest.raises(Refused, match="pickle"):
+        values.unpack(packed, allow_pickle=False)
+    with pytest.raises(Refused, match="pickle"):
+        list(values.unpack_all(packed, allow_pickle=False))
+
+
+def test_nan_stays_nan() -> None:
+    assert math.isnan(values.unpack(values.pack(math.nan)))
+    assert math.isnan(columns.to_values(columns.make([math.nan]))[0])
+
+
+def test_the_fold_of_a_datetime_stays() -> None:
+    assert values.unpack(values.pack(datetime(2020, 1, 1, fold=1))).fold == 1  # noqa: DTZ001
+
+
+def test_a_list_that_holds_itself_comes_back_so() -> None:
+    value: list[Any] = []
+    value.append(value)
+    back = values.unpack(values.pack(value))
+    assert back[0] is back
+
+
+def test_extension_types_of_msgpack_are_values_like_others() -> None:
+    value = msgpack.ExtType(1, b"\x90")
+    assert values.unpack(values.pack([value])) == [value]
+    assert type(values.unpack(values.pack(value))) is msgpack.ExtType
+
+
+@pytest.mark.parametrize("value", [lambda: 1, memoryview(b"x"), (x for x in "ab")], ids=["lambda", "memoryview", "gen"])
+def test_what_cannot_be_stored_is_an_error_that_names_the_type(value: Any) -> None:
+    with pytest.raises(InvalidValue, match=type(value).__name__):
+        values.pack(value)
+
+
+def test_bools_are_no_ints_in_a_column() -> None:
+    assert columns.to_values(columns.make([True, 1])) == [True, 1]
+    assert [type(value) for value in columns.to_values(columns.make([1, True]))] == [int, bool]
+    assert [type(value) for value in columns.to_values(columns.make([1, 1.0]))] == [int, float]
+
+
+@pytest.mark.parametrize("numbers", [[1, 2], [1.5, -0.0], [1 << 62, -1], [1 << 63, 1], ["a", 1], []])
+def test_the_form_of_a_column_depends_on_its_values_alone(numbers: list[Any]) -> None:
+    packed = values.pack_all(numbers)
+    made, settled = columns.make(numbers), columns.settled(packed) if packed else columns.make([])
+    assert columns.form(made) == columns.form(settled)
+    assert repr(columns.to_values(made)) == repr(columns.to_values(settled)) == repr(numbers)
+    assert columns.weights(made).tolist() == columns.weights(packed).tolist()
