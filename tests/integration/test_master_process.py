@@ -49,7 +49,7 @@ class Place:
         return master
 
     def end(self):
-        daemon.stop(self.started, at_once=True)
+        daemon.stop([], at_once=self.started)
 
     def calls(self, announced, **credentials):
         held = tokens.load(self.token_file)
