@@ -173,10 +173,10 @@ class Checker:
                 raise Wrong(f"{job.key!r} is {view.state}: {view.reason}")
             return
         expected = sequential(job)
-        if client.published is None and not client.has_asked_to_kill:
-            raise Wrong(f"{job.key!r} has succeeded, but its output was never published")
-        if client.published is not None and client.published != expected.parts:
-            raise Wrong(f"{job.key!r} gave {client.published}, the sequential run {expected.parts}")
+        if client.obtained is None and not client.has_asked_to_kill:
+            raise Wrong(f"{job.key!r} has succeeded, but its client never obtained its output")
+        if client.obtained is not None and client.obtained != expected.parts:
+            raise Wrong(f"{job.key!r} gave {client.obtained}, the sequential run {expected.parts}")
         counters = tuple(counter for counter in view.counters if counter[0] == COUNTER_GROUP and counter[2])
         if counters != expected.counters:
             raise Wrong(f"{job.key!r} counted {counters}, the sequential run {expected.counters}")

@@ -1,8 +1,9 @@
-"""A simulated client: it submits one job, waits for it, reads the parts from the workers, and confirms.
+"""A simulated client: it submits one job, waits for it, reads the parts from the workers, and says that it has them.
 
 It asks again whenever an answer does not come, always with the same key, so a lost request, a lost answer and a master
-that restarts all look the same to it. What it has read goes into `parts` only when the digest is the one that the
-master has recorded; only with every part in hand does it confirm. A part that cannot be read is asked for again later.
+that restarts all look the same to it. A part counts as read only when its digest is the one that the master has
+recorded; only with every part in hand does the client confirm (an output on its own disk) or close (a result). A part
+that cannot be read is asked for again later.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from typing import Any
 
 from minireduce.core.fetches import PART, Fetched, FetchOutcome
 from minireduce.core.messages import OutputSource
-from minireduce.core.requests import ComputeRequest, ConfirmPublished, KillJob, SubmitJob
+from minireduce.core.requests import CloseResult, ComputeRequest, ConfirmPublished, KillJob, SubmitJob
 from minireduce.core.views import JobState, JobView, ResultView
 from minireduce.errors import MinireduceError
 from minireduce.ids import JobId
@@ -28,7 +29,7 @@ POLL_INTERVAL_S = 0.5
 
 
 class SimClient:
-    """One job's client. `published` holds the parts once the master has been told of them and has agreed."""
+    """One job's client. `obtained` holds the parts once the master has been told of them and has agreed."""
 
     def __init__(
         self, world: World, job: SimJob, *, master: SimMaster, workers: dict[str, SimWorker], kills_at_s: float = 0.0
@@ -37,7 +38,7 @@ class SimClient:
         self.job = job
         self.job_id: JobId = ""
         self.view: JobView | None = None
-        self.published: tuple[bytes, ...] | None = None
+        self.obtained: tuple[bytes, ...] | None = None
         self.refusals: list[MinireduceError] = []
         self._master = master
         self._workers = workers
@@ -47,8 +48,10 @@ class SimClient:
 
     @property
     def is_done(self) -> bool:
-        """Whether the client has seen the end of its job."""
-        return self.view is not None and self.view.state.is_ended
+        """Whether the client has seen the end of its job, and has its result."""
+        if self.view is None or not self.view.state.is_ended:
+            return False
+        return self.view.state is not JobState.SUCCEEDED or not self.job.is_result or self.obtained is not None
 
     def start(self) -> None:
         """Submit the job."""
@@ -87,7 +90,7 @@ class SimClient:
         self.view = value
         if self.is_done:
             self.world.trace.tell("client", f"sees {self.job_id} {value.state}")
-        elif value.state is JobState.PUBLISHING:
+        elif value.state in (JobState.PUBLISHING, JobState.SUCCEEDED):
             job = self.job_id
             self._ask(lambda state, now: state.view_result(job, now), self._read_parts, self._poll)
         else:
@@ -140,12 +143,13 @@ class SimClient:
         read = tuple(self._parts[index] for index in range(parts))
         self.world.trace.tell("client", f"has read {parts} {'part' if parts == 1 else 'parts'}")
 
-        def confirmed(value: Any) -> None:
-            if value is JobState.SUCCEEDED:
-                self.published = read
+        def agreed(value: Any) -> None:
+            if not isinstance(value, MinireduceError):
+                self.obtained = read
             self._poll()
 
-        self._request(ConfirmPublished(self.job_id), confirmed, lambda: self._confirm_or_poll(parts))
+        body = CloseResult(self.job_id) if self.job.is_result else ConfirmPublished(self.job_id)
+        self._request(body, agreed, lambda: self._confirm_or_poll(parts))
 
     # ── asking ──────────────────────────────────────────────────────────────────────────────────────────────────────
 

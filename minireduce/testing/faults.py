@@ -137,6 +137,7 @@ def _draw_fault(rng: random.Random, kind: FaultKind) -> Fault:
         moment,
         nth=rng.randint(1, rng.choice((4, 60 if is_rows else 25))),
         delay_s=0.0 if kind in _IMMEDIATE else rng.choice((0.0, rng.uniform(0.0, 0.5))),
-        seconds=rng.choice((rng.uniform(0.2, 4.0), rng.uniform(4.0, 25.0))),
+        # Shortly over ten seconds a worker counts as lost, but does not yet know it.
+        seconds=rng.choice((rng.uniform(0.2, 4.0), rng.uniform(4.0, 25.0), rng.uniform(10.0, 15.0))),
         left=rng.choice(list(Left)),
     )

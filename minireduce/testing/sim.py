@@ -97,7 +97,7 @@ def draw_job(rng: Random, key: str) -> SimJob:
         failing.append((f"s0_r{rng.randrange(reducers[0])}", rng.randint(1, 3)))
     if rng.random() < 0.05:
         failing = [(f"s0_m{rng.randrange(len(texts))}", FAILS_ALWAYS)]
-    return SimJob(key, texts, reducers, tuple(failing))
+    return SimJob(key, texts, reducers, tuple(failing), is_result=rng.random() < 0.3)
 
 
 def build(seed: int, *, is_told: bool = False) -> tuple[SimCluster, Plan]:

@@ -28,7 +28,9 @@ FAILS_ALWAYS = 1_000_000
 
 @dataclass(frozen=True, slots=True)
 class SimJob:
-    """A job: one split a text, `reducers` of each step. `failing` names tasks and how many of their attempts raise."""
+    """A job: one split a text, `reducers` of each step. `failing` names tasks and how many of their attempts raise;
+    `is_result`: the parts stay in the cluster until the client closes the result, else it publishes them itself.
+    """
 
     key: str
     texts: tuple[str, ...]
@@ -36,6 +38,7 @@ class SimJob:
     failing: tuple[tuple[str, int], ...] = ()
     attempts_max: int = 4
     losses_max: int = 100
+    is_result: bool = False
 
     @property
     def body(self) -> bytes:
@@ -56,8 +59,8 @@ class SimJob:
                 LocalFiles(MACHINE_ID, (LocalRange(f"/input/{index}", 0, len(text), "fingerprint"),))
                 for index, text in enumerate(self.texts)
             ),
-            output=OutputKind.LOCAL,
-            output_path=f"/output/{self.key}",
+            output=OutputKind.RESULT if self.is_result else OutputKind.LOCAL,
+            output_path="" if self.is_result else f"/output/{self.key}",
             attempts_max=self.attempts_max,
             losses_max=self.losses_max,
         )

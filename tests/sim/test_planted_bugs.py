@@ -7,7 +7,7 @@ import pytest
 from minireduce.testing import sim
 from minireduce.testing.planted import PLANTED, PlantedBug
 
-SEEDS_MAX = 200
+SEEDS_MAX = 400
 
 
 @pytest.mark.parametrize("bug", PLANTED, ids=lambda bug: bug.name.replace(" ", "_"))
