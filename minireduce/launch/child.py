@@ -26,6 +26,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+LATER = "-"
+"""The address of a master that is told on standard input."""
+
 _STDIN_FD = 0
 
 
@@ -52,7 +55,7 @@ def read_announcement(ready_fd: int) -> dict[str, Any] | None:
 
 def master_address(argument: str) -> str:
     """`argument`, or the line that the parent sends when that is `-`. An empty answer means that the parent gave up."""
-    if argument != "-":
+    if argument != LATER:
         return argument
     line = bytearray()
     while not line.endswith(b"\n"):

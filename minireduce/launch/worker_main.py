@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING
 
 from minireduce import __version__, config
 from minireduce.auth import tokens, transport
-from minireduce.auth.joining import split_address
+from minireduce.auth.joining import parse_join, split_address
 from minireduce.clock import SystemClock
 from minireduce.config import Configuration
 from minireduce.core.settings import WorkerSettings
@@ -32,6 +32,7 @@ from minireduce.disk import RealDisk
 from minireduce.errors import RequestError
 from minireduce.launch import child
 from minireduce.launch.common import join_address, port, run_daemon
+from minireduce.launch.trust import Trust
 from minireduce.worker.block_server_process import listen
 from minireduce.worker.identity import lock
 from minireduce.worker.memory import machine_memory_bytes
@@ -59,7 +60,8 @@ def _parser() -> argparse.ArgumentParser:
         description="A worker of a minireduce cluster: it runs tasks and keeps what they make.",
         epilog="example: minireduce-worker node1:7070 --data-dir /var/lib/minireduce --slots 8",
     )
-    parser.add_argument("master", metavar="MASTER_HOST:PORT", help="where the master is")
+    parser.add_argument("master", nargs="?", metavar="MASTER_HOST:PORT", help="where the master is")
+    parser.add_argument("--join", metavar="S", help="what `minireduce token --join` printed on the master's machine")
     parser.add_argument("--data-dir", type=Path, default=DEFAULT_DATA_DIR, metavar="D", help="default: %(default)s")
     parser.add_argument("--slots", type=int, metavar="N", help="attempts that run at once; default: the cores")
     parser.add_argument("--rack", type=_rack, default=DEFAULT_RACK, metavar="/R", help="default: %(default)s")
@@ -91,16 +93,26 @@ def _run(options: argparse.Namespace) -> None:
 
 async def _serve(options: argparse.Namespace) -> None:
     configuration = config.load({"token_file": options.token_file, "slots": options.slots}, config_file=options.config)
-    held = tokens.find(configuration).require_worker()
+    trust = Trust(options, tokens.path_of(configuration))
+    address = options.master or (options.join and parse_join(options.join).address)
+    if not address:
+        raise RequestError(
+            "no master was named", hint="write MASTER_HOST:PORT, or what `minireduce token --join` prints"
+        )
     data_dir = options.data_dir.expanduser().absolute()
     with lock(data_dir):
-        worker = _worker(options, configuration, data_dir, held)
+        if options.join:
+            await asyncio.to_thread(trust.join, options.join)
+        held = tokens.find(configuration).require_worker()
+        credentials = None if address == child.LATER else await asyncio.to_thread(trust.credentials, address, held)
+        worker = await asyncio.to_thread(_worker, options, configuration, data_dir, held, trust, address, credentials)
         try:
             await worker.start()
-            master = await asyncio.to_thread(child.master_address, options.master)
-            credentials = _credentials(options, configuration, master, held)
+            if credentials is None:
+                address = await asyncio.to_thread(child.master_address, address)
+                credentials = trust.credentials(address, held)
             _obey_signals(options, worker)
-            await worker.run(master, credentials)
+            await worker.run(address, credentials)
             log.info("stopping")
         finally:
             await worker.close()
@@ -114,16 +126,24 @@ def _obey_signals(options: argparse.Namespace, worker: Worker) -> None:
         child.when_parent_ends(worker.loop.request_stop)
 
 
-def _worker(options: argparse.Namespace, configuration: Configuration, data_dir: Path, token: str) -> Worker:
+def _worker(
+    options: argparse.Namespace,
+    configuration: Configuration,
+    data_dir: Path,
+    token: str,
+    trust: Trust,
+    master: str,
+    credentials: Credentials | None,
+) -> Worker:
     """The worker, not started."""
     from minireduce.worker.whole import Worker, WorkerOptions
 
     settings = configuration.settings
-    host = options.host or _host_towards(options.master)
+    host = options.host or _host_towards(master)
     reached_as = options.advertise or (socket.gethostname() if host in _ALL_INTERFACES else host)
-    certificate_pem, key_pem = _certificate(options, reached_as)
     listening = listen(host, options.port)
     data_address = join_address(reached_as, listening.getsockname()[1])
+    shown = trust.block_server(reached_as, master, credentials)
 
     def on_joined() -> None:
         child.announce(options.ready_fd, address=data_address)
@@ -142,9 +162,9 @@ def _worker(options: argparse.Namespace, configuration: Configuration, data_dir:
             settings=WorkerSettings(master_wait_s=settings.master_wait_s),
             software_version=__version__,
             task_user=settings.task_user if os.geteuid() == 0 and options.embedded is None else "",
-            authority_pem=_authority(options, configuration) if transport.needs_tls(reached_as) else None,
-            certificate_pem=certificate_pem,
-            key_pem=key_pem,
+            authority_pem=trust.authority() if transport.needs_tls(reached_as) else None,
+            certificate_pem=shown.certificate_pem,
+            key_pem=shown.key_pem,
         ),
         SystemClock(),
         RealDisk(),
@@ -154,7 +174,7 @@ def _worker(options: argparse.Namespace, configuration: Configuration, data_dir:
 
 def _host_towards(master: str) -> str:
     """The address of this machine from which the master is reached: loopback for a master on this machine."""
-    if master == "-":
+    if master == child.LATER:
         return "127.0.0.1"
     try:
         family, _, _, _, address = socket.getaddrinfo(*split_address(master), type=socket.SOCK_DGRAM)[0]
@@ -165,42 +185,6 @@ def _host_towards(master: str) -> str:
         raise RequestError(
             f"there is no way from here to {master}: {cause.strerror}", hint="check the address, or name --host"
         ) from cause
-
-
-def _credentials(options: argparse.Namespace, configuration: Configuration, master: str, token: str) -> Credentials:
-    from minireduce.wire.calls import Credentials
-
-    host, _ = split_address(master)
-    if not transport.needs_tls(host):
-        return Credentials(token)
-    authority = _authority(options, configuration)
-    return Credentials(token, authority, transport.expected_name(authority, transport.MASTER_ROLE, host))
-
-
-def _authority(options: argparse.Namespace, configuration: Configuration) -> bytes:
-    if options.tls_ca is not None:
-        return _read(options.tls_ca)
-    return transport.load_authority(tokens.path_of(configuration))
-
-
-def _certificate(options: argparse.Namespace, host: str) -> tuple[str, str]:
-    """What the block server shows; empty on loopback. Raises RequestError."""
-    if (options.tls_cert is None) != (options.tls_key is None):
-        raise RequestError("--tls-cert and --tls-key belong together", hint="give both")
-    if options.tls_cert is not None:
-        return _read(options.tls_cert).decode(), _read(options.tls_key).decode()
-    if transport.needs_tls(host):
-        raise RequestError(
-            f"a worker that is reached as {host} needs a certificate", hint="give --tls-cert and --tls-key"
-        )
-    return "", ""
-
-
-def _read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise RequestError(f"{path} cannot be read: {error.strerror}") from error
 
 
 if __name__ == "__main__":
