@@ -1,7 +1,7 @@
 """`minireduce-master`: settings and flags in, a running master out, until it is told to stop.
 
-Order matters at the start: ports first, since a taken one must be found out before anything is touched; then tokens;
-then metadata; then the line that says where it listens. SIGTERM and SIGINT end it in order, with status 0. A master
+Order matters at the start: tokens are found or made, both ports are bound, and only then is the data directory touched;
+the line that says where it listens comes last. SIGTERM and SIGINT end it in order, with status 0. A master
 that cannot go on (a disk that takes no more commits) ends by itself with status 1.
 
 What is heavy (SQLAlchemy, gRPC) is imported after the flags were read, so that `--help` and mistakes answer at once.

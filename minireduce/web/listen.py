@@ -8,6 +8,7 @@ has the application loaded.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import socket
 import ssl
@@ -94,8 +95,9 @@ class Pages:
         """Close the port and end what is being answered."""
         asyncio.get_running_loop().remove_reader(self._listening)
         if self._serving is not None:
-            runner = await self._serving
-            await runner.cleanup()
+            with contextlib.suppress(Exception):  # logged when it happened
+                runner = await self._serving
+                await runner.cleanup()
         self._listening.close()
 
 

@@ -437,6 +437,22 @@ def test_a_master_that_stops_tells_its_workers(tmp_path):
     play(scenario)
 
 
+def test_a_worker_whose_session_is_over_says_hello_anew_on_the_same_stream(tmp_path):
+    async def scenario():
+        async with running_master(tmp_path) as master, caller(master, HELD.worker) as calls:
+            worker = Worker(calls)
+            unknown = await worker.join(dataclasses.replace(hello(), session=41))
+            assert not unknown.resumed
+            anew = unknown if unknown.session else await worker.join(hello())
+            assert (anew.session > 0, anew.resumed) == (True, False)
+            await worker.report()
+            async with caller(master) as client:
+                (seen,) = await client.call(methods.LIST_WORKERS, ListWorkers(), timeout_s=CALL_S)
+            assert seen.state == "live"
+
+    play(scenario)
+
+
 # ── restarts ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
