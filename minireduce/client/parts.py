@@ -16,12 +16,10 @@ from pathlib import Path
 
 import xxhash
 
-from minireduce.auth import transport
-from minireduce.auth.joining import split_address
 from minireduce.client import jobs
 from minireduce.client.connection import Connection
+from minireduce.client.doors import open_door
 from minireduce.client.retry import Retry
-from minireduce.core.messages import OutputSource
 from minireduce.core.views import JobView, ResultView
 from minireduce.errors import Corruption, NotFound, Unavailable
 from minireduce.ids import JobId
@@ -30,7 +28,6 @@ from minireduce.wire.errors import from_http
 from minireduce.wire.questions import GetResult
 
 FETCH_BYTES = 1 << 20
-SOCKET_TIMEOUT_S = 30.0
 DAMAGED_MAX = 3
 
 
@@ -92,7 +89,7 @@ def _fetch_verified(result: ResultView, index: int, target: Path, authority: byt
     digest = xxhash.xxh3_128()
     undigested = 0 if result.is_text else _magic_bytes()
     length = 0
-    with closing(_open(source, authority)) as door, target.open("wb") as file:
+    with closing(open_door(source.worker, source.address, authority)) as door, target.open("wb") as file:
         try:
             door.request(
                 "GET", f"/outputs/{source.attempt}/part", headers={"Authorization": f"Bearer {result.read_token}"}
@@ -117,31 +114,3 @@ def _magic_bytes() -> int:
     from minireduce.engine.frames import PART_MAGIC
 
     return len(PART_MAGIC)
-
-
-def _open(source: OutputSource, authority: bytes | None) -> http.client.HTTPConnection:
-    """The block server's door, under TLS beyond loopback. Nothing is sent yet."""
-    if not source.address:
-        raise Unavailable(f"the worker {source.worker} has not said where it serves")
-    host, port = split_address(source.address)
-    if not transport.needs_tls(host):
-        return http.client.HTTPConnection(host, port, timeout=SOCKET_TIMEOUT_S)
-    if authority is None:
-        raise Unavailable(
-            f"the worker at {source.address} lies beyond loopback, and the cluster's authority is not known here",
-            hint="connect to the master beyond loopback, with its authority's certificate beside the token file",
-        )
-    return _TlsConnection(host, port, authority)
-
-
-class _TlsConnection(http.client.HTTPSConnection):
-    """HTTPS to a block server, which is known by its role under our own authority rather than by its address."""
-
-    def __init__(self, host: str, port: int, authority: bytes) -> None:
-        self._tls = transport.client_context(authority)
-        self._name = transport.expected_name(authority, transport.BLOCK_SERVER_ROLE, host)
-        super().__init__(host, port, timeout=SOCKET_TIMEOUT_S, context=self._tls)
-
-    def connect(self) -> None:
-        http.client.HTTPConnection.connect(self)
-        self.sock = self._tls.wrap_socket(self.sock, server_hostname=self._name)

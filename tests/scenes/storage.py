@@ -141,7 +141,7 @@ class StorageKit:
         for worker in workers:
             self.disks[worker][replica.block_id] = replica
             self.report(worker, ReplicaStored(replica))
-        self.ask(CommitBlock(file_id, "lease", replica, workers))
+        assert self.ask(CommitBlock(file_id, "lease", replica, workers))
         return replica
 
     def write(self, path: str, *lengths: int, key: str = "key", **options) -> FileStatus:

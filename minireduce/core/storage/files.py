@@ -72,7 +72,7 @@ class Files:
             case AddBlock():
                 return self._add_block(request, now, effects)
             case CommitBlock():
-                self._commit_block(request, now, effects)
+                return self._commit_block(request, now, effects)
             case CloseFile():
                 return self._close(request, at, now, effects)
             case AbandonFile():
@@ -184,29 +184,33 @@ class Files:
         targets = choose_targets(preferred, want, self._recent, self._rng)
         if len(targets) < self._replicas_needed(file):
             targets = choose_targets(live.values(), want, self._recent, self._rng)
-        if not targets:
-            raise Unavailable(
-                f"no live worker has room for a block of {file.path}",
-                hint="see `minireduce workers`; start workers or free some disk",
-            )
-        return targets
+        if targets:
+            return targets
+        if not live or self._places.is_anyone_expected:
+            raise Unavailable(f"no worker is live that could hold a block of {file.path}", hint="start workers")
+        raise RequestError(
+            f"none of {len(live)} live workers has room for a block of {file.path}",
+            hint="see `minireduce cluster workers`; free some disk or start more workers",
+        )
 
     def _replicas_needed(self, file: WritingFile) -> int:
         return min(self._settings.replicas_min, file.replication, max(1, len(self._places.live())))
 
-    def _commit_block(self, request: CommitBlock, now: float, effects: Effects) -> None:
+    def _commit_block(self, request: CommitBlock, now: float, effects: Effects) -> bool:
         file = self._leases.get(request.file_id, request.lease, now)
         block = self._current(file, request)
         if block.is_committed:
-            return
+            return True
         if not 0 < request.replica.length <= file.block_size_bytes:
             raise RequestError(f"a block of {request.replica.length} bytes does not fit {file.path}")
         live = self._places.live()
         workers = [worker for worker in dict.fromkeys(request.workers) if worker in live]
-        needed = self._replicas_needed(file)
-        if len(workers) < needed:
-            raise Unavailable(f"block {block.id} of {file.path} is on {len(workers)} live workers, {needed} are needed")
+        if len(workers) < self._replicas_needed(file):
+            if self._places.is_anyone_expected:
+                raise Unavailable("workers that were there before the master was started again are still expected")
+            return False
         self._blocks.commit(block, request.replica.length, workers, effects)
+        return True
 
     def _current(self, file: WritingFile, request: CommitBlock) -> Block:
         block = self._blocks.get(request.replica.block_id)

@@ -57,7 +57,7 @@ class AddBlock:
 
 @dataclass(frozen=True, slots=True)
 class CommitBlock:
-    """The block is on the disks of these workers. The reply is None; Unavailable when they are too few."""
+    """The block is on the disks of these workers. The reply says whether they are enough; else it is placed again."""
 
     file_id: int
     lease: str

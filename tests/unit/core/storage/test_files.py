@@ -35,7 +35,7 @@ def test_every_request_of_a_writer_may_be_repeated():
     assert kit.create("/f", block_size_bytes=10) == opened
     replica = kit.write_block(opened.file_id, 0, 7)
     commit = CommitBlock(opened.file_id, "lease", replica, ("w1", "w2"))
-    assert kit.ask(commit) is None
+    assert kit.ask(commit)
     close = CloseFile(opened.file_id, "lease", 7)
     assert kit.ask(close) == kit.ask(close)
     assert kit.state.view().files == 1
@@ -73,9 +73,10 @@ def test_a_block_counts_as_written_once_replicas_min_workers_have_it(workers, ne
     placed = kit.ask(AddBlock(opened.file_id, "lease", 0))
     replica = Replica(placed.block_id, placed.generation, 10)
     have = tuple(target.worker for target in placed.targets)[:needed]
-    with pytest.raises(Unavailable):
-        kit.ask(CommitBlock(opened.file_id, "lease", replica, (*have[1:], *have[1:], "nobody")))
-    kit.ask(CommitBlock(opened.file_id, "lease", replica, have))
+    assert not kit.ask(CommitBlock(opened.file_id, "lease", replica, (*have[1:], *have[1:], "nobody")))
+    with pytest.raises(RequestError):
+        kit.ask(CloseFile(opened.file_id, "lease", 10))
+    assert kit.ask(CommitBlock(opened.file_id, "lease", replica, have))
     kit.ask(CloseFile(opened.file_id, "lease", 10))
 
 
@@ -191,8 +192,20 @@ def test_nothing_is_placed_when_no_worker_has_room():
     kit = StorageKit(1)
     kit.shrink("w1", 1000)
     opened = kit.create("/f")
-    with pytest.raises(Unavailable, match="room"):
+    with pytest.raises(RequestError, match="room"):
         kit.ask(AddBlock(opened.file_id, "lease", 0))
+
+
+def test_a_writer_waits_for_workers_that_may_come():
+    kit = StorageKit(1)
+    opened = kit.create("/f", block_size_bytes=10)
+    placed = kit.ask(AddBlock(opened.file_id, "lease", 0))
+    kit.lose("w1")
+    with pytest.raises(Unavailable, match="live"):
+        kit.ask(AddBlock(opened.file_id, "lease", 0))
+    kit.places.is_anyone_expected = True
+    with pytest.raises(Unavailable, match="expected"):
+        kit.ask(CommitBlock(opened.file_id, "lease", Replica(placed.block_id, 1, 10), ("w1",)))
 
 
 @pytest.mark.parametrize("options", [{"block_size_bytes": -1}, {"replication": -1}, {"replication": 513}])
