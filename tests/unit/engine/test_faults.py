@@ -1,0 +1,296 @@
+"""What users are told when their code goes wrong."""
+
+from __future__ import annotations
+
+import io
+import pickle
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import pytest
+
+from minireduce import Job, Sum, task
+from minireduce.disk import RealDisk
+from minireduce.engine.context import TaskContext
+from minireduce.engine.errors import UserCodeError
+from minireduce.engine.index import read_index
+from minireduce.engine.map import DATA_NAME, INDEX_NAME, MapOutput, run_map, run_map_only
+from minireduce.engine.merge import RunSlice
+from minireduce.engine.read import open_records
+from minireduce.engine.reduce import run_reduce
+from minireduce.errors import Corruption
+
+
+def map_text(
+    job: Job[Any, Any], text: bytes, directory: Path, *, partitions: int = 1, limit: int = 1 << 26
+) -> MapOutput:
+    context = TaskContext(path="books/a.txt")
+    step = job.steps[0]
+    records = open_records(io.BytesIO(text), offset=0, length=len(text), input_format=step.input, context=context)
+    return run_map(
+        step,
+        records,
+        directory=directory,
+        partitions=partitions,
+        memory_limit_bytes=limit,
+        context=context,
+        disk=RealDisk(),
+    )
+
+
+def reduce_all(job: Job[Any, Any], directories: list[Path], out: Path, output: Any = "text") -> bytes:
+    runs = [RunSlice(d / DATA_NAME, *read_index(d / INDEX_NAME)[0], i) for i, d in enumerate(directories)]
+    run_reduce(
+        job.steps[0],
+        runs,
+        directory=out,
+        part_name="part",
+        output=output,
+        memory_limit_bytes=1 << 26,
+        context=TaskContext(),
+        disk=RealDisk(),
+    )
+    return (out / "part").read_bytes()
+
+
+def failing(job: Job[Any, Any], text: bytes, directory: Path) -> UserCodeError:
+    with pytest.raises(UserCodeError) as caught:
+        map_text(job, text, directory)
+    return caught.value
+
+
+def divide(line: str) -> Iterator[tuple[str, int]]:
+    yield line, 1
+    yield line, 1 // int(line)
+
+
+def test_an_exception_shows_the_users_frames_and_the_record(tmp_path: Path) -> None:
+    error = failing(Job(divide, Sum()), b"1\n2\n0\n4\n", tmp_path)
+    assert "map divide raised ZeroDivisionError" in error.message
+    assert "record '0' of books/a.txt at offset 4" in error.message
+    assert (error.path, error.offset, error.record) == ("books/a.txt", 4, "'0'")
+    assert error.exception_type == "builtins.ZeroDivisionError"
+    assert "1 // int(line)" in error.traceback_text
+    assert "minireduce/engine" not in error.traceback_text
+    assert isinstance(error.__cause__, ZeroDivisionError)
+    assert pickle.loads(pickle.dumps(error)).record == "'0'"
+
+
+def returns_none(line: str) -> Any:
+    del line
+
+
+def returns_pair(line: str) -> Any:
+    return line, 1
+
+
+def yields_word(line: str) -> Any:
+    yield line
+
+
+def yields_none(line: str) -> Any:
+    del line
+    yield None
+
+
+def yields_triple(line: str) -> Any:
+    yield line, 1, 2
+
+
+def takes_two(one: str, two: str) -> Any:
+    yield one, two
+
+
+def mixes(line: str) -> Any:
+    yield (line if line != "3" else 3), 1
+
+
+def leaves(line: str) -> Any:
+    yield line, 1
+    if line == "3":
+        raise SystemExit(7)
+
+
+@pytest.mark.parametrize(
+    ("function", "message", "record"),
+    [
+        (returns_none, "map returned None", "'ab'"),
+        (returns_pair, r"map returned \('ab', 1\)", "'ab'"),
+        (yields_word, "map yielded 'ab', which is no", "'ab'"),
+        (yields_none, "map yielded None, which is no", "'ab'"),
+        (yields_triple, r"map yielded \('ab', 1, 2\), which is no", "'ab'"),
+        (takes_two, "takes_two.*missing 1 required positional argument", "'ab'"),
+        (mixes, "str in one record and int in another.*'ab' from record 'ab' of books/a.txt at offset 0", "'3'"),
+        (leaves, "map leaves raised SystemExit: 7", "'3'"),
+    ],
+)
+@pytest.mark.parametrize("is_map_only", [False, True])
+def test_wrong_maps_are_told_by_their_record(
+    function: Any, message: str, record: str, is_map_only: bool, tmp_path: Path
+) -> None:
+    text = b"ab\n3\n"
+    context = TaskContext(path="books/a.txt")
+    if is_map_only:
+        job = Job(function)
+        records = open_records(io.BytesIO(text), offset=0, length=5, input_format=job.steps[0].input, context=context)
+        with pytest.raises(UserCodeError, match=message) as caught:
+            run_map_only(
+                job.steps[0],
+                records,
+                directory=tmp_path,
+                part_name="part",
+                output="pairs",
+                context=context,
+                disk=RealDisk(),
+            )
+        error = caught.value
+    else:
+        error = failing(Job(function, Sum()), text, tmp_path)
+        assert re.search(message, str(error))
+    assert error.record == record
+
+
+def counts_strings(line: str) -> Any:
+    yield line, line
+
+
+def test_what_cannot_be_summed_is_told_by_its_record(tmp_path: Path) -> None:
+    error = failing(Job(counts_strings, Sum()), b"ab\n3\n", tmp_path)
+    assert "sums are of int and float, not of str: 'ab'" in error.message
+    assert error.record == "'ab'"
+
+
+def to_partition(key: str, partitions: int) -> int:
+    return len(key) + partitions - partitions
+
+
+def one(line: str) -> Iterator[tuple[str, int]]:
+    yield line, 1
+
+
+def test_a_partition_that_does_not_exist_is_told_with_its_key(tmp_path: Path) -> None:
+    with pytest.raises(UserCodeError, match=r"(?s)partition gave 3 for the key 'ccc'.*from 0 to 2"):
+        map_text(Job(one, Sum(), partition=to_partition), b"a\nccc\n", tmp_path, partitions=3)
+
+
+def test_a_partition_function_places_its_keys(tmp_path: Path) -> None:
+    made = map_text(Job(one, Sum(), partition=to_partition), b"a\nbb\n", tmp_path, partitions=4)
+    assert [size > 130 for size in made.partition_bytes] == [False, True, True, False]
+
+
+def by_length(line: str) -> Iterator[tuple[Any, int]]:
+    yield (line if len(line) > 1 else len(line)), 1
+
+
+def test_kinds_that_differ_between_tasks_are_told_when_their_runs_meet(tmp_path: Path) -> None:
+    job = Job(by_length, Sum())
+    for name, text in (("m0", b"abc\n"), ("m1", b"d\n"), ("out", b"")):
+        (tmp_path / name).mkdir()
+        if text:
+            map_text(job, text, tmp_path / name)
+    with pytest.raises(UserCodeError, match=r"str in one record and int in another.*'abc' from record 'abc'.*'d'"):
+        reduce_all(job, [tmp_path / "m0", tmp_path / "m1"], tmp_path / "out")
+
+
+def test_kinds_that_differ_between_partitions_are_told_too(tmp_path: Path) -> None:
+    job = Job(by_length, Sum(), partition=lambda key, _: int(isinstance(key, str)))
+    for name, text in (("m0", b"abc\n"), ("m1", b"d\n"), ("out", b"")):
+        (tmp_path / name).mkdir()
+        if text:
+            map_text(job, text, tmp_path / name, partitions=2)
+    with pytest.raises(UserCodeError, match="str in one record and int in another"):
+        reduce_all(job, [tmp_path / "m0", tmp_path / "m1"], tmp_path / "out")
+
+
+def raising(key: str, values: Iterator[int]) -> Iterator[tuple[str, int]]:
+    for value in values:
+        if key == "b":
+            raise KeyError(key)
+        yield key, value
+
+
+def test_a_reduce_that_raises_is_told_by_its_key(tmp_path: Path) -> None:
+    job = Job(one, raising)
+    (tmp_path / "out").mkdir()
+    map_text(job, b"a\nb\nc\n", tmp_path)
+    with pytest.raises(UserCodeError, match="reduce raising raised KeyError: 'b'\n  at key 'b'") as caught:
+        reduce_all(job, [tmp_path], tmp_path / "out")
+    assert "raise KeyError(key)" in caught.value.traceback_text
+
+
+def other_key(key: str, values: Iterator[int]) -> Iterator[tuple[str, int]]:
+    yield key + "!", sum(values)
+
+
+def test_a_combine_that_changes_its_key_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(UserCodeError, match="combine other_key: combine yielded the key 'a!' for 'a'"):
+        map_text(Job(one, other_key, combine=other_key), b"a\n", tmp_path)
+
+
+def test_a_damaged_run_is_corruption_that_names_the_file(tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    map_text(Job(one, Sum()), b"a\nb\nc\n", tmp_path)
+    data = tmp_path / DATA_NAME
+    raw = bytearray(data.read_bytes())
+    raw[-60] ^= 1
+    data.write_bytes(raw)
+    with pytest.raises(Corruption, match=r"output\.data"):
+        reduce_all(Job(one, Sum()), [tmp_path], tmp_path / "out")
+
+
+class Opened:
+    """A map that must be entered before it is used."""
+
+    def __init__(self) -> None:
+        self.entered = 0
+        self.left: list[type[BaseException] | None] = []
+
+    def __enter__(self) -> Self:
+        self.entered += 1
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.left.append(kind)
+
+    def __call__(self, line: str) -> Iterator[tuple[str, int]]:
+        assert len(self.left) < self.entered
+        task.counter("mine", "lines").add()
+        task.status(f"at {task.input_path}:{task.offset}")
+        yield line, 1 // len(line)
+
+
+def test_a_map_that_is_a_context_manager_is_entered_once_per_attempt(tmp_path: Path) -> None:
+    opened = Opened()
+    map_text(Job(opened, Sum()), b"a\nb\n", tmp_path)
+    assert (opened.entered, opened.left) == (1, [None])
+    (tmp_path / "second").mkdir()
+    with pytest.raises(UserCodeError):
+        map_text(Job(opened, Sum()), b"a\n\n", tmp_path / "second")
+    assert opened.entered == 2
+    assert len(opened.left) == 2
+
+
+def test_user_code_sees_its_task(tmp_path: Path) -> None:
+    context = TaskContext(path="f.txt")
+    job = Job(Opened(), Sum())
+    records = open_records(io.BytesIO(b"a\nb\n"), offset=0, length=4, input_format=job.steps[0].input, context=context)
+    run_map(
+        job.steps[0],
+        records,
+        directory=tmp_path,
+        partitions=1,
+        memory_limit_bytes=1 << 20,
+        context=context,
+        disk=RealDisk(),
+    )
+    assert context.counters["mine", "lines"] == 2
+    assert context.status == "at f.txt:2"
+    assert (task.input_path, task.offset, task.attempt_id, task.work_dir) == (None, None, None, None)
+    task.counter("mine", "lines").add()
+    task.status("outside of a task, this goes nowhere")
+    assert context.counters["mine", "lines"] == 2

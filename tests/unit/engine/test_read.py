@@ -1,0 +1,142 @@
+"""Records of splits, wherever they are cut."""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import io
+import lzma
+from collections.abc import Callable
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from minireduce import Bytes, Text
+from minireduce.engine import read
+from minireduce.engine.context import TaskContext
+from minireduce.engine.errors import Cancelled
+from minireduce.engine.read import open_records
+from minireduce.engine.split import is_splittable, plan_splits
+from minireduce.errors import Corruption, RequestError
+
+
+TEXT = Text()
+
+
+def records(
+    data: bytes, *, path: str = "f.txt", input_format: Any = TEXT, split: int = 1 << 30, **more: Any
+) -> list[Any]:
+    found = []
+    for offset, length in plan_splits(len(data), split, splittable=is_splittable(path)):
+        stream = io.BytesIO(data)
+        context = TaskContext(path=path)
+        found += open_records(stream, offset=offset, length=length, input_format=input_format, context=context, **more)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("data", "lines"),
+    [
+        (b"", []),
+        (b"a", ["a"]),
+        (b"a\n", ["a"]),
+        (b"a\n\n", ["a", ""]),
+        (b"\n", [""]),
+        (b"a\r\nb\rc\r\r\n", ["a", "b\rc\r"]),
+        (b"a\r", ["a"]),
+        (b"\xef\xbb\xbfa\n\xef\xbb\xbfb", ["a", "\ufeffb"]),
+        (b"\xef\xbb\xbf", []),
+        (b"\xef\xbb\xbf\n", [""]),
+        ("ä\u2028\x0b\x85ö".encode(), ["ä\u2028\x0b\x85ö"]),
+        (b"a\xff\nb", ["a\ufffd", "b"]),
+    ],
+)
+def test_lines_of_text(data: bytes, lines: list[str]) -> None:
+    assert records(data) == lines
+
+
+def test_lines_of_bytes_keep_everything_but_the_newline() -> None:
+    assert records(b"\xef\xbb\xbfa\xff\r\n\nb", input_format=Bytes()) == [b"\xef\xbb\xbfa\xff\r", b"", b"b"]
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    st.lists(st.sampled_from([b"", b"a", b"bc\r", "ä".encode(), b"\xff" * 9]), max_size=12),
+    st.integers(1, 9),
+    st.booleans(),
+)
+@pytest.mark.parametrize("block", [1, 3, 64])
+def test_every_record_is_read_once_wherever_splits_and_blocks_are_cut(
+    block: int, lines: list[bytes], split: int, is_ended: bool
+) -> None:
+    data = b"\n".join(lines) + (b"\n" if is_ended and lines else b"")
+    expected = data.removesuffix(b"\n").split(b"\n") if data else []
+    before, read.BLOCK_BYTES = read.BLOCK_BYTES, block
+    try:
+        assert records(data, input_format=Bytes(), split=split) == expected
+        assert records(data, split=split) == [line.removesuffix(b"\r").decode(errors="replace") for line in expected]
+    finally:
+        read.BLOCK_BYTES = before
+
+
+def test_splits_cover_a_file_and_the_last_may_be_a_tenth_larger() -> None:
+    assert plan_splits(0, 10, splittable=True) == []
+    assert plan_splits(31, 10, splittable=True) == [(0, 10), (10, 10), (20, 11)]
+    assert plan_splits(32, 10, splittable=True) == [(0, 10), (10, 10), (20, 10), (30, 2)]
+    assert plan_splits(32, 10, splittable=False) == [(0, 32)]
+
+
+@pytest.mark.parametrize(
+    ("suffix", "compress"), [("gz", gzip.compress), ("bz2", bz2.compress), ("xz", lzma.compress), ("zst", None)]
+)
+def test_compressed_files_are_read_as_what_they_hold(suffix: str, compress: Callable[[bytes], bytes] | None) -> None:
+    data = b"\xef\xbb\xbf" + b"line\n" * 50_000 + b"last"
+    packed = pa.Codec("zstd").compress(data, asbytes=True) if compress is None else compress(data)
+    assert records(packed, path=f"f.{suffix}", split=10) == ["line"] * 50_000 + ["last"]
+
+
+@pytest.mark.parametrize(("suffix", "compress"), [("gz", gzip.compress), ("bz2", bz2.compress), ("xz", lzma.compress)])
+def test_a_torn_compressed_file_is_corruption_that_names_it(suffix: str, compress: Callable[[bytes], bytes]) -> None:
+    packed = compress(b"line\n" * 50_000)
+    for damaged in (packed[: len(packed) // 2], b"no such thing"):
+        with pytest.raises(Corruption, match=rf"f\.{suffix}"):
+            records(damaged, path=f"f.{suffix}")
+
+
+def test_invalid_text_is_counted_by_records() -> None:
+    context = TaskContext()
+    data = b"ok\n\xff\xff\nok\n\xc3\n"
+    list(open_records(io.BytesIO(data), offset=0, length=len(data), input_format=Text(), context=context))
+    assert context.counters == {("minireduce", "INVALID_UTF8_RECORDS"): 2, ("minireduce", "MAP_INPUT_RECORDS"): 4}
+
+
+@pytest.mark.parametrize("block", [4, 1 << 20])
+def test_a_record_that_is_too_long_is_told_with_its_place(block: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(read, "BLOCK_BYTES", block)
+    assert records(b"ab\n" + b"x" * 20, record_bytes_max=20) == ["ab", "x" * 20]
+    with pytest.raises(RequestError, match=r"f\.txt at offset 3 is longer than 20 bytes"):
+        records(b"ab\n" + b"x" * 21 + b"\nc\n", record_bytes_max=20)
+
+
+def test_the_place_of_the_record_in_work_is_known_while_it_is_worked_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(read, "BLOCK_BYTES", 7)
+    data = b"one\ntwo\r\n\nf\xc3\xbcnf\nsix"
+    context = TaskContext(path="f")
+    seen = []
+    for record in open_records(io.BytesIO(data), offset=0, length=len(data), input_format=Text(), context=context):
+        assert context.record == record
+        seen.append((context.records_read, context.offset))
+    assert seen == [(1, 0), (2, 4), (3, 9), (4, 10), (5, 16)]
+
+
+def test_a_cancelled_attempt_stops_at_the_next_block(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(read, "BLOCK_BYTES", 4)
+    context = TaskContext(attempt_id="job-3f9a01-1_s0_m00000_a0")
+    lines = open_records(io.BytesIO(b"aaa\nbbb\nccc\n"), offset=0, length=12, input_format=Text(), context=context)
+    assert next(lines) == "aaa"
+    context.cancelled = True
+    with pytest.raises(Cancelled, match="job-3f9a01-1_s0_m00000_a0"):
+        list(lines)

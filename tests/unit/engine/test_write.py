@@ -1,0 +1,68 @@
+"""Text output: what other programs read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, date, datetime
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from minireduce.engine.errors import InvalidValue
+from minireduce.engine.write import text_lines
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "line"),
+    [
+        ("a", 1, "a\t1"),
+        (None, "v", "v"),
+        ("k", None, "k"),
+        (None, None, ""),
+        ("tab\there", "line\nend\r\\", "tab\\there\tline\\nend\\r\\"),
+        (b"\xff", b"", "/w==\t"),
+        (1, 1.5, "1\t1.5"),
+        (True, False, "true\tfalse"),
+        (
+            ("a", None, date(2020, 1, 2)),
+            [1, {"x": (b"a", "ü\n")}],
+            '["a", null, "2020-01-02"]\t[1, {"x": ["YQ==", "ü\\n"]}]',
+        ),
+        (datetime(2020, 1, 2, tzinfo=UTC), Decimal("1.50"), "2020-01-02T00:00:00+00:00\t1.50"),
+        (0.1, 1e300, "0.1\t1e+300"),
+    ],
+)
+def test_a_pair_as_a_line(key: Any, value: Any, line: str) -> None:
+    assert text_lines([key], [value]).decode() == line + "\n"
+
+
+def test_ints_of_any_length_are_written() -> None:
+    line = text_lines([10**5000], [[-(10**5000)]])
+    assert line == b"1" + b"0" * 5000 + b"\t[-1" + b"0" * 5000 + b"]\n"
+
+
+def test_many_pairs_are_many_lines() -> None:
+    assert text_lines(["a", "b\t"], [1, 2]) == b"a\t1\nb\\t\t2\n"
+    assert text_lines([None, "b"], ["x", None]) == b"x\nb\n"
+    assert text_lines([], []) == b""
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        (float("nan"), "nan has no text form"),
+        (float("-inf"), "-inf has no text form"),
+        ([float("nan")], "no text form"),
+        (object, "type type has no text form"),
+        ([1j], "complex has no text form"),
+        ({(1, 2): 3}, "no text form"),
+        ("a\ud800", "lone surrogate"),
+    ],
+)
+@pytest.mark.parametrize("place", [lambda value: (["k"], [value]), lambda value: (["k", "l"], [value, 1])])
+def test_what_text_cannot_say_is_refused(
+    value: Any, message: str, place: Callable[[Any], tuple[list[Any], list[Any]]]
+) -> None:
+    with pytest.raises(InvalidValue, match=message):
+        text_lines(*place(value))
