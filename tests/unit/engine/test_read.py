@@ -22,7 +22,6 @@ from minireduce.engine.read import open_records
 from minireduce.engine.split import is_splittable, plan_splits
 from minireduce.errors import Corruption, RequestError
 
-
 TEXT = Text()
 
 

@@ -1,0 +1,122 @@
+"""A whole job in this process: the same files whatever the limit, the same pairs as a sequential run."""
+
+from __future__ import annotations
+
+import collections
+import runpy
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from minireduce import Collect, Job, Sum, task
+from minireduce.engine.errors import UserCodeError
+from minireduce.errors import AlreadyExists, RequestError
+from minireduce.launch.inline import run_inline
+from minireduce.testing.sequential import run_sequentially
+
+JOBS = Path(__file__).parents[3] / "jobs"
+
+
+def words(line: str) -> Iterator[tuple[str, int]]:
+    for word in line.split():
+        yield word, 1
+
+
+@pytest.fixture
+def texts(tmp_path: Path) -> list[Path]:
+    """Files with invalid bytes, long lines, an empty one, and one without a last newline."""
+    contents = [b"", b"a b a\nc\xff " * 300, b"long " * 20_000 + b"\n", b"x y\r\nz", "ä ö\n".encode() * 500]
+    paths = []
+    for number, content in enumerate(contents):
+        paths.append(tmp_path / f"text-{number}.txt")
+        paths[-1].write_bytes(content)
+    return paths
+
+
+def lines(paths: list[Path]) -> Iterator[str]:
+    for path in paths:
+        data = path.read_bytes().decode(errors="replace")
+        yield from (line.removesuffix("\r") for line in data.removesuffix("\n").split("\n") if data)
+
+
+def test_a_word_count_over_many_splits_is_that_of_a_counter(texts: list[Path]) -> None:
+    job: Job[str, int] = runpy.run_path(str(JOBS / "wordcount.py"))["job"]
+    expected = collections.Counter(word for line in lines(texts) for word in line.split())
+    whole = run_inline(job, texts, reducers=1)
+    assert list(whole) == sorted(expected.items())
+    assert whole.counters["minireduce"]["MAP_INPUT_RECORDS"] == sum(1 for _ in lines(texts))
+    many = run_inline(job, texts, reducers=3, split_size_bytes=1000, memory_limit_bytes=20_000)
+    assert sorted(many) == list(whole)
+    assert many.counters["minireduce"]["SPILLED_RECORDS"] > 0
+    roomy = run_inline(job, texts, reducers=3, split_size_bytes=1000)
+    assert [part.read_bytes() for part in many.parts] == [part.read_bytes() for part in roomy.parts]
+
+
+def test_steps_read_the_typed_pairs_of_those_before(texts: list[Path]) -> None:
+    job = Job(words, Sum()).then(lambda word, count: [(count, word)]).then(None, Collect())
+    assert list(run_inline(job, texts, reducers=1)) == run_sequentially(job, lines(texts))
+    parts = list(run_inline(job, texts, reducers=2, split_size_bytes=100_000))
+    assert sorted((key, sorted(value)) for key, value in parts) == [
+        (key, sorted(value)) for key, value in run_sequentially(job, lines(texts))
+    ]
+
+
+def test_an_output_directory_appears_whole(texts: list[Path], tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    result = run_inline(Job(words, Sum()), texts, output_dir=out, reducers=2)
+    assert sorted(path.name for path in out.iterdir()) == ["_SUCCESS", "part-00000", "part-00001"]
+    written = b"".join((out / part.name).read_bytes() for part in result.parts).decode()
+    counted = {line.split("\t")[0]: int(line.split("\t")[1]) for line in written.splitlines()}
+    assert counted == collections.Counter(word for line in lines(texts) for word in line.split())
+    with pytest.raises(RequestError, match="text"):
+        list(result)
+    with pytest.raises(AlreadyExists):
+        run_inline(Job(words, Sum()), texts, output_dir=out)
+
+
+def test_a_failed_job_leaves_nothing(texts: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def failing(line: str) -> Iterator[tuple[str, int]]:
+        yield line, 1 // (line != "z")
+
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(scratch))
+    with pytest.raises(UserCodeError, match=r"ZeroDivisionError") as caught:
+        run_inline(Job(failing, Sum()), texts, output_dir=tmp_path / "out")
+    assert caught.value.path == str(texts[3])
+    assert caught.value.offset == 5
+    assert list(scratch.iterdir()) == []
+    assert not (tmp_path / "out").exists()
+
+
+def test_grep_finds_lines_and_their_places(texts: list[Path]) -> None:
+    make: Any = runpy.run_path(str(JOBS / "grep.py"))["job"]
+    result = run_inline(make("^z$"), texts)
+    assert list(result) == [(f"{texts[3]}:5", "z")]
+    assert result.counters["grep"]["lines"] == 1
+
+
+def test_an_inverted_index_names_files_in_order(texts: list[Path]) -> None:
+    job: Job[str, Any] = runpy.run_path(str(JOBS / "inverted_index.py"))["job"]
+    index = dict(run_inline(job, texts, reducers=2))
+    assert index["ä"] == [str(texts[4])]
+    assert index["x"] == [str(texts[3])]
+
+
+def test_counters_of_user_code_are_added_up_over_tasks(texts: list[Path]) -> None:
+    def counting(line: str) -> Iterator[tuple[str, int]]:
+        task.counter("mine", "lines").add()
+        yield "all", len(line)
+
+    result = run_inline(Job(counting, Sum()), texts, split_size_bytes=500)
+    assert result.counters["mine"]["lines"] == sum(1 for _ in lines(texts))
+    assert "task" not in result.counters
+
+
+def test_no_input_gives_empty_parts(tmp_path: Path) -> None:
+    empty = tmp_path / "empty.txt"
+    empty.touch()
+    result = run_inline(Job(words, Sum()), [empty], output_dir=tmp_path / "out", reducers=2)
+    assert [part.read_bytes() for part in result.parts] == [b"", b""]
