@@ -78,9 +78,10 @@ def up(
         place = data_dir or Path.home() / ".local" / "share" / "minireduce" / "cluster"
         place.mkdir(mode=0o700, parents=True, exist_ok=True)
         token_file = tokens.path_of(configuration).absolute()
+        tokens.load_or_create(token_file)  # before the daemons, as the workers read it while the master starts
         started: list[Daemon] = []
         try:
-            announced = _start_all(started, place, token_file, workers, port, http_port)
+            announced = _start_all(started, place, token_file, workers, port, http_port, _environment(configuration))
         except BaseException:
             daemon.stop(started)
             raise
@@ -112,14 +113,26 @@ def down() -> RunningCluster:
 
 
 def _start_all(
-    started: list[Daemon], place: Path, token_file: Path, workers: int, port: int, http_port: int
+    started: list[Daemon],
+    place: Path,
+    token_file: Path,
+    workers: int,
+    port: int,
+    http_port: int,
+    environment: dict[str, str],
 ) -> dict[str, str]:
     """Start all daemons side by side, into `started`; what the master announced, once the workers have joined."""
     at = ["--port", str(port), "--http-port", str(http_port), "--token-file", str(token_file)]
-    started.append(_start(MASTER, "master", at, place))
+
+    def start(module: str, name: str, arguments: list[str]) -> Daemon:
+        log = place / f"{name}.log"
+        placed = ["--data-dir", str(place / name), *arguments]
+        return daemon.start(module, placed, name=name, log=log, environment=environment)
+
+    started.append(start(MASTER, "master", at))
     names = [f"worker-{number}" for number in range(1, workers + 1)]
     own = ["--slots", str(slots_each(workers)), "--port", "0", "--token-file", str(token_file), "-"]
-    started.extend(_start(WORKER, name, own, place) for name in names)
+    started.extend(start(WORKER, name, own) for name in names)
     announced = started[0].ready()
     for each in started[1:]:
         each.tell(announced["address"])
@@ -128,8 +141,12 @@ def _start_all(
     return announced
 
 
-def _start(module: str, name: str, arguments: list[str], place: Path) -> Daemon:
-    return daemon.start(module, ["--data-dir", str(place / name), *arguments], name=name, log=place / f"{name}.log")
+def _environment(configuration: Configuration) -> dict[str, str]:
+    """Tasks run as whoever typed the command, whose files they read, unless a setting names another account."""
+    own = dict(os.environ)
+    if configuration.origins["task_user"] == "default" and os.geteuid() == 0:
+        own["MINIREDUCE_TASK_USER"] = "root"
+    return own
 
 
 # ── which processes ─────────────────────────────────────────────────────────────────────────────────────────────────
@@ -159,12 +176,13 @@ def _read(state: Path) -> RunningCluster | None:
 
 
 def _started_ticks(pid: int) -> int:
-    """Field 22 of /proc/PID/stat; -1 when there is no such process."""
+    """When the process started (field 22 of /proc/PID/stat); -1 when there is none, or only its exit status is left."""
     try:
         text = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
     except OSError:
         return -1
-    return int(text.rpartition(")")[2].split()[19])
+    state, *fields = text.rpartition(")")[2].split()
+    return -1 if state in {"Z", "X"} else int(fields[18])
 
 
 def _is_alive(known: RunningDaemon) -> bool:

@@ -124,7 +124,7 @@ class Session:
 
 
 class JobHandle(Generic[K, V]):
-    """A job that was submitted. `owns_session`: the session is closed with the job's end."""
+    """A job that was submitted. `owns_session`: a cluster that was started for this job alone ends with it."""
 
     def __init__(self, session: Session, job: str, wishes: Wishes, *, owns_session: bool = False) -> None:
         self.id = job
@@ -132,6 +132,7 @@ class JobHandle(Generic[K, V]):
         self._wishes = wishes
         self._owns_session = owns_session
         self._result: JobResult[K, V] | None = None
+        self._last: JobView | None = None  # what is told of the job once its cluster has ended
 
     @property
     def state(self) -> str:
@@ -144,10 +145,10 @@ class JobHandle(Generic[K, V]):
         return self.view().fraction
 
     def view(self) -> JobView:
-        """The job as the master shows it now."""
+        """The job as the master shows it now, or showed it last."""
         from minireduce.client import jobs
 
-        return jobs.view(self._session.connection, self.id)
+        return self._last or jobs.view(self._session.connection, self.id)
 
     def kill(self, reason: str = "killed by its submitter") -> None:
         """Stop the job; nothing of it is published."""
@@ -193,7 +194,8 @@ class JobHandle(Generic[K, V]):
             try:
                 self._result = self._finish(self.follow())
             finally:
-                if self._owns_session:
+                if self._owns_session and self._session.is_embedded:
+                    self._last = self.view()
                     self._session.close()
         return self._result
 

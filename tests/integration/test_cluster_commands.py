@@ -1,0 +1,92 @@
+"""`cluster up`, jobs on it, and `cluster down`: as separate commands, the way people type them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from minireduce.auth import tokens
+
+WORDCOUNT = Path(__file__).parents[2] / "jobs" / "wordcount.py"
+
+
+@pytest.fixture
+def address(minireduce) -> Iterator[str]:
+    """A cluster of two workers, started and ended by commands."""
+    started = minireduce("cluster", "up", "-n", 2, "--port", 0, "--http-port", 0, "--json")
+    assert started.status == 0, started.err
+    yield started.json["address"]
+    ended = minireduce("cluster", "down", "--json")
+    assert ended.status == 0, ended.err
+    assert [each["name"] for each in ended.json["daemons"] if _runs(each["pid"])] == []
+    assert minireduce("cluster", "down").status == 2
+
+
+def _runs(pid: int) -> bool:
+    """Whether there is more of this process than an exit status that nobody has asked for yet."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def test_a_day_in_the_life_of_a_cluster(minireduce, address: str, tmp_path: Path) -> None:
+    (tmp_path / "in.txt").write_text("a b a\n")
+    workers = minireduce("cluster", "workers", "--master", address, "--json").json
+    assert [each["state"] for each in workers] == ["live", "live"]
+    assert [each["slots"] for each in workers] == [max(1, (os.cpu_count() or 1) // 2)] * 2
+
+    again = minireduce("cluster", "up", "--port", 0, "--http-port", 0)
+    assert again.status == 2
+    assert f"a cluster runs at {address}" in again.err
+
+    ran = minireduce("submit", WORDCOUNT, "in.txt", "-o", "out", MINIREDUCE_MASTER=address)
+    assert ran.status == 0, ran.err
+    assert (tmp_path / "out" / "part-00000").read_text() == "a\t2\nb\t1\n"
+
+    detached = minireduce("--master", address, "submit", WORDCOUNT, "in.txt", "--detach")
+    assert detached.status == 0, detached.err
+    job = detached.out.strip()
+    assert minireduce("wait", job, "--master", address).status == 0
+    assert minireduce("status", "@", "--master", address, "--json").json["job"] == job
+    assert [each["state"] for each in minireduce("jobs", "--master", address, "--json").json] == ["succeeded"] * 2
+    counted = minireduce("counters", job, "--master", address, "--json").json
+    assert counted["minireduce"]["MAP_INPUT_RECORDS"] == 1
+    assert "succeeded on worker-" in minireduce("logs", job, "--master", address).out
+    assert minireduce("doctor", "--master", address).status == 0
+
+
+def test_a_wrong_token_is_refused(minireduce, address: str) -> None:
+    stranger = tokens.generate().require_client()
+    ran = minireduce("jobs", "--master", address, MINIREDUCE_TOKEN=stranger)
+    assert ran.status == 4
+    assert ran.err.startswith("error: ")
+    assert "hint: " in ran.err
+    assert stranger not in ran.err
+
+
+def test_detaching_from_a_local_output_or_an_embedded_cluster_is_refused_with_a_hint(
+    minireduce, tmp_path: Path
+) -> None:
+    (tmp_path / "in.txt").write_text("a\n")
+    for arguments, words in ((["-o", "out"], "leave -o out"), ([], "name it with --master")):
+        ran = minireduce("submit", WORDCOUNT, "in.txt", "--detach", *arguments)
+        assert ran.status == 2
+        assert words in ran.err
+
+
+def test_killing_a_job_ends_its_waiting_command_with_3(minireduce, address: str, tmp_path: Path) -> None:
+    (tmp_path / "in.txt").write_text("a\n")
+    (tmp_path / "job.py").write_text(
+        "import time\nfrom minireduce import Job, Sum\n"
+        "def words(line):\n    time.sleep(600)\n    yield line, 1\n"
+        "job = Job(words, Sum())\n"
+    )
+    job = minireduce("--master", address, "submit", "job.py", "in.txt", "--detach").out.strip()
+    assert minireduce("kill", job, "--master", address, "--json").json == {"job": job, "state": "killed"}
+    waited = minireduce("wait", job, "--master", address)
+    assert waited.status == 3
+    assert f"{job} was killed" in waited.err
