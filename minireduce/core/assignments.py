@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from random import Random
 from typing import Any
 
@@ -196,7 +197,7 @@ class Assignments:
         token = job.opened.read_token
         match command.input:
             case PartitionInput(partition, maps):
-                tasks = tuple(TaskId(task.job, task.step, TaskKind.MAP, index) for index in range(maps))
+                tasks = _map_tasks(task.job, task.step, maps)
                 self._fetches.expect(attempt.id, tasks, partition=partition, shares=step.reducers, read_token=token)
                 self._announce(attempt, tuple(job.sources[task] for task in tasks if task in job.sources), now)
             case PartInput(source):
@@ -362,3 +363,9 @@ class Assignments:
 
 
 _STOPPING = "its worker was told to stop"
+
+
+@lru_cache(maxsize=64)
+def _map_tasks(job: JobId, step: int, maps: int) -> tuple[TaskId, ...]:
+    """The maps of a step, one tuple for all reduces that read them: there may be thousands of both."""
+    return tuple(TaskId(job, step, TaskKind.MAP, index) for index in range(maps))
