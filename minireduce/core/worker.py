@@ -162,7 +162,7 @@ class WorkerState:
         self._settings = settings
         self._session = Session(profile=profile, settings=settings, highest=highest, list_all=self._list_all, rng=rng)
         self._assignments = Assignments(profile, settings, outputs=outputs, rng=rng)
-        self._replicas = dict.fromkeys(replicas)
+        self._replicas = {(replica.block_id, replica.generation): replica for replica in replicas}
         self._progress_at = 0.0
         self._stop_at: float | None = None
         self._actions: list[Action] = []
@@ -210,7 +210,7 @@ class WorkerState:
             profile=replace(self._profile, free_bytes=self._session.free_bytes or self._profile.free_bytes),
             running=tuple(running),
             outputs=tuple(self._assignments.outputs.values()),
-            replicas=tuple(self._replicas),
+            replicas=tuple(self._replicas.values()),
         )
 
     # ── the stream ──────────────────────────────────────────────────────────────────────────────────────────────────
@@ -278,14 +278,16 @@ class WorkerState:
         self._session.free_bytes = event.free_bytes
 
     def _replica_written(self, event: ReplicaWritten, _: float) -> None:
-        self._replicas[event.replica] = None
+        self._replicas[event.replica.block_id, event.replica.generation] = event.replica
         self._session.push(ReplicaStored(event.replica))
 
     def _replica_deleted(self, event: ReplicaDeleted, _: float) -> None:
-        self._replicas.pop(event.replica, None)
+        self._replicas.pop((event.replica.block_id, event.replica.generation), None)
         self._session.push(ReplicaRemoved(event.replica))
 
     def _replica_found_damaged(self, event: ReplicaFoundDamaged, _: float) -> None:
+        if event.worker == self._profile.worker:  # what is damaged here is not listed any more
+            self._replicas.pop((event.replica.block_id, event.replica.generation), None)
         self._session.push(ReplicaDamaged(event.replica, event.worker))
 
     def _replication_ended(self, event: ReplicationEnded, _: float) -> None:

@@ -25,15 +25,17 @@ from collections.abc import Callable
 
 from aiohttp import web
 
-from minireduce.auth.policy import Principal
 from minireduce.core.messages import Replica, ReplicateBlock
 from minireduce.core.worker import ReplicaDeleted, ReplicaFoundDamaged, ReplicationEnded, ReplicaWritten
 from minireduce.errors import MinireduceError, Refused, RequestError, Unavailable
 from minireduce.ids import WorkerId
+from minireduce.wire.errors import to_http
 from minireduce.wire.packets import Packet, Unsealer, sealed_length, widen
 from minireduce.wire.pipeline import LENGTH_HEADER, PIPELINE_HEADER, Written, read_pipeline
+from minireduce.worker.block_messages import ReplicaEvent
 from minireduce.worker.block_sending import BlockSender, Sending
 from minireduce.worker.block_store import BlockStore, DamagedReplica, ReplicaWriter
+from minireduce.worker.gate import PRINCIPAL
 
 log = logging.getLogger(__name__)
 
@@ -41,13 +43,9 @@ BLOCK_BYTES_MAX = 1 << 40
 WRITE_BYTES = 1 << 20
 _NUMBER = re.compile(r"[0-9]{1,18}")
 
-ReplicaEvent = ReplicaWritten | ReplicaDeleted | ReplicaFoundDamaged | ReplicationEnded
-
 
 class BlockRoutes:
-    """The doors over one `BlockStore`. `tell` hears of everything that the worker's machine must know, and
-    `principal_of` says who makes a request.
-    """
+    """The doors over one `BlockStore`. `tell` hears of everything that the worker's machine must know."""
 
     def __init__(
         self,
@@ -55,9 +53,7 @@ class BlockRoutes:
         worker: WorkerId,
         sender: BlockSender,
         tell: Callable[[ReplicaEvent], None],
-        principal_of: Callable[[web.Request], Principal],
     ) -> None:
-        self._principal_of = principal_of
         self._store = store
         self._worker = worker
         self._sender = sender
@@ -73,7 +69,7 @@ class BlockRoutes:
     async def take_in(self, request: web.Request) -> web.StreamResponse:
         """Write a block here and send it on."""
         block_id, generation = _named(request)
-        if not self._principal_of(request).may_write_block(block_id, generation):
+        if not request[PRINCIPAL].may_write_block(block_id, generation):
             raise Refused(f"this token does not open block {block_id} of generation {generation} for writing")
         replica = Replica(block_id, generation, _block_length(request))
         pipeline = read_pipeline(request.headers.get(PIPELINE_HEADER, "[]"))
@@ -120,8 +116,9 @@ class BlockRoutes:
     async def give_out(self, request: web.Request) -> web.StreamResponse:
         """Send a replica, or the packets that cover a range of it."""
         block_id, generation = _named(request)
-        if not self._principal_of(request).may_read_block(block_id, generation):
+        if not request[PRINCIPAL].may_read_block(block_id, generation):
             raise Refused(f"this token does not open block {block_id} of generation {generation} for reading")
+        response: web.StreamResponse | None = None
         try:
             replica = self._store.find(block_id, generation)
             offset, length = _range(request, replica)
@@ -137,12 +134,18 @@ class BlockRoutes:
                 piece = await asyncio.to_thread(next, pieces, b"")
             await response.write_eof()
         except DamagedReplica as damage:
-            log.warning("%s", damage)
-            self._tell(ReplicaFoundDamaged(Replica(block_id, generation, 0), self._worker))
-            if request.transport is not None and request.writer.output_size > 0:
+            self._found_damaged(Replica(block_id, generation, 0), damage)
+            if response is None:
+                status, body = to_http(damage)
+                return web.json_response(body, status=status)
+            if request.transport is not None:
                 request.transport.abort()
-            raise
+            raise ConnectionResetError("the answer was broken off") from damage
         return response
+
+    def _found_damaged(self, replica: Replica, damage: DamagedReplica) -> None:
+        log.warning("%s", damage)
+        self._tell(ReplicaFoundDamaged(replica, self._worker))
 
     # ── what the master orders ──────────────────────────────────────────────────────────────────────────────────────
 
@@ -160,8 +163,7 @@ class BlockRoutes:
             written = await sending.result()
             error = "; ".join(reason for _, reason in written.failed)
         except DamagedReplica as damage:
-            log.warning("%s", damage)
-            self._tell(ReplicaFoundDamaged(replica, self._worker))
+            self._found_damaged(replica, damage)
             error = damage.message
         except MinireduceError as raised:
             error = raised.message

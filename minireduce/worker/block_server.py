@@ -1,9 +1,10 @@
-"""Serve what a worker holds over HTTP: map outputs by partition, parts, what attempts printed.
+"""Serve what a worker holds over HTTP: map outputs by partition, parts, what attempts printed, and blocks.
 
 It is a process of its own, so that moving bytes never delays a heartbeat: `python -m minireduce.worker.block_server`,
 started by its worker with the listening socket and, on standard input, one line of JSON (`Orders`). It ends when that
 pipe does, however the worker ended. It shares no state with the worker but the directory: a map output or part is
-served when its `output.meta` stands there.
+served when its `output.meta` stands there. Replicas are its own: it alone writes and removes them (`block_routes`), as
+lines that follow on standard input say, and it tells on standard output what became of them.
 
 Who may read what is asked before anything else, in `gate`. In a path stand ids only, which are parsed; no text of a
 request becomes part of a file name.
@@ -35,8 +36,15 @@ from minireduce.auth import transport
 from minireduce.auth.policy import Authenticator
 from minireduce.auth.tokens import Tokens
 from minireduce.clock import SystemClock
+from minireduce.core.messages import RemoveReplica, ReplicateBlock
+from minireduce.core.worker import ReplicaWritten
+from minireduce.disk import RealDisk
 from minireduce.engine.index import DATA_NAME, INDEX_NAME, read_index
 from minireduce.errors import Corruption, NotFound
+from minireduce.worker.block_messages import ReplicaEvent, command_from_line, to_line
+from minireduce.worker.block_routes import BlockRoutes
+from minireduce.worker.block_sending import BlockSender
+from minireduce.worker.block_store import BLOCKS_NAME, BlockStore
 from minireduce.worker.gate import attempt_named, gate
 from minireduce.worker.orders import Orders
 from minireduce.worker.outputs import LOG_NAMES, META_NAME, attempt_directory
@@ -98,7 +106,7 @@ class Doors:
         return directory
 
 
-def make_app(data_dir: Path, authenticator: Authenticator) -> web.Application:
+def make_app(data_dir: Path, authenticator: Authenticator, blocks: BlockRoutes | None = None) -> web.Application:
     """The application: its routes, behind the one middleware."""
     doors = Doors(data_dir)
     app = web.Application(middlewares=[gate(authenticator)])
@@ -106,6 +114,8 @@ def make_app(data_dir: Path, authenticator: Authenticator) -> web.Application:
     app.router.add_get("/outputs/{attempt}/partitions/{partition}", doors.partition)
     app.router.add_get("/outputs/{attempt}/part", doors.part)
     app.router.add_get("/logs/{attempt}/{name}", doors.printed)
+    if blocks is not None:
+        app.router.add_routes(blocks.routes())
     return app
 
 
@@ -175,15 +185,49 @@ async def serve(orders: Orders, reader: asyncio.StreamReader) -> None:
     tls: ssl.SSLContext | None = None
     if orders.certificate_pem:
         tls = transport.server_context(orders.certificate_pem.encode(), orders.key_pem.encode())
-    runner = web.AppRunner(make_app(Path(orders.data_dir), authenticator), access_log=None, handle_signals=False)
+    sender = BlockSender(orders.authority_pem.encode() or None)
+    blocks = _open_blocks(orders, sender)
+    app = make_app(Path(orders.data_dir), authenticator, blocks)
+    runner = web.AppRunner(app, access_log=None, handle_signals=False)
     await runner.setup()
     try:
         listening = socket.socket(fileno=orders.socket_fd)
         await web.SockSite(runner, listening, ssl_context=tls, shutdown_timeout=0).start()
-        while await reader.read(1 << 10):
-            pass  # nothing more is said; the end of the pipe is what counts
+        await _obey(blocks, reader)
     finally:
         await runner.cleanup()
+        await sender.close()
+
+
+def _open_blocks(orders: Orders, sender: BlockSender) -> BlockRoutes:
+    store = BlockStore(RealDisk(), (Path(orders.data_dir) / BLOCKS_NAME,))
+    store.open()
+    if orders.lists_replicas:
+        for replica in store.replicas():
+            _tell(ReplicaWritten(replica))
+    return BlockRoutes(store, orders.worker, sender, _tell)
+
+
+def _tell(event: ReplicaEvent) -> None:
+    """Tell the worker. A worker that is gone is noticed by its other pipe."""
+    with contextlib.suppress(BrokenPipeError):
+        sys.stdout.buffer.write(to_line(event))
+        sys.stdout.buffer.flush()
+
+
+async def _obey(blocks: BlockRoutes, reader: asyncio.StreamReader) -> None:
+    """Do what the worker says, until it says no more."""
+    doing: set[asyncio.Task[None]] = set()
+    while line := await reader.readline():
+        match command_from_line(line):
+            case ReplicateBlock() as order:
+                task = asyncio.create_task(blocks.replicate(order))
+            case RemoveReplica(replica):
+                task = asyncio.create_task(blocks.delete(replica))
+        doing.add(task)
+        task.add_done_callback(doing.discard)
+    for task in doing:
+        task.cancel()
 
 
 async def _main() -> None:

@@ -12,9 +12,11 @@ import logging
 import socket
 import sys
 from asyncio.subprocess import PIPE, Process
+from collections.abc import Callable
 from dataclasses import replace
 
 from minireduce.errors import RequestError
+from minireduce.worker.block_messages import ReplicaCommand, ReplicaEvent, event_from_line, to_line
 from minireduce.worker.orders import Orders
 
 log = logging.getLogger(__name__)
@@ -22,7 +24,6 @@ log = logging.getLogger(__name__)
 BACKLOG = 1024
 RESTART_S_MIN = 0.1
 RESTART_S_MAX = 10.0
-END_S_MAX = 2.0
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -42,9 +43,10 @@ def listen(host: str, port: int) -> socket.socket:
 
 
 class BlockServerProcess:
-    """The block server of this worker, kept alive until `close`."""
+    """The block server of this worker, kept alive until `close`. What it says of replicas goes to `tell`."""
 
-    def __init__(self, listening: socket.socket, orders: Orders) -> None:
+    def __init__(self, listening: socket.socket, orders: Orders, tell: Callable[[ReplicaEvent], None]) -> None:
+        self._tell = tell
         self._listening = listening
         self._orders = replace(orders, socket_fd=listening.fileno())
         self._process: Process | None = None
@@ -60,19 +62,20 @@ class BlockServerProcess:
         """The process as it is now, for tests."""
         return self._process.pid if self._process is not None else None
 
+    def order(self, command: ReplicaCommand) -> None:
+        """Have the server do something. A server that ends first leaves it undone; the master asks again."""
+        if self._process is not None and self._process.stdin is not None and not self._process.stdin.is_closing():
+            self._process.stdin.write(to_line(command))
+
     async def close(self) -> None:
         """End the process and give the port free."""
         if self._watching is not None:
             self._watching.cancel()
             await asyncio.wait([self._watching])
         if self._process is not None:
-            assert self._process.stdin is not None
-            self._process.stdin.close()
-            try:
-                await asyncio.wait_for(self._process.wait(), END_S_MAX)
-            except TimeoutError:
-                self._process.kill()
-                await self._process.wait()
+            with contextlib.suppress(ProcessLookupError):
+                self._process.kill()  # it holds nothing that this could hurt, and nobody waits for a farewell
+            await self._process.wait()
         self._listening.close()
 
     async def _spawn(self) -> Process:
@@ -82,6 +85,7 @@ class BlockServerProcess:
             "-m",
             "minireduce.worker.block_server",
             stdin=PIPE,
+            stdout=PIPE,
             pass_fds=(self._listening.fileno(),),
         )
         assert process.stdin is not None
@@ -93,8 +97,16 @@ class BlockServerProcess:
     async def _watch(self) -> None:
         pause_s = RESTART_S_MIN
         while self._process is not None:
+            await self._listen(self._process)
             status = await self._process.wait()
             log.error("the block server ended with status %s; starting it again in %g s", status, pause_s)
             await asyncio.sleep(pause_s)
             pause_s = min(2 * pause_s, RESTART_S_MAX)
             self._process = await self._spawn()
+
+    async def _listen(self, process: Process) -> None:
+        """Pass on what the server says, until it ends."""
+        assert process.stdout is not None
+        while (line := await process.stdout.readline()).endswith(b"\n"):
+            self._tell(event_from_line(line))
+        self._orders = replace(self._orders, lists_replicas=True)

@@ -38,6 +38,8 @@ MAGIC = b"MRB1"
 HEADER_BYTES = HEADER.size + CRC_BYTES
 READ_BYTES = 1 << 20
 FOLDERS = 256
+BLOCKS_NAME = "blocks"
+"""The directory of replicas below a data directory."""
 
 _NAME = re.compile(r"([1-9][0-9]{0,18})\.([1-9][0-9]{0,9})\.(data|sums)")
 

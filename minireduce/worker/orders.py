@@ -11,13 +11,18 @@ from dataclasses import asdict, dataclass, field
 
 @dataclass(frozen=True, slots=True)
 class Orders:
-    """Certificate and key are PEM; empty: no TLS."""
+    """Certificate, key and authority are PEM; empty: no TLS. `lists_replicas`: say of every replica that it is here,
+    as the server that ran before may have ended without telling of the last ones.
+    """
 
     data_dir: str
+    worker: str
     worker_token: str = field(repr=False)
     socket_fd: int = -1
     certificate_pem: str = ""
     key_pem: str = field(default="", repr=False)
+    authority_pem: str = ""
+    lists_replicas: bool = False
 
     def to_line(self) -> bytes:
         """As the worker writes it."""

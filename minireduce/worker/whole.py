@@ -23,13 +23,14 @@ from minireduce.clock import Clock
 from minireduce.core.assignments import OpenProgram, RemoveFetched, RemoveJob, RemoveOutputs
 from minireduce.core.attempts import StartAttempt, StopAttempt
 from minireduce.core.fetches import CancelFetch, StartFetch
-from minireduce.core.messages import WorkerProfile
+from minireduce.core.messages import RemoveReplica, Replica, WorkerProfile
 from minireduce.core.session import CloseStream, OpenStream, Remember, SendHello, SendUp
 from minireduce.core.settings import WorkerSettings
-from minireduce.core.worker import SpaceMeasured, WorkerState
+from minireduce.core.worker import DeleteReplica, SpaceMeasured, StartReplication, WorkerState
 from minireduce.disk import Disk
 from minireduce.machine import machine_id
 from minireduce.worker.block_server_process import BlockServerProcess
+from minireduce.worker.block_store import BLOCKS_NAME, BlockStore
 from minireduce.worker.fetcher import Fetcher
 from minireduce.worker.identity import IdentityFile
 from minireduce.worker.loop import WorkerLoop
@@ -88,10 +89,13 @@ class Worker:
             options.listening,
             Orders(
                 data_dir=str(options.data_dir),
+                worker=self._identity.identity.worker,
                 worker_token=options.worker_token,
                 certificate_pem=options.certificate_pem,
                 key_pem=options.key_pem,
+                authority_pem=(options.authority_pem or b"").decode(),
             ),
+            self.loop.tell,
         )
         self._streams: MasterStreams | None = None
         self._measuring: asyncio.Task[None] | None = None
@@ -124,6 +128,8 @@ class Worker:
                 RemoveOutputs: self._remove_outputs,
                 RemoveFetched: lambda action: self.loop.on_disk(self._outputs.remove_fetched, action.attempt),
                 RemoveJob: self._remove_job,
+                StartReplication: lambda action: self._block_server.order(action.order),
+                DeleteReplica: lambda action: self._block_server.order(RemoveReplica(action.replica)),
             }
         )
         await self.loop.run()
@@ -159,7 +165,14 @@ class Worker:
             rng=Random(),  # noqa: S311 - jitter
             highest=(known.highest_epoch, known.highest_txid),
             outputs=self._outputs.held(),
+            replicas=self._replicas(),
         )
+
+    def _replicas(self) -> tuple[Replica, ...]:
+        """What the disk holds before the block server starts, so that the master can be told at once."""
+        store = BlockStore(self._disk, (self._options.data_dir / BLOCKS_NAME,))
+        store.open()
+        return store.replicas()
 
     def _remove_outputs(self, action: RemoveOutputs) -> None:
         for attempt in action.attempts:

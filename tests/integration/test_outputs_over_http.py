@@ -58,7 +58,9 @@ class Server:
         self.outputs.keep(AttemptSucceeded(reduce_attempt(0), OUTPUT, ()))
         listening = listen("127.0.0.1", 0)
         self.port = listening.getsockname()[1]
-        self.process = BlockServerProcess(listening, Orders(str(data_dir), HELD.require_worker(), **tls))
+        self.process = BlockServerProcess(
+            listening, Orders(str(data_dir), "w1", HELD.require_worker(), **tls), lambda event: None
+        )
 
     def get(self, path: str, token: str | None = READ, **headers: str) -> tuple[int, bytes]:
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)

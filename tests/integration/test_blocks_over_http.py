@@ -1,0 +1,267 @@
+"""Blocks between real block servers: the pipeline, what a failing worker costs, and damage on the way out."""
+
+from __future__ import annotations
+
+import asyncio
+import http.client
+import os
+import random
+import signal
+import threading
+import time
+from pathlib import Path
+from typing import Self
+
+import pytest
+
+from minireduce.auth import scopes
+from minireduce.auth.scopes import BlockAccess, BlockMode
+from minireduce.auth.tokens import generate
+from minireduce.client.block_io import BlockDoors, read_range, write_block
+from minireduce.core.messages import BlockSource, RemoveReplica, Replica, ReplicateBlock
+from minireduce.core.storage import reading
+from minireduce.core.storage.views import BlockTarget, PlacedBlock
+from minireduce.core.worker import ReplicaDeleted, ReplicaFoundDamaged, ReplicationEnded, ReplicaWritten
+from minireduce.errors import Corruption, Refused, RequestError, Unavailable
+from minireduce.wire.packets import PACKET_BYTES
+from minireduce.worker.block_server_process import BlockServerProcess, listen
+from minireduce.worker.orders import Orders
+
+HELD = generate()
+SECRET = scopes.cluster_secret(HELD.require_worker())
+LENGTH = 5 * (1 << 20) + 12345
+DATA = random.Random(1).randbytes(LENGTH)
+
+
+def token(block_id: int, generation: int, mode: BlockMode) -> str:
+    return scopes.make(SECRET, BlockAccess(block_id, generation, mode, int(time.time()) + 600))
+
+
+class Servers:
+    """Block servers in processes of their own, watched from an event loop in a thread."""
+
+    def __init__(self, folder: Path, *names: str) -> None:
+        self.folder = folder
+        self.names = names
+        self.events: list[tuple[str, object]] = []
+        self.addresses: dict[str, str] = {}
+        self.processes: dict[str, BlockServerProcess] = {}
+        self._changed = threading.Condition()
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        for name in self.names:
+            listening = listen("127.0.0.1", 0)
+            self.addresses[name] = f"127.0.0.1:{listening.getsockname()[1]}"
+            orders = Orders(str(self.folder / name), name, HELD.require_worker())
+            self.processes[name] = BlockServerProcess(
+                listening, orders, lambda event, name=name: self._heard(name, event)
+            )
+            self._call(self.processes[name].start())
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for process in self.processes.values():
+            self._call(process.close())
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+    def _call(self, coroutine) -> None:
+        asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(20)
+
+    def order(self, name: str, command) -> None:
+        self._loop.call_soon_threadsafe(self.processes[name].order, command)
+
+    def _heard(self, name: str, event) -> None:
+        with self._changed:
+            self.events.append((name, event))
+            self._changed.notify_all()
+
+    def wait_for(self, name: str, kind: type, block_id: int):
+        """The first event of this kind about this block from this server."""
+
+        def find():
+            told = [event for by, event in self.events if by == name and isinstance(event, kind)]
+            return next((event for event in told if event.replica.block_id == block_id), None)
+
+        with self._changed:
+            assert self._changed.wait_for(lambda: find() is not None, 20), self.events
+            found = find()
+            self.events.remove((name, found))
+            return found
+
+    def stop(self, name: str) -> None:
+        self._call(self.processes.pop(name).close())
+
+    def placed(self, block_id: int, generation: int, *names: str) -> PlacedBlock:
+        targets = tuple(BlockTarget(name, self.addresses[name]) for name in names)
+        return PlacedBlock(block_id, generation, targets, token(block_id, generation, BlockMode.WRITE))
+
+    def source(self, replica: Replica, *names: str) -> BlockSource:
+        return BlockSource(replica, 0, names, tuple(self.addresses[name] for name in names))
+
+    def data_file(self, name: str, replica: Replica) -> Path:
+        folder = self.folder / name / "blocks" / f"{replica.block_id % 256:02x}"
+        return folder / f"{replica.block_id}.{replica.generation}.data"
+
+
+@pytest.fixture(scope="module")
+def servers(tmp_path_factory):
+    with Servers(tmp_path_factory.mktemp("servers"), "a", "b", "c") as running:
+        yield running
+
+
+@pytest.fixture
+def doors():
+    opened = BlockDoors(None)
+    yield opened
+    opened.close()
+
+
+def read(doors: BlockDoors, source: BlockSource, offset: int = 0, length: int = LENGTH, damage=None) -> bytes:
+    replica = source.replica
+    opens = token(replica.block_id, replica.generation, BlockMode.READ)
+    pieces = read_range(
+        lambda fetch: doors.fetch(fetch, opens),
+        source,
+        offset,
+        length,
+        locate=lambda: source,
+        tell_damage=lambda replica, worker: damage.append(worker),
+        pause=lambda _: None,
+    )
+    return b"".join(pieces)
+
+
+def test_a_block_reaches_every_worker_of_the_pipeline_and_comes_back_from_each(servers, doors):
+    written = doors.send(servers.placed(1, 1, "a", "b", "c"), DATA)
+    assert written.workers == ("a", "b", "c")
+    assert written.failed == ()
+    replica = Replica(1, 1, LENGTH)
+    for name in "abc":
+        assert servers.wait_for(name, ReplicaWritten, 1).replica == replica
+        assert servers.data_file(name, replica).read_bytes() == DATA
+        assert read(doors, servers.source(replica, name)) == DATA
+    for offset, length in ((0, 1), (PACKET_BYTES - 1, 2), (LENGTH - 1, 1), (1 << 20, 3 << 20)):
+        assert read(doors, servers.source(replica, "b"), offset, length) == DATA[offset : offset + length]
+
+
+def test_a_worker_that_is_gone_is_left_out_and_the_write_goes_on(servers, doors, tmp_path):
+    with Servers(tmp_path, "dead") as short:
+        short.stop("dead")
+        address = short.addresses["dead"]
+        placed = servers.placed(2, 1, "a", "b")
+        targets = (placed.targets[0], BlockTarget("dead", address), placed.targets[1])
+        written = doors.send(PlacedBlock(2, 1, targets, placed.write_token), DATA)
+        assert written.workers == ("a",)
+        assert [worker for worker, _ in written.failed] == ["dead", "b"]
+        with pytest.raises(Unavailable, match="dead"):
+            doors.send(PlacedBlock(2, 1, targets[1:], placed.write_token), DATA)
+
+
+def test_a_writer_begins_again_without_the_worker_that_failed(servers, doors, tmp_path):
+    placed: list[tuple[str, ...]] = []
+    committed: list[tuple[str, ...]] = []
+
+    def place(excluded):
+        placed.append(excluded)
+        block = servers.placed(3, len(placed), "b", "c")
+        if len(placed) == 1:
+            block = PlacedBlock(3, 1, (BlockTarget("gone", "127.0.0.1:1"), *block.targets), block.write_token)
+        return block
+
+    def commit(replica, workers):
+        committed.append(workers)
+        return replica == Replica(3, 2, LENGTH)
+
+    write_block(doors, DATA, {}, place=place, commit=commit, pause=lambda _: None)
+    assert placed == [(), ("gone",)]
+    assert committed == [("b", "c")]
+
+
+def test_a_token_opens_one_block_of_one_generation_and_one_way_only(servers, doors):
+    doors.send(servers.placed(4, 2, "a"), b"x" * 100)
+    good = servers.placed(4, 2, "a")
+    for wrong in (
+        token(4, 1, BlockMode.WRITE),
+        token(5, 2, BlockMode.WRITE),
+        token(4, 2, BlockMode.READ),
+        HELD.require_worker(),
+        HELD.require_client(),
+    ):
+        with pytest.raises(Refused):
+            doors.send(PlacedBlock(4, 2, good.targets, wrong), b"y" * 100)
+    fetch = reading.Fetch("a", servers.addresses["a"], Replica(4, 2, 100), 0, 100)
+    for wrong in (token(4, 2, BlockMode.WRITE), token(4, 1, BlockMode.READ), HELD.require_client()):
+        with pytest.raises(Refused):
+            list(doors.fetch(fetch, wrong))
+    assert b"".join(doors.fetch(fetch, token(4, 2, BlockMode.READ))) == b"x" * 100
+
+
+def test_a_body_of_another_length_than_announced_is_refused(servers, doors):
+    placed = servers.placed(6, 1, "a")
+    door = http.client.HTTPConnection(servers.addresses["a"])
+    door.request(
+        "PUT",
+        "/blocks/6/1",
+        body=b"x" * 50,
+        headers={"Authorization": f"Bearer {placed.write_token}", "Minireduce-Block-Length": "100"},
+    )
+    answer = door.getresponse()
+    assert answer.status == 400
+    assert b"sealed" in answer.read()
+    door.close()
+    assert not servers.data_file("a", Replica(6, 1, 100)).exists()
+
+
+@pytest.mark.parametrize("place", [10, 3 << 20, LENGTH - 1])
+def test_a_damaged_byte_is_never_delivered_and_both_sides_tell_of_it(servers, doors, place):
+    block_id = 100 + place
+    doors.send(servers.placed(block_id, 1, "a", "b"), DATA)
+    replica = Replica(block_id, 1, LENGTH)
+    path = servers.data_file("a", replica)
+    with path.open("r+b") as file:
+        file.seek(place)
+        file.write(bytes([DATA[place] ^ 1]))
+    damage: list[str] = []
+    assert read(doors, servers.source(replica, "a", "b"), damage=damage) == DATA
+    found = servers.wait_for("a", ReplicaFoundDamaged, block_id)
+    assert (found.replica.block_id, found.worker) == (block_id, "a")
+    with pytest.raises(Corruption):
+        read(doors, servers.source(replica, "a"), damage=damage)
+    assert damage == ["a"] * len(damage)
+    assert path.exists()  # until the master has it removed
+
+
+def test_a_replica_is_copied_and_removed_as_the_master_orders(servers, doors):
+    doors.send(servers.placed(8, 1, "a"), DATA)
+    replica = Replica(8, 1, LENGTH)
+    servers.order("a", ReplicateBlock(replica, "c", servers.addresses["c"], token(8, 1, BlockMode.WRITE)))
+    assert servers.wait_for("a", ReplicationEnded, 8) == ReplicationEnded(replica)
+    assert read(doors, servers.source(replica, "c")) == DATA
+    servers.order("a", RemoveReplica(replica))
+    assert servers.wait_for("a", ReplicaDeleted, 8).replica == replica
+    assert not servers.data_file("a", replica).exists()
+    servers.order("a", ReplicateBlock(replica, "b", servers.addresses["b"], token(8, 1, BlockMode.WRITE)))
+    assert "not on this worker" in servers.wait_for("a", ReplicationEnded, 8).error
+    servers.order("c", ReplicateBlock(replica, "x", "127.0.0.1:1", token(8, 1, BlockMode.WRITE)))
+    assert "x" in servers.wait_for("c", ReplicationEnded, 8).error
+
+
+def test_a_server_that_was_killed_comes_back_with_all_that_it_acknowledged(tmp_path, doors):
+    with Servers(tmp_path, "a") as servers:
+        doors.send(servers.placed(1, 1, "a"), DATA)
+        servers.wait_for("a", ReplicaWritten, 1)
+        os.kill(servers.processes["a"].pid, signal.SIGKILL)
+        assert servers.wait_for("a", ReplicaWritten, 1).replica == Replica(1, 1, LENGTH)
+        assert read(doors, servers.source(Replica(1, 1, LENGTH), "a")) == DATA
+
+
+def test_offsets_beyond_the_block_are_refused(servers, doors):
+    doors.send(servers.placed(9, 1, "a"), b"x" * 100)
+    fetch = reading.Fetch("a", servers.addresses["a"], Replica(9, 1, 1000), 50, 100)
+    with pytest.raises(RequestError, match="100 bytes"):
+        list(doors.fetch(fetch, token(9, 1, BlockMode.READ)))
