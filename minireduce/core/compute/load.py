@@ -11,7 +11,7 @@ from minireduce.ids import AttemptId, JobId, TaskId, TaskKind
 @dataclass(slots=True)
 class WorkerLoad:
     """One worker's work. A map attempt holds a slot from its launch on, a reduce attempt once it has all its input;
-    until then it is `gathering`, and only as many may gather as there are slots (see `gathering_beside`).
+    until then it is `gathering`, and only as many may gather as there are slots of each step.
     """
 
     slots: int
@@ -25,14 +25,14 @@ class WorkerLoad:
     def slots_free(self) -> int:
         return self.slots - self.slots_used
 
-    def gathering_beside(self, job: JobId, step: int) -> int:
-        """How many gather here that a reduce of `step` must wait for. Later steps of its job do not count: they would
-        wait for it, and it for them.
+    def gathering_for(self, job: JobId, step: int) -> int:
+        """How many of this step gather here. Others do not count: what they gather may wait for this very step, over two
+        jobs even, and nobody would ever go on.
         """
         return sum(
             attempt.state is AttemptState.LAUNCHED
             and attempt.id.task.kind is TaskKind.REDUCE
-            and not (attempt.id.task.job == job and attempt.id.task.step > step)
+            and (attempt.id.task.job, attempt.id.task.step) == (job, step)
             for _, attempt in self.attempts.values()
         )
 

@@ -83,7 +83,7 @@ def _reduce_choices(
     avoids: Callable[[Task, WorkerId], bool],
 ) -> Iterator[tuple[Task, Member]]:
     for member in sorted(members, key=lambda member: _reduces_per_slot(loads[member.id])):
-        if loads[member.id].gathering_beside(job.id, step.index) < loads[member.id].slots:
+        if loads[member.id].gathering_for(job.id, step.index) < loads[member.id].slots:
             task = step.waiting_reduces.choose_for(member.id, avoids)
             if task is not None:
                 yield task, member
