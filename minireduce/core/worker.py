@@ -253,9 +253,10 @@ class WorkerState:
     def _give_up(self, now: float) -> None:
         """The master stayed away too long. A later master is told that nothing is here."""
         jobs = self._assignments.give_up(now)
-        if jobs:
-            wait_s = self._settings.master_wait_s
-            self._actions.append(Warn(f"no master for {wait_s:g} s: giving up what was done for {', '.join(jobs)}"))
+        if not jobs:
+            return  # given up before; what the master must hear of that is not to be forgotten
+        wait_s = self._settings.master_wait_s
+        self._actions.append(Warn(f"no master for {wait_s:g} s: giving up what was done for {', '.join(jobs)}"))
         self._session.forget()
 
     # ── attempts and fetches ────────────────────────────────────────────────────────────────────────────────────────
