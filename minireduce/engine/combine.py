@@ -62,9 +62,13 @@ class Combiner:
     def _kept(self, key: Any, pairs: Iterable[Pair]) -> Iterator[Any]:
         for given in pairs:
             pair = as_pair(given, "combine")
-            if pair[0] is not key and plain(pair[0]) != plain(key):
+            if pair[0] is not key and not _is_same(pair[0], key):
                 raise InvalidValue(
                     f"combine yielded the key {pair[0]!r:.80} for {key!r:.80}",
                     hint="combine keeps the key it was given",
                 )
             yield pair[1]
+
+
+def _is_same(given: Any, key: Any) -> bool:
+    return (type(given) is type(key) and given == key) or plain(given) == plain(key)

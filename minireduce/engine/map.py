@@ -194,7 +194,6 @@ class _MapAttempt:
         for order, (path, lengths) in enumerate(self._spills):
             runs.append(RunSlice(path, sum(lengths[:partition]), lengths[partition], order))
         directory = self._directory / f"merge-{partition:05d}"
-        self._disk.make_directories(directory)
         runs, spilled = merge_in_passes(
             runs,
             fold,

@@ -165,6 +165,7 @@ def merge_in_passes(
     most, spilled, passes = fan_in(memory_limit_bytes), 0, 0
     while len(runs) > most:
         fewer = []
+        disk.make_directories(directory)
         for start in range(0, len(runs), most):
             path = directory / f"merge-{passes:02d}-{start:06d}.data"
             with ExitStack() as stack:

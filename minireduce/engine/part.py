@@ -72,16 +72,18 @@ class PartWriter:
 
     def add_yielded(self, pairs: Iterable[Pair]) -> None:
         """Pairs that user code yields; each is checked when it comes."""
-        admit = self._kinds.admit
+        kinds, waiting_keys, waiting_values = self._kinds, self._keys, self._values
+        fast_type = kinds.fast_type
         for pair in pairs:
             if pair.__class__ is not tuple or len(pair) != 2:
                 pair = as_pair(pair, self._role)  # noqa: PLW2901
             key, value = pair
-            if key.__class__ is not self._kinds.fast_type:
-                key = admit(key)
-            self._keys.append(key)
-            self._values.append(value)
-            if len(self._keys) >= self._waiting_max:
+            if key.__class__ is not fast_type:
+                key = kinds.admit(key)
+                fast_type = kinds.fast_type
+            waiting_keys.append(key)
+            waiting_values.append(value)
+            if len(waiting_keys) >= self._waiting_max:
                 self.flush()
 
     def flush(self) -> None:
@@ -90,12 +92,13 @@ class PartWriter:
             return
         each_bytes = max(1, held_bytes(self._values) // len(self._values))
         self._waiting_max = max(1, min(_YIELDED_PAIRS_MAX, 4 * len(self._keys), _YIELDED_BYTES // each_bytes))
-        plain, values, self._keys, self._values = self._keys, self._values, [], []
         if self._section is None:
-            self._write_lines(plain, values)
+            self._write_lines(self._keys, self._values)
         else:
-            self._records += len(plain)
-            self._section.add(keys.sortable_all(plain), columns.make(values))
+            self._records += len(self._keys)
+            self._section.add(keys.sortable_all(self._keys), columns.make(self._values))
+        self._keys.clear()
+        self._values.clear()
 
     def close(self) -> PartOutput:
         """End the part and make it durable."""

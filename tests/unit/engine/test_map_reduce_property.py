@@ -177,7 +177,7 @@ def over_pairs(reduce: Any, **options: Any) -> Job[Any, Any]:
 
 
 modest = settings(
-    max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+    max_examples=6, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 )
 
 
