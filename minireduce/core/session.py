@@ -264,6 +264,8 @@ class Session:
         elif self._asked_session:
             self._session = 0
             return [self._hello()]
+        elif not welcome.session:
+            return []  # the answer to our last `Hello`, repeated on the way; that to this one follows
         else:
             self._begin_session(welcome)
         self._phase = Phase.TALKING

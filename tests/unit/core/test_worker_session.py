@@ -186,6 +186,17 @@ def test_a_hello_that_was_repeated_on_the_way_leads_to_a_new_one():
     assert scene.machine._session.number == 3
 
 
+def test_a_repeated_request_to_list_everything_does_not_begin_a_session():
+    scene = Scene().join()
+    scene.lose_stream()
+    scene.open_stream()
+    scene.welcome(session=0)
+    assert scene.hello().session == 0
+    assert scene.welcome(session=0) == []
+    scene.welcome(session=2)
+    assert scene.machine._session.number == 2
+
+
 def test_what_succeeded_while_the_master_was_away_is_listed_as_an_output():
     scene = Scene().join()
     scene.command(open_job(), launch_map())
