@@ -34,6 +34,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "kill": ("jobs", "End a job."),
     "logs": ("jobs", "Show what a job's attempts said."),
     "counters": ("jobs", "Show a job's counters."),
+    "fs": ("fs", "Store, list and read files in the block store."),
     "cluster": ("cluster", "Start, stop and look at a cluster."),
     "doctor": ("doctor", "Check that this machine can run minireduce."),
     "config": ("configuration", "Show settings and where they come from."),

@@ -9,6 +9,7 @@ from typing import TextIO
 
 from minireduce.cli.show import duration
 from minireduce.core.views import JobState, JobView
+from minireduce.errors import MinireduceError
 
 LIVE_INTERVAL_S = 0.2
 PLAIN_INTERVAL_S = 5.0
@@ -23,10 +24,12 @@ class Progress:
         self._is_quiet = is_quiet
         self._is_live = not is_quiet and self._stream.isatty()
         self._has_line = False
+        self._is_waiting = False
         self._shown_at_s = time.monotonic()
         self.interval_s = LIVE_INTERVAL_S if self._is_live else PLAIN_INTERVAL_S
 
     def __call__(self, shown: JobView) -> None:
+        self._is_waiting = False
         if shown.state is not JobState.RUNNING:
             self.clear()
         elif self._is_live:
@@ -37,6 +40,13 @@ class Progress:
         elif time.monotonic() - self._shown_at_s >= PLAIN_INTERVAL_S:
             self._shown_at_s = time.monotonic()
             self.say(describe(shown))
+
+    def wait(self, error: MinireduceError, waited_s: float) -> None:
+        """The master does not answer: said once for each time that it is away."""
+        del waited_s
+        if not self._is_waiting:
+            self.say(f"waiting: {error.message}")
+        self._is_waiting = True
 
     def say(self, text: str) -> None:
         """A line that stays."""

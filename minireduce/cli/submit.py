@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from minireduce.core.views import JobView
     from minireduce.launch.session import JobHandle
 
+KILL_WAIT_S = 5.0
 EPILOG = "Example:  minireduce submit wordcount.py books/*.txt -o counts"
 
 
@@ -131,6 +132,7 @@ def _run(wanted: Wanted, common: Common, progress: Progress) -> None:
         if wanted.detach:
             _tell_detached(handle, is_json=wanted.is_json)
             return
+        session.connection.on_wait = progress.wait
         progress.say(f"{handle.id} runs {wishes.name or job.name}")
         with _killed_unless_done(handle):
             handle.follow(progress, interval_s=progress.interval_s)
@@ -164,7 +166,7 @@ def _parameter(text: str) -> tuple[str, str]:
 @contextmanager
 def _killed_unless_done(handle: JobHandle[Any, Any]) -> Iterator[None]:
     """Kill the job when the command ends early: nobody would fetch its output."""
-    from minireduce.errors import JobFailed, Unavailable
+    from minireduce.errors import JobFailed, MinireduceError, Unavailable
 
     try:
         yield
@@ -172,7 +174,8 @@ def _killed_unless_done(handle: JobHandle[Any, Any]) -> Iterator[None]:
         raise
     except BaseException as error:
         if not isinstance(error, Unavailable):
-            handle.kill(f"its submitter ended: {type(error).__name__}")
+            with suppress(MinireduceError):  # what ended the command is what gets told
+                handle.kill(f"its submitter ended: {type(error).__name__}", wait_s=KILL_WAIT_S)
         raise
 
 

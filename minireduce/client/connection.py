@@ -41,9 +41,15 @@ class Connection:
         self._has_answered = False
         self.on_wait: Callable[[Unavailable, float], None] | None = None
 
-    def call(self, method: Method[Q, R], request: Q, *, timeout_s: float = CALL_TIMEOUT_S) -> R:
-        """The master's answer. Raises its errors; Unavailable when it gave none for as long as is waited for."""
-        retry = Retry(FIRST_WAIT_S, self._master_wait_s, on_wait=self.on_wait, has_answered=self._has_answered)
+    def call(
+        self, method: Method[Q, R], request: Q, *, timeout_s: float = CALL_TIMEOUT_S, wait_s: float | None = None
+    ) -> R:
+        """The master's answer. Raises its errors; Unavailable when it gave none for as long as is waited for.
+
+        `timeout_s` is for one try; `wait_s` for all of them, in place of the connection's own patience.
+        """
+        patience_s = self._master_wait_s if wait_s is None else wait_s
+        retry = Retry(FIRST_WAIT_S, patience_s, on_wait=self.on_wait, has_answered=self._has_answered)
         answer = retry.call(lambda: self._calls.call(method, request, timeout_s=timeout_s))
         self._has_answered = True
         return answer

@@ -58,9 +58,9 @@ def follow(
         )
 
 
-def kill(connection: Connection, job: JobId, reason: str) -> JobState:
-    """End the job; its state then, which may be that it had ended before."""
-    return connection.call(methods.KILL_JOB, KillJob(job, reason))
+def kill(connection: Connection, job: JobId, reason: str, *, wait_s: float | None = None) -> JobState:
+    """End the job; its state then, which may be that it had ended before. `wait_s` as in `Connection.call`."""
+    return connection.call(methods.KILL_JOB, KillJob(job, reason), wait_s=wait_s)
 
 
 def raise_for_state(shown: JobView) -> None:

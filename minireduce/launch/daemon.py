@@ -16,7 +16,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from minireduce.errors import RequestError, Unavailable
 from minireduce.launch.child import read_announcement
@@ -35,6 +35,7 @@ class Daemon:
     name: str
     process: subprocess.Popen[bytes]
     log: Path
+    _said: BinaryIO  # the log, held open: an embedded daemon removes the directory of its log when it ends
     _ready_fd: int | None
 
     def ready(self) -> dict[str, Any]:
@@ -51,7 +52,8 @@ class Daemon:
         return announced
 
     def close_pipes(self) -> None:
-        """Let go of both pipes: an embedded daemon ends by that."""
+        """Let go of all descriptors: an embedded daemon ends by that."""
+        self._said.close()
         assert self.process.stdin is not None
         with contextlib.suppress(BrokenPipeError):
             self.process.stdin.close()
@@ -71,17 +73,22 @@ class Daemon:
         self.close_pipes()
         self.process.returncode = 0
 
+    def last_words(self) -> str:
+        """The last line of the log, with how the process ended."""
+        lines = self._log_end().splitlines()
+        return f"status {self.process.returncode}: {lines[-1] if lines else 'it said nothing'}"
+
     def _cause_of_end(self) -> RequestError:
         """The error that the daemon printed last, or that it ended without one."""
-        with self.log.open("rb") as file:
-            file.seek(max(0, file.seek(0, os.SEEK_END) - _LAST_WORDS_BYTES))
-            words = file.read().decode(errors="replace").strip()
-        before, marker, said = words.rpartition("error: ")
+        before, marker, said = self._log_end().rpartition("error: ")
         if marker and (not before or before.endswith("\n")):
             message, _, hint = said.partition("\n  hint: ")
             return RequestError(message.strip(), hint=hint.strip() or None)
-        last = words.splitlines()[-1] if words else "it said nothing"
-        return RequestError(f"the {self.name} ended at its start with status {self.process.returncode}: {last}")
+        return RequestError(f"the {self.name} ended at its start with {self.last_words()}")
+
+    def _log_end(self) -> str:
+        self._said.seek(max(0, self._said.seek(0, os.SEEK_END) - _LAST_WORDS_BYTES))
+        return self._said.read().decode(errors="replace").strip()
 
 
 def start(
@@ -105,7 +112,7 @@ def start(
             )
     finally:
         os.close(ready_write)
-    return Daemon(name, process, log, ready_read)
+    return Daemon(name, process, log, log.open("rb"), ready_read)
 
 
 def stop(daemons: Sequence[Daemon], *, at_once: Sequence[Daemon] = ()) -> None:

@@ -21,12 +21,14 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from minireduce.auth import tokens
-from minireduce.errors import RequestError
+from minireduce.errors import RequestError, Unavailable
 from minireduce.launch import daemon
 from minireduce.launch.daemon import MASTER, WORKER, Daemon
 
 if TYPE_CHECKING:
     from minireduce.client.connection import Connection
+
+MASTER_WAIT_S = 5.0
 
 
 class EmbeddedCluster:
@@ -81,12 +83,19 @@ class EmbeddedCluster:
             self._address = address
         return self._address
 
-    def connect(self, master_wait_s: float = 600.0) -> Connection:
+    def connect(self) -> Connection:
         """A new connection to the master, once `address` can be told."""
         from minireduce.client.connection import Connection
         from minireduce.wire.calls import Credentials
 
-        return Connection(self.address, Credentials(self.client_token), master_wait_s=master_wait_s)
+        # Nobody starts a master of ours again, so there is no point in waiting as for others.
+        return Connection(self.address, Credentials(self.client_token), master_wait_s=MASTER_WAIT_S)
+
+    def check(self) -> None:
+        """Raise Unavailable if a daemon has ended: nobody would start it again, and a job would wait for ever."""
+        for each in (*self._masters, *self._workers):
+            if each.process.poll() is not None and not self._is_closed:
+                raise Unavailable(f"the {each.name} of this command's cluster has ended: {each.last_words()}")
 
     def close(self) -> None:
         """End all processes and remove all they wrote. Harmless when repeated."""

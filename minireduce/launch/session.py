@@ -38,6 +38,8 @@ V = TypeVar("V")
 STDOUT_PATH = "-"
 """What a job's output is called that goes to the standard output of its client."""
 
+FOLLOW_INTERVAL_S = 5.0
+
 OnView = Callable[[JobView], None]
 
 
@@ -73,12 +75,17 @@ class Session:
         """The connection to the cluster, once that serves."""
         if self._connection is None:
             if self._cluster is not None:
-                self._connection = self._cluster.connect(self.settings.master_wait_s)
+                self._connection = self._cluster.connect()
             else:
                 from minireduce.client.connection import open_connection
 
                 self._connection = open_connection(self.configuration)
         return self._connection
+
+    def check(self) -> None:
+        """Raise Unavailable where the cluster cannot come back by itself."""
+        if self._cluster is not None:
+            self._cluster.check()
 
     def describe(self) -> ClusterView:
         """Slots and memory of the cluster as it is now."""
@@ -91,7 +98,7 @@ class Session:
         self, job: Job[K, V], program: Program, inputs: Inputs, wishes: Wishes, *, owns_session: bool = False
     ) -> JobHandle[K, V]:
         """Submit the job. Raises RequestError where this cluster cannot run it."""
-        from minireduce.client import jobs
+        from minireduce.client import jobs, parts, publish  # noqa: F401 - imported while the cluster starts
         from minireduce.client.job_spec import make_spec
         from minireduce.machine import machine_id
 
@@ -150,17 +157,23 @@ class JobHandle(Generic[K, V]):
 
         return self._last or jobs.view(self._session.connection, self.id)
 
-    def kill(self, reason: str = "killed by its submitter") -> None:
-        """Stop the job; nothing of it is published."""
+    def kill(self, reason: str = "killed by its submitter", *, wait_s: float | None = None) -> None:
+        """Stop the job; nothing of it is published. `wait_s`: how long a master that does not answer is waited for."""
         from minireduce.client import jobs
 
-        jobs.kill(self._session.connection, self.id, reason)
+        jobs.kill(self._session.connection, self.id, reason, wait_s=wait_s)
 
-    def follow(self, on_view: OnView | None = None, *, interval_s: float = 60.0) -> JobView:
+    def follow(self, on_view: OnView | None = None, *, interval_s: float = FOLLOW_INTERVAL_S) -> JobView:
         """Wait until every part is made; `on_view` sees progress every `interval_s`. Raises JobFailed, JobKilled."""
         from minireduce.client import jobs
 
-        shown = jobs.follow(self._session.connection, self.id, on_view=on_view, interval_s=interval_s)
+        def look(shown: JobView) -> None:
+            if shown.state is JobState.RUNNING:
+                self._session.check()
+            if on_view is not None:
+                on_view(shown)
+
+        shown = jobs.follow(self._session.connection, self.id, on_view=look, interval_s=interval_s)
         jobs.raise_for_state(shown)
         return shown
 

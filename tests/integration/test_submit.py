@@ -154,3 +154,26 @@ def watch(pid: int) -> int | None:
         return os.pidfd_open(pid)
     except ProcessLookupError:
         return None
+
+
+def test_a_daemon_that_is_killed_ends_the_command_with_what_happened(
+    environment: dict[str, str], tmp_path: Path
+) -> None:
+    os.mkfifo(tmp_path / "started")
+    (tmp_path / "job.py").write_text(SLOW_JOB % str(tmp_path / "started"))
+    (tmp_path / "in.txt").write_text("a\n")
+    command = subprocess.Popen(
+        [sys.executable, "-m", "minireduce.cli", "submit", "job.py", "in.txt", "-o", "out", "-q"],
+        env=environment,
+        cwd=tmp_path,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+    )
+    with (tmp_path / "started").open("rb") as started:
+        assert started.read(7) == b"mapping"
+    (worker,) = [pid for pid in descendants(command.pid) if b"worker_main" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+    os.kill(worker, signal.SIGKILL)
+    _, errors = command.communicate(timeout=60)
+    assert command.returncode == 4, errors
+    assert b"worker-1 of this command's cluster has ended: status -9" in errors
+    assert list((tmp_path / "temporary").iterdir()) == []
