@@ -41,6 +41,7 @@ class Member:
     stream: int = 0
     link: Link[Command] = field(default_factory=Link)
     free_bytes: int = 0
+    is_stopping: bool = False  # it takes in no more attempts
 
     @property
     def id(self) -> WorkerId:

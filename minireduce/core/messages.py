@@ -176,6 +176,11 @@ class AttemptKilled:
 
 
 @dataclass(frozen=True, slots=True)
+class WorkerStopping:
+    """This worker takes in no more attempts and is about to end. What it has finished stays until then."""
+
+
+@dataclass(frozen=True, slots=True)
 class FetchFailed:
     """`attempt` cannot get the output of `source`. `is_gone`: the other side answered that it is missing or damaged;
     otherwise it did not answer, several times over, and the worker goes on trying.
@@ -224,6 +229,7 @@ Report = (
     | AttemptFailed
     | AttemptLost
     | AttemptKilled
+    | WorkerStopping
     | FetchFailed
     | ReplicaStored
     | ReplicaRemoved

@@ -39,6 +39,7 @@ from minireduce.core.messages import (
     ReplicateBlock,
     ReplicationFailed,
     WorkerProfile,
+    WorkerStopping,
 )
 from minireduce.core.session import (
     DownReceived,
@@ -225,6 +226,8 @@ class WorkerState:
         before = self._session.number
         self._actions.extend(self._session.welcomed(event.stream, event.welcome, now))
         if self._session.is_talking and self._session.number != before:
+            if self._stop_at is not None:
+                self._session.push(WorkerStopping())
             for attempt in self._assignments.attempts:
                 if attempt.holds_slot:
                     self._session.push(AttemptStarted(attempt.id))
@@ -299,6 +302,7 @@ class WorkerState:
         if self._stop_at is not None:
             return
         self._stop_at = now + self._settings.stop_wait_s
+        self._session.push(WorkerStopping())
         self._assignments.stop(now)
 
     def _stop_if_done(self, now: float) -> None:

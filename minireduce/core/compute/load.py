@@ -11,7 +11,7 @@ from minireduce.ids import AttemptId, JobId, TaskId, TaskKind
 @dataclass(slots=True)
 class WorkerLoad:
     """One worker's work. A map attempt holds a slot from its launch on, a reduce attempt once it has all its input;
-    until then it is `gathering`, and only as many may gather as there are slots of each step.
+    until then it is `gathering`, and of each step only as many may gather as there are slots.
     """
 
     slots: int
@@ -26,8 +26,8 @@ class WorkerLoad:
         return self.slots - self.slots_used
 
     def gathering_for(self, job: JobId, step: int) -> int:
-        """How many of this step gather here. Others do not count: what they gather may wait for this very step, over two
-        jobs even, and nobody would ever go on.
+        """How many of this step gather here. Others do not count: what they gather may wait for this very step, even
+        by way of another job, and nobody would ever go on.
         """
         return sum(
             attempt.state is AttemptState.LAUNCHED

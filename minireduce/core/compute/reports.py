@@ -24,6 +24,7 @@ from minireduce.core.messages import (
     FetchFailed,
     KillAttempt,
     Report,
+    WorkerStopping,
 )
 from minireduce.core.views import AttemptError, JobState
 from minireduce.ids import AttemptId
@@ -44,6 +45,8 @@ def take_report(state: ComputeState, member: Member, report: Report, now: float,
             lost(state, member, report.attempt, report.reason, now, effects)
         case AttemptKilled():
             lost(state, member, report.attempt, "its worker ended it", now, effects)
+        case WorkerStopping():
+            member.is_stopping = True
         case FetchFailed():
             _fetch_failed(state, report, now, effects)
 

@@ -94,7 +94,8 @@ class ComputeState:
         may still run what would be launched again.
         """
         if self.jobs and not self.membership.is_anyone_expected:
-            members = [member for member in self.membership.live() if member.id in self.loads]
+            live = self.membership.live()
+            members = [member for member in live if member.id in self.loads and not member.is_stopping]
             assign(list(self.jobs.values()), members, self.loads, lambda choice: self._launch(choice, now, effects))
         self.announcements.announce(effects)
 

@@ -52,6 +52,7 @@ from minireduce.core.messages import (
     ReplicateBlock,
     ReplicationFailed,
     TaskError,
+    WorkerStopping,
 )
 from minireduce.core.session import Warn
 from minireduce.core.worker import (
@@ -348,7 +349,7 @@ def test_a_stopping_worker_takes_in_nothing_and_gives_its_attempts_up_as_lost():
     scene.command(open_job(), launch_map(0), launch_map(1))
     scene.reports()
     scene.see(StopRequested())
-    assert scene.reports() == [AttemptLost(map_attempt(1), "its worker was told to stop")]
+    assert scene.reports() == [WorkerStopping(), AttemptLost(map_attempt(1), "its worker was told to stop")]
     scene.command(launch_map(2))
     assert scene.reports() == [AttemptLost(map_attempt(2), "its worker was told to stop")]
 
