@@ -41,6 +41,7 @@ class SimCluster:
         plan: Plan = CALM,
         is_told: bool = False,
         map_s: tuple[float, float] = (0.2, 3.0),
+        settings: WorkerSettings = WORKER_SETTINGS,
     ) -> None:
         self.world = World(seed, plan.weather, is_told=is_told)
         self.master = SimMaster(self.world, settings=CLUSTER_SETTINGS)
@@ -53,7 +54,7 @@ class SimCluster:
                 master=self.master,
                 peers=self._by_address,
                 slots=slots,
-                settings=WORKER_SETTINGS,
+                settings=settings,
                 map_s=map_s,
             )
             self.workers[worker.name] = worker

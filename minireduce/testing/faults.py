@@ -31,6 +31,7 @@ class FaultKind(StrEnum):
     WORKER_KILLED_MAPPING = "worker killed while mapping"
     WORKER_KILLED_AFTER_MAPS = "worker killed after its maps were done"
     WORKER_KILLED_REDUCING = "worker killed while reducing"
+    WORKER_STOPPED = "worker stopped in good order"
     WORKER_PAUSED = "worker paused"
     WORKER_SLOW = "worker slowed down"
     OUTPUT_LOST = "output lost on a living worker"
@@ -50,6 +51,7 @@ _MOMENTS: dict[FaultKind, tuple[str, ...]] = {
     FaultKind.WORKER_KILLED_MAPPING: ("a map runs",),
     FaultKind.WORKER_KILLED_AFTER_MAPS: ("a map is done",),
     FaultKind.WORKER_KILLED_REDUCING: ("a reduce runs",),
+    FaultKind.WORKER_STOPPED: ("a map runs", "a reduce runs", "a map is done"),
     FaultKind.WORKER_PAUSED: ("a map runs", "a reduce runs", "a map is done"),
     FaultKind.WORKER_SLOW: ("a map runs",),
     FaultKind.OUTPUT_LOST: ("a map is done", "a reduce is done"),

@@ -6,6 +6,7 @@ import errno
 import random
 from collections import Counter
 
+from minireduce.core.worker import StopRequested
 from minireduce.ids import TaskKind
 from minireduce.testing.faults import Fault, FaultKind, Plan
 from minireduce.testing.master import SimMaster
@@ -97,6 +98,8 @@ class Injector:
                 self._kill(fault, worker)
             case FaultKind.WORKER_KILLED_REDUCING if reduces_running:
                 self._kill(fault, worker)
+            case FaultKind.WORKER_STOPPED:
+                worker.handle(StopRequested())
             case FaultKind.WORKER_PAUSED:
                 self._world.agenda.pause(worker.node)
                 life = worker.node.life

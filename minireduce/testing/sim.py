@@ -15,11 +15,12 @@ import sys
 import time
 import traceback
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from random import Random
 
+from minireduce.core.settings import WorkerSettings
 from minireduce.testing.checkers import Wrong
-from minireduce.testing.cluster import SimCluster
+from minireduce.testing.cluster import WORKER_SETTINGS, SimCluster
 from minireduce.testing.faults import FaultKind, Plan, draw_plan
 from minireduce.testing.workload import FAILS_ALWAYS, SimJob
 
@@ -100,11 +101,23 @@ def draw_job(rng: Random, key: str) -> SimJob:
     return SimJob(key, texts, reducers, tuple(failing), is_result=rng.random() < 0.3)
 
 
+def draw_settings(rng: Random) -> WorkerSettings:
+    """Limits of workers, now and then so small that they are reached."""
+    return replace(
+        WORKER_SETTINGS,
+        master_wait_s=rng.choice((600.0, 600.0, 12.0)),
+        fetches_max=rng.choice((8, 8, 1)),
+        prefetch_bytes_max=rng.choice((1 << 30, 1 << 30, 30)),
+    )
+
+
 def build(seed: int, *, is_told: bool = False) -> tuple[SimCluster, Plan]:
     """The cluster of a seed, with its jobs submitted."""
     draws = Random(f"{seed}/plan")  # noqa: S311 - chance, not secrets
     plan = draw_plan(draws)
-    cluster = SimCluster(seed, workers=draws.randint(3, 6), slots=draws.randint(1, 2), plan=plan, is_told=is_told)
+    settings = draw_settings(draws)
+    workers, slots = draws.randint(3, 6), draws.randint(1, 2)
+    cluster = SimCluster(seed, workers=workers, slots=slots, plan=plan, is_told=is_told, settings=settings)
     for number in range(draws.randint(2, 4)):
         kills_at_s = draws.uniform(1.0, 15.0) if draws.random() < 0.08 else 0.0
         job = draw_job(draws, f"job {number} of seed {seed}")
@@ -122,6 +135,8 @@ def run_seed(seed: int, *, is_told: bool = False) -> Outcome:
             cluster.injector.heal()
         cluster.run_for(QUIET_S)
         cluster.judge()
+        if plan.is_calm:
+            judge_calm(cluster)
     except Exception as failure:
         error = f"{type(failure).__name__}: {failure}"
         where = traceback.format_exc() if not isinstance(failure, Wrong) else ""
@@ -137,6 +152,17 @@ def run_seed(seed: int, *, is_told: bool = False) -> Outcome:
         not_struck=Counter(str(fault.kind) for fault in plan.faults if not fault.has_struck),
         story=world.trace.text() + where,
     )
+
+
+def judge_calm(cluster: SimCluster) -> None:
+    """When nothing fails but user code, every attempt counts. Raises Wrong."""
+    jobs = [client.job for client in cluster.clients]
+    if any(job.is_doomed for job in jobs) or any(client.has_asked_to_kill for client in cluster.clients):
+        return
+    needed = sum(job.tasks_total + sum(times for _, times in job.failing) for job in jobs)
+    launched = cluster.checker.seen["attempts launched"]
+    if launched != needed:
+        raise Wrong(f"nothing failed but user code, yet {launched} attempts were launched for {needed}")
 
 
 def command_for(seed: int) -> str:

@@ -73,6 +73,8 @@ def _report(report: messages.Report, committed: set[tuple[Any, ...]], speaker: W
             yield f"hears from {speaker}: {attempt(report.attempt)} is lost: {report.reason}"
         case messages.AttemptKilled():
             yield f"hears from {speaker}: {attempt(report.attempt)} is killed"
+        case messages.WorkerStopping():
+            yield f"hears that {speaker} takes in no more"
         case messages.FetchFailed():
             how = "is gone" if report.is_gone else "cannot be reached"
             yield f"hears from {speaker}: the output of {attempt(report.source)} {how}"
@@ -142,6 +144,8 @@ def worker(event: worker_machine.Event, actions: Sequence[worker_machine.Action]
             yield f"cannot fetch: {reason}"
         case FetchEnded(outcome=Unreachable(reason)):
             yield f"cannot fetch: {reason}"
+        case worker_machine.StopRequested():
+            yield "is told to stop"
         case session.StreamClosed():
             yield f"loses its stream: {_error(event.error)}"
     for action in actions:

@@ -20,6 +20,7 @@ from minireduce.core.attempts import (
     Killed,
     Lost,
     OutputFoundMissing,
+    ProgressMade,
     StartAttempt,
     StopAttempt,
     Succeeded,
@@ -154,8 +155,11 @@ class SimWorker:
 
     def kill(self, reason: str, *, left: Left = Left.ALL) -> None:
         """End the process without warning, and perhaps its disk or a part of it."""
-        self.world.trace.mark(self.name, f"killed, {left}")
         self.world.trace.tell(self.name, f"is killed{'' if left is Left.ALL else f', {left}'}: {reason}")
+        self._end_process(left)
+
+    def _end_process(self, left: Left) -> None:
+        self.world.trace.mark(self.name, f"ends, {left}")
         self.node.end()
         if left is Left.NOTHING:
             self.disk = Disk()
@@ -235,8 +239,9 @@ class SimWorker:
                 raise InvariantViolation(f"no block was ever stored, but {self.name} is told to {action}")
 
     def _stopped(self, error: MinireduceError | None) -> None:
-        self.kill(f"stops itself: {error.message if error else 'in good order'}")
-        self.world.strikes["worker ended itself"] += 1
+        self.world.trace.tell(self.name, f"ends{f': {error.message}' if error else ' in good order'}")
+        self._end_process(Left.ALL)
+        self.world.strikes["worker ended itself"] += error is not None
         self.world.moment("worker ended itself", self.name)
 
     def _remove_outputs(self, attempts: tuple[AttemptId, ...]) -> None:
@@ -268,8 +273,13 @@ class SimWorker:
         if self.slowness > 1.0:
             self.world.strikes["attempt on a slow worker"] += 1
         seconds = self._work_rng.uniform(*self._map_s) * self.slowness
+        self.world.agenda.after(seconds / 2, self.node, lambda: self._progress(attempt))
         self.world.agenda.after(seconds, self.node, lambda: self._finish_attempt(attempt))
         self.world.moment(f"a {attempt.task.kind} runs", self.name)
+
+    def _progress(self, attempt: AttemptId) -> None:
+        if attempt in self.running:
+            self.handle(ProgressMade(attempt, 0.5, 1))
 
     def _stop_attempt(self, order: StopAttempt) -> None:
         attempt = order.attempt

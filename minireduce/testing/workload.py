@@ -49,6 +49,15 @@ class SimJob:
         """Whether user code fails so often that the job must."""
         return any(times >= self.attempts_max for _, times in self.failing)
 
+    @property
+    def tasks_total(self) -> int:
+        """How many tasks all steps have."""
+        total, maps = 0, len(self.texts)
+        for reducers in self.reducers:
+            total += maps + reducers
+            maps = reducers or maps
+        return total
+
     def spec(self) -> JobSpec:
         """What a client submits."""
         return JobSpec(

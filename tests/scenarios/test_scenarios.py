@@ -13,6 +13,7 @@ writes the new ones, and the difference is read like any other change. Orders:
     until SENTENCE                            let things happen until the trace has a new line that ends so
     wait SECONDS
     kill WORKER [disk=lost] | kill master | start WORKER | start master | pause WORKER | resume WORKER
+    stop WORKER                               in good order, as SIGTERM does
     lose OUTPUT on WORKER                     such as: lose map 1 on worker-2
     cut FROM TO SECONDS                       one way
     end                                       until each client has seen the end of its job, which is then judged
@@ -26,6 +27,7 @@ from pathlib import Path
 
 import pytest
 
+from minireduce.core.worker import StopRequested
 from minireduce.testing import tell
 from minireduce.testing.cluster import SimCluster
 from minireduce.testing.faults import Left, Plan
@@ -56,6 +58,7 @@ class Situation:
             "start": self.start,
             "pause": lambda name: self.cluster.world.agenda.pause(self.cluster.workers[name].node),
             "resume": lambda name: self.cluster.world.agenda.resume(self.cluster.workers[name].node),
+            "stop": lambda name: self.cluster.workers[name].handle(StopRequested()),
             "lose": self.lose,
             "cut": self.cut,
             "end": self.end,
