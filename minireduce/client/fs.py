@@ -1,0 +1,247 @@
+"""The block store as a file system: what `connect(...).fs` and `minireduce fs` do.
+
+Paths are absolute, with or without `mr://` before them. Bytes are read and written through `file_reading` and
+`file_writing`; everything else is one request. Requests that change a name carry the number of what they mean, so that
+repeating one after a lost answer harms nothing.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import io
+import os
+import secrets
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO, cast
+
+from minireduce.client.connection import Connection
+from minireduce.client.file_reading import BUFFER_BYTES, FileReader
+from minireduce.client.file_writing import FileWriter, new_file
+from minireduce.client.store_paths import has_glob, join, name_of, parse_store_path
+from minireduce.core.storage.requests import MakeDirectory, RemovePath, RenamePath
+from minireduce.core.storage.views import FileBlocks, FileStatus
+from minireduce.errors import AlreadyExists, NotFound, RequestError
+from minireduce.machine import machine_id
+from minireduce.wire import methods
+from minireduce.wire.file_questions import GetBlocks, GetStatus, ListDirectory
+
+COPY_BYTES = 1 << 20
+
+
+class FileSystem:
+    """The files of one cluster."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._machine_id = machine_id()
+
+    # ── looking ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def stat(self, path: str) -> FileStatus:
+        """What `path` names. Raises NotFound."""
+        return self._connection.call(methods.GET_STATUS, GetStatus(parse_store_path(path)))
+
+    def exists(self, path: str) -> bool:
+        """Whether `path` names anything."""
+        try:
+            self.stat(path)
+        except NotFound:
+            return False
+        return True
+
+    def ls(self, path: str) -> list[FileStatus]:
+        """The entries of a directory in ascending order of name; of a file, the file. Raises NotFound."""
+        path = parse_store_path(path)
+        entries: list[FileStatus] = []
+        while True:
+            after = name_of(entries[-1].path) if entries else ""
+            page = self._connection.call(methods.LIST_DIRECTORY, ListDirectory(path, after))
+            entries.extend(page.entries)
+            if not page.has_more:
+                return entries
+
+    def walk(self, path: str) -> Iterator[FileStatus]:
+        """All below a directory in ascending order of path, a directory before what it holds."""
+        for entry in self.ls(path):
+            yield entry
+            if entry.is_directory:
+                yield from self.walk(entry.path)
+
+    def glob(self, pattern: str) -> list[FileStatus]:
+        """What matches `pattern`, in which `*`, `?` and `[…]` stand for parts of one name; a leading dot is written."""
+        found = [self.stat("/")]
+        for name in parse_store_path(pattern).split("/")[1:]:
+            found = [
+                below for directory in found if directory.is_directory for below in self._matching(directory, name)
+            ]
+        return found
+
+    def _matching(self, directory: FileStatus, name: str) -> list[FileStatus]:
+        if not has_glob(name):
+            path = join(directory.path, name)
+            return [self.stat(path)] if self.exists(path) else []
+        entries = [(name_of(entry.path), entry) for entry in self.ls(directory.path)]
+        return [
+            entry
+            for entry_name, entry in entries
+            if fnmatch.fnmatchcase(entry_name, name) and (name.startswith(".") or not entry_name.startswith("."))
+        ]
+
+    def blocks(self, path: str) -> FileBlocks:
+        """A file's blocks and the workers that hold them."""
+        path = parse_store_path(path)
+        return self._connection.call(methods.GET_BLOCKS, GetBlocks(path, 0, 1 << 62, self._machine_id))
+
+    # ── names ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def mkdir(self, path: str, *, parents: bool = True) -> FileStatus:
+        """Make a directory. With `parents`, those above it too, and one that exists is fine."""
+        request = MakeDirectory(parse_store_path(path), parents)
+        return self._connection.call(methods.MAKE_DIRECTORY, request)
+
+    def rm(self, path: str, *, recursive: bool = False) -> int:
+        """Remove a file, or with `recursive` a directory; how many went. Raises NotFound."""
+        found = self.stat(path)
+        request = RemovePath(found.path, found.inode, recursive)
+        return self._connection.call(methods.REMOVE_PATH, request)
+
+    def mv(self, source: str, target: str, *, replace: bool = False) -> FileStatus:
+        """Rename; into `target` if that is a directory and not to be replaced. All of it or nothing happens."""
+        found = self.stat(source)
+        path = parse_store_path(target)
+        if not replace:
+            path = self._within(path, name_of(found.path))
+        return self._connection.call(methods.RENAME_PATH, RenamePath(found.path, path, found.inode, replace))
+
+    def _within(self, target: str, name: str) -> str:
+        """`target`, or `name` in it if it is a directory."""
+        try:
+            return join(target, name) if self.stat(target).is_directory else target
+        except NotFound:
+            return target
+
+    # ── bytes ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def open(
+        self, path: str, mode: str = "rb", *, overwrite: bool = False, block_size: int = 0, replication: int = 0
+    ) -> BinaryIO:
+        """A file for reading ("rb") or a new one for writing ("wb"), which appears when it is closed.
+
+        Raises NotFound, AlreadyExists, RequestError.
+        """
+        if mode == "rb":
+            return cast("BinaryIO", io.BufferedReader(self.read(path), BUFFER_BYTES))
+        if mode == "wb":
+            return cast(
+                "BinaryIO", self.write(path, overwrite=overwrite, block_size=block_size, replication=replication)
+            )
+        raise RequestError(f"files are opened with mode 'rb' or 'wb', not {mode!r}")
+
+    def read(self, path: str) -> FileReader:
+        """A file for reading."""
+        found = self.stat(path)
+        if found.is_directory:
+            raise RequestError(f"{found.path} is a directory", hint="`minireduce fs ls` shows what it holds")
+        return FileReader(self._connection, found, self._machine_id)
+
+    def write(self, path: str, *, overwrite: bool = False, block_size: int = 0, replication: int = 0) -> FileWriter:
+        """A new file for writing. Sizes and counts of 0 take the cluster's defaults."""
+        path = parse_store_path(path)
+        request = new_file(path, overwrite=overwrite, block_size_bytes=block_size, replication=replication)
+        return FileWriter(self._connection, request, self._machine_id)
+
+    def put_stream(
+        self, source: BinaryIO, path: str, *, overwrite: bool = False, block_size: int = 0, replication: int = 0
+    ) -> FileStatus:
+        """Store what `source` gives as the file `path`."""
+        with self.write(path, overwrite=overwrite, block_size=block_size, replication=replication) as file:
+            shutil.copyfileobj(source, file, COPY_BYTES)
+        assert file.status is not None
+        return file.status
+
+    def put(
+        self,
+        local: str | os.PathLike[str],
+        path: str,
+        *,
+        overwrite: bool = False,
+        block_size: int = 0,
+        replication: int = 0,
+    ) -> int:
+        """Store a local file, or a directory with all files below; into `path` if that is a directory. Bytes stored."""
+        source = Path(local)
+        target = self._within(parse_store_path(path), source.name or source.resolve().name)
+        if not source.is_dir():
+            return self._put_file(source, target, overwrite, block_size, replication)
+        self.mkdir(target)
+        total = 0
+        for folder, folders, names in os.walk(source):
+            folders.sort()
+            above = target if folder == str(source) else join(target, Path(folder).relative_to(source).as_posix())
+            for name in folders:
+                self.mkdir(join(above, name))
+            for name in sorted(names):
+                total += self._put_file(Path(folder, name), join(above, name), overwrite, block_size, replication)
+        return total
+
+    def _put_file(self, source: Path, target: str, overwrite: bool, block_size: int, replication: int) -> int:
+        try:
+            stream = source.open("rb")
+        except FileNotFoundError:
+            raise NotFound(f"{source} does not exist") from None
+        except OSError as cause:
+            raise RequestError(f"{source} cannot be read: {cause.strerror}") from cause
+        with stream:
+            done = self.put_stream(stream, target, overwrite=overwrite, block_size=block_size, replication=replication)
+        return done.length
+
+    def get(self, path: str, local: str | os.PathLike[str], *, overwrite: bool = False) -> int:
+        """Write a file, or a directory with all below, to the local disk; into `local` if that is one. Their bytes."""
+        found, target = self.stat(path), Path(local)
+        if target.is_dir():
+            target /= name_of(found.path)
+        if not found.is_directory:
+            return self._get_file(found, target, overwrite=overwrite)
+        target.mkdir(parents=True, exist_ok=True)
+        total = 0
+        for entry in self.walk(found.path):
+            place = target / entry.path[len(found.path) :].lstrip("/")
+            if entry.is_directory:
+                place.mkdir(exist_ok=True)
+            else:
+                total += self._get_file(entry, place, overwrite=overwrite)
+        return total
+
+    def _get_file(self, found: FileStatus, target: Path, *, overwrite: bool) -> int:
+        """The file appears whole or not at all."""
+        if target.exists() and not overwrite:
+            raise AlreadyExists(f"{target} exists", hint="remove it first, or overwrite it")
+        try:
+            with tempfile.NamedTemporaryFile(prefix=f".{target.name[:80]}.", dir=target.parent, delete=False) as draft:
+                place = Path(draft.name)
+                try:
+                    with FileReader(self._connection, found, self._machine_id) as reader:
+                        for piece in reader.pieces(0, found.length):
+                            draft.write(piece)
+                    place.chmod(0o666 & ~_umask())
+                    place.replace(target)
+                except BaseException:
+                    place.unlink(missing_ok=True)
+                    raise
+        except OSError as cause:
+            raise RequestError(f"{target} cannot be written: {cause.strerror}") from cause
+        return found.length
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def scratch_path(purpose: str) -> str:
+    """A private directory in the store that nobody else uses, for what is moved to its place when it is whole."""
+    return f"/.minireduce/{purpose}/{secrets.token_hex(8)}"
