@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from minireduce.cli.options import Common, common_options, json_option
+from minireduce.cli.options import Common, common_options, json_option, token_file_option
 from minireduce.cli.show import print_json, print_table, size
 
 MASTER_PORT = 7070
@@ -21,7 +21,7 @@ def cluster() -> None:
 @click.option("--port", type=click.IntRange(0, 65535), default=MASTER_PORT, show_default=True, help="Of the master.")
 @click.option("--http-port", type=click.IntRange(0, 65535), default=PAGES_PORT, show_default=True, help="Of its pages.")
 @json_option
-@common_options
+@token_file_option
 def up(common: Common, *, workers: int, port: int, http_port: int, is_json: bool) -> None:
     """Start a master and workers on this machine; they stay until `cluster down`."""
     from minireduce.cli.show import plural

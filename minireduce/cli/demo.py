@@ -82,12 +82,20 @@ def _tell(result: JobResult[Any, Any], inputs: Inputs, elapsed_s: float, *, is_j
         print(f"{result.counters['minireduce'][name]:>12,}  {name}")
     print(f"\n{duration(elapsed_s)}, from nothing running to nothing running\n")
     print("try next\n")
-    print(f"  minireduce submit {_shown(JOB_FILE)} README.md")
+    print(f"  minireduce submit {_own_job_file()} {_own_text()} -o counts")
     print("  minireduce cluster up -n 2")
     print("  minireduce submit --help")
 
 
-def _shown(path: Path) -> Path:
-    """The path from here where that is shorter."""
+def _own_job_file() -> Path:
+    """The job to try next: the one of a clone, where this is one, else the demo's own."""
     here = Path.cwd()
-    return path.relative_to(here) if path.is_relative_to(here) else path
+    copied = Path("jobs", JOB_FILE.name)
+    if copied.exists():
+        return copied
+    return JOB_FILE.relative_to(here) if JOB_FILE.is_relative_to(here) else JOB_FILE
+
+
+def _own_text() -> str:
+    """A text that is here."""
+    return next((name for name in ("README.md", "LICENSE") if Path(name).exists()), "FILE_OR_DIRECTORY")

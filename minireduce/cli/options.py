@@ -30,11 +30,15 @@ class Common:
 
 def common_options(command: AnyCommand) -> AnyCommand:
     """`--master` and `--token-file`, joined with those before the verb and given as `common`."""
+    return click.option("--master", metavar="HOST:PORT", help="The cluster's master.")(token_file_option(command))
 
-    @click.option("--master", metavar="HOST:PORT", help="The cluster's master.")
+
+def token_file_option(command: AnyCommand) -> AnyCommand:
+    """`--token-file` alone, for a command that talks to no master yet."""
+
     @click.option("--token-file", type=click.Path(path_type=Path), help="The file that holds the client's token.")
     @functools.wraps(command)
-    def joined(*args: Any, master: str | None, token_file: Path | None, **kwargs: Any) -> Any:
+    def joined(*args: Any, token_file: Path | None, master: str | None = None, **kwargs: Any) -> Any:
         before = click.get_current_context().find_object(Common) or Common()
         common = Common(master or before.master, token_file or before.token_file)
         return command(*args, common=common, **kwargs)
