@@ -20,14 +20,13 @@ from minireduce.engine.context import TaskContext
 from minireduce.engine.emit import calling, entered
 from minireduce.engine.faults import blamed
 from minireduce.engine.fold import finished, folded
-from minireduce.engine.groups import groups, sorted_groups
+from minireduce.engine.groups import groups
 from minireduce.engine.kinds import Kinds
 from minireduce.engine.merge import Fold, Merged, RunSlice, flat, merge_in_passes, merged, open_runs
 from minireduce.engine.part import OutputKind, PartOutput, PartWriter
+from minireduce.engine.sort_values import sorted_groups
 
 __all__ = ["OutputKind", "PartOutput", "run_reduce"]
-
-_SORTED_SHARE = 0.25  # of the limit, for the values of one group while they are sorted
 
 
 def run_reduce(
@@ -106,8 +105,9 @@ def _call(
     grouped = groups(_counted(merging, context), context)
     if step.sort_values is not False:
         sort_key = None if step.sort_values is True else step.sort_values
-        held_bytes_max = int(memory_limit_bytes * _SORTED_SHARE)
-        grouped = sorted_groups(grouped, sort_key, held_bytes_max=held_bytes_max, directory=directory, disk=disk)
+        grouped = sorted_groups(
+            grouped, sort_key, memory_limit_bytes=memory_limit_bytes, directory=directory, disk=disk
+        )
     count = 0
     for _, key, values in grouped:
         part.add_yielded(function(key, values))

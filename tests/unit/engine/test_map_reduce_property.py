@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from minireduce import Agg, Collect, Count, Distinct, First, Job, Max, Mean, Min, Sum, TopK
 from minireduce.api.formats import Pairs
 from minireduce.disk import RealDisk
-from minireduce.engine import frames
+from minireduce.engine import frames, sort_values
 from minireduce.engine.context import TaskContext
 from minireduce.engine.index import read_index
 from minireduce.engine.map import DATA_NAME, INDEX_NAME, run_map
@@ -112,6 +112,7 @@ def typed(pairs: list[tuple[Any, Any]]) -> str:
 def small_frames(monkeypatch: pytest.MonkeyPatch) -> None:
     """Frames of a few pairs, so that windows and long groups occur in small examples."""
     monkeypatch.setattr(frames, "FRAME_BYTES", 150)
+    monkeypatch.setattr(sort_values, "_MEASURED_TOGETHER", 2)
 
 
 def run(job: Job[Any, Any], splits: list[list[Any]], *, limit: int, partitions: int) -> tuple[list[bytes], list[Any]]:

@@ -1,0 +1,119 @@
+"""Give the values of each key in order, also where they are more than memory holds.
+
+A group that fits is sorted where it is. Of a larger one, sorted runs go to disk, and are merged when the group is
+reduced. As soon as there are as many runs as may be merged at once they become one run of the next level, so that
+each value is written once a level and the number of open runs stays small. Runs keep the order in which their values
+came, so equal values stay in input order.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack
+from itertools import chain, islice
+from pathlib import Path
+from typing import Any
+
+from minireduce.disk import Disk
+from minireduce.engine import columns
+from minireduce.engine.frames import SectionReader, SectionWriter, Source, iterate
+from minireduce.engine.groups import Group
+from minireduce.engine.memory import held_bytes
+from minireduce.engine.merge import fan_in
+
+SortKey = Callable[[Any], Any]
+
+_RUN_SHARE = 0.2  # of the limit, for values that are not yet on disk
+_MERGE_SHARE = 0.5  # of the limit, for the runs that are merged at once
+_MEASURED_TOGETHER = 256  # values
+_WRITTEN_TOGETHER = 512  # values
+
+
+def sorted_groups(
+    ungrouped: Iterator[Group], sort_key: SortKey | None, *, memory_limit_bytes: int, directory: Path, disk: Disk
+) -> Iterator[Group]:
+    """The same groups with their values in order; equal ones stay in input order."""
+    run_bytes_max = int(memory_limit_bytes * _RUN_SHARE)
+    for text, key, values in ungrouped:
+        batch, is_last = _batch(values, run_bytes_max)
+        batch.sort(key=sort_key)
+        if is_last:
+            yield text, key, iter(batch)
+            continue
+        with ExitStack() as stack:
+            runs = _Runs(sort_key, fan_in(int(memory_limit_bytes * _MERGE_SHARE)), directory, disk)
+            stack.callback(runs.remove)
+            runs.add(batch)
+            while not is_last:
+                batch.clear()
+                batch, is_last = _batch(values, run_bytes_max)
+                batch.sort(key=sort_key)
+                runs.add(batch)
+            batch.clear()
+            yield text, key, runs.merged(runs.in_order(), stack)
+
+
+def _batch(values: Iterator[Any], held_bytes_max: int) -> tuple[list[Any], bool]:
+    """As many values as may be held, and whether they are all that were left."""
+    batch: list[Any] = []
+    held = 0
+    while held <= held_bytes_max:
+        more = list(islice(values, _MEASURED_TOGETHER))
+        batch += more
+        if len(more) < _MEASURED_TOGETHER:
+            return batch, True
+        held += held_bytes(more)
+    return batch, False
+
+
+class _Runs:
+    """The sorted runs of one group; those of a level came before those of the level below."""
+
+    def __init__(self, sort_key: SortKey | None, fan_in: int, directory: Path, disk: Disk) -> None:
+        self._sort_key, self._fan_in = sort_key, fan_in
+        self._directory, self._disk = directory, disk
+        self._levels: list[list[Path]] = []
+        self._made = 0
+
+    def add(self, values: Iterable[Any], level: int = 0) -> None:
+        """One more sorted run, later than all others."""
+        if level == len(self._levels):
+            self._levels.append([])
+        runs = self._levels[level]
+        runs.append(self._write(values))
+        if len(runs) == self._fan_in:
+            with ExitStack() as stack:
+                self.add(self.merged(runs, stack), level + 1)
+            for path in runs:
+                self._disk.remove(path)
+            runs.clear()
+
+    def in_order(self) -> list[Path]:
+        """All runs, the earliest first."""
+        return [path for runs in reversed(self._levels) for path in runs]
+
+    def merged(self, runs: list[Path], stack: ExitStack) -> Iterator[Any]:
+        """The values of these runs, sorted; their files are closed with `stack`."""
+        return heapq.merge(*[self._read(path, stack) for path in runs], key=self._sort_key)
+
+    def remove(self) -> None:
+        """Remove what is left on disk."""
+        for path in self.in_order():
+            self._disk.remove(path)
+
+    def _write(self, values: Iterable[Any]) -> Path:
+        path = self._directory / f"values-{self._made:06d}.data"
+        self._made += 1
+        remaining = iter(values)
+        with self._disk.create(path) as file:
+            writer = SectionWriter(file)
+            while batch := list(islice(remaining, _WRITTEN_TOGETHER)):
+                writer.add([""] * len(batch), columns.make(batch))
+            writer.end()
+        return path
+
+    def _read(self, path: Path, stack: ExitStack) -> Iterator[Any]:
+        source = Source(stack.enter_context(self._disk.open(path)), str(path))
+        frames = iterate(SectionReader(source, 0, self._disk.size_bytes(path)))
+        return chain.from_iterable(columns.to_values(column) for _, column in frames)

@@ -1,0 +1,53 @@
+"""What a type checker sees in a job file."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+JOB_FILE = """
+from collections.abc import Iterator
+from minireduce import Agg, Bytes, Count, Job, Mean, Sum
+
+def words(line: str) -> Iterator[tuple[str, int]]:
+    yield line, 1
+
+def raw(line: bytes) -> Iterator[tuple[bytes, str]]:
+    yield line, "text"
+
+def forgot_to_yield(line: str) -> tuple[str, int]:
+    return line, 1
+
+def joined(key: str, values: Iterator[int]) -> Iterator[tuple[int, str]]:
+    yield sum(values), key
+
+good: Job[str, int] = Job(words, Sum(), reducers=2)
+also: Job[int, str] = Job(words, joined)
+raws: Job[bytes, int] = Job(raw, Count(), input=Bytes())
+then: Job[int, int] = good.then(lambda word, count: [(count, word)], Count())
+many = Job(words, Agg(n=Count(), mean=Mean()))
+Job(raw, Count())  # wrong record
+Job(raw, Sum(), input=Bytes())  # wrong aggregation
+Job(forgot_to_yield, Sum())  # wrong map
+Job(words, Sum(), speculation=False)  # wrong option
+good.then(words, Sum())  # wrong map
+"""
+
+
+def test_a_type_checker_sees_what_is_wrong_and_nothing_else(tmp_path: Path) -> None:
+    pytest.importorskip("mypy")
+    path = tmp_path / "job_file.py"
+    path.write_text(JOB_FILE)
+    done = subprocess.run(
+        [sys.executable, "-m", "mypy", "--strict", "--cache-dir", str(tmp_path / "cache"), str(path)],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=110,
+    )
+    wrong = {number for number, line in enumerate(JOB_FILE.splitlines(), 1) if "# wrong" in line}
+    found = {int(line.split(":")[1]) for line in done.stdout.splitlines() if ": error:" in line}
+    assert found == wrong, done.stdout

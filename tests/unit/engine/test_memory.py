@@ -1,0 +1,136 @@
+"""What a task holds stays under its limit, whatever it is that grows."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from minireduce.engine import memory
+from minireduce.engine.memory import MemoryWatch, anonymous_bytes, deep_bytes, held_bytes, newest_bytes
+
+LIMIT_BYTES = 16 << 20
+
+PROGRAM = """
+import json, sys, threading
+from pathlib import Path
+from minireduce import Collect, Job, Sum
+from minireduce.disk import RealDisk
+from minireduce.engine.context import TaskContext
+from minireduce.engine.index import read_index
+from minireduce.engine.map import run_map
+from minireduce.engine.memory import anonymous_bytes
+from minireduce.engine.merge import RunSlice
+from minireduce.engine.reduce import run_reduce
+
+def lengths(key, values):
+    yield key, sum(len(value) for value in values)
+
+def many_keys(number):
+    yield number % 50_021, f"{number:1000d}"
+
+def one_key(number):
+    yield "all", f"{number:1000d}"
+
+def distinct_words(number):
+    for place in range(6):
+        yield f"a rather long word number {number} {place}", 1
+
+jobs = {
+    "values of many keys": Job(many_keys, lengths),
+    "values of one key": Job(one_key, lengths),
+    "sorted values of one key": Job(one_key, lengths, sort_values=True),
+    "states of many keys": Job(distinct_words, Sum()),
+    "collected values": Job(many_keys, Collect()),
+}
+step, limit, folder = jobs[sys.argv[1]].steps[0], int(sys.argv[2]), Path(sys.argv[3])
+idle = peak = anonymous_bytes()
+done = threading.Event()
+
+def watch():
+    global peak
+    while not done.wait(0.005):
+        peak = max(peak, anonymous_bytes())
+
+watcher = threading.Thread(target=watch)
+watcher.start()
+counters, runs = [], []
+for index in range(2):
+    directory = folder / str(index)
+    directory.mkdir()
+    context = TaskContext(idle_bytes=idle)
+    run_map(step, range(index * 80_000, (index + 1) * 80_000), directory=directory, partitions=1,
+            memory_limit_bytes=limit, context=context, disk=RealDisk())
+    counters.append(context.counters["minireduce", "SPILLED_RECORDS"])
+    runs.append(RunSlice(directory / "output.data", *read_index(directory / "output.index")[0], index))
+context = TaskContext(idle_bytes=idle)
+made = run_reduce(step, runs, directory=folder, part_name="part", output="pairs", memory_limit_bytes=limit,
+                  context=context, disk=RealDisk())
+done.set()
+watcher.join()
+print(json.dumps({"over_idle": peak - idle, "spilled": min(counters), "records": made.records}))
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="needs the kernel's count of memory")
+@pytest.mark.parametrize(
+    ("job", "records"),
+    [
+        ("values of many keys", 50_021),
+        ("values of one key", 1),
+        ("sorted values of one key", 1),
+        ("states of many keys", 960_000),
+        ("collected values", 50_021),
+    ],
+)
+def test_ten_times_the_limit_goes_through_within_the_limit(job: str, records: int, tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM, job, str(LIMIT_BYTES), str(tmp_path)],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=100,
+    )
+    seen = json.loads(done.stdout)
+    assert seen["records"] == records
+    assert seen["spilled"] > 0
+    assert seen["over_idle"] < 1.1 * LIMIT_BYTES
+
+
+def test_a_buffer_is_full_by_its_own_count_or_by_that_of_the_kernel(monkeypatch: pytest.MonkeyPatch) -> None:
+    anonymous = 50
+    monkeypatch.setattr(memory, "anonymous_bytes", lambda: anonymous)
+    watch = MemoryWatch(100)
+    assert not watch.is_full(29)
+    assert watch.is_full(31)
+    anonymous = 50 + 56
+    assert watch.is_full(5)
+    assert not watch.is_full(3)  # spilling so little would free nothing
+    assert not MemoryWatch(100, idle_bytes=60).is_full(5)
+
+
+@pytest.mark.parametrize(
+    "values", [["x" * 100] * 1000, [["x" * 50, "y" * 50]] * 1000, [{"a": ("x" * 30, 1)}] * 1000, list(range(1000))]
+)
+def test_an_estimate_is_of_the_right_order(values: list[Any]) -> None:
+    exact = sum(map(deep_bytes, values))
+    assert exact / 2 <= held_bytes(values) <= exact * 3
+
+
+def test_a_dict_is_judged_by_its_newest_entries() -> None:
+    assert newest_bytes({}) == 0
+    table = dict.fromkeys(range(1000), 0)
+    small = newest_bytes(table)
+    table |= dict.fromkeys(("x" * 1000 + str(i) for i in range(64)), 0)
+    assert newest_bytes(table) > 7 * small
+
+
+def test_the_kernel_counts_what_is_allocated() -> None:
+    before = anonymous_bytes()
+    held = bytearray(b"x") * (32 << 20)
+    assert anonymous_bytes() - before > 30 << 20
+    del held
