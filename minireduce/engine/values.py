@@ -101,8 +101,12 @@ def _extend(value: Any) -> msgpack.ExtType:
     return _pickled(value) if convert is None else convert(value)
 
 
-def _listed(code: int) -> Callable[[Any], msgpack.ExtType]:
-    return lambda value: msgpack.ExtType(code, pack(list(value)))
+def _unordered(code: int) -> Callable[[Any], msgpack.ExtType]:
+    # sorted, since the order of a set of strings differs from process to process
+    return lambda value: msgpack.ExtType(code, _ARRAY_HEAD(len(value)) + b"".join(sorted(map(pack, value))))
+
+
+_ARRAY_HEAD: Callable[[int], bytes] = msgpack.Packer().pack_array_header
 
 
 def _datetime(value: datetime) -> msgpack.ExtType:
@@ -113,10 +117,10 @@ def _datetime(value: datetime) -> msgpack.ExtType:
 
 
 _EXTENSIONS: dict[type, Callable[[Any], msgpack.ExtType]] = {
-    tuple: _listed(_TUPLE),
+    tuple: lambda value: msgpack.ExtType(_TUPLE, pack(list(value))),
     int: lambda value: msgpack.ExtType(_INT, value.to_bytes(value.bit_length() // 8 + 1, "big", signed=True)),
-    set: _listed(_SET),
-    frozenset: _listed(_FROZENSET),
+    set: _unordered(_SET),
+    frozenset: _unordered(_FROZENSET),
     date: lambda value: msgpack.ExtType(_DATE, value.isoformat().encode()),
     datetime: _datetime,
     complex: lambda value: msgpack.ExtType(_COMPLEX, msgpack.packb((value.real, value.imag))),

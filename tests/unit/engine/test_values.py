@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import subprocess
+import sys
 from datetime import UTC, date, datetime, timedelta, timezone
 from decimal import Decimal
 from fractions import Fraction
@@ -140,3 +142,15 @@ def test_the_form_of_a_column_depends_on_its_values_alone(numbers: list[Any]) ->
     assert columns.form(made) == columns.form(settled)
     assert repr(columns.to_values(made)) == repr(columns.to_values(settled)) == repr(numbers)
     assert columns.weights(made).tolist() == columns.weights(packed).tolist()
+
+
+def test_sets_have_the_same_bytes_in_every_process() -> None:
+    code = "from minireduce.engine import values; print(values.pack({'a', 'b', 'c', 'd'}).hex())"
+    seen = {
+        subprocess.run(
+            [sys.executable, "-c", code], env={"PYTHONHASHSEED": seed}, capture_output=True, text=True, check=True
+        ).stdout
+        for seed in ("1", "2", "3")
+    }
+    assert len(seen) == 1
+    assert seen != {"\n"}
