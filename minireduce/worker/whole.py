@@ -1,8 +1,8 @@
 """The worker as a whole: data directory, block server, zygote, machine and loop, put together and taken apart in order.
 
-Everything that takes time to start is started before it is needed and side by side: the block server (its port is bound
-at once, so its address is known), the zygote, and the stream to the master, which takes the worker in while the others
-still import.
+What takes time to start is started before it is needed: the zygote at once, beside the stream to the master, and the
+block server when the master has taken the worker in, which is before anybody can want anything of it. Its port is bound
+from the beginning, so its address is known, and who comes early waits.
 
 At the end attempts stop first, so that nothing writes any more; then the stream; then block server and zygote, which
 would end by themselves with this process.
@@ -11,6 +11,7 @@ would end by themselves with this process.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -33,6 +34,7 @@ from minireduce.worker.block_server_process import BlockServerProcess
 from minireduce.worker.block_store import BLOCKS_NAME, BlockStore
 from minireduce.worker.fetcher import Fetcher
 from minireduce.worker.identity import IdentityFile
+from minireduce.worker.input_reader import InputReader
 from minireduce.worker.loop import WorkerLoop
 from minireduce.worker.orders import Orders
 from minireduce.worker.outputs import Outputs
@@ -44,6 +46,7 @@ if TYPE_CHECKING:
     from minireduce.wire.calls import Credentials
 
 SPACE_INTERVAL_S = 10.0
+SERVING_AFTER_S_MAX = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,17 +82,23 @@ class Worker:
         self._disk = disk
         self._identity = IdentityFile(options.data_dir, disk)
         self._outputs = Outputs(options.data_dir, disk, task_ids=task_ids)
+        self._joined = asyncio.Event()
+        self._on_joined = on_joined
         self.loop = WorkerLoop(
-            self._machine(), clock, tick_interval_s=options.settings.tick_interval_s, on_joined=on_joined
+            self._machine(), clock, tick_interval_s=options.settings.tick_interval_s, on_joined=self._has_joined
         )
-        self._slots = Slots(slots=options.slots, on_progress=self.loop.tell, task_user=options.task_user)
-        self._running = Running(self._outputs, self._slots, self.loop.tell)
+        worker = self._identity.identity.worker
+        inputs = InputReader(disk, options.data_dir, worker, options.authority_pem, self.loop.tell)
+        self._slots = Slots(
+            slots=options.slots, on_progress=self.loop.tell, read_range=inputs.read, task_user=options.task_user
+        )
+        self._running = Running(self._outputs, self._slots, inputs, self.loop.tell)
         self._fetcher = Fetcher(self._outputs, disk, self.loop.tell, authority_pem=options.authority_pem)
         self._block_server = BlockServerProcess(
             options.listening,
             Orders(
                 data_dir=str(options.data_dir),
-                worker=self._identity.identity.worker,
+                worker=worker,
                 worker_token=options.worker_token,
                 certificate_pem=options.certificate_pem,
                 key_pem=options.key_pem,
@@ -98,7 +107,7 @@ class Worker:
             self.loop.tell,
         )
         self._streams: MasterStreams | None = None
-        self._measuring: asyncio.Task[None] | None = None
+        self._beside: list[asyncio.Task[None]] = []
 
     @property
     def block_server_pid(self) -> int | None:
@@ -107,12 +116,13 @@ class Worker:
 
     async def start(self) -> None:
         """Start what imports for a while beside this process."""
-        await asyncio.gather(self._block_server.start(), self._slots.start())
+        await self._slots.start()
+        self._beside.append(asyncio.create_task(self._start_serving(), name="start of the block server"))
 
     async def run(self, master_address: str, credentials: Credentials) -> None:
         """Serve the master until the machine ends the worker. Raises the error for which it did."""
         streams = self._streams = MasterStreams(master_address, credentials, self.loop.tell)
-        self._measuring = asyncio.create_task(self._measure_space(), name="space")
+        self._beside.append(asyncio.create_task(self._measure_space(), name="space"))
         self.loop.perform_with(
             {
                 OpenStream: lambda action: streams.open(action.stream),
@@ -136,13 +146,24 @@ class Worker:
 
     async def close(self) -> None:
         """End everything that this worker started."""
-        if self._measuring is not None:
-            self._measuring.cancel()
+        for task in self._beside:
+            task.cancel()
+        await asyncio.gather(*self._beside, return_exceptions=True)
         await self._running.close()
         if self._streams is not None:
             await self._streams.close_all()
         await asyncio.gather(self._fetcher.close(), self._block_server.close())
         self.loop.close()
+
+    def _has_joined(self) -> None:
+        self._joined.set()
+        self._on_joined()
+
+    async def _start_serving(self) -> None:
+        """Start the block server: without a master too, since others may still know what lies here."""
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._joined.wait(), SERVING_AFTER_S_MAX)
+        await self._block_server.start()
 
     def _machine(self) -> WorkerState:
         known = self._identity.identity

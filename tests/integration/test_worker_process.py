@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
 import socket
+import urllib.request
 from pathlib import Path
 
 import psutil
 import pytest
-from scenes.cluster import ProcessCluster
+from scenes.cluster import ProcessCluster, watch
 
 from minireduce.auth import tokens
 from minireduce.errors import RequestError
 from minireduce.launch import daemon
+from minireduce.wire import methods
+from minireduce.wire.questions import ListTasks
 from minireduce.worker.block_server_process import listen
 
 DEADLINE_S = 60
@@ -39,8 +43,10 @@ def worker(cluster: ProcessCluster, *arguments: str, name: str = "worker-1", **e
     return started
 
 
-def processes_of(started: daemon.Daemon) -> list[psutil.Process]:
-    """The worker and all that it started, which are at least a block server and a zygote."""
+def processes_of(started: daemon.Daemon, address: str) -> list[psutil.Process]:
+    """The worker and all that it started, which are at least a zygote and, once it answers, a block server."""
+    with urllib.request.urlopen(f"http://{address}/healthz", timeout=DEADLINE_S) as answer:
+        assert answer.status == 200
     own = psutil.Process(started.process.pid)
     found = [own, *own.children(recursive=True)]
     assert len(found) >= 3
@@ -67,8 +73,7 @@ def test_a_worker_joins_and_says_what_it_is(cluster: ProcessCluster):
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_worker_that_is_told_to_stop_ends_with_all_its_processes(cluster: ProcessCluster, number: int):
     started = worker(cluster, cluster.address)
-    started.ready()
-    found = processes_of(started)
+    found = processes_of(started, started.ready()["address"])
     started.process.send_signal(number)
     assert status_of(started) == 0
     assert_gone(found)
@@ -76,8 +81,7 @@ def test_a_worker_that_is_told_to_stop_ends_with_all_its_processes(cluster: Proc
 
 def test_a_killed_worker_takes_all_its_processes_with_it(cluster: ProcessCluster):
     started = worker(cluster, cluster.address)
-    started.ready()
-    found = processes_of(started)
+    found = processes_of(started, started.ready()["address"])
     started.process.kill()
     assert_gone(found)
 
@@ -194,3 +198,47 @@ def address_beyond_loopback() -> str:
         except OSError:
             pytest.skip("this machine has no address but loopback")
         return str(probe.getsockname()[0])
+
+
+WAITING_JOB = """
+import fcntl
+from minireduce import Job, Count
+
+def lines(line):
+    with open("{gate}") as gate:
+        fcntl.flock(gate, fcntl.LOCK_SH)
+    yield line, 1
+
+job = Job(lines, Count())
+"""
+
+
+def test_what_ran_on_a_worker_that_stops_is_given_back_and_runs_elsewhere(tmp_path: Path):
+    gate, job, text = tmp_path / "gate", tmp_path / "job.py", tmp_path / "in.txt"
+    job.write_text(WAITING_JOB.format(gate=gate))
+    text.write_text("a\n")
+    with (
+        gate.open("w") as held,
+        ProcessCluster(tmp_path, workers=1, settings={"MINIREDUCE_TASK_USER": "root"}) as cluster,
+    ):
+        fcntl.flock(held, fcntl.LOCK_EX)
+        command = cluster.command("submit", str(job), str(text), "-o", str(tmp_path / "out"))
+        said = b""
+        while b"job-" not in said:
+            said += command.stderr.readline()
+            assert command.poll() is None, said
+        with cluster.connect() as connection:
+            watch(connection, "@", lambda _, tasks: any(seen.state == "running" for seen in tasks[0].attempts))
+            found = processes_of(cluster.daemons["worker-1"], cluster._addresses["worker-1"])
+            assert len(found) > 3
+            cluster.daemons["worker-1"].process.terminate()
+            assert_gone(found)
+            shown = watch(connection, "@", lambda _, tasks: tasks[0].attempts[0].state != "running")
+            first = connection.call(methods.LIST_TASKS, ListTasks(shown.job))[0].attempts[0]
+            assert (first.state, first.message) == ("lost", "its worker was told to stop")
+        cluster.start_worker("worker-2")
+        cluster.await_worker("worker-2")
+        fcntl.flock(held, fcntl.LOCK_UN)
+        out, err = command.communicate(timeout=DEADLINE_S)
+        assert command.returncode == 0, (out, err)
+    assert (tmp_path / "out" / "part-00000").read_text() == "a\t1\n"
