@@ -50,6 +50,7 @@ class BlockServerProcess:
         self._listening = listening
         self._orders = replace(orders, socket_fd=listening.fileno())
         self._process: Process | None = None
+        self._early: list[bytes] = []
         self._watching: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
@@ -63,8 +64,10 @@ class BlockServerProcess:
         return self._process.pid if self._process is not None else None
 
     def order(self, command: ReplicaCommand) -> None:
-        """Have the server do something. A server that ends first leaves it undone; the master asks again."""
-        if self._process is not None and self._process.stdin is not None and not self._process.stdin.is_closing():
+        """Have the server do something, once it runs. One that ends first leaves it undone; the master asks again."""
+        if self._process is None:
+            self._early.append(to_line(command))
+        elif self._process.stdin is not None and not self._process.stdin.is_closing():
             self._process.stdin.write(to_line(command))
 
     async def close(self) -> None:
@@ -89,7 +92,8 @@ class BlockServerProcess:
             pass_fds=(self._listening.fileno(),),
         )
         assert process.stdin is not None
-        process.stdin.write(self._orders.to_line())
+        process.stdin.writelines([self._orders.to_line(), *self._early])
+        self._early.clear()
         with contextlib.suppress(ConnectionError):  # it ended at once, which `_watch` sees
             await process.stdin.drain()
         return process

@@ -31,7 +31,7 @@ from typing import BinaryIO
 from minireduce.core.messages import Replica
 from minireduce.disk import Disk
 from minireduce.errors import Corruption, MinireduceError, NotFound, Unavailable
-from minireduce.wire.packets import CRC_BYTES, PACKET_BYTES, Packet, crc_of, packets_in, widen
+from minireduce.wire.packets import CRC_BYTES, PACKET_BYTES, Packet, Unsealer, crc_of, packets_in, widen
 
 HEADER = struct.Struct(">4sIQIQ")
 MAGIC = b"MRB1"
@@ -186,12 +186,7 @@ class BlockStore:
 
     def _read_pieces(self, place: _Place, begin: int, end: int) -> Iterator[bytes]:
         try:
-            with self._disk.open(place.path("data")) as data, self._disk.open(place.path("sums")) as sums:
-                _read_header(sums, place.replica)
-                while begin < end:
-                    count = min(READ_BYTES, end - begin)
-                    yield b"".join(_verified(place.replica, data, sums, begin, count))
-                    begin += count
+            yield from _read_sealed(self._disk, place, begin, end)
         except (DamagedReplica, OSError) as error:
             if not self._is_here(place):
                 raise NotFound(f"block {place.replica.block_id} has been removed from this worker") from error
@@ -293,6 +288,36 @@ class ReplicaWriter:
         return Unavailable(
             f"block {self.replica.block_id} cannot be written under {self._place.root}: {error.strerror or error}"
         )
+
+
+def read_beside(disk: Disk, root: Path, replica: Replica, offset: int, length: int) -> Iterator[bytes]:
+    """The bytes of a range of a replica that another process of this worker keeps under `root`, verified.
+
+    Raises NotFound when it is not there (any more), DamagedReplica when it is, and wrong.
+    """
+    begin, end = widen(offset, length, replica.length)
+    at = begin
+    try:
+        for sealed in _read_sealed(disk, _Place(replica, root), begin, end):
+            unsealer = Unsealer(min(READ_BYTES, end - at), f"block {replica.block_id}")
+            data = b"".join([packet.data for packet in unsealer.feed(sealed)])
+            yield data[max(0, offset - at) : offset + length - at]
+            at += len(data)
+    except FileNotFoundError:
+        raise NotFound(f"block {replica.block_id} of generation {replica.generation} is not on this worker") from None
+    except OSError as error:
+        raise DamagedReplica(replica, f"it cannot be read: {error.strerror}") from error
+
+
+def _read_sealed(disk: Disk, place: _Place, begin: int, end: int) -> Iterator[bytes]:
+    """The packets of [begin, end) in pieces of `READ_BYTES`. Raises DamagedReplica, OSError."""
+    with disk.open(place.path("data")) as data, disk.open(place.path("sums")) as sums:
+        if _read_header(sums, place.replica) != place.replica.length:
+            raise DamagedReplica(place.replica, "it has another length than it should")
+        while begin < end:
+            count = min(READ_BYTES, end - begin)
+            yield b"".join(_verified(place.replica, data, sums, begin, count))
+            begin += count
 
 
 def _header(replica: Replica) -> bytes:

@@ -36,11 +36,12 @@ from minireduce.core.attempts import (
 )
 from minireduce.core.messages import AttemptSucceeded, OpenJob, PartInput, PartitionInput, StoredInput
 from minireduce.engine.index import DATA_NAME, INDEX_NAME, read_index
-from minireduce.errors import Corruption
+from minireduce.errors import Corruption, NotFound
 from minireduce.ids import AttemptId, JobId
 from minireduce.worker.outputs import Outputs
 
 if TYPE_CHECKING:
+    from minireduce.worker.input_reader import InputReader
     from minireduce.worker.slots import Slots
 
 log = logging.getLogger(__name__)
@@ -58,9 +59,14 @@ class Running:
     """The attempts that run on this worker. Events go to `tell`."""
 
     def __init__(
-        self, outputs: Outputs, slots: Slots, tell: Callable[[AttemptEnded | OutputFoundMissing], None]
+        self,
+        outputs: Outputs,
+        slots: Slots,
+        inputs: InputReader,
+        tell: Callable[[AttemptEnded | OutputFoundMissing], None],
     ) -> None:
         self._outputs = outputs
+        self._inputs = inputs
         self._slots = slots
         self._tell = tell
         self._jobs: dict[JobId, OpenJob] = {}
@@ -117,7 +123,15 @@ class Running:
         task = await asyncio.to_thread(self._prepare, order)
         if order.attempt in self._stopped:
             return Killed()
-        outcome = await self._slots.run(opened.program, task, task_timeout_s=order.step.task_timeout_s)
+        if isinstance(order.input, StoredInput):
+            try:
+                self._inputs.begin(order.attempt, order.input, opened.read_token)
+            except NotFound as error:
+                return Lost(error.message)
+        try:
+            outcome = await self._slots.run(opened.program, task, task_timeout_s=order.step.task_timeout_s)
+        finally:
+            self._inputs.end(order.attempt)
         if isinstance(outcome, Succeeded):
             report = AttemptSucceeded(order.attempt, outcome.output, outcome.counters)
             await asyncio.to_thread(self._outputs.keep, report)

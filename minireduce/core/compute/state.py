@@ -235,7 +235,7 @@ class ComputeState:
         """All parts are there: a local output is now the client's to publish, anything else is done."""
         if job.state is not JobState.RUNNING or not job.is_complete:
             return
-        if job.spec.output is OutputKind.LOCAL:
+        if job.spec.output is not OutputKind.RESULT:
             self._change(job, JobState.PUBLISHING, effects)
         else:
             self._change(job, JobState.SUCCEEDED, effects)

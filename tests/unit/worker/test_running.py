@@ -23,6 +23,7 @@ from minireduce.core.messages import OutputSource, PartInput, PartitionInput, Ta
 from minireduce.core.spec import StepSpec
 from minireduce.disk import RealDisk
 from minireduce.engine.index import encode_index
+from minireduce.worker.input_reader import InputReader
 from minireduce.worker.outputs import Outputs
 from minireduce.worker.running import Running
 
@@ -64,7 +65,8 @@ def play(tmp_path: Path, order: StartAttempt, outcome, *, stop: bool = False):
             if isinstance(event, AttemptEnded):
                 ended.set()
 
-        running = Running(Outputs(tmp_path, RealDisk()), slots, tell)
+        inputs = InputReader(RealDisk(), tmp_path, "w1", None, tell)
+        running = Running(Outputs(tmp_path, RealDisk()), slots, inputs, tell)
         running.open_program(open_job())
         running.start(order)
         if stop:

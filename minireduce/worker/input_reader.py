@@ -1,0 +1,136 @@
+"""Get the bytes of stored files for map tasks, which hold no token and speak to nobody but their worker.
+
+A replica of this worker is read from its file, another's comes over HTTP; either way each byte is verified, a replica
+that fails gives way to the next, and a damaged one is told of. When no replica can be read the attempt is lost, not
+failed: the master gives the task out again, with replicas as they are then.
+
+A task reads on after the end of its range until its last record is whole; the master names blocks for that too.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from minireduce.attempt.conversation import ReadRange
+from minireduce.core.messages import BlockSource, Replica, StoredInput
+from minireduce.core.storage.reading import Fetch
+from minireduce.core.worker import ReplicaFoundDamaged
+from minireduce.disk import Disk
+from minireduce.errors import NotFound, Unavailable
+from minireduce.ids import AttemptId, WorkerId
+from minireduce.worker.block_store import BLOCKS_NAME, read_beside
+
+if TYPE_CHECKING:  # what speaks HTTP is imported when a stored file is first read, not while a worker starts
+    from minireduce.client.block_io import BlockDoors
+
+ANSWER_BYTES_MAX = 8 << 20
+
+
+class InputReader:
+    """The stored inputs of the attempts that run here. Events go to `tell`, on the event loop."""
+
+    def __init__(
+        self,
+        disk: Disk,
+        data_dir: Path,
+        worker: WorkerId,
+        authority: bytes | None,
+        tell: Callable[[ReplicaFoundDamaged], None],
+    ) -> None:
+        self._disk = disk
+        self._root = data_dir / BLOCKS_NAME
+        self._worker = worker
+        self._authority = authority
+        self._tell = tell
+        self._inputs: dict[AttemptId, _Input] = {}
+
+    def begin(self, attempt: AttemptId, stored: StoredInput, token: str) -> None:
+        """An attempt is about to read. Raises NotFound when its file has been removed."""
+        if stored.length and not stored.blocks:
+            raise NotFound(f"input {stored.path} has been removed from the block store")
+        loop = asyncio.get_running_loop()
+
+        def tell_damage(replica: Replica, worker: WorkerId) -> None:
+            loop.call_soon_threadsafe(self._tell, ReplicaFoundDamaged(replica, worker))
+
+        self._inputs[attempt] = _Input(self, stored, token, tell_damage)
+
+    def end(self, attempt: AttemptId) -> None:
+        """An attempt reads no more."""
+        ended = self._inputs.pop(attempt, None)
+        if ended is not None:
+            ended.close()
+
+    async def read(self, attempt: AttemptId, asked: ReadRange) -> bytes:
+        """The bytes from `asked.offset` on, at least one and at most as many as asked for. Raises Unavailable."""
+        found = self._inputs.get(attempt)
+        if found is None or found.stored.path != asked.path:
+            raise Unavailable(f"{attempt} was not given {asked.path} to read")
+        return await asyncio.to_thread(found.read, asked.offset, min(asked.length, ANSWER_BYTES_MAX))
+
+    def fetch(self, doors: BlockDoors, fetch: Fetch, token: str) -> Iterator[bytes]:
+        """A range of a replica, from our own disk if it is ours."""
+        if fetch.worker == self._worker:
+            return read_beside(self._disk, self._root, fetch.replica, fetch.offset, fetch.length)
+        return doors.fetch(fetch, token)
+
+    def doors(self) -> BlockDoors:
+        """Connections for one attempt."""
+        from minireduce.client.block_io import BlockDoors
+
+        return BlockDoors(self._authority)
+
+
+class _Input:
+    """What one attempt reads. The lock keeps an attempt that ends from closing doors under a read."""
+
+    def __init__(
+        self,
+        reader: InputReader,
+        stored: StoredInput,
+        token: str,
+        tell_damage: Callable[[Replica, WorkerId], None],
+    ) -> None:
+        self.stored = stored
+        self._reader = reader
+        self._token = token
+        self._tell_damage = tell_damage
+        self._doors = reader.doors()
+        self._lock = threading.Lock()
+
+    def close(self) -> None:
+        with self._lock:
+            self._doors.close()
+
+    def read(self, offset: int, length: int) -> bytes:
+        from minireduce.client.block_io import read_range
+
+        source = self._block_at(offset)
+        within = offset - source.file_offset
+        count = min(length, source.replica.length - within)
+
+        def give_up() -> BlockSource:
+            held = ", ".join(source.workers) or "nobody"
+            raise Unavailable(f"block {source.replica.block_id} of {self.stored.path} cannot be read from {held}")
+
+        with self._lock:
+            pieces = read_range(
+                lambda fetch: self._reader.fetch(self._doors, fetch, self._token),
+                source,
+                within,
+                count,
+                locate=give_up,
+                tell_damage=self._tell_damage,
+                pause=lambda _: None,
+            )
+            return b"".join(pieces)
+
+    def _block_at(self, offset: int) -> BlockSource:
+        for source in self.stored.blocks:
+            if source.file_offset <= offset < source.file_offset + source.replica.length:
+                return source
+        raise Unavailable(f"byte {offset} of {self.stored.path} is beyond what this task was given")

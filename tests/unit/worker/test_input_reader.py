@@ -1,0 +1,97 @@
+"""Bytes of stored files for tasks, from our own disk."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+
+import pytest
+
+from minireduce.attempt.conversation import ReadRange
+from minireduce.core.messages import BlockSource, Replica, StoredInput
+from minireduce.core.worker import ReplicaFoundDamaged
+from minireduce.disk import RealDisk
+from minireduce.errors import NotFound, Unavailable
+from minireduce.ids import AttemptId, TaskId, TaskKind
+from minireduce.wire.packets import PACKET_BYTES, Unsealer, seal
+from minireduce.worker.block_store import BLOCKS_NAME, BlockStore
+from minireduce.worker.input_reader import InputReader
+
+ATTEMPT = AttemptId(TaskId("job-abcdef-1", 0, TaskKind.MAP, 0), 0)
+LENGTHS = (3 * PACKET_BYTES + 11, 2 * PACKET_BYTES)
+DATA = random.Random(3).randbytes(sum(LENGTHS))
+
+
+class Reading:
+    """An attempt that reads a file of two blocks, both on this worker."""
+
+    def __init__(self, tmp_path) -> None:
+        self.told = []
+        store = BlockStore(RealDisk(), (tmp_path / BLOCKS_NAME,))
+        store.open()
+        sources, begins = [], 0
+        for number, block_length in enumerate(LENGTHS, 1):
+            replica = Replica(number, 1, block_length)
+            writer = store.create(replica)
+            sealed = b"".join(seal(DATA[begins : begins + block_length]))
+            writer.write(Unsealer(block_length, "it").feed(sealed))
+            writer.commit()
+            sources.append(BlockSource(replica, begins, ("w1",), ("127.0.0.1:1",)))
+            begins += block_length
+        self.stored = StoredInput("/f", 0, len(DATA), len(DATA), tuple(sources))
+        self.reader = InputReader(RealDisk(), tmp_path, "w1", None, self.told.append)
+
+    def read(self, offset: int, length: int, path: str = "/f") -> bytes:
+        async def ask() -> bytes:
+            self.reader.begin(ATTEMPT, self.stored, "token")
+            try:
+                return await self.reader.read(ATTEMPT, ReadRange(path, offset, length))
+            finally:
+                self.reader.end(ATTEMPT)
+                await asyncio.sleep(0)  # what was told from the thread is taken in
+
+        return asyncio.run(ask())
+
+
+def test_ranges_end_with_their_block_at_the_latest(tmp_path):
+    reading = Reading(tmp_path)
+    assert reading.read(0, 10) == DATA[:10]
+    assert reading.read(PACKET_BYTES - 1, 2) == DATA[PACKET_BYTES - 1 : PACKET_BYTES + 1]
+    assert reading.read(LENGTHS[0] - 5, 100) == DATA[LENGTHS[0] - 5 : LENGTHS[0]]
+    assert reading.read(LENGTHS[0], 1 << 20) == DATA[LENGTHS[0] :]
+
+
+def test_a_damaged_replica_is_told_and_its_bytes_are_not_given(tmp_path):
+    reading = Reading(tmp_path)
+    path = tmp_path / BLOCKS_NAME / "01" / "1.1.data"
+    with path.open("r+b") as file:
+        file.write(bytes([DATA[0] ^ 1]))
+    with pytest.raises(Unavailable, match="cannot be read from w1"):
+        reading.read(0, 10)
+    assert reading.told == [ReplicaFoundDamaged(Replica(1, 1, LENGTHS[0]), "w1")]
+
+
+def test_a_replica_that_went_meanwhile_is_not_called_damaged(tmp_path):
+    reading = Reading(tmp_path)
+    (tmp_path / BLOCKS_NAME / "01" / "1.1.data").unlink()
+    with pytest.raises(Unavailable):
+        reading.read(0, 10)
+    assert reading.told == []
+
+
+def test_an_attempt_reads_nothing_but_its_own_input(tmp_path):
+    reading = Reading(tmp_path)
+    with pytest.raises(Unavailable, match="not given"):
+        reading.read(0, 10, "/other")
+    with pytest.raises(Unavailable, match="beyond"):
+        reading.read(len(DATA), 10)
+
+
+def test_a_file_that_has_been_removed_is_not_an_empty_one(tmp_path):
+    reader = InputReader(RealDisk(), tmp_path, "w1", None, print)
+    with pytest.raises(NotFound, match="removed"):
+        asyncio.run(_begin(reader, StoredInput("/f", 0, 10, 0, ())))
+
+
+async def _begin(reader: InputReader, stored: StoredInput) -> None:
+    reader.begin(ATTEMPT, stored, "token")
