@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -127,7 +127,7 @@ def _run(wanted: Wanted, common: Common, progress: Progress) -> None:
         name=wanted.name,
     )
     with Session(configuration, slots=wanted.slots) as session:
-        job, program, inputs = _load(wanted, progress)
+        job, program, inputs = _load(wanted, progress, session.resolve)
         handle = session.submit(job, program, inputs, wishes)
         if wanted.detach:
             _tell_detached(handle, is_json=wanted.is_json)
@@ -139,11 +139,12 @@ def _run(wanted: Wanted, common: Common, progress: Progress) -> None:
             _deliver(handle, wanted, progress)
 
 
-def _load(wanted: Wanted, progress: Progress) -> tuple[Job[Any, Any], Program, Inputs]:
+def _load(
+    wanted: Wanted, progress: Progress, resolve: Callable[[tuple[str, ...]], Inputs]
+) -> tuple[Job[Any, Any], Program, Inputs]:
     """The job and its input files, checked here since a mistake in them should cost no job."""
     from minireduce.attempt.load import load_job, source_program
     from minireduce.cli.show import plural, size
-    from minireduce.client.inputs import resolve
     from minireduce.client.publish import check_apart
 
     program = source_program(wanted.job_file, tuple(_parameter(text) for text in wanted.parameters))
@@ -231,11 +232,12 @@ def _tell_detached(handle: JobHandle[Any, Any], *, is_json: bool) -> None:
 def _run_inline(wanted: Wanted, common: Common, progress: Progress) -> None:
     """Run in this process; what is shown and where pairs go is the same."""
     from minireduce.cli.show import print_json
+    from minireduce.client.inputs import resolve
     from minireduce.launch.here import run_here
 
     began_s = time.monotonic()
     settings = common.configuration().settings
-    job, _, inputs = _load(wanted, progress)
+    job, _, inputs = _load(wanted, progress, resolve)
     is_typed = wanted.is_json and wanted.output is None
     result = run_here(
         job,

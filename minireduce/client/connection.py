@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import TYPE_CHECKING, Self, TypeVar
 
 from minireduce import config
 from minireduce.auth import tokens, transport
@@ -22,6 +22,9 @@ from minireduce.config import Configuration
 from minireduce.errors import RequestError, Unavailable
 from minireduce.wire.calls import Calls, Credentials
 from minireduce.wire.methods import Method
+
+if TYPE_CHECKING:
+    from minireduce.client.fs import FileSystem
 
 Q = TypeVar("Q")
 R = TypeVar("R")
@@ -53,6 +56,13 @@ class Connection:
         answer = retry.call(lambda: self._calls.call(method, request, timeout_s=timeout_s))
         self._has_answered = True
         return answer
+
+    @property
+    def fs(self) -> FileSystem:
+        """The files of the cluster's block store."""
+        from minireduce.client.fs import FileSystem
+
+        return FileSystem(self)
 
     def close(self) -> None:
         """End the connection. Jobs go on."""

@@ -1,6 +1,7 @@
 """Find the files that an INPUT means, and cut them into the splits that map tasks read.
 
-An INPUT is a file, a directory (read recursively) or a glob. Files come in the order in which inputs were named, and
+An INPUT is a file, a directory (read recursively) or a glob, on this machine or, as `mr:///PATH`, in the block store
+(`stored_inputs`). Files come in the order in which inputs were named, and
 within a directory or glob in ascending order of their paths, so that the same input gives the same splits on every
 machine: splits depend on files and settings only, never on workers.
 
@@ -18,19 +19,22 @@ import os
 import stat
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import groupby
+from typing import Any
 
-from minireduce.core.spec import LocalFiles, LocalRange
+from minireduce.client.store_paths import is_store_path
+from minireduce.client.stored_inputs import Store, StoredFile, StoredWalk, is_passed_over
+from minireduce.core.spec import LocalFiles, LocalRange, Split, StoredRange
 from minireduce.engine.split import is_splittable, plan_splits
 from minireduce.errors import NotFound, RequestError
 from minireduce.machine import fingerprint
 
-PASSED_OVER = frozenset({"_SUCCESS", "_temporary", "_quarantine", "_logs", "__pycache__"})
 RANGES_PER_SPLIT_MAX = 4096
 
 
 @dataclass(frozen=True, slots=True)
 class InputFile:
-    """A file to read, as it was when the job was submitted."""
+    """A file of this machine to read, as it was when the job was submitted."""
 
     path: str
     size_bytes: int
@@ -41,7 +45,7 @@ class InputFile:
 class Inputs:
     """All files of a job in reading order. `passed_over` counts the names in directories that are not read."""
 
-    files: tuple[InputFile, ...]
+    files: tuple[InputFile | StoredFile, ...]
     passed_over: int
 
     @property
@@ -49,19 +53,38 @@ class Inputs:
         return sum(file.size_bytes for file in self.files)
 
 
-def resolve(inputs: Sequence[str | os.PathLike[str]]) -> Inputs:
-    """The files that `inputs` mean. Raises RequestError for one that is missing, unreadable or of a kind not known."""
-    walk = _Walk()
-    files = [file for named in inputs for file in walk.resolve(os.fspath(named))]
-    return Inputs(tuple(files), walk.passed_over)
+def resolve(inputs: Sequence[str | os.PathLike[str]], store: Store | None = None) -> Inputs:
+    """The files that `inputs` mean. Raises RequestError for one that is missing, unreadable or of a kind not known.
+
+    `store` is the cluster's block store; None where there is none to read from.
+    """
+    local, stored = _Walk(), StoredWalk(store)
+    files: list[InputFile | StoredFile] = []
+    for each in inputs:
+        named = os.fspath(each)
+        files.extend(stored.resolve(named) if is_store_path(named) else local.resolve(named))
+    return Inputs(tuple(files), local.passed_over + stored.passed_over)
 
 
-def plan_input_splits(inputs: Inputs, split_size_bytes: int, machine_id: str) -> tuple[LocalFiles, ...]:
+def plan_input_splits(inputs: Inputs, split_size_bytes: int, machine_id: str) -> tuple[Split, ...]:
     """The splits of `inputs`, in reading order. Empty files add none."""
-    return tuple(LocalFiles(machine_id, ranges) for ranges in _gather(inputs.files, split_size_bytes))
+    splits: list[Split] = []
+    for is_stored, files in groupby(inputs.files, key=lambda file: isinstance(file, StoredFile)):
+        if is_stored:
+            splits.extend(_cut_stored(files, split_size_bytes))
+        else:
+            splits.extend(LocalFiles(machine_id, ranges) for ranges in _gather(files, split_size_bytes))
+    return tuple(splits)
 
 
-def _gather(files: Iterable[InputFile], split_size_bytes: int) -> Iterator[tuple[LocalRange, ...]]:
+def _cut_stored(files: Iterable[Any], split_size_bytes: int) -> Iterator[StoredRange]:
+    """Pieces of stored files. Each file has a block of its own, so none shares a split with another."""
+    for file in files:
+        for offset, length in plan_splits(file.size_bytes, split_size_bytes, splittable=is_splittable(file.path)):
+            yield StoredRange(file.path, file.file_id, offset, length)
+
+
+def _gather(files: Iterable[Any], split_size_bytes: int) -> Iterator[tuple[LocalRange, ...]]:
     """Ranges of one split each: neighbours that fit into one split together, and pieces of what does not fit alone."""
     shared: list[LocalRange] = []
     room = split_size_bytes
@@ -91,7 +114,9 @@ class _Walk:
 
     def resolve(self, named: str) -> Iterator[InputFile]:
         if "://" in named or named == "-":
-            raise RequestError(f"input {named} cannot be read", hint="name a file, a directory or a glob")
+            raise RequestError(
+                f"input {named} cannot be read", hint="name a file, a directory or a glob, here or as mr:///PATH"
+            )
         if os.path.lexists(named) or not glob.has_magic(named):
             yield from self._path(named, named)
             return
@@ -100,7 +125,7 @@ class _Walk:
             raise NotFound(f"no file matches {named}", hint=_nearby(named))
         written = set(named.split(os.sep))
         for match in sorted(matches):
-            if any(_is_passed_over(name) and name not in written for name in match.split(os.sep)):
+            if any(is_passed_over(name) and name not in written for name in match.split(os.sep)):
                 self.passed_over += 1
             elif not (named.endswith("**") and os.path.isdir(match)):  # such a glob names what lies inside, too
                 yield from self._path(match, named)
@@ -127,7 +152,7 @@ class _Walk:
             raise _unreadable(path, cause) from cause
         for name in names:
             inner = os.path.join(path, name)
-            if _is_passed_over(name):
+            if is_passed_over(name):
                 self.passed_over += 1
                 continue
             try:
@@ -141,10 +166,6 @@ class _Walk:
                 yield _checked(inner, status)
             else:
                 self.passed_over += 1
-
-
-def _is_passed_over(name: str) -> bool:
-    return name in PASSED_OVER or (name.startswith(".") and name not in {".", ".."})
 
 
 def _checked(path: str, status: os.stat_result) -> InputFile:

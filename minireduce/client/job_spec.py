@@ -13,7 +13,7 @@ from typing import Any
 from minireduce.api.job import Job, Step
 from minireduce.client.inputs import Inputs, plan_input_splits
 from minireduce.config import Settings
-from minireduce.core.spec import JobSpec, OutputKind, Program, StepSpec
+from minireduce.core.spec import JobSpec, LocalFiles, OutputKind, Program, StepSpec
 from minireduce.core.views import ClusterView
 from minireduce.errors import RequestError, Unavailable
 
@@ -45,10 +45,11 @@ def make_spec(
     if cluster.workers_live == 0:
         raise Unavailable("the cluster has no live worker", hint="minireduce cluster workers")
     splits = plan_input_splits(inputs, settings.split_size, machine_id)
-    if splits and machine_id not in cluster.machine_ids:
+    local = next((split for split in splits if isinstance(split, LocalFiles)), None)
+    if local is not None and machine_id not in cluster.machine_ids:
         raise RequestError(
-            f"no worker runs on this machine, so none can read {inputs.files[0].path}",
-            hint="start a worker here, or leave --master out",
+            f"no worker runs on this machine, so none can read {local.ranges[0].path}",
+            hint="store the input first: minireduce fs put FILE /FILE, and name it as mr:///FILE",
         )
     return JobSpec(
         name=wishes.name or job.name,

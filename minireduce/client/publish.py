@@ -22,7 +22,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
-from minireduce.client.inputs import Inputs
+from minireduce.client.inputs import InputFile, Inputs
 from minireduce.errors import AlreadyExists, RequestError
 
 SUCCESS_NAME = "_SUCCESS"
@@ -70,7 +70,7 @@ def check_apart(output: Path, inputs: Inputs) -> None:
     """Raise RequestError where replacing `output` would remove what the job reads."""
     place = str(output.resolve()) + os.sep
     for file in inputs.files:
-        if os.path.realpath(file.path).startswith(place):
+        if isinstance(file, InputFile) and os.path.realpath(file.path).startswith(place):
             raise RequestError(f"output {output} holds the input {file.path}", hint="name another output")
 
 

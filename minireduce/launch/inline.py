@@ -119,7 +119,9 @@ class _InlineRun:
 
     def steps(self, split_size_bytes: int) -> tuple[Path, ...]:
         """All steps, one after the other; the parts of the last."""
-        sources: list[LocalFiles | Path] = list(plan_input_splits(self._inputs, split_size_bytes, ""))
+        splits = plan_input_splits(self._inputs, split_size_bytes, "")
+        # Without a cluster there is no block store, so `resolve` has refused what would lie there.
+        sources: list[LocalFiles | Path] = [split for split in splits if isinstance(split, LocalFiles)]
         parts: list[Path] = []
         for number, step in enumerate(self._job.steps):
             is_last = number == len(self._job.steps) - 1

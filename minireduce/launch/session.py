@@ -12,7 +12,7 @@ takes its parts along before.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, BinaryIO, Generic, Self, TypeVar
@@ -26,6 +26,7 @@ from minireduce.errors import RequestError
 if TYPE_CHECKING:
     from minireduce.api.job import Job
     from minireduce.client.connection import Connection
+    from minireduce.client.fs import FileSystem
     from minireduce.client.inputs import Inputs
     from minireduce.client.job_spec import Wishes
     from minireduce.client.parts import PartsOfJob
@@ -81,6 +82,19 @@ class Session:
 
                 self._connection = open_connection(self.configuration)
         return self._connection
+
+    @property
+    def store(self) -> FileSystem | None:
+        """The cluster's block store; None where the cluster is new and so has nothing stored."""
+        return None if self.is_embedded else self.connection.fs
+
+    def resolve(self, inputs: Sequence[str | os.PathLike[str]]) -> Inputs:
+        """The files that `inputs` mean, on this machine and in the cluster. Raises RequestError."""
+        from minireduce.client.inputs import resolve
+        from minireduce.client.store_paths import is_store_path
+
+        is_store_meant = any(is_store_path(os.fspath(named)) for named in inputs)
+        return resolve(inputs, self.store if is_store_meant else None)
 
     def check(self) -> None:
         """Raise Unavailable where the cluster cannot come back by itself."""
@@ -281,7 +295,6 @@ def submit(
     **settings: object,
 ) -> JobHandle[K, V]:
     """Start `job` over `inputs`; see `Job.submit`. `settings` are settings by name, such as `memory_limit`."""
-    from minireduce.client.inputs import resolve
     from minireduce.client.job_spec import Wishes
     from minireduce.client.program import pickle_program
     from minireduce.client.publish import check_apart
@@ -291,7 +304,7 @@ def submit(
     configuration = config.load({"master": master if cluster is None else None, **settings})
     session = Session(configuration, slots=slots, cluster=cluster)
     try:
-        found = resolve(inputs)
+        found = session.resolve(inputs)
         if target is not None:
             check_apart(target, found)
         wishes = Wishes(

@@ -59,6 +59,23 @@ def test_a_day_in_the_life_of_a_cluster(minireduce, address: str, tmp_path: Path
     assert minireduce("doctor", "--master", address).status == 0
 
 
+def test_stored_files_are_input_and_come_out_as_they_went_in(minireduce, address: str, tmp_path: Path) -> None:
+    lines = [f"line {number % 1000:03d} of many\n" for number in range(20_000)]
+    (tmp_path / "in.txt").write_text("".join(lines))
+    stored = minireduce("fs", "put", "in.txt", "/books/in.txt", "--block-size", "64KiB", "--master", address)
+    assert stored.status == 0, stored.err
+    ran = minireduce(
+        "submit", WORDCOUNT, "mr:///books", "-o", "out", "--master", address, "--reducers", 1,
+        MINIREDUCE_SPLIT_SIZE="50KiB",
+    )  # fmt: skip
+    assert ran.status == 0, ran.err
+    pairs = dict(line.split("\t") for line in (tmp_path / "out" / "part-00000").read_text().splitlines())
+    assert pairs == {f"{number:03d}": "20" for number in range(1000)} | dict.fromkeys(("line", "of", "many"), "20000")
+    assert minireduce("fs", "cat", "/books/in.txt", "--master", address).out == "".join(lines)
+    missing = minireduce("submit", WORDCOUNT, "mr:///nowhere", "--master", address)
+    assert missing.status == 2
+
+
 def test_a_wrong_token_is_refused(minireduce, address: str) -> None:
     stranger = tokens.generate().require_client()
     ran = minireduce("jobs", "--master", address, MINIREDUCE_TOKEN=stranger)

@@ -1,0 +1,81 @@
+"""Find the files that an INPUT of the form `mr:///PATH` means: in the block store, by the rules of local inputs.
+
+A stored file is held on to by its number, which survives renames, so a job reads what it was submitted over. What is
+in a directory is taken in ascending order of path.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+from minireduce.client.store_paths import has_glob, name_of, parse_store_path
+from minireduce.core.storage.views import FileStatus
+from minireduce.errors import NotFound, RequestError
+
+PASSED_OVER = frozenset({"_SUCCESS", "_temporary", "_quarantine", "_logs", "__pycache__"})
+
+
+class Store(Protocol):
+    """The block store, as far as it is looked at here; `client.fs.FileSystem` is one."""
+
+    def stat(self, path: str) -> FileStatus:
+        """What `path` names. Raises NotFound."""
+
+    def ls(self, path: str) -> list[FileStatus]:
+        """The entries of a directory, ascending."""
+
+    def glob(self, pattern: str) -> list[FileStatus]:
+        """What matches."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredFile:
+    """A file of the block store to read."""
+
+    path: str
+    size_bytes: int
+    file_id: int
+
+
+def is_passed_over(name: str) -> bool:
+    """Whether a name in a directory is not read unless it is named itself."""
+    return name in PASSED_OVER or (name.startswith(".") and name not in {".", ".."})
+
+
+class StoredWalk:
+    """Resolves inputs one after the other, and counts what it passes over."""
+
+    def __init__(self, store: Store | None) -> None:
+        self._store = store
+        self.passed_over = 0
+
+    def resolve(self, named: str) -> Iterator[StoredFile]:
+        """The files that `named` means. Raises NotFound, RequestError."""
+        if self._store is None:
+            raise RequestError(f"input {named} lies in a block store, and there is none here", hint="add --master")
+        if not has_glob(named):
+            yield from self._below(self._store, self._store.stat(named))
+            return
+        matches = self._store.glob(named)
+        if not matches:
+            raise NotFound(
+                f"no file matches {named}", hint=f"minireduce fs ls {parse_store_path(named).rpartition('/')[0]}/"
+            )
+        written = set(parse_store_path(named).split("/"))
+        for match in matches:
+            if any(is_passed_over(name) and name not in written for name in match.path.split("/")):
+                self.passed_over += 1
+            else:
+                yield from self._below(self._store, match)
+
+    def _below(self, store: Store, found: FileStatus) -> Iterator[StoredFile]:
+        if not found.is_directory:
+            yield StoredFile(found.path, found.length, found.inode)
+            return
+        for entry in store.ls(found.path):
+            if is_passed_over(name_of(entry.path)):
+                self.passed_over += 1
+            else:
+                yield from self._below(store, entry)
