@@ -19,7 +19,6 @@ from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING
 
-from minireduce.attempt import linux
 from minireduce.clock import Clock
 from minireduce.core.assignments import OpenProgram, RemoveFetched, RemoveJob, RemoveOutputs
 from minireduce.core.attempts import StartAttempt, StopAttempt
@@ -30,6 +29,7 @@ from minireduce.core.settings import WorkerSettings
 from minireduce.core.worker import DeleteReplica, SpaceMeasured, StartReplication, WorkerState
 from minireduce.disk import Disk
 from minireduce.machine import machine_id
+from minireduce.worker.account import task_ids
 from minireduce.worker.block_server_process import BlockServerProcess
 from minireduce.worker.block_store import BLOCKS_NAME, BlockStore
 from minireduce.worker.fetcher import Fetcher
@@ -77,11 +77,11 @@ class Worker:
     """A worker. `start`, then `run` until it ends, then `close`, whatever happened."""
 
     def __init__(self, options: WorkerOptions, clock: Clock, disk: Disk, *, on_joined: Callable[[], None]) -> None:
-        task_ids = linux.account_ids(options.task_user) if options.task_user else None
+        owner = task_ids(options.task_user, options.data_dir) if options.task_user else None
         self._options = options
         self._disk = disk
         self._identity = IdentityFile(options.data_dir, disk)
-        self._outputs = Outputs(options.data_dir, disk, task_ids=task_ids)
+        self._outputs = Outputs(options.data_dir, disk, task_ids=owner)
         self._joined = asyncio.Event()
         self._on_joined = on_joined
         self.loop = WorkerLoop(
