@@ -241,7 +241,8 @@ class SimWorker:
     def _stopped(self, error: MinireduceError | None) -> None:
         self.world.trace.tell(self.name, f"ends{f': {error.message}' if error else ' in good order'}")
         self._end_process(Left.ALL)
-        self.world.strikes["worker ended itself"] += error is not None
+        if error is not None:
+            self.world.strikes["worker ended itself"] += 1
         self.world.moment("worker ended itself", self.name)
 
     def _remove_outputs(self, attempts: tuple[AttemptId, ...]) -> None:
