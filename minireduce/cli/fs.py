@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import sys
 import time
+from base64 import b64encode
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -70,9 +71,17 @@ def _size_option(name: str, text: str) -> Callable[[Any], Any]:
 @overwrite_option
 @click.option("--replication", type=click.IntRange(min=1), metavar="N", help="Replicas of each block.")
 @_size_option("--block-size", "Size of its blocks, such as 16MiB.")
+@json_option
 @common_options
 def put(
-    sources: tuple[str, ...], target: str, common: Common, *, overwrite: bool, replication: int | None, block_size: int
+    sources: tuple[str, ...],
+    target: str,
+    common: Common,
+    *,
+    overwrite: bool,
+    replication: int | None,
+    block_size: int,
+    is_json: bool,
 ) -> None:
     """Store local files and directories; - is standard input. Into PATH if that is a directory."""
     with _opened(common) as files:
@@ -85,15 +94,20 @@ def put(
                 total += files.put_stream(sys.stdin.buffer, target, **wishes).length
             else:
                 total += files.put(source, target, **wishes)
-        click.echo(f"stored {size(total)} in {time.monotonic() - began:.1f} s", err=True)
+        elapsed_s = time.monotonic() - began
+    if is_json:
+        print_json({"bytes": total, "elapsed_s": round(elapsed_s, 3)})
+    else:
+        click.echo(f"stored {size(total)} in {elapsed_s:.1f} s", err=True)
 
 
 @fs.command(epilog="Example:  minireduce fs get /logs/access.log .")
 @click.argument("sources", nargs=-1, required=True, metavar="PATH...")
 @click.argument("target", metavar="LOCAL")
 @overwrite_option
+@json_option
 @common_options
-def get(sources: tuple[str, ...], target: str, common: Common, *, overwrite: bool) -> None:
+def get(sources: tuple[str, ...], target: str, common: Common, *, overwrite: bool, is_json: bool) -> None:
     """Copy files and directories to the local disk. Into LOCAL if that is a directory."""
     from pathlib import Path
 
@@ -102,6 +116,9 @@ def get(sources: tuple[str, ...], target: str, common: Common, *, overwrite: boo
         if len(found) > 1 and not Path(target).is_dir():
             raise RequestError(f"{target} is no directory, and {len(found)} sources need one", hint="make it first")
         total = sum(files.get(each.path, target, overwrite=overwrite) for each in found)
+    if is_json:
+        print_json({"bytes": total})
+    else:
         click.echo(f"copied {size(total)}", err=True)
 
 
@@ -141,56 +158,67 @@ def _is_hidden(path: str, below: str) -> bool:
 
 @fs.command(epilog="Example:  minireduce fs cat /out/part-00000 | head")
 @paths_argument
+@json_option
 @common_options
-def cat(paths: tuple[str, ...], common: Common) -> None:
-    """Write files to standard output, one after the other."""
+def cat(paths: tuple[str, ...], common: Common, *, is_json: bool) -> None:
+    """Write files to standard output, one after the other; as JSON an object a file, its bytes in base64."""
     with _opened(common) as files:
         for found in _expand(files, paths):
             with files.read(found.path) as reader:
-                shutil.copyfileobj(reader, sys.stdout.buffer, 1 << 20)
+                if is_json:
+                    print_json({"path": found.path, "base64": b64encode(reader.read()).decode("ascii")})
+                else:
+                    shutil.copyfileobj(reader, sys.stdout.buffer, 1 << 20)
         sys.stdout.buffer.flush()
 
 
 @fs.command(epilog="Example:  minireduce fs mkdir -p /logs/2026")
 @paths_argument
 @click.option("-p", "--parents", is_flag=True, help="Make those above, too; one that exists is fine.")
+@json_option
 @common_options
-def mkdir(paths: tuple[str, ...], common: Common, *, parents: bool) -> None:
+def mkdir(paths: tuple[str, ...], common: Common, *, parents: bool, is_json: bool) -> None:
     """Make directories."""
     with _opened(common) as files:
-        for path in paths:
-            files.mkdir(path, parents=parents)
+        made = [files.mkdir(path, parents=parents) for path in paths]
+    if is_json:
+        print_json(made)
 
 
 @fs.command(epilog="Example:  minireduce fs rm -r /out")
 @paths_argument
 @click.option("-r", "--recursive", is_flag=True, help="Directories with all they hold, too.")
 @click.option("-f", "--force", is_flag=True, help="What does not exist is no error.")
+@json_option
 @common_options
-def rm(paths: tuple[str, ...], common: Common, *, recursive: bool, force: bool) -> None:
+def rm(paths: tuple[str, ...], common: Common, *, recursive: bool, force: bool, is_json: bool) -> None:
     """Remove files and directories."""
+    removed = 0
     with _opened(common) as files:
         for path in paths:
             try:
-                for found in _expand(files, (path,)):
-                    files.rm(found.path, recursive=recursive)
+                removed += sum(files.rm(found.path, recursive=recursive) for found in _expand(files, (path,)))
             except NotFound:
                 if not force:
                     raise
+    if is_json:
+        print_json({"removed": removed})
 
 
 @fs.command(epilog="Example:  minireduce fs mv /out /archive/out")
 @click.argument("sources", nargs=-1, required=True, metavar="SOURCE...")
 @click.argument("target", metavar="TARGET")
+@json_option
 @common_options
-def mv(sources: tuple[str, ...], target: str, common: Common) -> None:
+def mv(sources: tuple[str, ...], target: str, common: Common, *, is_json: bool) -> None:
     """Rename; into TARGET if that is a directory. Each happens whole or not at all."""
     with _opened(common) as files:
         found = _expand(files, sources)
         if len(found) > 1 and not (files.exists(target) and files.stat(target).is_directory):
             raise RequestError(f"{target} is no directory, and {len(found)} sources need one", hint="make it first")
-        for each in found:
-            files.mv(each.path, target)
+        moved = [files.mv(each.path, target) for each in found]
+    if is_json:
+        print_json(moved)
 
 
 @fs.command(epilog="Example:  minireduce fs stat /logs/access.log")

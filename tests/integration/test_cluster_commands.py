@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+from base64 import b64decode
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -74,6 +76,25 @@ def test_stored_files_are_input_and_come_out_as_they_went_in(minireduce, address
     assert minireduce("fs", "cat", "/books/in.txt", "--master", address).out == "".join(lines)
     missing = minireduce("submit", WORDCOUNT, "mr:///nowhere", "--master", address)
     assert missing.status == 2
+
+
+def test_every_file_command_answers_in_json(minireduce, address: str, tmp_path: Path) -> None:
+    (tmp_path / "in.txt").write_text("a b a\n")
+
+    def answer(*arguments: object) -> Any:
+        ran = minireduce("fs", *arguments, "--json", "--master", address)
+        assert ran.status == 0, ran.err
+        return ran.json
+
+    assert answer("mkdir", "-p", "/books/old")[0]["path"] == "/books/old"
+    assert answer("put", "in.txt", "/books/in.txt")["bytes"] == 6
+    assert answer("mv", "/books/in.txt", "/books/old")[0]["path"] == "/books/old/in.txt"
+    assert [each["path"] for each in answer("ls", "/books")] == ["/books/old"]
+    assert answer("stat", "/books/old/in.txt")[0]["length"] == 6
+    assert b64decode(answer("cat", "/books/old/in.txt")["base64"]) == b"a b a\n"
+    assert answer("get", "/books/old/in.txt", "copy.txt")["bytes"] == 6
+    assert (tmp_path / "copy.txt").read_text() == "a b a\n"
+    assert answer("rm", "-r", "/books")["removed"] >= 2
 
 
 def test_a_wrong_token_is_refused(minireduce, address: str) -> None:
