@@ -23,6 +23,7 @@ from minireduce.core.effects import Effects
 from minireduce.core.membership import Membership
 from minireduce.core.messages import (
     AttemptSucceeded,
+    BlockSource,
     DropJob,
     KillAttempt,
     LaunchAttempt,
@@ -84,8 +85,9 @@ class ComputeState:
         split = self.jobs[task.id.job].spec.splits[task.id.index]
         if isinstance(split, LocalFiles):
             return ()
-        located = self._locate_stored(split, "")
-        return dict.fromkeys(worker for block in located.blocks[:1] for worker in block.workers)
+        blocks = self._locate_stored(split, "").blocks
+        most = max(blocks, key=lambda block: _overlap(block, split), default=None)
+        return most.workers if most is not None else ()
 
     # ── attempts ────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -287,3 +289,9 @@ class ComputeState:
         if machine and all(member.profile.machine_id != machine for member in live):
             return "a worker on the machine whose disk holds the input"
         return "a free slot"
+
+
+def _overlap(block: BlockSource, split: StoredRange) -> int:
+    """How many bytes of a split a block holds."""
+    ends = min(split.offset + split.length, block.file_offset + block.replica.length)
+    return max(0, ends - max(split.offset, block.file_offset))

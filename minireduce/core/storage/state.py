@@ -173,22 +173,13 @@ class StorageState:
             for begins, block in covering(self._blocks.of_file(file_id), offset, length)
         )
 
-    def holders(self, file_id: int, offset: int, length: int) -> tuple[WorkerId, ...]:
-        """The workers that hold something of the range, those with the most bytes first."""
-        held: dict[WorkerId, int] = {}
-        for begins, block in covering(self._blocks.of_file(file_id), offset, length):
-            overlap = min(offset + length, begins + block.length) - max(offset, begins)
-            for worker in block.good:
-                held[worker] = held.get(worker, 0) + overlap
-        return tuple(sorted(held, key=lambda worker: (-held[worker], worker)))
-
     def locate_input(self, stored: StoredRange, worker: WorkerId) -> StoredInput:
         """What a map task reads, the nearest to `worker` first. A removed file has no blocks, so reading it fails."""
         found = self._namespace.get(stored.file_id)
         if not isinstance(found, File):
             return StoredInput(stored.path, stored.offset, stored.length, 0, ())
-        reach = stored.length + RECORD_BYTES_REACHED
-        blocks = self.locate(stored.file_id, stored.offset, reach, worker)
+        begin = max(0, stored.offset - 1)  # whether a record begins at the range's start, the byte before it tells
+        blocks = self.locate(stored.file_id, begin, stored.length + RECORD_BYTES_REACHED, worker)
         return StoredInput(stored.path, stored.offset, stored.length, found.length, blocks)
 
     @staticmethod

@@ -7,7 +7,7 @@ import random
 import pytest
 from scenes.storage import StorageKit, place
 
-from minireduce.core.messages import ReplicaRemoved
+from minireduce.core.spec import StoredRange
 from minireduce.core.storage.requests import MakeDirectory, RemovePath, RenamePath
 from minireduce.core.tables import TABLES
 from minireduce.errors import NotFound, RequestError
@@ -46,15 +46,15 @@ def test_readers_of_many_blocks_are_spread_over_the_workers():
     assert firsts == {"w1", "w2", "w3"}
 
 
-def test_holders_come_with_the_most_bytes_first():
-    kit = StorageKit(1)
-    file = kit.write("/f", 10, 10)
-    kit.join("w2")
-    kit.tick()
-    kit.carry_out()
-    second = kit.state.block_views()[1]
-    kit.report("w1", ReplicaRemoved(second.replica))
-    assert kit.state.holders(file.inode, 0, 20) == ("w2", "w1")
+def test_a_task_gets_the_block_before_its_range_too_and_those_for_its_last_record():
+    kit = StorageKit()
+    file = kit.write("/f", 10, 10, 10)
+    located = kit.state.locate_input(StoredRange("/f", file.inode, 10, 5), "w2")
+    assert [source.file_offset for source in located.blocks] == [0, 10, 20]
+    assert [source.workers[0] for source in located.blocks] == ["w2"] * 3
+    assert located.file_bytes == 30
+    located = kit.state.locate_input(StoredRange("/f", file.inode, 11, 5), "w2")
+    assert [source.file_offset for source in located.blocks] == [10, 20]
 
 
 def test_a_removed_file_is_not_found_by_its_number_and_a_renamed_one_is():
