@@ -26,7 +26,7 @@ DEADLINE_S = 60
 @pytest.fixture
 def cluster(tmp_path: Path):
     """A master, and no worker yet."""
-    with ProcessCluster(tmp_path, workers=0, settings={"MINIREDUCE_TASK_USER": "root"}) as cluster:
+    with ProcessCluster(tmp_path, workers=0) as cluster:
         yield cluster
 
 
@@ -183,7 +183,7 @@ def test_a_mistake_in_the_flags_is_told_with_status_2(tmp_path: Path, arguments:
 
 def test_a_worker_beyond_loopback_gets_its_certificate_from_the_master(tmp_path: Path):
     host = address_beyond_loopback()
-    with ProcessCluster(tmp_path, workers=0, settings={"MINIREDUCE_TASK_USER": "root"}) as cluster:
+    with ProcessCluster(tmp_path, workers=0) as cluster:
         cluster.kill("master")
         cluster._start(daemon.MASTER, "master", "--host", host, "--port", "0", "--http-port", "0")
         cluster.address = str(cluster.daemons["master"].ready()["address"])
@@ -219,7 +219,7 @@ def test_what_ran_on_a_worker_that_stops_is_given_back_and_runs_elsewhere(tmp_pa
     text.write_text("a\n")
     with (
         gate.open("w") as held,
-        ProcessCluster(tmp_path, workers=1, settings={"MINIREDUCE_TASK_USER": "root"}) as cluster,
+        ProcessCluster(tmp_path, workers=1) as cluster,
     ):
         fcntl.flock(held, fcntl.LOCK_EX)
         command = cluster.command("submit", str(job), str(text), "-o", str(tmp_path / "out"))
@@ -242,3 +242,12 @@ def test_what_ran_on_a_worker_that_stops_is_given_back_and_runs_elsewhere(tmp_pa
         out, err = command.communicate(timeout=DEADLINE_S)
         assert command.returncode == 0, (out, err)
     assert (tmp_path / "out" / "part-00000").read_text() == "a\t1\n"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only a worker of root runs tasks as somebody else")
+def test_a_data_directory_that_tasks_cannot_reach_is_told_at_the_start(cluster: ProcessCluster):
+    started = worker(cluster, cluster.address, MINIREDUCE_TASK_USER="nobody")
+    refused = refusal(started)
+    assert status_of(started) == 2
+    assert "nobody" in refused.message
+    assert "--data-dir" in str(refused.hint)

@@ -6,6 +6,7 @@ Data directories outlive the processes, tokens are the cluster's own, and every 
 from __future__ import annotations
 
 import os
+import pwd
 import signal
 import subprocess
 import sys
@@ -37,7 +38,9 @@ class ProcessCluster:
         self.token_file = root / "token"
         self.tokens = tokens.generate()
         tokens.store(self.token_file, self.tokens)
-        self.environment = {**os.environ, **(settings or {})}
+        # Directories of tests are for their owner alone, so tasks must be the owner's too.
+        own = {"MINIREDUCE_TASK_USER": pwd.getpwuid(os.geteuid()).pw_name}
+        self.environment = {**os.environ, **own, **(settings or {})}
         self.environment["MINIREDUCE_TOKEN_FILE"] = str(self.token_file)
         self.daemons: dict[str, Daemon] = {}
         self.address = ""
