@@ -37,7 +37,7 @@ class WorkerSettings:
     master_wait_s: float = 600.0  # how long attempts and outputs are kept while the master is out of reach
     reconnect_s_min: float = 0.05  # the pause before a stream is opened again; it doubles up to the bound
     reconnect_s_max: float = 5.0
-    welcome_wait_s: float = 10.0  # a stream on which no answer to `Hello` came is given up
+    welcome_wait_s: float = 4.0  # a stream on which no answer to `Hello` came is given up
     resend_after_s: float = 2.0  # a message without acknowledgement is sent again
     progress_interval_s: float = 0.5
     remember_interval_s: float = 1.0  # how often the master's latest commit is written down, within one epoch
