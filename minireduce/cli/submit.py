@@ -34,7 +34,7 @@ class Wanted:
 
     job_file: Path
     inputs: tuple[str, ...]
-    output: Path | None
+    output: str | None
     overwrite: bool
     slots: int | None
     inline: bool
@@ -55,13 +55,13 @@ class Ended:
     state: str
     elapsed_s: float
     counters: CounterGroups
-    output: Path | None
+    output: str | None
 
 
 @click.command(epilog=EPILOG)
 @click.argument("job_file", metavar="JOB.py", type=click.Path(path_type=Path))
 @click.argument("inputs", metavar="[INPUT]...", nargs=-1)
-@click.option("-o", "--output", type=click.Path(path_type=Path), help="Directory for the output; must not exist.")
+@click.option("-o", "--output", metavar="OUTPUT", help="Directory for the output, here or mr:///PATH; must not exist.")
 @click.option("--overwrite", is_flag=True, help="Replace the output directory, at the end and at once.")
 @click.option("--slots", type=click.IntRange(min=1), help="Attempts at once in an embedded cluster.")
 @click.option("--inline", is_flag=True, help="Run in this process, without any cluster: for debuggers.")
@@ -91,7 +91,8 @@ def submit(common: Common, **options: Any) -> None:
 
 def _check(wanted: Wanted) -> None:
     """Refuse what can be seen to be wrong before anything starts."""
-    from minireduce.client.publish import check_output
+    from minireduce.client.outputs import find_output
+    from minireduce.client.store_paths import is_store_path
 
     if not wanted.job_file.is_file():
         raise RequestError(f"the job file {wanted.job_file} does not exist", hint="see the path after `submit`")
@@ -99,35 +100,39 @@ def _check(wanted: Wanted) -> None:
         raise RequestError("no input is named", hint=f"minireduce submit {wanted.job_file} FILE_OR_DIRECTORY")
     if wanted.detach and wanted.output is not None:
         raise RequestError(
-            "a local output is written by this command, which --detach would end",
+            "an output is put in place by this command, which --detach would end",
             hint="leave -o out: the result stays in the cluster; or leave --detach out",
         )
     if wanted.inline and (wanted.detach or wanted.slots is not None):
         raise RequestError("--inline runs here and now, one task at a time", hint="leave --detach and --slots out")
     if wanted.overwrite and wanted.output is None:
         raise RequestError("--overwrite replaces an output directory", hint="name it with -o")
-    if wanted.output is not None:
-        check_output(wanted.output, overwrite=wanted.overwrite)
+    if wanted.output is not None and (wanted.inline or not is_store_path(wanted.output)):
+        find_output(wanted.output, None).check(overwrite=wanted.overwrite)
 
 
 def _run(wanted: Wanted, common: Common, progress: Progress) -> None:
     from minireduce.client.job_spec import Wishes
     from minireduce.core.spec import OutputKind
-    from minireduce.launch.session import STDOUT_PATH, Session
+    from minireduce.launch.session import Session
 
     configuration = common.configuration()
     if wanted.detach and configuration.settings.master is None:
         raise RequestError("--detach needs a cluster that stays", hint="name it with --master")
     is_typed = wanted.detach or (wanted.is_json and wanted.output is None)
-    wishes = Wishes(
-        output=OutputKind.RESULT if is_typed else OutputKind.LOCAL,
-        output_path="" if is_typed else STDOUT_PATH if wanted.output is None else str(wanted.output.absolute()),
-        overwrite=wanted.overwrite,
-        reducers=wanted.reducers,
-        name=wanted.name,
-    )
     with Session(configuration, slots=wanted.slots) as session:
         job, program, inputs = _load(wanted, progress, session.resolve)
+        target = None if wanted.output is None else session.find_output(wanted.output)
+        if target is not None:
+            target.check(overwrite=wanted.overwrite)
+            target.check_apart(inputs)
+        wishes = Wishes(
+            output=OutputKind.RESULT if is_typed else OutputKind.LOCAL,
+            destination=target,
+            overwrite=wanted.overwrite,
+            reducers=wanted.reducers,
+            name=wanted.name,
+        )
         handle = session.submit(job, program, inputs, wishes)
         if wanted.detach:
             _tell_detached(handle, is_json=wanted.is_json)
@@ -145,13 +150,10 @@ def _load(
     """The job and its input files, checked here since a mistake in them should cost no job."""
     from minireduce.attempt.load import load_job, source_program
     from minireduce.cli.show import plural, size
-    from minireduce.client.publish import check_apart
 
     program = source_program(wanted.job_file, tuple(_parameter(text) for text in wanted.parameters))
     job = load_job(program)
     inputs = resolve(wanted.inputs)
-    if wanted.output is not None:
-        check_apart(wanted.output, inputs)
     passed = f", {plural(inputs.passed_over, 'name')} passed over" if inputs.passed_over else ""
     progress.say(f"input: {plural(len(inputs.files), 'file')}, {size(inputs.bytes_total)}{passed}")
     return job, program, inputs
@@ -233,6 +235,7 @@ def _run_inline(wanted: Wanted, common: Common, progress: Progress) -> None:
     """Run in this process; what is shown and where pairs go is the same."""
     from minireduce.cli.show import print_json
     from minireduce.client.inputs import resolve
+    from minireduce.client.outputs import find_output
     from minireduce.launch.here import run_here
 
     began_s = time.monotonic()
@@ -243,7 +246,7 @@ def _run_inline(wanted: Wanted, common: Common, progress: Progress) -> None:
         job,
         inputs,
         settings,
-        target=wanted.output,
+        target=None if wanted.output is None else find_output(wanted.output, None),
         stream=None if is_typed or wanted.output is not None else sys.stdout.buffer,
         overwrite=wanted.overwrite,
         reducers=wanted.reducers,

@@ -108,6 +108,12 @@ class FileSystem:
         request = RemovePath(found.path, found.inode, recursive)
         return self._connection.call(methods.REMOVE_PATH, request)
 
+    def rename(self, source: str, target: str, *, replace: bool = False) -> FileStatus:
+        """Give `source` exactly this name. Raises AlreadyExists for a taken one, unless it is to be replaced."""
+        found = self.stat(source)
+        request = RenamePath(found.path, parse_store_path(target), found.inode, replace)
+        return self._connection.call(methods.RENAME_PATH, request)
+
     def mv(self, source: str, target: str, *, replace: bool = False) -> FileStatus:
         """Rename; into `target` if that is a directory and not to be replaced. All of it or nothing happens."""
         found = self.stat(source)

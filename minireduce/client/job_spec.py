@@ -12,12 +12,14 @@ from typing import Any
 
 from minireduce.api.job import Job, Step
 from minireduce.client.inputs import Inputs, plan_input_splits
+from minireduce.client.outputs import Destination
 from minireduce.config import Settings
 from minireduce.core.spec import JobSpec, LocalFiles, OutputKind, Program, StepSpec
 from minireduce.core.views import ClusterView
 from minireduce.errors import RequestError, Unavailable
 
 INPUT_BYTES_PER_REDUCER = 64 << 20
+STDOUT_PATH = "-"
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,10 +27,17 @@ class Wishes:
     """What was asked for beside the job itself: flags of `submit`, options of `run`."""
 
     output: OutputKind = OutputKind.RESULT
-    output_path: str = ""
+    destination: Destination | None = None  # of text; None: the standard output of the client
     overwrite: bool = False
     reducers: int | None = None
     name: str | None = None
+
+    @property
+    def output_path(self) -> str:
+        """Where the output goes, as people read it."""
+        if self.output is OutputKind.RESULT:
+            return ""
+        return STDOUT_PATH if self.destination is None else str(self.destination)
 
 
 def make_spec(

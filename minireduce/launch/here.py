@@ -6,11 +6,11 @@ parts go.
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, TypeVar
 
 from minireduce.client.jobs import job_failed
-from minireduce.client.publish import check_apart, publish_directory, publish_stream
+from minireduce.client.outputs import Destination
+from minireduce.client.publish import publish_stream
 from minireduce.client.result import CounterGroups, Counts, JobResult
 from minireduce.config import Settings
 from minireduce.core.messages import TaskError
@@ -30,17 +30,17 @@ def run_here(
     inputs: Inputs,
     settings: Settings,
     *,
-    target: Path | None = None,
+    target: Destination | None = None,
     stream: BinaryIO | None = None,
     overwrite: bool = False,
     reducers: int | None = None,
 ) -> JobResult[K, V]:
-    """Run `job` in this process; text goes to the directory `target` or to `stream`, if there is one of them.
+    """Run `job` in this process; text goes to `target` or to `stream`, if there is one of them.
 
     Raises JobFailed where user code raised, with the original exception as its cause.
     """
     if target is not None:
-        check_apart(target, inputs)
+        target.check_apart(inputs)
     is_text = target is not None or stream is not None
     try:
         made = run_inline(
@@ -56,7 +56,7 @@ def run_here(
         told = TaskError("raised", error.exception_type, error.message, error.traceback_text, error.path, offset)
         raise job_failed(error.message, error.exception_type, hint=error.hint, errors=(told,)) from error.__cause__
     if target is not None:
-        publish_directory(made, made.id, target, overwrite=overwrite)
+        target.publish(made, made.id, overwrite=overwrite)
     elif stream is not None:
         publish_stream(made, stream)
     counters = CounterGroups({group: Counts(names) for group, names in made.counters.items()})

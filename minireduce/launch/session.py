@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, BinaryIO, Generic, Self, TypeVar
 
@@ -29,15 +28,13 @@ if TYPE_CHECKING:
     from minireduce.client.fs import FileSystem
     from minireduce.client.inputs import Inputs
     from minireduce.client.job_spec import Wishes
+    from minireduce.client.outputs import Destination
     from minireduce.client.parts import PartsOfJob
     from minireduce.client.result import JobResult
     from minireduce.launch.embedded import EmbeddedCluster
 
 K = TypeVar("K")
 V = TypeVar("V")
-
-STDOUT_PATH = "-"
-"""What a job's output is called that goes to the standard output of its client."""
 
 FOLLOW_INTERVAL_S = 5.0
 
@@ -95,6 +92,13 @@ class Session:
 
         is_store_meant = any(is_store_path(os.fspath(named)) for named in inputs)
         return resolve(inputs, self.store if is_store_meant else None)
+
+    def find_output(self, named: str | os.PathLike[str]) -> Destination:
+        """What an OUTPUT means. Raises RequestError."""
+        from minireduce.client.outputs import find_output
+        from minireduce.client.store_paths import is_store_path
+
+        return find_output(named, self.store if is_store_path(os.fspath(named)) else None)
 
     def check(self) -> None:
         """Raise Unavailable where the cluster cannot come back by itself."""
@@ -198,15 +202,18 @@ class JobHandle(Generic[K, V]):
         return PartsOfJob(self._session.connection, self.id, wait_s=self._session.settings.master_wait_s)
 
     def publish(self, stream: BinaryIO | None = None) -> JobView:
-        """Put the text parts into the output directory, or into `stream`, and have the master close the job."""
-        from minireduce.client.publish import publish_directory, publish_stream
+        """Put the text parts where they were wanted, or into `stream`, and have the master close the job."""
+        from minireduce.client.publish import publish_stream
         from minireduce.core.requests import ConfirmPublished
         from minireduce.wire import methods
 
-        if stream is None:
-            publish_directory(self.parts(), self.id, Path(self._wishes.output_path), overwrite=self._wishes.overwrite)
-        else:
+        destination = self._wishes.destination
+        if destination is not None:
+            destination.publish(self.parts(), self.id, overwrite=self._wishes.overwrite)
+        elif stream is not None:
             publish_stream(self.parts(), stream)
+        else:
+            raise RequestError(f"{self.id} writes text, and no place for it is named", hint="give a stream")
         self._session.connection.call(methods.CONFIRM_PUBLISHED, ConfirmPublished(self.id))
         return self.view()
 
@@ -273,12 +280,15 @@ def run(
         )
         return handle.wait()
     from minireduce.client.inputs import resolve
+    from minireduce.client.outputs import find_output
     from minireduce.launch.here import run_here
 
     if master is not None or slots is not None:
         raise RequestError("inline runs here and now, one task at a time", hint="leave master and slots out")
     configuration = config.load(options)
-    target = _checked_target(output, overwrite=overwrite)
+    target = None if output is None else find_output(output, None)
+    if target is not None:
+        target.check(overwrite=overwrite)
     found = resolve(inputs)
     return run_here(job, found, configuration.settings, target=target, overwrite=overwrite, reducers=reducers)
 
@@ -297,19 +307,19 @@ def submit(
     """Start `job` over `inputs`; see `Job.submit`. `settings` are settings by name, such as `memory_limit`."""
     from minireduce.client.job_spec import Wishes
     from minireduce.client.program import pickle_program
-    from minireduce.client.publish import check_apart
 
-    target = _checked_target(output, overwrite=overwrite)
     cluster = None if isinstance(master, str) else master
     configuration = config.load({"master": master if cluster is None else None, **settings})
     session = Session(configuration, slots=slots, cluster=cluster)
     try:
+        target = None if output is None else session.find_output(output)
         found = session.resolve(inputs)
         if target is not None:
-            check_apart(target, found)
+            target.check(overwrite=overwrite)
+            target.check_apart(found)
         wishes = Wishes(
             output=OutputKind.RESULT if target is None else OutputKind.LOCAL,
-            output_path="" if target is None else str(target),
+            destination=target,
             overwrite=overwrite,
             reducers=reducers,
             name=name,
@@ -318,13 +328,3 @@ def submit(
     except BaseException:
         session.close()
         raise
-
-
-def _checked_target(output: str | os.PathLike[str] | None, *, overwrite: bool) -> Path | None:
-    from minireduce.client.publish import check_output
-
-    if output is None:
-        return None
-    target = Path(output).absolute()
-    check_output(target, overwrite=overwrite)
-    return target

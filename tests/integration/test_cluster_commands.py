@@ -78,6 +78,41 @@ def test_stored_files_are_input_and_come_out_as_they_went_in(minireduce, address
     assert missing.status == 2
 
 
+def test_an_output_in_the_block_store_appears_whole_and_is_replaced_at_once(
+    minireduce, address: str, tmp_path: Path
+) -> None:
+    def submit(text: str, *flags: str):
+        (tmp_path / "in.txt").write_text(text)
+        return minireduce("submit", WORDCOUNT, "in.txt", "-o", "mr:///out/counts", "--master", address, *flags)
+
+    def stored() -> dict[str, str]:
+        listed = minireduce("fs", "ls", "-R", "-a", "/out", "--master", address, "--json").json
+        paths = [each["path"] for each in listed if not each["is_directory"]]
+        return {path: minireduce("fs", "cat", path, "--master", address).out for path in paths}
+
+    first = submit("a b a\n")
+    assert first.status == 0, first.err
+    assert stored() == {"/out/counts/_SUCCESS": "", "/out/counts/part-00000": "a\t2\nb\t1\n"}
+    taken = submit("c\n")
+    assert taken.status == 2
+    assert "output mr:///out/counts exists" in taken.err
+    second = submit("c\n", "--overwrite")
+    assert second.status == 0, second.err
+    assert stored() == {"/out/counts/_SUCCESS": "", "/out/counts/part-00000": "c\t1\n"}
+    again = minireduce("submit", WORDCOUNT, "mr:///out/counts", "--overwrite", "-o", "mr:///out", "--master", address)
+    assert again.status == 2
+    assert "holds the input /out/counts/part-00000" in again.err
+
+
+def test_the_block_store_needs_a_cluster_that_stays(minireduce, tmp_path: Path) -> None:
+    (tmp_path / "in.txt").write_text("a\n")
+    for flags in (["--inline"], []):
+        for arguments in (["in.txt", "-o", "mr:///out"], ["mr:///in.txt"]):
+            ran = minireduce("submit", WORDCOUNT, *arguments, *flags)
+            assert ran.status == 2
+            assert "lies in a block store" in ran.err
+
+
 def test_every_file_command_answers_in_json(minireduce, address: str, tmp_path: Path) -> None:
     (tmp_path / "in.txt").write_text("a b a\n")
 

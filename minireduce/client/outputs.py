@@ -1,0 +1,115 @@
+"""Where the text parts of a job go: a directory on this machine or, as `mr:///PATH`, one in the block store.
+
+Both appear whole or not at all, with the same names in them. A local one is filled beside its place and renamed
+(`publish`); a stored one is filled in a private directory of the store and renamed there, which is one transaction of
+the master's and with `overwrite` removes what was there before.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from minireduce.client.inputs import Inputs
+from minireduce.client.publish import (
+    SUCCESS_NAME,
+    Parts,
+    check_apart,
+    check_output,
+    part_name,
+    publish_directory,
+)
+from minireduce.client.store_paths import SCHEME, is_store_path, join, name_of, parse_store_path
+from minireduce.client.stored_inputs import StoredFile
+from minireduce.errors import AlreadyExists, NotFound, RequestError
+
+if TYPE_CHECKING:
+    from minireduce.client.fs import FileSystem
+
+
+@dataclass(frozen=True, slots=True)
+class LocalOutput:
+    """A directory on this machine."""
+
+    path: Path
+
+    def __str__(self) -> str:
+        return str(self.path)
+
+    def check(self, *, overwrite: bool) -> None:
+        """Raise RequestError or AlreadyExists where it could not be published."""
+        check_output(self.path, overwrite=overwrite)
+
+    def check_apart(self, inputs: Inputs) -> None:
+        """Raise RequestError where replacing it would remove what the job reads."""
+        check_apart(self.path, inputs)
+
+    def publish(self, parts: Parts, job: str, *, overwrite: bool) -> None:
+        """Make it appear with all parts. Raises AlreadyExists."""
+        publish_directory(parts, job, self.path, overwrite=overwrite)
+
+
+@dataclass(frozen=True, slots=True)
+class StoredOutput:
+    """A directory in the block store of the cluster that runs the job."""
+
+    path: str
+    store: FileSystem
+
+    def __str__(self) -> str:
+        return f"{SCHEME}{self.path}"
+
+    def check(self, *, overwrite: bool) -> None:
+        """Raise RequestError or AlreadyExists where it could not be published."""
+        if not name_of(self.path):
+            raise RequestError("the root of the block store is no output", hint="name a directory in it")
+        try:
+            found = self.store.stat(self.path)
+        except NotFound:
+            return
+        if not found.is_directory:
+            raise AlreadyExists(f"output {self} exists and is no directory", hint="name another")
+        if not overwrite:
+            raise AlreadyExists(f"output {self} exists", hint="add --overwrite to replace it, or name another")
+
+    def check_apart(self, inputs: Inputs) -> None:
+        """Raise RequestError where replacing it would remove what the job reads."""
+        for file in inputs.files:
+            if isinstance(file, StoredFile) and file.path.startswith(f"{self.path}/"):
+                raise RequestError(f"output {self} holds the input {file.path}", hint="name another output")
+
+    def publish(self, parts: Parts, job: str, *, overwrite: bool) -> None:
+        """Make it appear with all parts. Raises AlreadyExists."""
+        draft = join(self.path.rpartition("/")[0], f".{name_of(self.path)}.{job}")
+        if self.store.exists(draft):
+            self.store.rm(draft, recursive=True)  # left by a publishing that was cut off
+        self.store.mkdir(draft)
+        try:
+            with tempfile.TemporaryDirectory(prefix="minireduce-") as folder:
+                for index in range(parts.count):
+                    part = Path(folder, part_name(index))
+                    parts.fetch(index, part)
+                    self.store.put(part, join(draft, part.name))
+                    part.unlink()
+            self.store.put_stream(io.BytesIO(), join(draft, SUCCESS_NAME))
+            self.store.rename(draft, self.path, replace=overwrite)
+        except BaseException:
+            self.store.rm(draft, recursive=True)
+            raise
+
+
+Destination = LocalOutput | StoredOutput
+
+
+def find_output(named: str | os.PathLike[str], store: FileSystem | None) -> Destination:
+    """What an OUTPUT means. Raises RequestError for one in a block store where there is none."""
+    text = os.fspath(named)
+    if not is_store_path(text):
+        return LocalOutput(Path(text).absolute())
+    if store is None:
+        raise RequestError(f"output {text} lies in a block store, and there is none here", hint="add --master")
+    return StoredOutput(parse_store_path(text), store)
