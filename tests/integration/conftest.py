@@ -6,12 +6,13 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
+from scenes import audit
 
 import minireduce as package
 
@@ -36,6 +37,22 @@ class Ran:
     def pairs(self) -> dict[str, str]:
         """Text output by key."""
         return dict(line.split("\t") for line in self.out.splitlines())
+
+
+@pytest.fixture(scope="session", autouse=True)
+def audit_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Every daemon that these tests start is aborted if it unpickles anything; see `scenes.audit`."""
+    folder = tmp_path_factory.mktemp("audit")
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in audit.watch(folder, dict(os.environ)).items():
+            patch.setenv(name, value)
+        yield folder
+
+
+@pytest.fixture(autouse=True)
+def _no_daemon_unpickles(audit_folder: Path) -> Iterator[None]:
+    yield
+    assert audit.broken(audit_folder) == []
 
 
 @pytest.fixture
