@@ -159,6 +159,7 @@ def _cluster_settings(settings: config.Settings) -> ClusterSettings:
         repair_delay_s=settings.repair_delay_s,
         result_kept_s=settings.results_keep_s,
         replication=settings.replication,
+        replicas_min=settings.replicas_min,
         block_size_bytes=settings.block_size,
     )
 
