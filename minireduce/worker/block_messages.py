@@ -10,10 +10,17 @@ import json
 
 from minireduce.core.messages import RemoveReplica, ReplicateBlock
 from minireduce.core.plain import from_plain, to_plain
-from minireduce.core.worker import ReplicaDeleted, ReplicaFoundDamaged, ReplicationEnded, ReplicaWritten
+from minireduce.core.worker import (
+    ReplicaDeleted,
+    ReplicaFoundDamaged,
+    ReplicationEnded,
+    ReplicaWritten,
+    SpaceMeasured,
+)
 
 ReplicaCommand = ReplicateBlock | RemoveReplica
-ReplicaEvent = ReplicaWritten | ReplicaDeleted | ReplicaFoundDamaged | ReplicationEnded
+ReplicaEvent = ReplicaWritten | ReplicaDeleted | ReplicaFoundDamaged | ReplicationEnded | SpaceMeasured
+"""`SpaceMeasured` is said only once the directory takes no more writes: no room is left, whatever the disk says."""
 
 
 def to_line(message: ReplicaCommand | ReplicaEvent) -> bytes:

@@ -19,14 +19,21 @@ answer breaks the connection off, so that nobody takes a part for the whole; the
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from aiohttp import web
 
 from minireduce.core.messages import Replica, ReplicateBlock
-from minireduce.core.worker import ReplicaDeleted, ReplicaFoundDamaged, ReplicationEnded, ReplicaWritten
+from minireduce.core.worker import (
+    ReplicaDeleted,
+    ReplicaFoundDamaged,
+    ReplicationEnded,
+    ReplicaWritten,
+    SpaceMeasured,
+)
 from minireduce.errors import MinireduceError, Refused, RequestError, Unavailable
 from minireduce.ids import WorkerId
 from minireduce.wire.errors import to_http
@@ -41,6 +48,8 @@ log = logging.getLogger(__name__)
 
 BLOCK_BYTES_MAX = 1 << 40
 WRITE_BYTES = 1 << 20
+NO_ROOM_BYTES = 1
+"""What is told where nothing can be written: 0 would mean that it is not known."""
 _NUMBER = re.compile(r"[0-9]{1,18}")
 
 
@@ -73,14 +82,16 @@ class BlockRoutes:
             raise Refused(f"this token does not open block {block_id} of generation {generation} for writing")
         replica = Replica(block_id, generation, _block_length(request))
         pipeline = read_pipeline(request.headers.get(PIPELINE_HEADER, "[]"))
-        writer = self._store.create(replica)
+        with self._telling_closure():
+            writer = self._store.create(replica)
         sending: Sending | None = None
         if pipeline:
             token = request.headers["Authorization"].partition(" ")[2]
             sending = self._sender.start(replica, pipeline, token)
         try:
-            await self._receive(request, writer, sending)
-            await asyncio.to_thread(writer.commit)
+            with self._telling_closure():
+                await self._receive(request, writer, sending)
+                await asyncio.to_thread(writer.commit)
             self._tell(ReplicaWritten(replica))
             after = await sending.result() if sending is not None else Written(())
         finally:
@@ -91,6 +102,18 @@ class BlockRoutes:
             log.warning("block %d is not on %s: %s", block_id, worker, reason)
         written = Written((self._worker, *after.workers), after.failed)
         return web.Response(text=written.to_json(), content_type="application/json")
+
+    @contextlib.contextmanager
+    def _telling_closure(self) -> Iterator[None]:
+        """After a failed write: have the master place no more blocks here."""
+        try:
+            yield
+        except MinireduceError:
+            for directory, reason in self._store.closed.items():
+                log.error("%s takes no more writes: %s", directory, reason)  # noqa: TRY400 - no fault of the code
+            if self._store.closed:
+                self._tell(SpaceMeasured(NO_ROOM_BYTES))
+            raise
 
     async def _receive(self, request: web.Request, writer: ReplicaWriter, sending: Sending | None) -> None:
         name = f"block {writer.replica.block_id}"

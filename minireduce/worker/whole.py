@@ -30,6 +30,7 @@ from minireduce.core.worker import DeleteReplica, SpaceMeasured, StartReplicatio
 from minireduce.disk import Disk
 from minireduce.machine import machine_id
 from minireduce.worker.account import task_ids
+from minireduce.worker.block_messages import ReplicaEvent
 from minireduce.worker.block_server_process import BlockServerProcess
 from minireduce.worker.block_store import BLOCKS_NAME, BlockStore
 from minireduce.worker.fetcher import Fetcher
@@ -104,8 +105,9 @@ class Worker:
                 key_pem=options.key_pem,
                 authority_pem=(options.authority_pem or b"").decode(),
             ),
-            self.loop.tell,
+            self._tell_of_blocks,
         )
+        self._is_closed_to_blocks = False
         self._streams: MasterStreams | None = None
         self._beside: list[asyncio.Task[None]] = []
 
@@ -203,8 +205,13 @@ class Worker:
         self._running.drop_job(action.job)
         self.loop.on_disk(self._outputs.remove_job, action.job)
 
+    def _tell_of_blocks(self, event: ReplicaEvent) -> None:
+        self._is_closed_to_blocks |= isinstance(event, SpaceMeasured)
+        self.loop.tell(event)
+
     async def _measure_space(self) -> None:
         while True:
             free_bytes = await asyncio.to_thread(self._disk.free_bytes, self._options.data_dir)
-            self.loop.tell(SpaceMeasured(free_bytes))
+            if not self._is_closed_to_blocks:
+                self.loop.tell(SpaceMeasured(free_bytes))
             await asyncio.sleep(SPACE_INTERVAL_S)

@@ -187,6 +187,6 @@ def test_the_master_dies_in_the_middle_and_no_finished_map_runs_again(tmp_path, 
         with closed(stage.reduce_gate):
             watch(connection, "@", the_maps_are_done)
         stage.check(client)
-        for task in finished:  # what the new master knows of from before has no attempts any more
-            assert {each.attempt for each in again[task]} <= {each.attempt for each in finished[task]}
+        for task, attempts in finished.items():  # a task that was done before shows no attempts any more
+            assert {each.attempt for each in again[task]} <= {each.attempt for each in attempts}
         await_three_replicas(files, set())

@@ -21,7 +21,13 @@ from minireduce.client.block_io import BlockDoors, read_range, write_block
 from minireduce.core.messages import BlockSource, RemoveReplica, Replica, ReplicateBlock
 from minireduce.core.storage import reading
 from minireduce.core.storage.views import BlockTarget, PlacedBlock
-from minireduce.core.worker import ReplicaDeleted, ReplicaFoundDamaged, ReplicationEnded, ReplicaWritten
+from minireduce.core.worker import (
+    ReplicaDeleted,
+    ReplicaFoundDamaged,
+    ReplicationEnded,
+    ReplicaWritten,
+    SpaceMeasured,
+)
 from minireduce.errors import Corruption, Refused, RequestError, Unavailable
 from minireduce.wire.packets import PACKET_BYTES
 from minireduce.worker.block_server_process import BlockServerProcess, listen
@@ -80,12 +86,12 @@ class Servers:
             self.events.append((name, event))
             self._changed.notify_all()
 
-    def wait_for(self, name: str, kind: type, block_id: int):
-        """The first event of this kind about this block from this server."""
+    def wait_for(self, name: str, kind: type, block_id: int | None = None):
+        """The first event of this kind from this server, and about this block if one is named."""
 
         def find():
             told = [event for by, event in self.events if by == name and isinstance(event, kind)]
-            return next((event for event in told if event.replica.block_id == block_id), None)
+            return next((event for event in told if block_id is None or event.replica.block_id == block_id), None)
 
         with self._changed:
             assert self._changed.wait_for(lambda: find() is not None, 20), self.events
@@ -265,3 +271,14 @@ def test_offsets_beyond_the_block_are_refused(servers, doors):
     fetch = reading.Fetch("a", servers.addresses["a"], Replica(9, 1, 1000), 50, 100)
     with pytest.raises(RequestError, match="100 bytes"):
         list(doors.fetch(fetch, token(9, 1, BlockMode.READ)))
+
+
+def test_after_a_failed_write_a_worker_takes_no_more_blocks_says_so_and_is_still_read(tmp_path, doors):
+    with Servers(tmp_path, "a") as servers:
+        doors.send(servers.placed(1, 1, "a"), DATA)
+        (tmp_path / "a" / "blocks" / "0c").touch()  # where the folder of block 12 would be
+        for block_id in (12, 13):
+            with pytest.raises(Unavailable):
+                doors.send(servers.placed(block_id, 1, "a"), DATA)
+        assert servers.wait_for("a", SpaceMeasured) == SpaceMeasured(1)
+        assert read(doors, servers.source(Replica(1, 1, LENGTH), "a")) == DATA
