@@ -1,0 +1,158 @@
+"""The file system as a client sees it, over the master's real state and without any worker's bytes."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+from scenes.storage import StorageKit
+
+from minireduce.client.file_writing import FileWriter, new_file
+from minireduce.client.fs import FileSystem
+from minireduce.client.store_paths import is_store_path, parse_store_path
+from minireduce.core.settings import ClusterSettings
+from minireduce.core.storage.requests import AbandonFile, RenewLease
+from minireduce.errors import AlreadyExists, NotFound, RequestError
+from minireduce.wire import methods
+from minireduce.wire.file_questions import GetBlocks, GetStatus, ListDirectory
+
+
+class KitConnection:
+    """Answers like a master, in this process."""
+
+    authority = None
+
+    def __init__(self, kit: StorageKit) -> None:
+        self.kit = kit
+        self.asked: list[object] = []
+        self.renewed = threading.Event()
+
+    def call(self, method, request):
+        assert isinstance(request, method.request)
+        self.asked.append(request)
+        if isinstance(request, RenewLease):
+            self.renewed.set()
+        match request:
+            case GetStatus(path):
+                return self.kit.state.status(path)
+            case ListDirectory(path, after):
+                return self.kit.state.page(path, after)
+            case GetBlocks(path, offset, length, machine_id):
+                return self.kit.state.file_blocks(path, offset, length, machine_id)
+        return self.kit.ask(request)
+
+
+@pytest.fixture
+def kit() -> StorageKit:
+    return StorageKit(settings=ClusterSettings(lease_s=0.02))
+
+
+@pytest.fixture
+def files(kit) -> FileSystem:
+    return FileSystem(KitConnection(kit))
+
+
+def touch(files: FileSystem, *paths: str) -> None:
+    for path in paths:
+        files.write(path).close()
+
+
+def test_paths_are_written_with_and_without_the_scheme():
+    assert is_store_path("mr:///a")
+    assert not is_store_path("/a")
+    for text in ("mr:///a/b", "mr://a/b", "/a/b", "//a//b/"):
+        assert parse_store_path(text) == "/a/b"
+    assert parse_store_path("mr://") == "/"
+    with pytest.raises(RequestError, match="/a/b"):
+        parse_store_path("a/b")
+
+
+def test_listings_longer_than_a_page_are_whole(files, monkeypatch):
+    monkeypatch.setattr("minireduce.core.storage.state.ENTRIES_PER_PAGE", 3)
+    names = [f"/d/{number}" for number in range(8)]
+    touch(files, *names)
+    assert [entry.path for entry in files.ls("/d")] == names
+
+
+def test_globs_match_names_and_hidden_ones_only_when_the_dot_is_written(files):
+    touch(files, "/a/one.txt", "/a/two.txt", "/a/.three.txt", "/b/four.txt", "/b/deep/five.txt")
+
+    def matches(pattern: str) -> list[str]:
+        return [entry.path for entry in files.glob(pattern)]
+
+    assert matches("/*/*.txt") == ["/a/one.txt", "/a/two.txt", "/b/four.txt"]
+    assert matches("mr:///a/t?o.*") == ["/a/two.txt"]
+    assert matches("/a/.*") == ["/a/.three.txt"]
+    assert matches("/a/[ot]*") == ["/a/one.txt", "/a/two.txt"]
+    assert matches("/nothing/*") == []
+
+
+def test_walk_shows_all_below(files):
+    touch(files, "/a/b/c", "/a/d")
+    assert [entry.path for entry in files.walk("/a")] == ["/a/b", "/a/b/c", "/a/d"]
+
+
+def test_mv_goes_into_a_directory_and_replaces_only_when_asked(files):
+    touch(files, "/f", "/g", "/d/x")
+    assert files.mv("/f", "/d").path == "/d/f"
+    with pytest.raises(AlreadyExists):
+        files.mv("/g", "/d/f")
+    assert files.mv("/g", "/d", replace=True).path == "/d"
+    assert not files.stat("/d").is_directory
+    with pytest.raises(NotFound):
+        files.mv("/missing", "/d")
+
+
+def test_rm_says_how_many_went(files):
+    touch(files, "/d/x", "/d/y")
+    with pytest.raises(RequestError, match="not empty"):
+        files.rm("/d")
+    assert files.rm("/d", recursive=True) == 3
+    with pytest.raises(NotFound):
+        files.rm("/d")
+
+
+def test_a_writer_that_waits_long_for_its_bytes_keeps_its_lease(kit, files):
+    writer = files.write("/slow")
+    assert files._connection.renewed.wait(10)
+    writer.close()
+    assert writer.status is not None
+    assert writer.status.path == "/slow"
+
+
+def test_a_writer_left_by_an_exception_abandons_its_file_once(files):
+    with pytest.raises(ZeroDivisionError):
+        _fail_while_writing(files)
+    assert not files.exists("/f")
+    abandoned = [request for request in files._connection.asked if isinstance(request, AbandonFile)]
+    assert len(abandoned) == 1
+
+
+def _fail_while_writing(files: FileSystem) -> None:
+    with files.write("/f") as writer:
+        writer.write(b"never sent")
+        raise ZeroDivisionError
+
+
+def test_a_forgotten_writer_publishes_nothing(files):
+    writer = files.write("/f")
+    writer.write(b"half of it")
+    writer.__del__()
+    writer.close()
+    assert not files.exists("/f")
+
+
+def test_a_close_that_is_refused_abandons_the_file(kit):
+    connection = KitConnection(kit)
+    writer = FileWriter(connection, new_file("/f"), "machine")
+    FileSystem(connection).write("/f").close()
+    with pytest.raises(AlreadyExists):
+        writer.close()
+    assert isinstance(connection.asked[-1], AbandonFile)
+    assert connection.call(methods.GET_STATUS, GetStatus("/f")).length == 0
+    assert not [table for table, _ in kit.rows if table == "open_files"]
+
+
+def test_modes_other_than_reading_and_writing_bytes_are_refused(files):
+    with pytest.raises(RequestError, match="'rb' or 'wb'"):
+        files.open("/f", "r+")
