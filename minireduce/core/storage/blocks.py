@@ -10,8 +10,10 @@ Generations fence: each new try at writing a block raises its generation, and a 
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from itertools import accumulate
 
 from minireduce.core.effects import Effects
 from minireduce.core.messages import RemoveReplica, Replica
@@ -55,6 +57,7 @@ class Blocks:
         self._blocks: dict[int, Block] = {}
         self._of_file: dict[int, list[int]] = {}
         self._of_worker: dict[WorkerId, dict[int, None]] = {}
+        self._ends: dict[int, list[int]] = {}  # where each block of a closed file ends, once somebody asked
         self.unsettled: dict[int, None] = {}
 
     def __len__(self) -> int:
@@ -70,6 +73,19 @@ class Blocks:
     def of_file(self, file_id: int) -> list[Block]:
         """The blocks of a file, in order."""
         return [self._blocks[block_id] for block_id in self._of_file.get(file_id, ())]
+
+    def covering(self, file_id: int, offset: int, length: int) -> Iterator[tuple[int, Block]]:
+        """Of a closed file's blocks those that touch the range, each with where it begins in the file."""
+        ids = self._of_file.get(file_id, [])
+        if file_id not in self._ends:
+            self._ends[file_id] = list(accumulate(self._blocks[block_id].length for block_id in ids))
+        ends = self._ends[file_id]
+        for index in range(bisect_right(ends, offset), len(ids)):
+            block = self._blocks[ids[index]]
+            begins = ends[index] - block.length
+            if begins >= offset + length:
+                break
+            yield begins, block
 
     def held_by(self, worker: WorkerId) -> int:
         """How many blocks a worker holds, in whatever condition."""
@@ -105,6 +121,7 @@ class Blocks:
 
     def drop_file(self, file_id: int, effects: Effects) -> None:
         """The file is gone: so are its blocks, and whoever holds them is told."""
+        self._ends.pop(file_id, None)
         for block_id in self._of_file.pop(file_id, ()):
             block = self._blocks.pop(block_id)
             for worker in [*block.good, *block.damaged]:
@@ -186,13 +203,3 @@ class Blocks:
             self._blocks[block_id] = block
             self._of_file.setdefault(file_id, []).append(block_id)
             self.unsettled[block_id] = None
-
-
-def covering(blocks: Iterable[Block], offset: int, length: int) -> Iterator[tuple[int, Block]]:
-    """Of a file's blocks those that touch the range, each with where it begins in the file."""
-    begins = 0
-    for block in blocks:
-        ends = begins + max(block.length, 0)
-        if begins < offset + length and ends > offset:
-            yield begins, block
-        begins = ends

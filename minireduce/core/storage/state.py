@@ -32,7 +32,7 @@ from minireduce.core.spec import StoredRange
 from minireduce.core.storage import blocks as block_rows
 from minireduce.core.storage import leases as lease_rows
 from minireduce.core.storage import namespace as inode_rows
-from minireduce.core.storage.blocks import Block, Blocks, covering
+from minireduce.core.storage.blocks import Block, Blocks
 from minireduce.core.storage.files import Files
 from minireduce.core.storage.leases import Leases
 from minireduce.core.storage.namespace import File, Namespace
@@ -170,7 +170,7 @@ class StorageState:
         machine_id, rack = (near.machine_id, near.rack) if near is not None else ("", "")
         return tuple(
             self._source(block, begins, live.values(), worker, machine_id, rack)
-            for begins, block in covering(self._blocks.of_file(file_id), offset, length)
+            for begins, block in self._blocks.covering(file_id, offset, length)
         )
 
     def locate_input(self, stored: StoredRange, worker: WorkerId) -> StoredInput:
@@ -219,7 +219,7 @@ class StorageState:
                 self._tokens.read(block.id, block.generation),
                 block.wanted,
             )
-            for begins, block in covering(self._blocks.of_file(found.id), offset, length)
+            for begins, block in self._blocks.covering(found.id, offset, length)
         )
         return FileBlocks(self._namespace.status(found), blocks)
 
