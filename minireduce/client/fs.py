@@ -21,6 +21,7 @@ from minireduce.client.connection import Connection
 from minireduce.client.file_reading import BUFFER_BYTES, FileReader
 from minireduce.client.file_writing import FileWriter, new_file
 from minireduce.client.store_paths import has_glob, join, name_of, parse_store_path
+from minireduce.core.storage.namespace import Names, parse_path
 from minireduce.core.storage.requests import MakeDirectory, RemovePath, RenamePath
 from minireduce.core.storage.views import FileBlocks, FileStatus
 from minireduce.errors import AlreadyExists, NotFound, RequestError
@@ -207,14 +208,15 @@ class FileSystem:
     def get(self, path: str, local: str | os.PathLike[str], *, overwrite: bool = False) -> int:
         """Write a file, or a directory with all below, to the local disk; into `local` if that is one. Their bytes."""
         found, target = self.stat(path), Path(local)
+        above = parse_path(found.path)
         if target.is_dir():
-            target /= name_of(found.path)
+            target = target.joinpath(*above[-1:])
         if not found.is_directory:
             return self._get_file(found, target, overwrite=overwrite)
         target.mkdir(parents=True, exist_ok=True)
         total = 0
         for entry in self.walk(found.path):
-            place = target / entry.path[len(found.path) :].lstrip("/")
+            place = target.joinpath(*_names_below(above, entry.path))
             if entry.is_directory:
                 place.mkdir(exist_ok=True)
             else:
@@ -240,6 +242,14 @@ class FileSystem:
         except OSError as cause:
             raise RequestError(f"{target} cannot be written: {cause.strerror}") from cause
         return found.length
+
+
+def _names_below(above: Names, path: str) -> Names:
+    """The names of `path` below a directory, fit for a local path whoever answered. Raises RequestError."""
+    names = parse_path(path)
+    if names[: len(above)] != above or len(names) == len(above):
+        raise RequestError(f"{path!r} was listed, which is not below /{'/'.join(above)}")
+    return names[len(above) :]
 
 
 def _umask() -> int:

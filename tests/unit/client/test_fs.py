@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import threading
 
 import pytest
@@ -156,3 +157,13 @@ def test_a_close_that_is_refused_abandons_the_file(kit):
 def test_modes_other_than_reading_and_writing_bytes_are_refused(files):
     with pytest.raises(RequestError, match="'rb' or 'wb'"):
         files.open("/f", "r+")
+
+
+@pytest.mark.parametrize("listed", ["/in/../../out", "/elsewhere/a", "/in", "in/a", "/in/a\0b"])
+def test_a_listing_that_leads_elsewhere_is_not_written_to_the_local_disk(files, monkeypatch, tmp_path, listed):
+    touch(files, "/in/a")
+    (honest,) = files.walk("/in")
+    monkeypatch.setattr(files, "walk", lambda path: [dataclasses.replace(honest, path=listed, is_directory=True)])
+    with pytest.raises(RequestError):
+        files.get("/in", tmp_path / "got")
+    assert [path.name for path in tmp_path.rglob("*")] == ["got"]
