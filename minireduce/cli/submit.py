@@ -127,7 +127,7 @@ def _run(wanted: Wanted, common: Common, progress: Progress) -> None:
             target.check(overwrite=wanted.overwrite)
             target.check_apart(inputs)
         wishes = Wishes(
-            output=OutputKind.RESULT if is_typed else OutputKind.LOCAL,
+            output=OutputKind.RESULT if is_typed else OutputKind.TEXT,
             destination=target,
             overwrite=wanted.overwrite,
             reducers=wanted.reducers,

@@ -11,11 +11,10 @@ from enum import StrEnum
 
 
 class OutputKind(StrEnum):
-    """Where the last step's pairs end up."""
+    """What the last step's parts are, and who puts them where they belong."""
 
-    RESULT = "result"  # typed parts in the cluster, read through the result object
-    LOCAL = "local"  # text parts, which the client fetches into a directory of its own
-    STORE = "store"  # text parts, published as files of the block store
+    RESULT = "result"  # typed parts, which stay in the cluster and are read through the result object
+    TEXT = "text"  # text parts, which the client publishes: into a directory of its own, or of the block store
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +93,7 @@ class JobSpec:
     steps: tuple[StepSpec, ...]
     splits: tuple[Split, ...]
     output: OutputKind
-    output_path: str = ""  # shown to people; for OutputKind.STORE the directory to publish
+    output_path: str = ""  # where the client publishes text parts; shown to people
     overwrite: bool = False
     attempts_max: int = 4
     losses_max: int = 10

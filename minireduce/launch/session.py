@@ -318,7 +318,7 @@ def submit(
             target.check(overwrite=overwrite)
             target.check_apart(found)
         wishes = Wishes(
-            output=OutputKind.RESULT if target is None else OutputKind.LOCAL,
+            output=OutputKind.RESULT if target is None else OutputKind.TEXT,
             destination=target,
             overwrite=overwrite,
             reducers=reducers,

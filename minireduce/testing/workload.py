@@ -68,7 +68,7 @@ class SimJob:
                 LocalFiles(MACHINE_ID, (LocalRange(f"/input/{index}", 0, len(text), "fingerprint"),))
                 for index, text in enumerate(self.texts)
             ),
-            output=OutputKind.RESULT if self.is_result else OutputKind.LOCAL,
+            output=OutputKind.RESULT if self.is_result else OutputKind.TEXT,
             output_path="" if self.is_result else f"/output/{self.key}",
             attempts_max=self.attempts_max,
             losses_max=self.losses_max,

@@ -71,9 +71,9 @@ class Connection:
             )
         if self.results and self.state is JobState.FAILED:
             return JobView(
-                JOB, "x", self.state, OutputKind.LOCAL, "/out", 0.0, 0.0, 0.0, (), (), reason="lost too often"
+                JOB, "x", self.state, OutputKind.TEXT, "/out", 0.0, 0.0, 0.0, (), (), reason="lost too often"
             )
-        return JobView(JOB, "x", JobState.PUBLISHING, OutputKind.LOCAL, "/out", 0.0, 0.0, 1.0, (), ())
+        return JobView(JOB, "x", JobState.PUBLISHING, OutputKind.TEXT, "/out", 0.0, 0.0, 1.0, (), ())
 
 
 @pytest.fixture

@@ -59,7 +59,7 @@ HELD = tokens.generate()
 BODY = b"job = None"
 
 
-def spec(body=BODY, output=OutputKind.LOCAL):
+def spec(body=BODY, output=OutputKind.TEXT):
     program = Program("source", body, hashlib.sha256(body).hexdigest())
     files = LocalFiles("machine-1", (LocalRange("/data/a.txt", 0, 10, "10:1:1"),))
     return JobSpec("words", program, (StepSpec(0, 1 << 20, 60.0),), (files,), output, output_path="/out")

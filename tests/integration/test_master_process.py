@@ -66,7 +66,7 @@ def place(tmp_path):
 def submission():
     program = Program("source", b"job", "0" * 64)
     files = LocalFiles("machine-1", (LocalRange("/data/a.txt", 0, 10, "10:1:1"),))
-    spec = JobSpec("words", program, (StepSpec(1, 1 << 20, 60.0),), (files,), OutputKind.LOCAL, output_path="/out")
+    spec = JobSpec("words", program, (StepSpec(1, 1 << 20, 60.0),), (files,), OutputKind.TEXT, output_path="/out")
     return SubmitJob(uuid.uuid4().hex, spec)
 
 

@@ -39,7 +39,7 @@ def job_view():
         job="job-00000a-1",
         name=EVIL,
         state=JobState.RUNNING,
-        output=OutputKind.LOCAL,
+        output=OutputKind.TEXT,
         output_path=EVIL,
         submitted_at=1.0,
         elapsed_s=2.0,

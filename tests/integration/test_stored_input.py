@@ -69,7 +69,7 @@ def spec_of(tmp_path: Path, files: FileSystem, path: str, split_size: int, *, lo
         program=source_program(program_file, ()),
         steps=(StepSpec(2, 64 << 20, 60.0),),
         splits=tuple(StoredRange(path, found.inode, offset, length) for offset, length in cuts),
-        output=OutputKind.LOCAL,
+        output=OutputKind.TEXT,
         output_path="-",
         losses_max=losses_max,
     )

@@ -234,7 +234,7 @@ class ComputeState:
     # ── jobs ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
     def complete_if_done(self, job: Job, effects: Effects) -> None:
-        """All parts are there: a local output is now the client's to publish, anything else is done."""
+        """All parts are there: text parts are now the client's to publish, anything else is done."""
         if job.state is not JobState.RUNNING or not job.is_complete:
             return
         if job.spec.output is not OutputKind.RESULT:

@@ -1,4 +1,4 @@
-"""What clients ask about jobs: submit, kill, confirm that a local output is in place, give a result up."""
+"""What clients ask about jobs: submit, kill, confirm that text parts are in place, give a result up."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ RUNNING = JobView(
     JOB,
     "words",
     JobState.RUNNING,
-    OutputKind.LOCAL,
+    OutputKind.TEXT,
     "/out",
     1_700_000_000.0,
     72.0,

@@ -18,7 +18,7 @@ RUNNING = JobView(
     "job-3f9a01-1",
     "words",
     JobState.RUNNING,
-    OutputKind.LOCAL,
+    OutputKind.TEXT,
     "/out",
     0.0,
     4.2,

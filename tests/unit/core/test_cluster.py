@@ -184,7 +184,7 @@ def test_a_job_runs_its_maps_then_its_reduce_and_ends():
 def test_a_local_output_is_published_by_the_client_before_the_job_has_succeeded():
     cluster = FakeCluster()
     worker = cluster.worker("w1")
-    job = cluster.submit(maps=0, output=OutputKind.LOCAL)
+    job = cluster.submit(maps=0, output=OutputKind.TEXT)
     worker.succeed(*worker.attempts())
     assert cluster.state(job) is JobState.PUBLISHING
     assert cluster.ask(ConfirmPublished(job)) is JobState.SUCCEEDED
