@@ -1,9 +1,10 @@
 """The HTTP application of the master: routes, and the one middleware that every request passes.
 
 In this order: is it meant for this host (a name that an attacker points at our address is refused, which is how pages
-of strangers would otherwise reach a loopback port), who calls (a bearer token, or the cookie of a login), may they (the
-table of doors in `auth.policy`; what has no row there is shut), and only then the answer. Errors leave as JSON with the
-status that `wire.errors` gives them; a browser without a login is led to it.
+of strangers would otherwise reach a loopback port), does a form come from a page of ours (`Origin`), who calls (a
+bearer token, or the cookie of a login), may they (the table of doors in `auth.policy`; what has no row there is shut),
+and only then the answer. Errors leave as JSON with the status that `wire.errors` gives them; a browser without a login
+is led to it.
 
 All text that a page shows is escaped, no page runs a script, and a strict content security policy says so too.
 """
@@ -13,6 +14,7 @@ from __future__ import annotations
 import ipaddress
 import logging
 from collections.abc import Awaitable, Callable, Sequence
+from urllib.parse import urlsplit
 
 from aiohttp import web
 from aiohttp.typedefs import Middleware
@@ -33,7 +35,7 @@ _HEADERS = {
     "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; form-action 'self'; "
     "frame-ancestors 'none'; base-uri 'none'",
     "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",
+    "Referrer-Policy": "same-origin",  # with less, browsers hide the origin of our own form
     "Cache-Control": "no-store",
 }
 
@@ -68,6 +70,7 @@ def _guard(authenticator: Authenticator, names: frozenset[str]) -> Middleware:
         try:
             if not _is_for_us(request, names):
                 return _misdirected(request)
+            _check_origin(request)
             principal = _principal(authenticator, request)
             resource = request.match_info.route.resource
             authorize(MASTER_ROUTES, f"{request.method} {resource.canonical if resource else request.path}", principal)
@@ -95,6 +98,13 @@ def _is_for_us(request: web.Request, names: frozenset[str]) -> bool:
     except ValueError:
         return False
     return True
+
+
+def _check_origin(request: web.Request) -> None:
+    """Raise Refused for a form that another site's page sends. Browsers say where it stood; other programs need not."""
+    origin = request.headers.get("Origin")
+    if request.method not in {"GET", "HEAD"} and origin is not None and urlsplit(origin).netloc != request.host:
+        raise Refused(f"a page of {origin} may send nothing here", hint="log in on the page of this master")
 
 
 def _misdirected(request: web.Request) -> web.Response:

@@ -152,11 +152,11 @@ def block_server_address(cluster: ProcessCluster) -> str:
     return worker.data_address
 
 
-def ask(address: str, method: str, path: str, **headers: str) -> http.client.HTTPResponse:
+def ask(address: str, method: str, path: str, body: str | None = None, **headers: str) -> http.client.HTTPResponse:
     """The answer, read to its end."""
     connection = http.client.HTTPConnection(address, timeout=CALL_S)
     try:
-        connection.request(method, path, headers=headers)
+        connection.request(method, path, body, headers)
         answer = connection.getresponse()
         answer.body = answer.read()
         return answer
@@ -238,3 +238,48 @@ def test_methods_that_no_route_has_are_refused_with_every_token(cluster: Process
                 )
                 assert answer.status in {400, 401, 403, 404, 405}, (method, path)
                 assert not [name for name, _ in answer.getheaders() if name.lower().startswith("access-control-")]
+
+
+# ── a browser that visits somebody else's page ──────────────────────────────────────────────────────────────────────
+
+
+def test_a_name_that_somebody_points_at_our_address_reaches_nothing(cluster: ProcessCluster) -> None:
+    address = pages_address(cluster)
+    login = scopes.make(scopes.login_secret(cluster.tokens.require_client()), Login(int(time.time()) + 600))
+    known = {"Authorization": f"Bearer {cluster.tokens.client}", "Cookie": f"{COOKIE}={login}"}
+    port = address.rpartition(":")[2]
+    for method, path in [*pages_routes(), ("GET", "/healthz"), ("GET", "/login"), ("POST", "/login")]:
+        for host in ("evil.example", f"evil.example:{port}", "127.0.0.1.evil.example", "localhost.evil.example", ""):
+            assert ask(address, method, path, Host=host, **known).status == 421, (method, path, host)
+
+
+def test_a_form_on_another_sites_page_cannot_log_in(cluster: ProcessCluster) -> None:
+    address = pages_address(cluster)
+    form = {"Content-Type": "application/x-www-form-urlencoded"}
+    for origin, status in (
+        (None, 303),
+        (f"http://{address}", 303),
+        ("https://evil.example", 401),
+        (f"http://evil.example:{address.rpartition(':')[2]}", 401),
+        ("http://127.0.0.1:1", 401),
+        (f"http://{address}.evil.example", 401),
+        ("null", 401),
+    ):
+        headers = form if origin is None else {**form, "Origin": origin}
+        answer = ask(address, "POST", "/login", body=f"token={cluster.tokens.client}", **headers)
+        assert answer.status == status, origin
+        assert bool(answer.getheader("Set-Cookie")) == (status == 303)
+    assert ask(address, "GET", "/login").getheader("Referrer-Policy") == "same-origin", "browsers would hide our origin"
+
+
+def test_no_page_may_be_framed_or_run_a_script_or_be_kept(cluster: ProcessCluster) -> None:
+    address = pages_address(cluster)
+    for method, path in [*pages_routes(), ("GET", "/login"), ("GET", "/no/such/page")]:
+        for token in (None, cluster.tokens.client):
+            answer = ask(address, method, path, **({"Authorization": f"Bearer {token}"} if token else {}))
+            policies = answer.getheader("Content-Security-Policy")
+            assert "default-src 'none'" in policies
+            assert "frame-ancestors 'none'" in policies
+            assert "script-src" not in policies
+            assert answer.getheader("X-Content-Type-Options") == "nosniff"
+            assert answer.getheader("Cache-Control") == "no-store"
