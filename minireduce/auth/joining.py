@@ -16,7 +16,7 @@ import ssl
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from minireduce.auth import private_files, tokens
+from minireduce.auth import private_files, tokens, transport
 from minireduce.auth.transport import MASTER_ROLE, authority_path
 from minireduce.errors import Refused, RequestError, Unavailable
 
@@ -93,6 +93,27 @@ def fetch_authority(address: str, fingerprint: str, *, timeout_s: float = CONNEC
         ) from None
 
 
+def check_master(address: str, authority_pem: bytes, name: str, *, timeout_s: float = CONNECT_S) -> None:
+    """Return if the server there shows a certificate of this authority under `name`. Raises Refused, Unavailable.
+
+    Every connection asks this of itself. Asked beforehand, it tells somebody who trusts the wrong one so, where a
+    connection could only say that there is none, and be tried again for ever.
+    """
+    context = transport.client_context(authority_pem)
+    try:
+        _shown_certificate(address, timeout_s, context, name)
+    except ssl.SSLCertVerificationError as cause:
+        raise Refused(
+            f"what answers at {address} is not the master of this cluster: {cause.verify_message}",
+            hint="copy the authority's certificate from beside the master's token file, or join with what "
+            "`minireduce token --join` prints there",
+        ) from None
+    except ssl.SSLError as cause:
+        raise Refused(f"{address} does not speak TLS ({cause.reason})", hint="check the address and its port") from None
+    except OSError as cause:
+        raise Unavailable(f"no master answers at {address}: {cause}", hint="is it running and reachable?") from None
+
+
 def speaks_tls(address: str, *, timeout_s: float = CONNECT_S) -> bool:
     """Whether the server there speaks TLS: for a client on the master's own machine, where both are possible.
 
@@ -106,15 +127,19 @@ def speaks_tls(address: str, *, timeout_s: float = CONNECT_S) -> bool:
         raise Unavailable(f"nothing answers at {address}: {cause}", hint="is the master running?") from None
 
 
-def _shown_certificate(address: str, timeout_s: float) -> bytes:
-    """The certificate (DER) of the server, whose key the handshake proves it has, trusted for nothing yet."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.check_hostname = False
-    context.verify_mode = ssl.CERT_NONE  # the caller compares a fingerprint instead
+def _shown_certificate(
+    address: str, timeout_s: float, context: ssl.SSLContext | None = None, name: str = MASTER_ROLE
+) -> bytes:
+    """The certificate (DER) of the server, whose key the handshake proves it has. Without `context` it is trusted for
+    nothing yet."""
+    if context is None:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE  # the caller compares a fingerprint instead
     context.set_alpn_protocols(["h2"])  # gRPC servers hang up on clients that do not ask for it
     with (
         socket.create_connection(split_address(address), timeout=timeout_s) as connection,
-        context.wrap_socket(connection, server_hostname=MASTER_ROLE) as encrypted,
+        context.wrap_socket(connection, server_hostname=name) as encrypted,
     ):
         return encrypted.getpeercert(binary_form=True) or b""
 

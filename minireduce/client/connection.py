@@ -10,13 +10,14 @@ beside the token file, it is asked.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Self, TypeVar
 
 from minireduce import config
 from minireduce.auth import tokens, transport
-from minireduce.auth.joining import speaks_tls, split_address
+from minireduce.auth.joining import check_master, speaks_tls, split_address
 from minireduce.client.retry import Retry
 from minireduce.config import Configuration
 from minireduce.errors import RequestError, Unavailable
@@ -114,7 +115,10 @@ def _credentials(address: str, token: str, configuration: Configuration) -> Cred
     if not transport.needs_tls(host) and not (transport.authority_path(token_file).exists() and _speaks_tls(address)):
         return Credentials(token)
     authority = transport.load_authority(token_file)
-    return Credentials(token, authority, transport.expected_name(authority, transport.MASTER_ROLE, host))
+    name = transport.expected_name(authority, transport.MASTER_ROLE, host)
+    with contextlib.suppress(Unavailable):  # nobody is there, and the first call will say so
+        check_master(address, authority, name)
+    return Credentials(token, authority, name)
 
 
 def _speaks_tls(address: str) -> bool:

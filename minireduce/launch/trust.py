@@ -63,6 +63,7 @@ class Trust:
             return Credentials(token)
         authority = self.authority()
         name = transport.expected_name(authority, transport.MASTER_ROLE, split_address(master)[0])
+        self._retry().call(lambda: joining.check_master(master, authority, name))
         return Credentials(token, authority, name)
 
     def block_server(self, host: str, master: str, credentials: Credentials | None) -> Shown:

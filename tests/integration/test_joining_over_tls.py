@@ -128,6 +128,21 @@ def test_grpc_does_not_take_a_block_server_for_the_master():
     assert failure.value.code() is grpc.StatusCode.UNAVAILABLE
 
 
+@pytest.mark.parametrize("server", [lambda: tls_server(IDENTITY), lambda: grpc_server(our_credentials())])
+def test_who_trusts_the_wrong_authority_is_told_so_before_anything_is_tried(server):
+    stranger = certificates.create_authority(time.time())
+    with server() as address:
+        joining.check_master(address, AUTHORITY.certificate_pem, MASTER_ROLE)
+        for authority, name in ((stranger, MASTER_ROLE), (AUTHORITY, transport.BLOCK_SERVER_ROLE)):
+            with pytest.raises(Refused, match="is not the master of this cluster") as refused:
+                joining.check_master(address, authority.certificate_pem, name)
+            assert "token --join" in refused.value.hint
+    with plain_server() as address, pytest.raises(Refused, match="does not speak TLS"):
+        joining.check_master(address, AUTHORITY.certificate_pem, MASTER_ROLE)
+    with pytest.raises(Unavailable, match="no master answers"):
+        joining.check_master(free_address(), AUTHORITY.certificate_pem, MASTER_ROLE)
+
+
 @pytest.mark.parametrize("server", [plain_server, lambda: grpc_server(None)])
 def test_a_server_in_the_clear_is_refused_when_a_fingerprint_is_expected(server):
     with server() as address, pytest.raises((Refused, Unavailable)):

@@ -119,8 +119,8 @@ def test_another_authority_in_the_join_line_keeps_a_worker_out(hosts, tmp_path):
     assert not (tmp_path / "token").exists()
 
 
-def test_a_client_that_trusts_another_authority_reaches_nobody(hosts, tmp_path):
-    near, _far = hosts
+def test_who_trusts_another_authority_reaches_nobody(hosts, tmp_path):
+    near, far = hosts
     kept = near.home / ".config" / "minireduce" / "token"
     mine = tmp_path / "token"
     mine.write_bytes(kept.read_bytes())
@@ -130,6 +130,8 @@ def test_a_client_that_trusts_another_authority_reaches_nobody(hosts, tmp_path):
     assert without.returncode == 4
     assert "the authority's certificate is needed" in without.stderr
     mine.with_name("token.ca.pem").write_bytes(create_authority(0.0).certificate_pem)
-    wrong = near.run(*asked)
-    assert wrong.returncode == 4
-    assert "hint: " in wrong.stderr
+    placed = ["--data-dir", str(tmp_path / "data"), "--token-file", str(mine)]
+    for wrong in (near.run(*asked), far.run(*WORKER, address(near), *placed)):
+        assert wrong.returncode == 4
+        assert "is not the master of this cluster" in wrong.stderr
+        assert "hint: " in wrong.stderr
