@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import grpc
+import psutil
 import pytest
 from scenes.cluster import ProcessCluster
 
@@ -283,3 +284,18 @@ def test_no_page_may_be_framed_or_run_a_script_or_be_kept(cluster: ProcessCluste
             assert "script-src" not in policies
             assert answer.getheader("X-Content-Type-Options") == "nosniff"
             assert answer.getheader("Cache-Control") == "no-store"
+
+
+# ── where tokens are not ────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_no_token_stands_in_a_log_or_in_what_others_see_of_a_process(cluster: ProcessCluster) -> None:
+    """After all that was tried above: refusals too are told without what was sent."""
+    held = (cluster.tokens.require_client(), cluster.tokens.require_worker())
+    logs = [path.read_text() for path in cluster.root.glob("*.log")]
+    assert len(logs) == 2
+    family = [psutil.Process(daemon.process.pid) for daemon in cluster.daemons.values()]
+    family += [child for process in family for child in process.children(recursive=True)]
+    assert len(family) >= 4
+    seen = [*logs, *(" ".join(process.cmdline()) for process in family)]
+    assert [text for text in seen for token in held if token in text] == []
