@@ -20,9 +20,6 @@ from dataclasses import dataclass, replace
 from random import Random
 from typing import Any
 
-from minireduce.core.assignments import AssignmentAction, Assignments
-from minireduce.core.attempts import AttemptEnded, OutputFoundMissing, ProgressMade
-from minireduce.core.fetches import FetchEnded
 from minireduce.core.messages import (
     AttemptFailed,
     AttemptKilled,
@@ -41,7 +38,11 @@ from minireduce.core.messages import (
     WorkerProfile,
     WorkerStopping,
 )
-from minireduce.core.session import (
+from minireduce.core.settings import WorkerSettings
+from minireduce.core.work.assignments import AssignmentAction, Assignments
+from minireduce.core.work.attempts import AttemptEnded, OutputFoundMissing, ProgressMade
+from minireduce.core.work.fetches import FetchEnded
+from minireduce.core.work.session import (
     DownReceived,
     Session,
     SessionAction,
@@ -51,7 +52,6 @@ from minireduce.core.session import (
     Warn,
     WelcomeReceived,
 )
-from minireduce.core.settings import WorkerSettings
 from minireduce.ids import AttemptId, WorkerId
 
 # ── what comes in (beside what sessions, attempts and fetches declare) ──────────────────────────────────────────────

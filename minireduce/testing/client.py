@@ -11,10 +11,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from minireduce.core.fetches import PART, Fetched, FetchOutcome
 from minireduce.core.messages import OutputSource
 from minireduce.core.requests import CloseResult, ComputeRequest, ConfirmPublished, KillJob, SubmitJob
 from minireduce.core.views import JobState, JobView, ResultView
+from minireduce.core.work.fetches import PART, Fetched, FetchOutcome
 from minireduce.errors import MinireduceError
 from minireduce.ids import JobId
 from minireduce.testing import workload

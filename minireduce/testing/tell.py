@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from minireduce.core import cluster, messages, session
+from minireduce.core import cluster, messages
 from minireduce.core import worker as worker_machine
-from minireduce.core.attempts import AttemptEnded, Failed, Killed, Lost, Succeeded
-from minireduce.core.fetches import FetchEnded, Gone, StartFetch, Unreachable
 from minireduce.core.requests import ConfirmPublished, KillJob, SubmitJob
+from minireduce.core.work import session
+from minireduce.core.work.attempts import AttemptEnded, Failed, Killed, Lost, Succeeded
+from minireduce.core.work.fetches import FetchEnded, Gone, StartFetch, Unreachable
 from minireduce.errors import MinireduceError
 from minireduce.ids import AttemptId, TaskId, TaskKind, WorkerId
 

@@ -13,8 +13,18 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from minireduce.core import worker as machine
-from minireduce.core.assignments import OpenProgram, RemoveFetched, RemoveJob, RemoveOutputs
-from minireduce.core.attempts import (
+from minireduce.core.messages import (
+    AttemptSucceeded,
+    Down,
+    PartInput,
+    TaskError,
+    Welcome,
+    WorkerProfile,
+)
+from minireduce.core.settings import WorkerSettings
+from minireduce.core.spec import LocalFiles
+from minireduce.core.work.assignments import OpenProgram, RemoveFetched, RemoveJob, RemoveOutputs
+from minireduce.core.work.attempts import (
     AttemptEnded,
     Failed,
     Killed,
@@ -25,16 +35,17 @@ from minireduce.core.attempts import (
     StopAttempt,
     Succeeded,
 )
-from minireduce.core.fetches import PART, CancelFetch, Fetched, FetchEnded, FetchOutcome, Gone, StartFetch, Unreachable
-from minireduce.core.messages import (
-    AttemptSucceeded,
-    Down,
-    PartInput,
-    TaskError,
-    Welcome,
-    WorkerProfile,
+from minireduce.core.work.fetches import (
+    PART,
+    CancelFetch,
+    Fetched,
+    FetchEnded,
+    FetchOutcome,
+    Gone,
+    StartFetch,
+    Unreachable,
 )
-from minireduce.core.session import (
+from minireduce.core.work.session import (
     CloseStream,
     DownReceived,
     OpenStream,
@@ -47,8 +58,6 @@ from minireduce.core.session import (
     Warn,
     WelcomeReceived,
 )
-from minireduce.core.settings import WorkerSettings
-from minireduce.core.spec import LocalFiles
 from minireduce.core.worker import WorkerState
 from minireduce.errors import InvariantViolation, MinireduceError
 from minireduce.ids import AttemptId, JobId, TaskKind

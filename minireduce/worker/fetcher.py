@@ -1,7 +1,7 @@
 """Fetch outputs of other workers over HTTP into files of the attempt that needs them.
 
 One fetch is one request. A fetch that breaks leaves what it brought, and the next one for the same place asks for the
-rest; which fetches there are, how many at once and when to try again the machine decides (`core.fetches`).
+rest; which fetches there are, how many at once and when to try again the machine decides (`core.work.fetches`).
 
 Length is checked here; what the bytes are is checked frame by frame when a task reads them.
 
@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 from minireduce.auth import transport
 from minireduce.auth.joining import split_address
-from minireduce.core.fetches import PART, Fetched, FetchEnded, FetchOutcome, Gone, StartFetch, Unreachable
+from minireduce.core.work.fetches import PART, Fetched, FetchEnded, FetchOutcome, Gone, StartFetch, Unreachable
 from minireduce.disk import Disk
 from minireduce.errors import Corruption, MinireduceError, NotFound, RequestError, Unavailable
 from minireduce.wire.errors import from_http

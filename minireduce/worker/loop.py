@@ -17,7 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from minireduce.clock import Clock
-from minireduce.core.session import StopWorker, Warn, WelcomeReceived
+from minireduce.core.work.session import StopWorker, Warn, WelcomeReceived
 from minireduce.core.worker import Action, Event, StopRequested, Ticked, WorkerState
 from minireduce.errors import MinireduceError
 

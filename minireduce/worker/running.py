@@ -24,7 +24,8 @@ from minireduce.attempt.conversation import (
     RunTask,
     StoredFile,
 )
-from minireduce.core.attempts import (
+from minireduce.core.messages import AttemptSucceeded, OpenJob, PartInput, PartitionInput, StoredInput
+from minireduce.core.work.attempts import (
     AttemptEnded,
     AttemptOutcome,
     InputRun,
@@ -34,7 +35,6 @@ from minireduce.core.attempts import (
     StartAttempt,
     Succeeded,
 )
-from minireduce.core.messages import AttemptSucceeded, OpenJob, PartInput, PartitionInput, StoredInput
 from minireduce.engine.index import DATA_NAME, INDEX_NAME, read_index
 from minireduce.errors import Corruption, NotFound
 from minireduce.ids import AttemptId, JobId

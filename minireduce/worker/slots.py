@@ -42,9 +42,9 @@ from minireduce.attempt.conversation import (
     RunTask,
     StoredFile,
 )
-from minireduce.core.attempts import AttemptOutcome, Failed, Killed, Lost, ProgressMade, Succeeded
 from minireduce.core.messages import TaskError
 from minireduce.core.spec import LocalFiles, Program
+from minireduce.core.work.attempts import AttemptOutcome, Failed, Killed, Lost, ProgressMade, Succeeded
 from minireduce.errors import MinireduceError, Unavailable
 from minireduce.ids import AttemptId, JobId
 from minireduce.worker.task_processes import TaskProcess, Zygote

@@ -17,7 +17,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from minireduce.core.messages import Down, Hello, Up, Welcome
-from minireduce.core.session import DownReceived, StreamClosed, StreamOpened, WelcomeReceived
+from minireduce.core.work.session import DownReceived, StreamClosed, StreamOpened, WelcomeReceived
 from minireduce.errors import MinireduceError, Unavailable
 
 if TYPE_CHECKING:

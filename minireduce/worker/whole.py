@@ -20,12 +20,12 @@ from random import Random
 from typing import TYPE_CHECKING
 
 from minireduce.clock import Clock
-from minireduce.core.assignments import OpenProgram, RemoveFetched, RemoveJob, RemoveOutputs
-from minireduce.core.attempts import StartAttempt, StopAttempt
-from minireduce.core.fetches import CancelFetch, StartFetch
 from minireduce.core.messages import RemoveReplica, Replica, WorkerProfile
-from minireduce.core.session import CloseStream, OpenStream, Remember, SendHello, SendUp
 from minireduce.core.settings import WorkerSettings
+from minireduce.core.work.assignments import OpenProgram, RemoveFetched, RemoveJob, RemoveOutputs
+from minireduce.core.work.attempts import StartAttempt, StopAttempt
+from minireduce.core.work.fetches import CancelFetch, StartFetch
+from minireduce.core.work.session import CloseStream, OpenStream, Remember, SendHello, SendUp
 from minireduce.core.worker import DeleteReplica, SpaceMeasured, StartReplication, WorkerState
 from minireduce.disk import Disk
 from minireduce.machine import machine_id

@@ -25,8 +25,8 @@ import pytest
 from minireduce.attempt.conversation import MapTask, PartFile, ReadRange, ReduceTask, RunFile, RunTask, StoredFile
 from minireduce.attempt.linux import children
 from minireduce.attempt.load import python_version
-from minireduce.core.attempts import AttemptOutcome, Failed, Killed, Lost, ProgressMade, Succeeded
 from minireduce.core.spec import LocalFiles, LocalRange, Program
+from minireduce.core.work.attempts import AttemptOutcome, Failed, Killed, Lost, ProgressMade, Succeeded
 from minireduce.engine.index import read_index
 from minireduce.errors import Unavailable
 from minireduce.ids import AttemptId, TaskId, TaskKind

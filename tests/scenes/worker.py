@@ -19,7 +19,9 @@ from minireduce.core.messages import (
     Welcome,
     WorkerProfile,
 )
-from minireduce.core.session import (
+from minireduce.core.settings import WorkerSettings
+from minireduce.core.spec import LocalFiles, LocalRange, Program, StepSpec
+from minireduce.core.work.session import (
     DownReceived,
     OpenStream,
     SendHello,
@@ -28,8 +30,6 @@ from minireduce.core.session import (
     StreamOpened,
     WelcomeReceived,
 )
-from minireduce.core.settings import WorkerSettings
-from minireduce.core.spec import LocalFiles, LocalRange, Program, StepSpec
 from minireduce.core.worker import Action, Event, Ticked, WorkerState
 from minireduce.ids import AttemptId, TaskId, TaskKind
 

@@ -18,19 +18,6 @@ from scenes.worker import (
     succeeded,
 )
 
-from minireduce.core.assignments import OpenProgram, RemoveFetched, RemoveJob, RemoveOutputs
-from minireduce.core.attempts import (
-    AttemptEnded,
-    Failed,
-    InputRun,
-    Killed,
-    Lost,
-    ProgressMade,
-    StartAttempt,
-    StopAttempt,
-    Succeeded,
-)
-from minireduce.core.fetches import PART, CancelFetch, Fetched, FetchEnded, StartFetch
 from minireduce.core.messages import (
     AttemptFailed,
     AttemptKilled,
@@ -54,7 +41,20 @@ from minireduce.core.messages import (
     TaskError,
     WorkerStopping,
 )
-from minireduce.core.session import Warn
+from minireduce.core.work.assignments import OpenProgram, RemoveFetched, RemoveJob, RemoveOutputs
+from minireduce.core.work.attempts import (
+    AttemptEnded,
+    Failed,
+    InputRun,
+    Killed,
+    Lost,
+    ProgressMade,
+    StartAttempt,
+    StopAttempt,
+    Succeeded,
+)
+from minireduce.core.work.fetches import PART, CancelFetch, Fetched, FetchEnded, StartFetch
+from minireduce.core.work.session import Warn
 from minireduce.core.worker import (
     DeleteReplica,
     ReplicaDeleted,

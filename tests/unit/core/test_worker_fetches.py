@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from scenes.worker import Scene, launch_reduce, map_attempt, open_job, ready, reduce_attempt, source
 
-from minireduce.core.attempts import StartAttempt
-from minireduce.core.fetches import CancelFetch, Fetched, FetchEnded, Gone, StartFetch, Unreachable
 from minireduce.core.messages import FetchFailed, MapOutputsLost
 from minireduce.core.settings import WorkerSettings
+from minireduce.core.work.attempts import StartAttempt
+from minireduce.core.work.fetches import CancelFetch, Fetched, FetchEnded, Gone, StartFetch, Unreachable
 
 
 def start(*, maps: int = 2, reduces: int = 1, slots: int = 2, **settings: float) -> Scene:

@@ -6,7 +6,6 @@ import itertools
 
 from scenes.worker import OUTPUT, Scene, launch_map, map_attempt, open_job, succeeded
 
-from minireduce.core.attempts import AttemptEnded, Failed, Succeeded
 from minireduce.core.messages import (
     AttemptFailed,
     AttemptStarted,
@@ -14,7 +13,8 @@ from minireduce.core.messages import (
     TaskError,
     Welcome,
 )
-from minireduce.core.session import (
+from minireduce.core.work.attempts import AttemptEnded, Failed, Succeeded
+from minireduce.core.work.session import (
     CloseStream,
     DownReceived,
     OpenStream,

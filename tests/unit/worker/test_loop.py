@@ -8,7 +8,7 @@ import threading
 import pytest
 
 from minireduce.core.messages import Welcome
-from minireduce.core.session import OpenStream, StopWorker, StreamOpened, Warn, WelcomeReceived
+from minireduce.core.work.session import OpenStream, StopWorker, StreamOpened, Warn, WelcomeReceived
 from minireduce.core.worker import StopRequested, Ticked
 from minireduce.errors import InvariantViolation, Refused
 from minireduce.testing.clock import ManualClock

@@ -9,7 +9,9 @@ import pytest
 from scenes.worker import OUTPUT, SPLIT, map_attempt, open_job, reduce_attempt, succeeded
 
 from minireduce.attempt.conversation import MapTask, PartFile, ReduceTask, RunFile
-from minireduce.core.attempts import (
+from minireduce.core.messages import OutputSource, PartInput, PartitionInput, TaskError
+from minireduce.core.spec import StepSpec
+from minireduce.core.work.attempts import (
     AttemptEnded,
     Failed,
     InputRun,
@@ -19,8 +21,6 @@ from minireduce.core.attempts import (
     StartAttempt,
     Succeeded,
 )
-from minireduce.core.messages import OutputSource, PartInput, PartitionInput, TaskError
-from minireduce.core.spec import StepSpec
 from minireduce.disk import RealDisk
 from minireduce.engine.index import encode_index
 from minireduce.worker.input_reader import InputReader

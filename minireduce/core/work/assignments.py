@@ -17,22 +17,6 @@ from functools import lru_cache
 from random import Random
 from typing import Any
 
-from minireduce.core.attempts import (
-    Attempt,
-    AttemptEnded,
-    Attempts,
-    Change,
-    Failed,
-    Killed,
-    Lost,
-    OutputFoundMissing,
-    Phase,
-    ProgressMade,
-    StartAttempt,
-    StopAttempt,
-    Succeeded,
-)
-from minireduce.core.fetches import PART, CancelFetch, FetchEnded, Fetches, StartFetch
 from minireduce.core.messages import (
     AttemptFailed,
     AttemptKilled,
@@ -55,6 +39,22 @@ from minireduce.core.messages import (
     WorkerProfile,
 )
 from minireduce.core.settings import WorkerSettings
+from minireduce.core.work.attempts import (
+    Attempt,
+    AttemptEnded,
+    Attempts,
+    Change,
+    Failed,
+    Killed,
+    Lost,
+    OutputFoundMissing,
+    Phase,
+    ProgressMade,
+    StartAttempt,
+    StopAttempt,
+    Succeeded,
+)
+from minireduce.core.work.fetches import PART, CancelFetch, FetchEnded, Fetches, StartFetch
 from minireduce.errors import InvariantViolation
 from minireduce.ids import AttemptId, JobId, TaskId, TaskKind
 

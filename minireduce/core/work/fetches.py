@@ -25,9 +25,9 @@ from collections.abc import Container
 from dataclasses import dataclass, field
 from random import Random
 
-from minireduce.core.attempts import InputRun
 from minireduce.core.messages import FetchFailed, OutputSource
 from minireduce.core.settings import WorkerSettings
+from minireduce.core.work.attempts import InputRun
 from minireduce.errors import InvariantViolation
 from minireduce.ids import AttemptId, TaskId, WorkerId
 
