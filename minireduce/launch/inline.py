@@ -15,7 +15,7 @@ import secrets
 import shutil
 import tempfile
 import weakref
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import ExitStack
 from itertools import chain
 from pathlib import Path
@@ -210,10 +210,12 @@ def _records(step: Step, source: LocalFiles | Path, context: TaskContext, opened
         stream = opened.enter_context(source.open("rb"))
         size_bytes = source.stat().st_size
         return open_records(stream, offset=0, length=size_bytes, input_format=step.input, context=context)
-    return chain.from_iterable(_local(step, source, context))
+    files = _local(step, source, context)
+    opened.callback(files.close)  # a failing map leaves it in the middle of a file
+    return chain.from_iterable(files)
 
 
-def _local(step: Step, source: LocalFiles, context: TaskContext) -> Iterator[Iterator[Any]]:
+def _local(step: Step, source: LocalFiles, context: TaskContext) -> Generator[Iterator[Any], None, None]:
     for part in source.ranges:
         context.path = part.path
         with Path(part.path).open("rb") as stream:
