@@ -19,7 +19,7 @@ from minireduce.errors import Corruption, MinireduceError, Unavailable
 from minireduce.ids import WorkerId
 from minireduce.wire.errors import from_http
 from minireduce.wire.packets import Unsealer, seal, sealed_length, widen
-from minireduce.wire.pipeline import LENGTH_HEADER, PIPELINE_HEADER, Written, write_pipeline
+from minireduce.wire.pipeline import LENGTH_HEADER, PIPELINE_HEADER, Written, silence_s_max, write_pipeline
 
 READ_BYTES = 1 << 20
 ANSWER_BYTES_MAX = 64 << 10
@@ -50,7 +50,8 @@ class BlockDoors:
             PIPELINE_HEADER: write_pipeline([(target.worker, target.address) for target in rest]),
         }
         path = f"/blocks/{placed.block_id}/{placed.generation}"
-        with closing(open_door(first.worker, first.address, self._authority)) as door:
+        silence_s = silence_s_max(len(placed.targets))
+        with closing(open_door(first.worker, first.address, self._authority, silence_s)) as door:
             try:
                 door.request("PUT", path, body=_gathered(data), headers=headers)
                 answer = door.getresponse()
@@ -100,8 +101,10 @@ class BlockDoors:
         for is_last in (False, True):
             is_new = fetch.address not in self._doors
             if is_new:
-                self._doors[fetch.address] = open_door(fetch.worker, fetch.address, self._authority)
+                self._doors[fetch.address] = open_door(fetch.worker, fetch.address, self._authority, fetch.silence_s)
             door = self._doors[fetch.address]
+            if door.sock is not None:
+                door.sock.settimeout(fetch.silence_s)
             try:
                 door.request("GET", path, headers={"Authorization": f"Bearer {token}"})
                 return door.getresponse()
@@ -174,14 +177,18 @@ def read_range(
     offset: int,
     length: int,
     *,
+    failing: dict[WorkerId, None],
     locate: Callable[[], BlockSource],
     tell_damage: Callable[[Replica, WorkerId], None],
     pause: Pause = time.sleep,
 ) -> Iterator[bytes]:
-    """The bytes of a range of a block, verified, from whichever replica has them. Raises MinireduceError."""
+    """The bytes of a range of a block, verified, from whichever replica has them. Raises MinireduceError.
+
+    `failing` is kept from range to range of one reader, who leaves it alone.
+    """
     if length <= 0:
         return
-    machine = reading.RangeReading(source, offset, length)
+    machine = reading.RangeReading(source, offset, length, failing)
     actions = machine.begin()
     while actions:
         action = actions.pop(0)

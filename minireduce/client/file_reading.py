@@ -7,6 +7,7 @@ another file, and reading goes no further.
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 from collections.abc import Iterator
@@ -17,7 +18,7 @@ from minireduce.core.messages import BlockSource, Replica
 from minireduce.core.storage.reading import Fetch
 from minireduce.core.storage.requests import ReportDamage
 from minireduce.core.storage.views import FileStatus, ReadableBlock
-from minireduce.errors import NotFound
+from minireduce.errors import MinireduceError, NotFound
 from minireduce.ids import WorkerId
 from minireduce.wire import methods
 from minireduce.wire.file_questions import GetBlocks
@@ -36,6 +37,7 @@ class FileReader(io.RawIOBase):
         self._machine_id = machine_id
         self._doors = BlockDoors(connection.authority)
         self._blocks: tuple[ReadableBlock, ...] = ()
+        self._failing: dict[WorkerId, None] = {}
         self._token = ""
         self._position = 0
         self._pieces: Iterator[bytes] | None = None
@@ -57,6 +59,7 @@ class FileReader(io.RawIOBase):
                 source,
                 within,
                 count,
+                failing=self._failing,
                 locate=lambda at=offset: self._locate_again(at),  # type: ignore[misc]  # bound now
                 tell_damage=self._tell_damage,
             )
@@ -83,7 +86,8 @@ class FileReader(io.RawIOBase):
         return block.source
 
     def _tell_damage(self, replica: Replica, worker: WorkerId) -> None:
-        self._connection.call(methods.REPORT_DAMAGE, ReportDamage(replica, worker))
+        with contextlib.suppress(MinireduceError):  # another replica may be good, whatever the master says
+            self._connection.call(methods.REPORT_DAMAGE, ReportDamage(replica, worker))
 
     # ── as a file ───────────────────────────────────────────────────────────────────────────────────────────────────
 

@@ -1,4 +1,8 @@
-"""What goes along with a block over HTTP: its length, who comes next in the pipeline, and in the end who has it."""
+"""What goes along with a block over HTTP: its length, who comes next in the pipeline, and in the end who has it.
+
+A worker that hangs in the middle holds up all before it. Each waits for `SILENCE_S` times the workers that come after
+it, so the one next to the hanging worker gives up first, says who it was, and the others keep what they have.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +16,7 @@ from minireduce.ids import WorkerId
 LENGTH_HEADER = "Minireduce-Block-Length"
 PIPELINE_HEADER = "Minireduce-Pipeline"
 PIPELINE_MAX = 512
+SILENCE_S = 10.0
 
 Hop = tuple[WorkerId, str]
 """A worker and the address of its block server."""
@@ -37,6 +42,11 @@ class Written:
             return cls(tuple(str(worker) for worker in told["workers"]), failed)
         except (KeyError, TypeError) as error:
             raise ValueError(f"no answer to a block: {error}") from error
+
+
+def silence_s_max(workers: int) -> float:
+    """How long whoever sends to a pipeline of so many workers bears that nothing goes on, the syncing included."""
+    return SILENCE_S * workers
 
 
 def write_pipeline(hops: Sequence[Hop]) -> str:

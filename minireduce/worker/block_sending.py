@@ -1,7 +1,7 @@
 """Send a block on to the next worker, while it comes in or from a replica that is here.
 
 The bytes go as they came, sealed. What is to be sent waits in a short queue, so a slow next worker slows the sender
-down, as it should; one that is gone stops nobody: sending to it fails, once, and what follows is dropped.
+down, as it should; one that is gone or hangs stops nobody: sending to it fails, once, and what follows is dropped.
 """
 
 from __future__ import annotations
@@ -17,10 +17,17 @@ from minireduce.core.messages import Replica
 from minireduce.errors import MinireduceError, Unavailable
 from minireduce.wire.errors import from_http
 from minireduce.wire.packets import sealed_length
-from minireduce.wire.pipeline import LENGTH_HEADER, PIPELINE_HEADER, Hop, Written, write_pipeline
+from minireduce.wire.pipeline import (
+    LENGTH_HEADER,
+    PIPELINE_HEADER,
+    SILENCE_S,
+    Hop,
+    Written,
+    silence_s_max,
+    write_pipeline,
+)
 
 PIECES_WAITING_MAX = 8
-SILENCE_S_MAX = 30.0
 ANSWER_BYTES_MAX = 64 << 10
 
 
@@ -43,7 +50,7 @@ class BlockSender:
         """Send a block. Raises MinireduceError when the first of `pipeline` did not take it."""
         (worker, address), *rest = pipeline
         if self._session is None:
-            timeout = aiohttp.ClientTimeout(total=None, sock_connect=SILENCE_S_MAX, sock_read=None)
+            timeout = aiohttp.ClientTimeout(total=None, sock_connect=SILENCE_S, sock_read=None)
             self._session = aiohttp.ClientSession(timeout=timeout, auto_decompress=False)
         headers = {
             "Authorization": f"Bearer {token}",
@@ -79,6 +86,7 @@ class Sending:
 
     def __init__(self, sender: BlockSender, replica: Replica, pipeline: tuple[Hop, ...], token: str) -> None:
         self._pipeline = pipeline
+        self._silence_s = silence_s_max(len(pipeline))
         self._pieces: asyncio.Queue[bytes | None] = asyncio.Queue(PIECES_WAITING_MAX)
         self._put = asyncio.create_task(sender.put(replica, pipeline, token, self._body()))
 
@@ -91,19 +99,21 @@ class Sending:
         if self._put.done():
             return
         putting = asyncio.ensure_future(self._pieces.put(piece))
-        await asyncio.wait({putting, self._put}, return_when=asyncio.FIRST_COMPLETED, timeout=SILENCE_S_MAX)
+        await asyncio.wait({putting, self._put}, return_when=asyncio.FIRST_COMPLETED, timeout=self._silence_s)
         if not putting.done():
             putting.cancel()
-            self._put.cancel()  # it took nothing for so long that it counts as gone
+            self._put.cancel()
 
     async def result(self) -> Written:
-        """Who has it. Never raises: who failed is in the answer."""
+        """Who has it. Never raises: who failed, or was silent for too long, is in the answer."""
+        await asyncio.wait({self._put}, timeout=self._silence_s)
+        self._put.cancel()  # nothing happens where it has answered
         try:
             return await self._put
         except asyncio.CancelledError:
             if not self._put.cancelled():
                 raise
-            reason = "it took nothing for too long"
+            reason = "it was silent for too long"
         except MinireduceError as error:
             reason = error.message
         return Written((), tuple((worker, reason) for worker, _ in self._pipeline))

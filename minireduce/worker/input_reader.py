@@ -86,7 +86,10 @@ class InputReader:
 
 
 class _Input:
-    """What one attempt reads. The lock keeps an attempt that ends from closing doors under a read."""
+    """What one attempt reads, in a thread. The lock keeps doors from being closed under a read.
+
+    An attempt that ends while it reads waits for nothing: the reading thread closes the doors then.
+    """
 
     def __init__(
         self,
@@ -99,35 +102,55 @@ class _Input:
         self._reader = reader
         self._token = token
         self._tell_damage = tell_damage
+        self._failing: dict[WorkerId, None] = {}
         self._doors = reader.doors()
         self._lock = threading.Lock()
+        self._is_ended = False
 
     def close(self) -> None:
-        with self._lock:
-            self._doors.close()
+        self._is_ended = True
+        self._close_if_ended()
+
+    def _close_if_ended(self) -> None:
+        if self._is_ended and self._lock.acquire(blocking=False):
+            try:
+                self._doors.close()
+            finally:
+                self._lock.release()
 
     def read(self, offset: int, length: int) -> bytes:
+        try:
+            with self._lock:
+                return self._read(offset, length)
+        finally:
+            self._close_if_ended()
+
+    def _read(self, offset: int, length: int) -> bytes:
         from minireduce.client.block_io import read_range
 
         source = self._block_at(offset)
         within = offset - source.file_offset
         count = min(length, source.replica.length - within)
 
-        def give_up() -> BlockSource:
+        again = iter([source])  # a second round, in which a slow worker is given more time
+
+        def locate() -> BlockSource:
+            for same in again:
+                return same
             held = ", ".join(source.workers) or "nobody"
             raise Unavailable(f"block {source.replica.block_id} of {self.stored.path} cannot be read from {held}")
 
-        with self._lock:
-            pieces = read_range(
-                lambda fetch: self._reader.fetch(self._doors, fetch, self._token),
-                source,
-                within,
-                count,
-                locate=give_up,
-                tell_damage=self._tell_damage,
-                pause=lambda _: None,
-            )
-            return b"".join(pieces)
+        pieces = read_range(
+            lambda fetch: self._reader.fetch(self._doors, fetch, self._token),
+            source,
+            within,
+            count,
+            failing=self._failing,
+            locate=locate,
+            tell_damage=self._tell_damage,
+            pause=lambda _: None,
+        )
+        return b"".join(pieces)
 
     def _block_at(self, offset: int) -> BlockSource:
         for source in self.stored.blocks:

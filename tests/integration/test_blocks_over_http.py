@@ -135,6 +135,7 @@ def read(doors: BlockDoors, source: BlockSource, offset: int = 0, length: int = 
         source,
         offset,
         length,
+        failing={},
         locate=lambda: source,
         tell_damage=lambda replica, worker: damage.append(worker),
         pause=lambda _: None,

@@ -4,6 +4,10 @@ What has been read and verified is kept: the next replica is asked only for what
 damaged is reported, so that it is replaced, and not asked again. When all have failed, the master is asked where the
 block is now, since workers come back and replicas are copied; after `ROUNDS_MAX` such rounds reading fails.
 
+A worker that hangs keeps its connections, so only its silence shows it. Silence is borne for `SILENCE_S`, counted from
+byte to byte, and twice as long with each round: a slow worker is left for a better one, and waited for when there is
+none. Who failed is asked last from then on, in all blocks of the file, or each block would wait for it anew.
+
 Invariant: bytes are counted as read only after they were verified. Elsewhere: bytes and sockets (`client.block_io`).
 """
 
@@ -16,6 +20,7 @@ from minireduce.errors import Corruption, MinireduceError, NotFound, Unavailable
 from minireduce.ids import WorkerId
 
 ROUNDS_MAX = 4
+SILENCE_S = 4.0
 
 # ── what comes in ───────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -48,13 +53,17 @@ Event = BytesRead | ReplicaFailed | BlockLocated
 
 @dataclass(frozen=True, slots=True)
 class Fetch:
-    """Read this range of the block from this worker. `BytesRead`, once or more, or `ReplicaFailed` follows."""
+    """Read this range of the block from this worker. `BytesRead`, once or more, or `ReplicaFailed` follows.
+
+    It has failed, too, when it gives no byte for `silence_s`.
+    """
 
     worker: WorkerId
     address: str
     replica: Replica
     offset: int
     length: int
+    silence_s: float = SILENCE_S
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,15 +97,19 @@ Action = Fetch | TellDamage | LocateAgain | RangeDone | GiveUp
 
 
 class RangeReading:
-    """The range [offset, offset + length) of the block of `source`; offsets count from the block's start."""
+    """The range [offset, offset + length) of the block of `source`; offsets count from the block's start.
 
-    def __init__(self, source: BlockSource, offset: int, length: int) -> None:
+    `failing` is shared by all blocks of a file: who did not answer last time.
+    """
+
+    def __init__(self, source: BlockSource, offset: int, length: int, failing: dict[WorkerId, None]) -> None:
         self._source = source
         self._offset = offset
         self._left = length
-        self._untried = list(zip(source.workers, source.addresses, strict=True))
+        self._failing = failing
         self._asked: WorkerId | None = None
         self._damaged: dict[WorkerId, None] = {}
+        self._untried = self._in_order(source)
         self._rounds = 1
         self._error: MinireduceError | None = None
 
@@ -110,20 +123,26 @@ class RangeReading:
             case BytesRead(count):
                 self._offset += count
                 self._left -= count
+                if self._asked is not None:
+                    self._failing.pop(self._asked, None)
                 return [] if self._left > 0 else [RangeDone()]
             case ReplicaFailed(error):
                 return self._failed(error)
             case BlockLocated(source):
                 self._source = source
-                self._untried = [
-                    (worker, address)
-                    for worker, address in zip(source.workers, source.addresses, strict=True)
-                    if worker not in self._damaged
-                ]
+                self._untried = self._in_order(source)
                 return [self._next()]
+
+    def _in_order(self, source: BlockSource) -> list[tuple[WorkerId, str]]:
+        """Whom to ask, one after the other."""
+        held = zip(source.workers, source.addresses, strict=True)
+        good = [(worker, address) for worker, address in held if worker not in self._damaged]
+        return sorted(good, key=lambda each: each[0] in self._failing)
 
     def _failed(self, error: MinireduceError) -> list[Action]:
         self._error = error
+        if self._asked is not None:
+            self._failing[self._asked] = None
         actions: list[Action] = []
         if isinstance(error, Corruption) and self._asked is not None:
             self._damaged[self._asked] = None
@@ -135,7 +154,8 @@ class RangeReading:
             return RangeDone()
         if self._untried:
             self._asked, address = self._untried.pop(0)
-            return Fetch(self._asked, address, self._source.replica, self._offset, self._left)
+            silence_s = SILENCE_S * 2 ** (self._rounds - 1)
+            return Fetch(self._asked, address, self._source.replica, self._offset, self._left, silence_s)
         if self._rounds >= ROUNDS_MAX:
             return GiveUp(self._final_error())
         self._rounds += 1
