@@ -20,6 +20,7 @@ from typing import BinaryIO, cast
 from minireduce.client.connection import Connection
 from minireduce.client.file_reading import BUFFER_BYTES, FileReader
 from minireduce.client.file_writing import FileWriter, new_file
+from minireduce.client.local_tree import local_tree
 from minireduce.client.store_paths import has_glob, join, name_of, parse_store_path
 from minireduce.core.storage.namespace import Names, parse_path
 from minireduce.core.storage.requests import MakeDirectory, RemovePath, RenamePath
@@ -72,7 +73,10 @@ class FileSystem:
                 yield from self.walk(entry.path)
 
     def glob(self, pattern: str) -> list[FileStatus]:
-        """What matches `pattern`, in which `*`, `?` and `[…]` stand for parts of one name; a leading dot is written."""
+        """What matches `pattern`, in which `*`, `?` and `[…]` stand for parts of one name; a leading dot is written.
+
+        A name that is spelled exactly so comes before all that it would match.
+        """
         found = [self.stat("/")]
         for name in parse_store_path(pattern).split("/")[1:]:
             found = [
@@ -85,7 +89,7 @@ class FileSystem:
             path = join(directory.path, name)
             return [self.stat(path)] if self.exists(path) else []
         entries = [(name_of(entry.path), entry) for entry in self.ls(directory.path)]
-        return [
+        return [entry for entry_name, entry in entries if entry_name == name] or [
             entry
             for entry_name, entry in entries
             if fnmatch.fnmatchcase(entry_name, name) and (name.startswith(".") or not entry_name.startswith("."))
@@ -183,15 +187,14 @@ class FileSystem:
         target = self._within(parse_store_path(path), source.name or source.resolve().name)
         if not source.is_dir():
             return self._put_file(source, target, overwrite, block_size, replication)
+        found = list(local_tree(source, target))
         self.mkdir(target)
         total = 0
-        for folder, folders, names in os.walk(source):
-            folders.sort()
-            above = target if folder == str(source) else join(target, Path(folder).relative_to(source).as_posix())
-            for name in folders:
-                self.mkdir(join(above, name))
-            for name in sorted(names):
-                total += self._put_file(Path(folder, name), join(above, name), overwrite, block_size, replication)
+        for inner, place, is_directory in found:
+            if is_directory:
+                self.mkdir(place)
+            else:
+                total += self._put_file(inner, place, overwrite, block_size, replication)
         return total
 
     def _put_file(self, source: Path, target: str, overwrite: bool, block_size: int, replication: int) -> int:
@@ -228,7 +231,7 @@ class FileSystem:
         if target.exists() and not overwrite:
             raise AlreadyExists(f"{target} exists", hint="remove it first, or overwrite it")
         try:
-            with tempfile.NamedTemporaryFile(prefix=f".{target.name[:80]}.", dir=target.parent, delete=False) as draft:
+            with tempfile.NamedTemporaryFile(prefix=".minireduce-", dir=target.parent, delete=False) as draft:
                 place = Path(draft.name)
                 try:
                     with FileReader(self._connection, found, self._machine_id) as reader:

@@ -67,6 +67,7 @@ class StoredOutput:
         """Raise RequestError or AlreadyExists where it could not be published."""
         if not name_of(self.path):
             raise RequestError("the root of the block store is no output", hint="name a directory in it")
+        self._check_above()
         try:
             found = self.store.stat(self.path)
         except NotFound:
@@ -76,6 +77,19 @@ class StoredOutput:
         if not overwrite:
             raise AlreadyExists(f"output {self} exists", hint="add --overwrite to replace it, or name another")
 
+    def _check_above(self) -> None:
+        """What stands above it and is no directory would be noticed only once the job has run."""
+        above = self.path.rpartition("/")[0]
+        while above:
+            try:
+                found = self.store.stat(above)
+            except NotFound:
+                above = above.rpartition("/")[0]
+                continue
+            if not found.is_directory:
+                raise RequestError(f"{above} is a file, so {self} cannot be made below it", hint="name another output")
+            return
+
     def check_apart(self, inputs: Inputs) -> None:
         """Raise RequestError where replacing it would remove what the job reads."""
         for file in inputs.files:
@@ -84,7 +98,7 @@ class StoredOutput:
 
     def publish(self, parts: Parts, job: str, *, overwrite: bool) -> None:
         """Make it appear with all parts. Raises AlreadyExists."""
-        draft = join(self.path.rpartition("/")[0], f".{name_of(self.path)}.{job}")
+        draft = join(self.path.rpartition("/")[0], f".{job}")  # short, so that every name has room for it
         if self.store.exists(draft):
             self.store.rm(draft, recursive=True)  # left by a publishing that was cut off
         self.store.mkdir(draft)

@@ -88,6 +88,29 @@ def test_globs_match_names_and_hidden_ones_only_when_the_dot_is_written(files):
     assert matches("/nothing/*") == []
 
 
+def test_a_name_spelled_exactly_comes_before_what_it_would_match(files):
+    touch(files, "/a[1].txt", "/a1.txt", "/*", "/d[x]/f")
+    assert [entry.path for entry in files.glob("/a[1].txt")] == ["/a[1].txt"]
+    assert [entry.path for entry in files.glob("/*")] == ["/*"]
+    assert [entry.path for entry in files.glob("/d[x]/*")] == ["/d[x]/f"]
+
+
+@pytest.mark.parametrize("name", ["x" * 255, "\U0001f4a5" * 63, "a b", "%2f", "-", "\u00fc\u2603"])
+def test_names_as_long_as_they_may_be_are_written_to_the_local_disk(files, tmp_path, name):
+    touch(files, f"/{name}")
+    assert files.get(f"/{name}", tmp_path) == 0
+    assert (tmp_path / name).read_bytes() == b""
+
+
+def test_a_directory_is_checked_whole_before_any_of_it_is_stored(files, tmp_path):
+    (tmp_path / "tree").mkdir()
+    (tmp_path / "tree" / "a").touch()
+    (tmp_path / "tree" / "new\nline").touch()
+    with pytest.raises(RequestError, match="control characters"):
+        files.put(tmp_path / "tree", "/tree")
+    assert not files.exists("/tree")
+
+
 def test_walk_shows_all_below(files):
     touch(files, "/a/b/c", "/a/d")
     assert [entry.path for entry in files.walk("/a")] == ["/a/b", "/a/b/c", "/a/d"]
