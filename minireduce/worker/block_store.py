@@ -2,7 +2,7 @@
 
 A replica is written under a private name, synced, given its name, and the directory is synced; only then is it
 complete, and only then may anybody say so. What has a private name when a worker starts is the rest of a write that
-was never acknowledged, and goes.
+was never acknowledged, and goes. What has a name that is none of ours is somebody else's, and stays.
 
 Nothing is read without being verified: the bytes go out with the checksums that came with them, after both were found
 to agree. A replica that fails is damaged: it is no longer read here, and the caller tells the master.
@@ -41,7 +41,9 @@ FOLDERS = 256
 BLOCKS_NAME = "blocks"
 """The directory of replicas below a data directory."""
 
+_FOLDER = re.compile(r"[0-9a-f]{2}")
 _NAME = re.compile(r"([1-9][0-9]{0,18})\.([1-9][0-9]{0,9})\.(data|sums)")
+_PRIVATE = re.compile(r"\.[0-9]+\.[0-9]+\.(data|sums)")
 
 
 class DamagedReplica(Corruption):
@@ -85,13 +87,17 @@ class BlockStore:
         for root in self._roots:
             self._disk.make_directories(root)
             for folder_name in self._disk.names(root):
-                self._open_folder(root, root / folder_name)
+                if _FOLDER.fullmatch(folder_name):
+                    self._open_folder(root, root / folder_name)
 
     def _open_folder(self, root: Path, folder: Path) -> None:
         names = self._disk.names(folder)
         for name in names:
             match = _NAME.fullmatch(name)
-            if match is None or f"{match[1]}.{match[2]}.{'data' if match[3] == 'sums' else 'sums'}" not in names:
+            if match is None:
+                if _PRIVATE.fullmatch(name):
+                    self._disk.remove(folder / name)
+            elif f"{match[1]}.{match[2]}.{'data' if match[3] == 'sums' else 'sums'}" not in names:
                 self._disk.remove(folder / name)
             elif match[3] == "data":
                 self._take_in(root, folder / name, int(match[1]), int(match[2]))
@@ -115,6 +121,11 @@ class BlockStore:
         """All complete replicas that are not known to be damaged, in ascending order."""
         with self._lock:
             return tuple(sorted(place.replica for place in self._places.values()))
+
+    def damaged(self) -> tuple[Replica, ...]:
+        """All replicas that are known to be damaged, in ascending order. Their lengths are not known."""
+        with self._lock:
+            return tuple(Replica(block_id, generation, 0) for block_id, generation in sorted(self._damaged))
 
     def find(self, block_id: int, generation: int) -> Replica:
         """The replica of this block and generation. Raises NotFound, Corruption if it is known to be damaged."""
@@ -270,7 +281,8 @@ class ReplicaWriter:
         """Remove what was written; nothing happens after `commit`."""
         if self._data is None:
             return
-        self._data.close()
+        with contextlib.suppress(OSError):  # what a full disk did not take is tried once more by closing
+            self._data.close()
         self._data = None
         for suffix in ("data", "sums"):
             self._disk.remove(self._private(suffix))

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from minireduce.core.messages import Replica
+from minireduce.disk import RealDisk
 from minireduce.errors import MinireduceError, NotFound, Unavailable
 from minireduce.testing.disk import SimDisk
 from minireduce.wire.packets import PACKET_BYTES, Unsealer, seal
@@ -225,3 +226,138 @@ def test_two_writers_of_one_replica_do_not_meet_and_what_is_discarded_goes(disk)
     assert read(store, replica) == data_of(replica)
     names = disk.names(ROOT / "05")
     assert [name for name in names if not name.startswith(".5.1")] == ["5.2.data", "5.2.sums"]
+
+
+class ForgetfulDisk(SimDisk):
+    """Leaves out one call that should make something durable, the `nth` of its operation."""
+
+    forgotten, nth, hits = "", 0, 0
+
+    def _is_forgotten(self, operation: str) -> bool:
+        self.hits += operation == self.forgotten
+        return operation == self.forgotten and self.hits == self.nth
+
+    def sync(self, file) -> None:
+        if not self._is_forgotten("sync"):
+            super().sync(file)
+
+    def sync_directory(self, path) -> None:
+        if not self._is_forgotten("sync_directory"):
+            super().sync_directory(path)
+
+
+def crash_after_writing(seed: int, operation: str, nth: int) -> bool:
+    """Whether a replica is there, whole, when its worker starts again after a crash."""
+    disk, replica = ForgetfulDisk(random.Random(seed)), Replica(1, 1, 2 * PACKET_BYTES + 9)
+    store = open_store(disk)
+    disk.forgotten, disk.nth = operation, nth
+    write(store, replica)
+    disk.crash()
+    store = open_store(disk)
+    try:
+        return store.replicas() == (replica,) and read(store, replica) == data_of(replica)
+    except DamagedReplica:
+        return False
+
+
+@pytest.mark.parametrize(
+    ("operation", "nth"),
+    [("sync", 1), ("sync", 2), *(("sync_directory", nth) for nth in (1, 2, 3, 4))],
+    ids=["bytes", "checksums", "folders", "blocks", "data directory", "names"],
+)
+def test_each_sync_before_the_acknowledgement_is_needed(operation, nth):
+    assert all(crash_after_writing(seed, "", 0) for seed in range(20))
+    assert not all(crash_after_writing(seed, operation, nth) for seed in range(20))
+
+
+@pytest.mark.parametrize(("operation", "calls"), [("sync", 2), ("sync_directory", 4)])
+def test_no_call_that_syncs_is_left_out_of_the_test_above(operation, calls):
+    disk = ForgetfulDisk(random.Random(1))
+    disk.forgotten = operation
+    write(open_store(disk), Replica(1, 1, 100))
+    assert disk.hits == calls
+
+
+@pytest.mark.parametrize("suffix", ["data", "sums"])
+def test_every_byte_of_a_replica_and_of_its_checksums_is_looked_at(disk, suffix):
+    replica, path = Replica(5, 2, 60), ROOT / "05" / f"5.2.{suffix}"
+    store = open_store(disk)
+    write(store, replica)
+    for byte in range(disk.size_bytes(path)):
+        disk.flip_bit(path, 8 * byte + byte % 8)
+        with pytest.raises(DamagedReplica):
+            read(store, replica)
+        reopened = open_store(disk)
+        with pytest.raises(DamagedReplica):
+            read(reopened, replica)
+        assert reopened.damaged() == (Replica(5, 2, 0),)
+        disk.flip_bit(path, 8 * byte + byte % 8)
+        store = open_store(disk)
+        assert read(store, replica) == data_of(replica)
+
+
+@pytest.mark.parametrize("suffix", ["data", "sums"])
+@pytest.mark.parametrize("left", [0, 1, 50, 59])
+def test_a_file_cut_short_under_a_running_worker_is_damage(tmp_path, suffix, left):
+    store, replica = open_store(RealDisk(), tmp_path / "blocks"), Replica(5, 2, PACKET_BYTES + 60)
+    write(store, replica)
+    path = tmp_path / "blocks" / "05" / f"5.2.{suffix}"
+    with path.open("r+b") as file:
+        file.truncate(left if suffix == "data" else min(left, path.stat().st_size - 1))
+    with pytest.raises(DamagedReplica):
+        read(store, replica)
+
+
+def test_checksums_that_belong_to_another_replica_are_damage(tmp_path):
+    store = open_store(RealDisk(), tmp_path / "blocks")
+    for generation in (1, 2):
+        write(store, Replica(5, generation, 100))
+    folder = tmp_path / "blocks" / "05"
+    for suffix in ("data", "sums"):  # each pair is whole, under the other's name
+        (folder / f"5.1.{suffix}").rename(folder / "aside")
+        (folder / f"5.2.{suffix}").rename(folder / f"5.1.{suffix}")
+        (folder / "aside").rename(folder / f"5.2.{suffix}")
+    for generation in (1, 2):
+        with pytest.raises(DamagedReplica):
+            read(store, Replica(5, generation, 100))
+
+
+def test_files_of_others_among_the_blocks_are_left_alone(tmp_path):
+    root = tmp_path / "blocks"
+    write(open_store(RealDisk(), root), Replica(5, 2, 100))
+    others = [root / "README", root / "lost+found" / "#12", root / "05" / "notes"]
+    (root / "lost+found").mkdir()
+    for path in others:
+        path.write_text("precious")
+    (root / "05" / ".6.1.data").touch()
+    assert open_store(RealDisk(), root).replicas() == (Replica(5, 2, 100),)
+    assert [path.read_text() for path in others] == ["precious"] * 3
+    assert not (root / "05" / ".6.1.data").exists()
+
+
+class FullFile:
+    """Takes bytes, and says only when it is closed that there is no room."""
+
+    def __init__(self, file) -> None:
+        self._file = file
+
+    def write(self, data: bytes) -> int:
+        raise OSError(errno.ENOSPC, "no space left on device")
+
+    def close(self) -> None:
+        self._file.close()
+        raise OSError(errno.ENOSPC, "no space left on device")
+
+
+class FullDisk(RealDisk):
+    def create(self, path):
+        return FullFile(super().create(path))
+
+
+def test_nothing_is_left_of_a_write_that_filled_the_disk(tmp_path):
+    store = open_store(FullDisk(), tmp_path / "blocks")
+    writer = store.create(Replica(5, 2, 100))
+    with pytest.raises(Unavailable, match="no space left"):
+        writer.write(Unsealer(100, "it").feed(b"".join(seal(bytes(100)))))
+    writer.discard()
+    assert list((tmp_path / "blocks" / "05").iterdir()) == []
