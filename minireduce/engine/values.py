@@ -10,6 +10,7 @@ Columns: values that are all `int` (64 bits) or all `float` are kept as numpy ar
 
 from __future__ import annotations
 
+import io
 import pickle
 from collections.abc import Callable, Iterable, Iterator
 from datetime import date, datetime
@@ -130,12 +131,34 @@ _EXTENSIONS: dict[type, Callable[[Any], msgpack.ExtType]] = {
 
 def _pickled(value: Any) -> msgpack.ExtType:
     try:
-        return msgpack.ExtType(_PICKLE, pickle.dumps(value, protocol=5))
+        return msgpack.ExtType(_PICKLE, _pickle_bytes(value))
     except Exception as error:
         raise InvalidValue(
             f"a value of type {type(value).__name__} cannot be stored: {error}",
-            hint="yield plain values, or objects of classes that pickle can find by name",
+            hint="yield plain values, or objects that pickle can take apart",
         ) from error
+
+
+def _pickle_bytes(value: Any) -> bytes:
+    """By name where the class can be found by it, else with the class: one of a session or notebook has no module.
+
+    cloudpickle numbers such classes, so that a session which gets its own one back sees the same class again. It would
+    make bytes of a memoryview, which is not what was given.
+    """
+    try:
+        return pickle.dumps(value, protocol=5)
+    except (pickle.PicklingError, AttributeError, TypeError):
+        import cloudpickle
+
+        sink = io.BytesIO()
+        pickler = cloudpickle.Pickler(sink, protocol=5)
+        pickler.dispatch_table = pickler.dispatch_table.new_child({memoryview: _refuse})
+        pickler.dump(value)
+        return sink.getvalue()
+
+
+def _refuse(value: Any) -> Any:
+    raise TypeError(f"cannot pickle {type(value).__name__!r} object")
 
 
 def _revive(code: int, data: bytes) -> Any:

@@ -160,3 +160,18 @@ def test_another_clusters_token_is_refused(cluster: LocalCluster) -> None:
         pytest.raises(Refused),
     ):
         stranger.call(methods.LIST_JOBS, ListJobs())
+
+
+def test_values_of_a_class_of_this_session_come_back_as_that_class(text: Path, cluster: LocalCluster) -> None:
+    class Place:
+        def __init__(self, line: str) -> None:
+            self.line = line
+
+    def placed(line: str) -> Iterator[tuple[str, Place]]:
+        yield line, Place(line)
+
+    def kept(line: str, places: Iterator[Place]) -> Iterator[tuple[str, Place]]:
+        yield line, next(places)
+
+    result = Job(placed, kept).run(str(text), master=cluster)
+    assert [(type(place) is Place, place.line == line) for line, place in result] == [(True, True)] * len(list(result))
