@@ -29,7 +29,7 @@ from minireduce.core.storage.places import MembershipPlaces
 from minireduce.core.storage.requests import FileRequest
 from minireduce.core.storage.state import ReplicaReport, StorageState
 from minireduce.core.storage.tokens import BlockTokens, NoTokens
-from minireduce.core.views import ClusterView, JobState, JobView, ResultView, TaskView, WorkerView
+from minireduce.core.views import ClusterView, JobView, ResultView, TaskView, WorkerView
 from minireduce.errors import MinireduceError, NotFound, Refused, RequestError
 from minireduce.ids import JobId, TaskId
 
@@ -197,8 +197,8 @@ class ClusterState:
             for task in job.tasks():
                 if task.winner is not None and task.winner.worker:
                     compute.load_of(task.winner.worker).outputs[task.id] = task
-            job.queue_wanted(compute.homes, self._settings.reduce_start_fraction)
-            compute.complete_if_done(job, effects)
+            compute.queue_wanted(job)
+            compute.complete_if_done(job, now, effects)
         return Submissions(compute, self._cluster_id, self._epoch, jobs_seen)
 
     def advance(self, event: Event, now: float) -> list[Action]:
@@ -217,7 +217,7 @@ class ClusterState:
             case Ticked():
                 self._tick(now, effects)
         self._compute.schedule(now, effects)
-        return self._actions(effects, urgent, now)
+        return self._actions(event, effects, urgent, now)
 
     def _take_request(self, event: RequestReceived, now: float, effects: Effects) -> None:
         number, body, at = event.request, event.body, event.received_at
@@ -296,14 +296,13 @@ class ClusterState:
             effects.forget("workers", (member.id,))
             self.storage.worker_lost(member.id, now)
             worker_went(self._compute, member.id, now, effects)
-        for job in list(self._compute.jobs.values()):
-            if job.state is JobState.SUCCEEDED and now - (job.ended_s or now) > self._settings.result_kept_s:
-                self._compute.end_job(job, JobState.SUCCEEDED, "", now, effects)
+        self._compute.give_up_unclaimed(now, effects)
+        self._compute.ask_everybody()
         self.storage.tick(now, effects)
 
     # ── what leaves ─────────────────────────────────────────────────────────────────────────────────────────────────
 
-    def _actions(self, effects: Effects, urgent: list[Action], now: float) -> list[Action]:
+    def _actions(self, event: Event, effects: Effects, urgent: list[Action], now: float) -> list[Action]:
         """What must be durable stands first; the shell releases the rest only when it is."""
         actions: list[Action] = []
         if effects.rows:
@@ -314,14 +313,27 @@ class ClusterState:
             member = self._membership.get(worker)
             if member is not None and member.is_live:
                 member.link.push(*commands)
-        for member in self._membership.live():
-            if member.stream:
+        for member in self._members_to_tell(event, effects):
+            if member.is_live and member.stream:
                 downs = member.link.due(now)
                 actions.extend(SendDown(member.stream, self._down(member, down)) for down in downs)
         actions.extend(Reply(request, value) for request, value in effects.replies.items())
         actions.extend(Refuse(request, error) for request, error in effects.refusals.items())
         actions.extend(JobChanged(job) for job in effects.changed_jobs)
         return actions
+
+    def _members_to_tell(self, event: Event, effects: Effects) -> list[Member]:
+        """Those for whom something new may be due. Heartbeats and repetitions wait for the next tick: looking at all
+        members after each event would make an event the dearer the more members there are.
+        """
+        if isinstance(event, Ticked):
+            return self._membership.live()
+        members = {worker: self._membership.get(worker) for worker in effects.commands}
+        if isinstance(event, HelloReceived | UpReceived):
+            speaker = self._membership.on_stream(event.stream)
+            if speaker is not None:
+                members[speaker.id] = speaker
+        return [member for member in members.values() if member is not None]
 
     def _down(self, member: Member, message: Any) -> Down:
         return Down(member.session, message.number, message.ack, message.items, self._epoch, self._txid)

@@ -72,6 +72,7 @@ class Membership:
         self._settings = settings
         self._members: dict[WorkerId, Member] = {}
         self._by_stream: dict[int, Member] = {}
+        self._expected: dict[WorkerId, None] = {}
         self._sessions = 0
 
     def __iter__(self) -> Iterator[Member]:
@@ -87,12 +88,13 @@ class Membership:
 
     @property
     def is_anyone_expected(self) -> bool:
-        return any(member.state is MemberState.EXPECTED for member in self._members.values())
+        return bool(self._expected)
 
     def expect(self, worker: WorkerId, incarnation: int, now: float) -> None:
         """Remember a worker from before a restart; it has `worker_lost_s` to come back."""
         profile = WorkerProfile(worker, incarnation, "", "", 0, 0, "", "", "")
         self._members[worker] = Member(profile, MemberState.EXPECTED, now)
+        self._expected[worker] = None
 
     def enter(self, stream: int, hello: Hello, now: float) -> Entrance:
         """Take a worker's `Hello` in."""
@@ -130,6 +132,7 @@ class Membership:
         )
         member = Member(profile, MemberState.LIVE, now, self._sessions, stream, link, profile.free_bytes)
         self._members[profile.worker] = member
+        self._expected.pop(profile.worker, None)
         self._by_stream[stream] = member
         return member
 
@@ -141,6 +144,10 @@ class Membership:
         member.heard_at_s = now
         member.free_bytes = up.free_bytes or member.free_bytes
         return member
+
+    def on_stream(self, stream: int) -> Member | None:
+        """The member whose current stream this is."""
+        return self._by_stream.get(stream)
 
     def close_stream(self, stream: int) -> None:
         """A stream broke; its worker has `worker_lost_s` to open another."""
@@ -154,6 +161,7 @@ class Membership:
         for member in self._members.values():
             if member.state is not MemberState.LOST and now - member.heard_at_s > self._settings.worker_lost_s:
                 member.state = MemberState.LOST
+                self._expected.pop(member.id, None)
                 lost.append(member)
         return lost
 

@@ -19,14 +19,14 @@ from minireduce.ids import AttemptId, JobId, WorkerId
 
 def worker_came(state: ComputeState, member: Member, hello: Hello, now: float, effects: Effects) -> None:
     """A worker was taken in anew with these lists."""
-    former = state.loads.get(member.id, WorkerLoad(slots=0))
-    load = WorkerLoad(slots=hello.profile.slots, outputs=former.outputs)
+    load = state.load_of(member.id)
+    load.slots = hello.profile.slots
+    load.opened.clear()
     held = {output.attempt: output for output in hello.outputs}
     running = set(hello.running)
-    touched = _lose_what_is_not_there(state, former, held, running, now, effects)
+    touched = _lose_what_is_not_there(state, load, held, running, now, effects)
     state.announcements.forget_worker(member.id)
-    load.attempts, load.slots_used, load.gathering = former.attempts, former.slots_used, former.gathering
-    state.loads[member.id] = load
+    state.ask_everybody()
     for output in hello.outputs:
         _check_output(state, member, output, now, effects)
         touched[output.attempt.task.job] = None
@@ -34,24 +34,24 @@ def worker_came(state: ComputeState, member: Member, hello: Hello, now: float, e
         _check_attempt(state, member, attempt, now, effects)
     _gather_again(state, load, member.id)
     for job in [state.jobs[job] for job in touched if job in state.jobs]:
-        state.requeue(job, effects)
+        state.requeue(job, now, effects)
 
 
 def _lose_what_is_not_there(
     state: ComputeState,
-    former: WorkerLoad,
+    load: WorkerLoad,
     held: dict[AttemptId, AttemptSucceeded],
     running: set[AttemptId],
     now: float,
     effects: Effects,
 ) -> dict[JobId, None]:
     touched: dict[JobId, None] = {}
-    for task, attempt in list(former.attempts.values()):
+    for task, attempt in list(load.attempts.values()):
         if attempt.id not in running and attempt.id not in held and attempt.state.is_live:
             job = state.jobs[task.id.job]
             lose_attempt(state, job, task, attempt, "its worker came back without it", now, effects)
             touched[job.id] = None
-    for task in list(former.outputs.values()):
+    for task in list(load.outputs.values()):
         winner = task.winner
         if winner is not None and task.id.job in state.jobs:
             output = held.get(winner.attempt)
@@ -118,5 +118,6 @@ def worker_went(state: ComputeState, worker: WorkerId, now: float, effects: Effe
             state.lose_output(task, now, f"worker {worker} was lost", effects)
     del state.loads[worker]
     state.announcements.forget_worker(worker)
+    state.ask_everybody()
     for job in touched.values():
-        state.requeue(job, effects)
+        state.requeue(job, now, effects)

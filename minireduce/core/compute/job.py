@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
 from minireduce.core.compute.queue import TaskQueue
-from minireduce.core.compute.task import ATTEMPTS_PER_EPOCH_MAX, Task, TaskState
+from minireduce.core.compute.task import ATTEMPTS_PER_EPOCH_MAX, Task, TaskState, Winner
 from minireduce.core.messages import Counters, OutputSource
 from minireduce.core.spec import JobSpec, LocalFiles, StepSpec
 from minireduce.core.views import AttemptError, JobState
@@ -35,6 +35,7 @@ class Step:
     maps_done: int = 0
     reduces_done: int = 0
     are_reduces_open: bool = False
+    running: dict[TaskId, Task] = field(default_factory=dict)  # those with a live attempt
     waiting_maps: TaskQueue = field(default_factory=TaskQueue)
     waiting_reduces: TaskQueue = field(default_factory=TaskQueue)
     ready: list[OutputSource] = field(default_factory=list)
@@ -52,6 +53,10 @@ class Step:
         """All tasks, maps first."""
         yield from self.maps
         yield from self.reduces
+
+    def may_open_reduces(self, reduce_start_fraction: float) -> bool:
+        """Whether enough maps are done for fetching to begin, and it has not begun."""
+        return not self.are_reduces_open and self.maps_done >= len(self.maps) * reduce_start_fraction
 
     def count_done(self, task: Task, change: int) -> None:
         """A task became done (+1) or is done no longer (-1)."""
@@ -73,11 +78,12 @@ class Job:
     started_s: float
     steps: list[Step]
     state: JobState = JobState.RUNNING
+    complete_s: float | None = None  # since when every part is there
     ended_s: float | None = None
     live_attempts: int = 0
     errors: list[AttemptError] = field(default_factory=list)
     reason: str = ""
-    extra_counters: dict[str, int] = field(default_factory=dict)  # the scheduler's own, such as TOTAL_LAUNCHED_MAPS
+    sums: dict[tuple[str, str], int] = field(default_factory=dict)  # of counters, by group and name
 
     def task(self, task: TaskId) -> Task | None:
         """The task of this id, None when the job has no such task."""
@@ -93,6 +99,11 @@ class Job:
             yield from step.tasks()
 
     @property
+    def has_waiting(self) -> bool:
+        """Whether any task waits for a slot."""
+        return any(step.waiting_maps or step.waiting_reduces for step in self.steps)
+
+    @property
     def is_complete(self) -> bool:
         """Whether every part of the last step is there."""
         return self.steps[-1].are_finals_done
@@ -106,7 +117,7 @@ class Job:
         return self.steps[step.index + 1].maps[task.id.index]
 
     def queue_wanted(self, homes: Homes, reduce_start_fraction: float) -> None:
-        """Queue each pending task that is wanted and whose input is there."""
+        """Queue each pending task that is wanted and whose input is there. Looks at every task."""
         wanted = [True] * len(self.steps[-1].finals)
         for step in reversed(self.steps):
             if step.spec.reducers:
@@ -127,14 +138,17 @@ class Job:
 
     def counters(self) -> Counters:
         """The sum over all committed tasks, each once, and the scheduler's own."""
-        sums: dict[tuple[str, str], int] = {}
-        for task in self.tasks():
-            if task.winner is not None:
-                for group, name, value in task.winner.counters:
-                    sums[group, name] = sums.get((group, name), 0) + value
-        for name, value in self.extra_counters.items():
-            sums["minireduce", name] = sums.get(("minireduce", name), 0) + value
-        return tuple((group, name, sums[group, name]) for group, name in sorted(sums))
+        return tuple((group, name, self.sums[group, name]) for group, name in sorted(self.sums))
+
+    def count_winner(self, winner: Winner, former: Winner | None) -> None:
+        """Add what a committed attempt counted, in place of what an earlier winner of its task did."""
+        for group, name, value in former.counters if former is not None else ():
+            self._add(group, name, -value)
+        for group, name, value in winner.counters:
+            self._add(group, name, value)
+
+    def _add(self, group: str, name: str, value: int) -> None:
+        self.sums[group, name] = self.sums.get((group, name), 0) + value
 
     @property
     def required_machine_id(self) -> str:
@@ -144,12 +158,12 @@ class Job:
 
     def count(self, name: str) -> None:
         """Add one to a counter of the scheduler's own."""
-        self.extra_counters[name] = self.extra_counters.get(name, 0) + 1
+        self._add("minireduce", name, 1)
 
 
 def _open_reduces(step: Step, wanted: list[bool], reduce_start_fraction: float) -> None:
     """Queue reduces once enough maps are done for fetching to begin."""
-    if not step.are_reduces_open and step.maps_done < len(step.maps) * reduce_start_fraction:
+    if not step.are_reduces_open and not step.may_open_reduces(reduce_start_fraction):
         return
     step.are_reduces_open = True
     for want, task in zip(wanted, step.reduces, strict=True):

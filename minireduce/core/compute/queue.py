@@ -32,8 +32,9 @@ class TaskQueue:
     def push(self, task: Task, homes: Iterable[WorkerId] = ()) -> None:
         """Put a task at the end, or among the first when it was tried before."""
         task.is_queued = True
+        task.homes = tuple(homes)
         (self._again if task.attempts else self._in_order).append(task)
-        for worker in homes:
+        for worker in task.homes:
             self._near.setdefault(worker, deque()).append(task)
 
     def choose_for(self, worker: WorkerId, avoids: Avoids) -> Task | None:
@@ -44,10 +45,6 @@ class TaskQueue:
                 if task is not None:
                     return task
         return None
-
-    def is_near(self, task: Task, worker: WorkerId) -> bool:
-        """Whether `worker` was named as a home when the task was queued."""
-        return task in self._near.get(worker, ())
 
     def __bool__(self) -> bool:
         return any(_has_entries(entries) for entries in (self._again, self._in_order))

@@ -86,6 +86,10 @@ def _restore_job(
 ) -> Job:
     restored = Job(job, key, spec, sequence_of(job), submitted_at, now, make_steps(job, spec, epoch))
     restored.state = state
+    if state is not JobState.RUNNING:
+        restored.complete_s = now  # no clock of this process can say since when
+    if state is JobState.SUCCEEDED:
+        restored.ended_s = now
     return restored
 
 
@@ -96,6 +100,7 @@ def _restore_winner(jobs: dict[JobId, Job], row: Row) -> None:
     number, worker, output, counters = _values(row)
     pairs: Counters = tuple((group, name, value) for group, name, value in counters)
     task.winner = Winner(AttemptId(task.id, number), worker, from_plain(TaskOutput, output), pairs)
+    jobs[task.id.job].count_winner(task.winner, None)
     if worker:
         task.state = TaskState.DONE
         jobs[task.id.job].steps[task.id.step].count_done(task, 1)

@@ -47,6 +47,7 @@ def take_report(state: ComputeState, member: Member, report: Report, now: float,
             lost(state, member, report.attempt, "its worker ended it", now, effects)
         case WorkerStopping():
             member.is_stopping = True
+            state.ask_everybody()  # what avoided the others may come to them now
         case FetchFailed():
             _fetch_failed(state, report, now, effects)
 
@@ -109,7 +110,7 @@ def _failed(state: ComputeState, member: Member, report: AttemptFailed, now: flo
         times = "once" if task.failures == 1 else f"{task.failures} times"
         state.end_job(job, JobState.FAILED, f"{task.id} failed {times}", now, effects)
     else:
-        state.requeue(job, effects)
+        state.requeue(job, now, effects)
 
 
 def lost(state: ComputeState, member: Member, attempt: AttemptId, why: str, now: float, effects: Effects) -> None:
@@ -118,7 +119,7 @@ def lost(state: ComputeState, member: Member, attempt: AttemptId, why: str, now:
     if found is not None:
         job = found[0]
         lose_attempt(state, *found, why, now, effects)
-        state.requeue(job, effects)
+        state.requeue(job, now, effects)
 
 
 def lose_attempt(
@@ -146,4 +147,4 @@ def _fetch_failed(state: ComputeState, report: FetchFailed, now: float, effects:
     if report.is_gone or task.fetch_reports >= state.settings.fetch_reports_max:
         effects.command(task.winner.worker, DropOutputs((report.source,)))
         state.lose_output(task, now, report.reason, effects)
-        state.requeue(job, effects)
+        state.requeue(job, now, effects)

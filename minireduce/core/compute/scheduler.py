@@ -1,23 +1,27 @@
 """Choose which task goes to which worker next.
 
 The job with the fewest live attempts goes first, the earlier one among equals; within a job, maps that lie near a free
-worker, then maps in order. Reduces are placed beside the maps, on the worker with the fewest of them, as soon as their
-step has opened them: they take no slot until all their input is local, so they cannot starve the maps they wait for.
-A file on a client's disk can be read only by workers of that machine.
+worker, then maps in order. Reduces are placed beside the maps, on the worker with the fewest attempts for its slots, as
+soon as their step has opened them: they take no slot until all their input is local, so they cannot starve the maps
+they wait for. A file on a client's disk can be read only by workers of that machine.
+
+Only workers that may take something are asked (`asked`): when nothing was queued since the last time, those that have
+got room since. So an event of one worker costs the same among ten workers and among a thousand.
 
 Elsewhere: what is wanted at all (job.py), near work first (queue.py), counting slots (load.py).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import heapq
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from minireduce.core.compute.job import Job, Step
 from minireduce.core.compute.load import WorkerLoad
+from minireduce.core.compute.queue import Avoids
 from minireduce.core.compute.task import AttemptState, Task
 from minireduce.core.membership import Member
-from minireduce.core.views import JobState
 from minireduce.ids import WorkerId
 
 
@@ -35,82 +39,75 @@ class Assignment:
 Launch = Callable[[Assignment], None]
 """Carries an assignment out; the loads and queues that the next choice is made from change by it."""
 
-
-def assign(jobs: list[Job], members: list[Member], loads: dict[WorkerId, WorkerLoad], launch: Launch) -> None:
-    """Launch tasks until no free worker finds one."""
-    _assign_reduces(jobs, members, loads, launch)
-    while True:
-        is_launched = False
-        free = [member for member in members if loads[member.id].slots_free > 0]
-        for member in sorted(free, key=lambda member: -loads[member.id].slots_free):
-            choice = _choose_map(jobs, member, members)
-            if choice is not None:
-                launch(choice)
-                is_launched = True
-        if not is_launched:
-            return
+Everybody = Callable[[], list[Member]]
+"""All workers that take in attempts: asked for only when a task has failed before."""
 
 
-def _choose_map(jobs: list[Job], member: Member, members: list[Member]) -> Assignment | None:
+def assign(
+    jobs: list[Job], asked: list[Member], everybody: Everybody, loads: dict[WorkerId, WorkerLoad], launch: Launch
+) -> None:
+    """Launch tasks until none of the workers asked finds one."""
+    for job in _by_share(jobs):
+        for step in job.steps:
+            if step.waiting_reduces:
+                _place_reduces(job, step, asked, _avoids(everybody), loads, launch)
+    free = asked
+    while free := [member for member in free if loads[member.id].slots_free > 0]:
+        by_room = sorted(free, key=lambda member: -loads[member.id].slots_free)
+        free = [member for member in by_room if _launch_map(jobs, member, everybody, launch)]
+
+
+def _launch_map(jobs: list[Job], member: Member, everybody: Everybody, launch: Launch) -> bool:
+    choice = _choose_map(jobs, member, everybody)
+    if choice is not None:
+        launch(choice)
+    return choice is not None
+
+
+def _choose_map(jobs: list[Job], member: Member, everybody: Everybody) -> Assignment | None:
     for job in _by_share(jobs):
         machine_id = job.required_machine_id
         for step in job.steps:
-            if step.index == 0 and machine_id and machine_id != member.profile.machine_id:
+            is_bound = bool(machine_id) and step.index == 0
+            if not step.waiting_maps or (is_bound and machine_id != member.profile.machine_id):
                 continue
-            eligible = [other for other in members if step.index or not machine_id or _is_on(other, machine_id)]
-            task = step.waiting_maps.choose_for(member.id, _avoids(eligible))
+            task = step.waiting_maps.choose_for(member.id, _avoids(everybody, machine_id if is_bound else ""))
             if task is not None:
-                return Assignment(job, step, task, member, step.waiting_maps.is_near(task, member.id))
+                return Assignment(job, step, task, member, member.id in task.homes)
     return None
 
 
-def _assign_reduces(jobs: list[Job], members: list[Member], loads: dict[WorkerId, WorkerLoad], launch: Launch) -> None:
-    avoids = _avoids(members)
-    for job in _by_share(jobs):
-        for step in job.steps:
-            while step.waiting_reduces:
-                choice = next(_reduce_choices(job, step, members, loads, avoids), None)
-                if choice is None:
-                    break
-                launch(Assignment(job, step, *choice, is_near=False))
-
-
-def _reduce_choices(
-    job: Job,
-    step: Step,
-    members: list[Member],
-    loads: dict[WorkerId, WorkerLoad],
-    avoids: Callable[[Task, WorkerId], bool],
-) -> Iterator[tuple[Task, Member]]:
-    for member in sorted(members, key=lambda member: _reduces_per_slot(loads[member.id])):
-        if loads[member.id].gathering_for(job.id, step.index) < loads[member.id].slots:
-            task = step.waiting_reduces.choose_for(member.id, avoids)
-            if task is not None:
-                yield task, member
-
-
-def _reduces_per_slot(load: WorkerLoad) -> float:
-    return (load.gathering + load.slots_used) / max(load.slots, 1)
+def _place_reduces(
+    job: Job, step: Step, asked: list[Member], avoids: Avoids, loads: dict[WorkerId, WorkerLoad], launch: Launch
+) -> None:
+    """Each goes to the worker that is the least busy then; one that has no room for this step is asked no more."""
+    ranked = [(loads[member.id].attempts_per_slot, order) for order, member in enumerate(asked)]
+    heapq.heapify(ranked)
+    while ranked and step.waiting_reduces:
+        order = ranked[0][1]
+        member, load = asked[order], loads[asked[order].id]
+        has_room = load.gathering_for(job.id, step.index) < load.slots
+        task = step.waiting_reduces.choose_for(member.id, avoids) if has_room else None
+        if task is None:
+            heapq.heappop(ranked)
+            continue
+        launch(Assignment(job, step, task, member, is_near=False))
+        heapq.heapreplace(ranked, (load.attempts_per_slot, order))
 
 
 def _by_share(jobs: list[Job]) -> list[Job]:
-    return sorted(
-        (job for job in jobs if job.state in (JobState.RUNNING, JobState.PUBLISHING, JobState.SUCCEEDED)),
-        key=lambda job: (job.live_attempts, job.sequence),
-    )
+    return sorted(jobs, key=lambda job: (job.live_attempts, job.sequence)) if len(jobs) > 1 else jobs
 
 
-def _is_on(member: Member, machine_id: str) -> bool:
-    return member.profile.machine_id == machine_id
-
-
-def _avoids(eligible: list[Member]) -> Callable[[Task, WorkerId], bool]:
-    """A task avoids the workers on which it failed, as long as there is one on which it did not."""
+def _avoids(everybody: Everybody, machine_id: str = "") -> Avoids:
+    """A task avoids the workers on which it failed, as long as there is one (of this machine) on which it did not."""
 
     def avoids(task: Task, worker: WorkerId) -> bool:
         if not task.failures:
             return False
         failed_on = {attempt.worker for attempt in task.attempts if attempt.state is AttemptState.FAILED}
-        return worker in failed_on and any(member.id not in failed_on for member in eligible)
+        return worker in failed_on and any(
+            member.id not in failed_on and machine_id in ("", member.profile.machine_id) for member in everybody()
+        )
 
     return avoids

@@ -73,14 +73,14 @@ def _counts(step: Step) -> list[TaskCounts]:
     if step.spec.reducers:
         kinds.append((TaskKind.REDUCE, step.reduces, step.reduces_done))
     return [
-        TaskCounts(step.index, kind, len(tasks), done, sum(bool(task.live_attempts) for task in tasks))
+        TaskCounts(step.index, kind, len(tasks), done, sum(task.kind is kind for task in step.running))
         for kind, tasks, done in kinds
     ]
 
 
 def _fraction(job: Job) -> float:
-    total = done = 0.0
-    for task in job.tasks():
-        total += 1
-        done += 1.0 if task.is_done else max((attempt.fraction for attempt in task.live_attempts), default=0.0)
+    total = sum(len(step.maps) + len(step.reduces) for step in job.steps)
+    done = float(sum(step.maps_done + step.reduces_done for step in job.steps))
+    for step in job.steps:
+        done += sum(max(attempt.fraction for attempt in task.live_attempts) for task in step.running.values())
     return done / total if total else 1.0

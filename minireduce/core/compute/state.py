@@ -18,9 +18,9 @@ from minireduce.core.compute.map_outputs import Announcements
 from minireduce.core.compute.records import EndedJob, persist_end, persist_job, persist_winner
 from minireduce.core.compute.scheduler import Assignment, assign
 from minireduce.core.compute.show import show_job
-from minireduce.core.compute.task import Attempt, AttemptState, Task, TaskState, Winner
+from minireduce.core.compute.task import ATTEMPTS_PER_EPOCH_MAX, Attempt, AttemptState, Task, TaskState, Winner
 from minireduce.core.effects import Effects
-from minireduce.core.membership import Membership
+from minireduce.core.membership import Member, Membership
 from minireduce.core.messages import (
     AttemptSucceeded,
     BlockSource,
@@ -37,7 +37,7 @@ from minireduce.core.settings import ClusterSettings
 from minireduce.core.spec import LocalFiles, OutputKind, StoredRange
 from minireduce.core.views import JobState
 from minireduce.errors import InvariantViolation
-from minireduce.ids import JobId, TaskKind, WorkerId
+from minireduce.ids import JobId, TaskId, TaskKind, WorkerId
 
 LocateStored = Callable[[StoredRange, WorkerId], StoredInput]
 """Where the blocks of a stored range are, the nearest to a worker first."""
@@ -58,8 +58,13 @@ class ComputeState:
         self.make_read_token = make_read_token
         self.jobs: dict[JobId, Job] = {}
         self.ended: dict[JobId, EndedJob] = {}
+        self.by_key: dict[str, JobId] = {}  # the job of each submission that is remembered
         self.loads: dict[WorkerId, WorkerLoad] = {}
         self.announcements = Announcements(self.find_step)
+        self._hungry: dict[JobId, Job] = {}  # those with tasks that may wait for a slot
+        self._with_room: dict[WorkerId, None] = {}  # those that may take something that they could not take before
+        self._is_everybody_asked = True
+        self._used_up: dict[TaskId, None] = {}  # tasks that must not be tried again
         self._locate_stored = locate_stored
 
     # ── finding ─────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -70,7 +75,10 @@ class ComputeState:
 
     def load_of(self, worker: WorkerId) -> WorkerLoad:
         """What a worker is busy with; made when the worker is first met."""
-        return self.loads.setdefault(worker, WorkerLoad(slots=0))
+        load = self.loads.get(worker)
+        if load is None:
+            load = self.loads[worker] = WorkerLoad(slots=0)
+        return load
 
     def address_of(self, worker: WorkerId) -> str:
         """Where a worker's block server listens; "" when the worker cannot be heard."""
@@ -95,14 +103,45 @@ class ComputeState:
         """Give free workers something to do. After a restart, only once all that are expected are back or lost: they
         may still run what would be launched again.
         """
-        if self.jobs and not self.membership.is_anyone_expected:
-            live = self.membership.live()
-            members = [member for member in live if member.id in self.loads and not member.is_stopping]
-            assign(list(self.jobs.values()), members, self.loads, lambda choice: self._launch(choice, now, effects))
-        self.announcements.announce(effects)
+        self._hungry = {key: job for key, job in self._hungry.items() if key in self.jobs and job.has_waiting}
+        if self._hungry and not self.membership.is_anyone_expected:
+            asked = self._workers_that_take() if self._is_everybody_asked else self._workers_with_room()
+            jobs = list(self._hungry.values())
+            assign(jobs, asked, self._workers_that_take, self.loads, lambda choice: self._launch(choice, now, effects))
+            self._is_everybody_asked = False
+        self._with_room.clear()
+        self._end_used_up(now, effects)
+        self.announcements.announce(now, effects)
+
+    def ask_everybody(self) -> None:
+        """Something changed that may let any worker take what it could not take before."""
+        self._is_everybody_asked = True
+
+    def _workers_that_take(self) -> list[Member]:
+        return [member for member in self.membership.live() if self._is_taking(member)]
+
+    def _workers_with_room(self) -> list[Member]:
+        members = [self.membership.get(worker) for worker in self._with_room]
+        return [member for member in members if member is not None and member.is_live and self._is_taking(member)]
+
+    def _is_taking(self, member: Member) -> bool:
+        return not member.is_stopping and member.id in self.loads
+
+    def queue_wanted(self, job: Job) -> None:
+        """Queue whatever of a job is wanted and not under way."""
+        job.queue_wanted(self.homes, self.settings.reduce_start_fraction)
+        self._feed(job)
+
+    def _feed(self, job: Job) -> None:
+        self._hungry[job.id] = job
+        self.ask_everybody()
 
     def _launch(self, choice: Assignment, now: float, effects: Effects) -> None:
         job, step, task, worker = choice.job, choice.step, choice.task, choice.member.id
+        if task.is_used_up:
+            task.is_queued = False
+            self._used_up[task.id] = None
+            return
         self.open_job(job, worker, effects)
         attempt = task.launch(worker, now)
         self.track(job, task, attempt)
@@ -124,6 +163,7 @@ class ComputeState:
         """An attempt lives now on its worker."""
         self.load_of(attempt.worker).add(task, attempt)
         job.live_attempts += 1
+        job.steps[task.id.step].running[task.id] = task
         if task.id.kind is TaskKind.REDUCE:
             self.announcements.begin(attempt.worker, job.id, task.id.step)
 
@@ -143,6 +183,7 @@ class ComputeState:
         if attempt.state is AttemptState.LAUNCHED:
             self.load_of(attempt.worker).start(attempt)
             self._stop_gathering(attempt)
+            self._with_room[attempt.worker] = None
             attempt.become(AttemptState.RUNNING, now)
 
     def end_attempt(self, job: Job, task: Task, attempt: Attempt, state: AttemptState, now: float, why: str) -> None:
@@ -152,6 +193,9 @@ class ComputeState:
         attempt.become(state, now, why)
         job.live_attempts -= 1
         task.settle()
+        if not task.live_attempts:
+            job.steps[task.id.step].running.pop(task.id, None)
+        self._with_room[attempt.worker] = None
 
     def _stop_gathering(self, attempt: Attempt) -> None:
         task = attempt.id.task
@@ -167,7 +211,9 @@ class ComputeState:
 
     def commit(self, job: Job, task: Task, worker: WorkerId, report: AttemptSucceeded, now: float, fx: Effects) -> None:
         """This output counts: persist it, end the task's other attempts, and queue what waited for it."""
-        task.win(Winner(report.attempt, worker, report.output, report.counters))
+        winner = Winner(report.attempt, worker, report.output, report.counters)
+        job.count_winner(winner, task.winner)
+        task.win(winner)
         self.load_of(worker).outputs[task.id] = task
         persist_winner(task, fx)
         for rival in task.live_attempts:
@@ -177,21 +223,23 @@ class ComputeState:
         if task.id.kind is TaskKind.MAP and step.spec.reducers:
             self._map_output_is_ready(job, step, task)
         else:
-            self._part_is_ready(job, task, fx)
+            self._part_is_ready(job, task, now, fx)
 
     def _map_output_is_ready(self, job: Job, step: Step, task: Task) -> None:
         if task.winner is not None:
             step.ready.append(task.source(self.address_of(task.winner.worker)))
-        if not step.are_reduces_open:
-            job.queue_wanted(self.homes, self.settings.reduce_start_fraction)
+            self.announcements.add(job.id, step.index)
+        if step.may_open_reduces(self.settings.reduce_start_fraction):
+            self.queue_wanted(job)
 
-    def _part_is_ready(self, job: Job, task: Task, effects: Effects) -> None:
+    def _part_is_ready(self, job: Job, task: Task, now: float, effects: Effects) -> None:
         consumer = job.consumer(task)
         if consumer is None:
-            self.complete_if_done(job, effects)
+            self.complete_if_done(job, now, effects)
         elif consumer.state is TaskState.PENDING and not consumer.is_queued:
             next_step = job.steps[task.id.step + 1]
             next_step.waiting_maps.push(consumer, self.homes(next_step, consumer))
+            self._feed(job)
 
     def confirm(self, job: Job, task: Task, now: float, effects: Effects) -> None:
         """The worker came back, perhaps at another address, and still has the output: announce it afresh."""
@@ -214,7 +262,7 @@ class ComputeState:
         persist_winner(task, effects)
         job.steps[task.id.step].count_done(task, -1)
         if task.id.kind is TaskKind.MAP:
-            self.announcements.retract(winner.attempt, effects)
+            self.announcements.retract(winner.attempt)
         consumer = job.consumer(task)
         if consumer is not None:
             consumer.is_queued = False  # it has no input now; queued again when that is back
@@ -223,24 +271,47 @@ class ComputeState:
                     reason = f"its input, the output of {task.id}, is gone: {why}"
                     self.kill_attempt(job, consumer, attempt, now, reason, effects)
         if job.state is JobState.PUBLISHING:
+            job.complete_s = None
             self._change(job, JobState.RUNNING, effects)
 
-    def requeue(self, job: Job, effects: Effects) -> None:
+    def requeue(self, job: Job, now: float, effects: Effects) -> None:
         """After failures and losses: queue again whatever is wanted and not under way."""
         if job.id in self.jobs:
-            job.queue_wanted(self.homes, self.settings.reduce_start_fraction)
-            self.complete_if_done(job, effects)
+            self.queue_wanted(job)
+            self.complete_if_done(job, now, effects)
 
     # ── jobs ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-    def complete_if_done(self, job: Job, effects: Effects) -> None:
+    def complete_if_done(self, job: Job, now: float, effects: Effects) -> None:
         """All parts are there: text parts are now the client's to publish, anything else is done."""
         if job.state is not JobState.RUNNING or not job.is_complete:
             return
+        job.complete_s = now
         if job.spec.output is not OutputKind.RESULT:
             self._change(job, JobState.PUBLISHING, effects)
         else:
+            job.ended_s = now
             self._change(job, JobState.SUCCEEDED, effects)
+
+    def give_up_unclaimed(self, now: float, effects: Effects) -> None:
+        """End jobs whose parts nobody has published or closed for `result_kept_s`: workers hold disk space for them."""
+        kept_s = self.settings.result_kept_s
+        for job in list(self.jobs.values()):
+            if job.complete_s is None or now - job.complete_s <= kept_s:
+                continue
+            if job.state is JobState.PUBLISHING:
+                reason = f"its client did not publish the output within {kept_s:g} s"
+                self.end_job(job, JobState.FAILED, reason, now, effects)
+            else:
+                self.end_job(job, JobState.SUCCEEDED, "", now, effects)
+
+    def _end_used_up(self, now: float, effects: Effects) -> None:
+        for task in self._used_up:
+            job = self.jobs.get(task.job)
+            if job is not None and job.state is not JobState.SUCCEEDED:
+                reason = f"{task} was begun {ATTEMPTS_PER_EPOCH_MAX} times: its workers or its outputs keep being lost"
+                self.end_job(job, JobState.FAILED, reason, now, effects)
+        self._used_up.clear()
 
     def _change(self, job: Job, state: JobState, effects: Effects) -> None:
         job.state = state
@@ -273,7 +344,7 @@ class ComputeState:
     def _drop_oldest(self, effects: Effects) -> None:
         while len(self.ended) > self.settings.jobs_kept_max:
             oldest = next(iter(self.ended))
-            del self.ended[oldest]
+            del self.by_key[self.ended.pop(oldest).key]
             effects.forget("jobs", (oldest,))
 
     def waiting_for(self, job: Job) -> str:

@@ -25,8 +25,8 @@ class Submissions:
         self._cluster_id = cluster_id
         self._epoch = epoch
         self._jobs_seen = jobs_seen
-        keys = {job.key: job.id for job in state.jobs.values()}
-        self._by_key = keys | {ended.key: job for job, ended in state.ended.items()}
+        state.by_key = {ended.key: job for job, ended in state.ended.items()}
+        state.by_key |= {job.key: job.id for job in state.jobs.values()}
 
     def take_request(self, request: int, body: ComputeRequest, now: float, wall: float, effects: Effects) -> None:
         """Carry one request out and answer it."""
@@ -45,8 +45,8 @@ class Submissions:
             effects.refuse(request, error)
 
     def _submit(self, body: SubmitJob, now: float, wall: float, effects: Effects) -> JobId:
-        if body.key in self._by_key:
-            return self._by_key[body.key]
+        if body.key in self._state.by_key:
+            return self._state.by_key[body.key]
         _check(body.key, body.spec)
         self._jobs_seen += 1
         job_id = f"job-{self._cluster_id[:6]}-{self._jobs_seen}"
@@ -54,10 +54,10 @@ class Submissions:
         job = Job(job_id, body.key, body.spec, self._jobs_seen, wall, now, steps)
         state = self._state
         state.jobs[job_id] = job
-        self._by_key[body.key] = job_id
+        state.by_key[body.key] = job_id
         effects.persist("settings", ("jobs_seen",), (str(self._jobs_seen),))
         persist_job(job, effects)
-        state.requeue(job, effects)
+        state.requeue(job, now, effects)
         return job_id
 
     def _find(self, job: JobId) -> Job | JobState:

@@ -85,10 +85,14 @@ class Winner:
     output: TaskOutput
     counters: Counters
 
+    def is_output_of(self, source: OutputSource) -> bool:
+        """Whether this is what `source` says where it is; not once it is gone."""
+        return (self.attempt, self.worker) == (source.attempt, source.worker)
+
 
 @dataclass(slots=True)
 class Task:
-    """One task; `is_queued` while it waits in its step's queue for a slot."""
+    """One task; `is_queued` while it waits in its step's queue for a slot, `homes` lay near its input then."""
 
     id: TaskId
     first_number: int
@@ -99,6 +103,7 @@ class Task:
     fetch_reports: int = 0
     winner: Winner | None = None
     is_queued: bool = False
+    homes: tuple[WorkerId, ...] = ()
     numbers_used: int = 0
 
     @property
@@ -118,9 +123,14 @@ class Task:
         """The attempt of this id, if this master launched or adopted it."""
         return next((mine for mine in self.attempts if mine.id == attempt), None)
 
+    @property
+    def is_used_up(self) -> bool:
+        """Whether this epoch has no number left: kills and lost outputs have no limit but this."""
+        return self.numbers_used >= ATTEMPTS_PER_EPOCH_MAX
+
     def launch(self, worker: WorkerId, now: float) -> Attempt:
         """A new attempt on `worker`."""
-        if self.numbers_used >= ATTEMPTS_PER_EPOCH_MAX:
+        if self.is_used_up:
             raise InvariantViolation(f"{self.id} has used up its {ATTEMPTS_PER_EPOCH_MAX} attempts of this epoch")
         attempt = Attempt(AttemptId(self.id, self.first_number + self.numbers_used), worker, now)
         self.numbers_used += 1
