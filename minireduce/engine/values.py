@@ -15,6 +15,7 @@ import pickle
 from collections.abc import Callable, Iterable, Iterator
 from datetime import date, datetime
 from decimal import Decimal
+from functools import cache
 from typing import Any
 
 import msgpack
@@ -148,13 +149,17 @@ def _pickle_bytes(value: Any) -> bytes:
     try:
         return pickle.dumps(value, protocol=5)
     except (pickle.PicklingError, AttributeError, TypeError):
-        import cloudpickle
-
         sink = io.BytesIO()
-        pickler = cloudpickle.Pickler(sink, protocol=5)
-        pickler.dispatch_table = pickler.dispatch_table.new_child({memoryview: _refuse})
-        pickler.dump(value)
+        _by_value()(sink, protocol=5).dump(value)
         return sink.getvalue()
+
+
+@cache
+def _by_value() -> Any:
+    import cloudpickle
+
+    table = cloudpickle.Pickler.dispatch_table.new_child({memoryview: _refuse})
+    return type("ByValue", (cloudpickle.Pickler,), {"dispatch_table": table})
 
 
 def _refuse(value: Any) -> Any:
