@@ -30,7 +30,6 @@ V2 = TypeVar("V2")
 R = TypeVar("R")
 T = TypeVar("T")
 
-ATTEMPTS_MAX = 4
 REDUCERS_MAX = 100_000
 TEXT = Text()
 HASH = Hash()
@@ -82,7 +81,7 @@ class JobOptions(StepOptions, total=False):
     """Options of the first step and of the job."""
 
     name: str | None
-    attempts_max: int
+    attempts_max: int | None
 
 
 class Job(Generic[K, V]):
@@ -101,7 +100,7 @@ class Job(Generic[K, V]):
         memory_limit: of one attempt, such as "512MB".
         task_timeout_s: how long an attempt may go without finishing a record.
         name: shown in listings; the name of the map if not given.
-        attempts_max: failed attempts of one task before the job fails.
+        attempts_max: failed attempts of one task before the job fails; None: what the settings say.
 
     Raises:
         RequestError: an option has a value that cannot be.
@@ -112,7 +111,7 @@ class Job(Generic[K, V]):
 
     steps: tuple[Step, ...]
     name: str
-    attempts_max: int
+    attempts_max: int | None
 
     @overload
     def __init__(
@@ -179,7 +178,7 @@ class Job(Generic[K, V]):
         memory_limit: str | int | None = None,
         task_timeout_s: float | None = None,
         name: str | None = None,
-        attempts_max: int = ATTEMPTS_MAX,
+        attempts_max: int | None = None,
     ) -> None:
         record = TEXT if input is None else input
         if not isinstance(record, InputFormat):
@@ -200,7 +199,7 @@ class Job(Generic[K, V]):
         )
         if step.map is None and not step.takes_pairs:
             raise RequestError("a job needs a map", hint="give a function of a record that yields (key, value) pairs")
-        if not _is_count(attempts_max, 1, 100):
+        if attempts_max is not None and not _is_count(attempts_max, 1, 100):
             raise RequestError(f"attempts_max={attempts_max!r} must be a whole number from 1 to 100")
         if name is not None and not isinstance(name, str):
             raise RequestError(f"name={name!r} must be a string")
@@ -320,7 +319,7 @@ class Job(Generic[K, V]):
         return _rebuild(tuple(replace(step, **fields) for step in self.steps), self.name, self.attempts_max)
 
 
-def _rebuild(steps: tuple[Step, ...], name: str, attempts_max: int) -> Job[Any, Any]:
+def _rebuild(steps: tuple[Step, ...], name: str, attempts_max: int | None) -> Job[Any, Any]:
     job: Job[Any, Any] = object.__new__(Job)
     object.__setattr__(job, "steps", steps)
     object.__setattr__(job, "name", name)

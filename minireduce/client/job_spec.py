@@ -75,7 +75,7 @@ def make_spec(
         output=wishes.output,
         output_path=wishes.output_path,
         overwrite=wishes.overwrite,
-        attempts_max=job.attempts_max,
+        attempts_max=job.attempts_max or settings.attempts_max,
         losses_max=settings.losses_max,
         user=_user(),
     )

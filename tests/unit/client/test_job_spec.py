@@ -80,3 +80,9 @@ def test_a_cluster_without_workers_cannot_take_a_job() -> None:
 def test_the_name_that_was_asked_for_is_shown() -> None:
     assert spec(Job(words, Sum(), name="nightly")).name == "nightly"
     assert spec(Job(words, Sum()), wishes=Wishes(name="tonight")).name == "tonight"
+
+
+def test_attempts_are_as_many_as_the_job_says_or_else_the_settings() -> None:
+    assert spec(Job(words, Sum())).attempts_max == 4
+    assert spec(Job(words, Sum()), settings=Settings(attempts_max=2)).attempts_max == 2
+    assert spec(Job(words, Sum(), attempts_max=1), settings=Settings(attempts_max=2)).attempts_max == 1
