@@ -24,6 +24,7 @@ from minireduce.wire.questions import GetJob, WaitJob
 
 LATEST = "@"
 WAIT_S = 60.0
+SAID_CHARACTERS_MAX = 300
 
 
 def submit(connection: Connection, spec: JobSpec) -> JobId:
@@ -75,6 +76,9 @@ def failure(shown: JobView) -> JobFailed:
     """The error of a failed job."""
     type_name = shown.errors[0].error.type_name if shown.errors else ""
     message = f"{shown.job} failed: {shown.reason}"
+    if shown.errors:  # a program sees nothing but this message: what went wrong belongs into it
+        said = shown.errors[0].error.message.split("\n", 1)[0]
+        message += f": {said[:SAID_CHARACTERS_MAX]}" if said else ""
     return job_failed(message, type_name, hint=f"minireduce logs {shown.job}", errors=shown.errors)
 
 

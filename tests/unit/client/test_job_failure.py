@@ -56,3 +56,8 @@ def test_a_killed_job_is_told_from_a_failed_one() -> None:
 
 def test_a_job_that_succeeded_raises_nothing() -> None:
     raise_for_state(shown(JobState.SUCCEEDED))
+
+
+def test_the_message_says_in_one_line_what_went_wrong() -> None:
+    error = failure(shown(JobState.FAILED, "ValueError"))
+    assert str(error).splitlines()[0] == f"{JOB} failed: user code raised: boom"
