@@ -17,6 +17,7 @@ from minireduce.engine.errors import InvalidKey, InvalidValue, UserCodeError
 from minireduce.errors import MinireduceError
 
 _PACKAGE = str(Path(__file__).resolve().parent.parent) + "/"
+_OURS = (_PACKAGE, "msgpack/")  # what packs values calls back into us, and a compiled module has no absolute path
 _SHOWN_CHARACTERS = 200
 
 
@@ -77,7 +78,7 @@ def _fault(
 
 
 def _is_ours(file_name: str) -> bool:
-    return file_name.startswith(_PACKAGE)
+    return file_name.startswith(_OURS)
 
 
 def _has_user_frame(error: BaseException) -> bool:
@@ -85,16 +86,16 @@ def _has_user_frame(error: BaseException) -> bool:
 
 
 def user_traceback(error: BaseException) -> str:
-    """The traceback from the first frame of the user on; empty if there is none."""
-    if not _has_user_frame(error):
-        return ""
+    """The traceback, causes included, from the first frame of the user on; empty if none of them has one."""
     told: traceback.TracebackException | None = traceback.TracebackException.from_exception(error)
     top = told
+    has_user_frame = False
     while told is not None:
         frames = list(told.stack)
         while frames and _is_ours(frames[0].filename):
             del frames[0]
+        has_user_frame |= bool(frames)
         told.stack = traceback.StackSummary.from_list(frames)
         told = told.__cause__ or told.__context__
     assert top is not None
-    return "".join(top.format())
+    return "".join(top.format()) if has_user_frame else ""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import pickle
 import re
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
@@ -294,3 +295,23 @@ def test_user_code_sees_its_task(tmp_path: Path) -> None:
     task.counter("mine", "lines").add()
     task.status("outside of a task, this goes nowhere")
     assert context.counters["mine", "lines"] == 2
+
+
+class Unpackable:
+    """A value whose own code fails when it is pickled."""
+
+    def __reduce__(self) -> tuple[object, ...]:
+        raise RuntimeError("no pickle of mine")
+
+
+@pytest.mark.parametrize(("value", "told"), [(Unpackable(), "no pickle of mine"), (threading.Lock(), "")])
+def test_a_value_that_cannot_be_stored_shows_no_frames_but_the_users(value: object, told: str, tmp_path: Path) -> None:
+    def yields_it(line: str) -> Iterator[tuple[str, object]]:
+        yield line, value
+
+    with pytest.raises(UserCodeError) as caught:
+        map_text(Job(yields_it, lambda key, values: [(key, list(values))]), b"a\n", tmp_path)
+    assert told in caught.value.traceback_text
+    assert "msgpack" not in caught.value.traceback_text
+    assert "minireduce/engine" not in caught.value.traceback_text
+    assert bool(told) == bool(caught.value.traceback_text)
