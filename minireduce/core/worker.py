@@ -40,7 +40,7 @@ from minireduce.core.messages import (
 )
 from minireduce.core.settings import WorkerSettings
 from minireduce.core.work.assignments import AssignmentAction, Assignments
-from minireduce.core.work.attempts import AttemptEnded, OutputFoundMissing, ProgressMade
+from minireduce.core.work.attempts import AttemptEnded, CopyFoundDamaged, OutputFoundMissing, ProgressMade
 from minireduce.core.work.fetches import FetchEnded
 from minireduce.core.work.session import (
     DownReceived,
@@ -114,6 +114,7 @@ Event = (
     | StopRequested
     | AttemptEnded
     | OutputFoundMissing
+    | CopyFoundDamaged
     | ProgressMade
     | FetchEnded
     | ReplicaWritten
@@ -164,6 +165,7 @@ class WorkerState:
         self._session = Session(profile=profile, settings=settings, highest=highest, list_all=self._list_all, rng=rng)
         self._assignments = Assignments(profile, settings, outputs=outputs, rng=rng)
         self._replicas = {(replica.block_id, replica.generation): replica for replica in replicas}
+        self._damaged: dict[tuple[int, int], Replica] = {}  # not listed, and each new session is told of them
         self._progress_at = 0.0
         self._stop_at: float | None = None
         self._actions: list[Action] = []
@@ -228,6 +230,8 @@ class WorkerState:
         if self._session.is_talking and self._session.number != before:
             if self._stop_at is not None:
                 self._session.push(WorkerStopping())
+            for replica in self._damaged.values():
+                self._session.push(ReplicaDamaged(replica, self._profile.worker))
             for attempt in self._assignments.attempts:
                 if attempt.holds_slot:
                     self._session.push(AttemptStarted(attempt.id))
@@ -273,6 +277,10 @@ class WorkerState:
     def _output_found_missing(self, event: OutputFoundMissing, now: float) -> None:
         self._assignments.output_found_missing(event, now)
 
+    def _copy_found_damaged(self, event: CopyFoundDamaged, now: float) -> None:
+        del now
+        self._assignments.copy_found_damaged(event)
+
     def _fetch_ended(self, event: FetchEnded, now: float) -> None:
         self._assignments.fetch_ended(event, now)
 
@@ -282,16 +290,22 @@ class WorkerState:
         self._session.free_bytes = event.free_bytes
 
     def _replica_written(self, event: ReplicaWritten, _: float) -> None:
-        self._replicas[event.replica.block_id, event.replica.generation] = event.replica
+        key = (event.replica.block_id, event.replica.generation)
+        self._damaged.pop(key, None)
+        self._replicas[key] = event.replica
         self._session.push(ReplicaStored(event.replica))
 
     def _replica_deleted(self, event: ReplicaDeleted, _: float) -> None:
-        self._replicas.pop((event.replica.block_id, event.replica.generation), None)
+        key = (event.replica.block_id, event.replica.generation)
+        self._damaged.pop(key, None)
+        self._replicas.pop(key, None)
         self._session.push(ReplicaRemoved(event.replica))
 
     def _replica_found_damaged(self, event: ReplicaFoundDamaged, _: float) -> None:
-        if event.worker == self._profile.worker:  # what is damaged here is not listed any more
-            self._replicas.pop((event.replica.block_id, event.replica.generation), None)
+        if event.worker == self._profile.worker:
+            key = (event.replica.block_id, event.replica.generation)
+            self._replicas.pop(key, None)
+            self._damaged[key] = event.replica
         self._session.push(ReplicaDamaged(event.replica, event.worker))
 
     def _replication_ended(self, event: ReplicationEnded, _: float) -> None:
@@ -323,6 +337,7 @@ class WorkerState:
         StopRequested: _stop_requested,
         AttemptEnded: _attempt_ended,
         OutputFoundMissing: _output_found_missing,
+        CopyFoundDamaged: _copy_found_damaged,
         ProgressMade: _progress_made,
         FetchEnded: _fetch_ended,
         ReplicaWritten: _replica_written,

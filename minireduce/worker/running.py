@@ -3,7 +3,8 @@
 Between the two lie the directory, the exact places of the input on this machine, the process (`slots`), and the file
 that makes a finished output last. What of this fails without fault of user code is a loss.
 
-An own output that turns out to be missing or damaged when it is to be read is told too, so that it is made again.
+An own output that turns out to be missing or damaged when it is to be read is told too, so that it is made again; so is
+a damaged copy of another worker's output, since fetching it again may bring the same bytes.
 
 Invariant: exactly one `AttemptEnded` for each `start`, whatever happens and however often it is stopped.
 """
@@ -28,6 +29,7 @@ from minireduce.core.messages import AttemptSucceeded, OpenJob, PartInput, Parti
 from minireduce.core.work.attempts import (
     AttemptEnded,
     AttemptOutcome,
+    CopyFoundDamaged,
     InputRun,
     Killed,
     Lost,
@@ -63,7 +65,7 @@ class Running:
         outputs: Outputs,
         slots: Slots,
         inputs: InputReader,
-        tell: Callable[[AttemptEnded | OutputFoundMissing], None],
+        tell: Callable[[AttemptEnded | OutputFoundMissing | CopyFoundDamaged], None],
     ) -> None:
         self._outputs = outputs
         self._inputs = inputs
@@ -135,7 +137,26 @@ class Running:
         if isinstance(outcome, Succeeded):
             report = AttemptSucceeded(order.attempt, outcome.output, outcome.counters)
             await asyncio.to_thread(self._outputs.keep, report)
+        if isinstance(outcome, Lost):
+            self._tell_damage(order, task, outcome.reason)
         return outcome
+
+    def _tell_damage(self, order: StartAttempt, task: RunTask, reason: str) -> None:
+        """Where an attempt was lost to a damaged run, say which one: it would only be read again.
+
+        A task process names the file first in what it says, and each run has a file of its own.
+        """
+        match task.work:
+            case ReduceTask(runs):
+                paths = [run.path for run in runs]
+            case MapTask(PartFile(path)):
+                paths = [path]
+            case _:
+                return
+        for run, path in zip(order.runs, paths, strict=True):
+            if reason.startswith(f"{path} "):
+                is_own = run.is_own
+                self._tell(OutputFoundMissing(run.source) if is_own else CopyFoundDamaged(order.attempt, run.source))
 
     # ── where the input is ──────────────────────────────────────────────────────────────────────────────────────────
 

@@ -7,6 +7,7 @@ at the cluster while exactly the work it wants is under way.
 from __future__ import annotations
 
 import fcntl
+import os
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -164,3 +165,24 @@ def test_the_master_dies_in_the_middle_and_no_finished_map_runs_again(tmp_path, 
 
 def watch_latest(connection, moment):
     return watch(connection, "@", moment)
+
+
+def test_a_map_output_that_is_damaged_on_disk_is_made_again(tmp_path, stage):
+    with ProcessCluster(tmp_path, workers=2, settings=SETTINGS) as cluster, cluster.connect() as connection:
+        with closed(stage.map_gate):
+            client = submit(cluster, stage)
+            watch(connection, "@", lambda view, _: done(view, TaskKind.MAP) >= 2)
+            damaged = sorted(tmp_path.glob("worker-*/jobs/*/*_a0/output.data"))[:2]
+            assert len(damaged) == 2, "the moment did not come"
+            for path in damaged:
+                flip_a_bit(path)
+        finish(client, cluster, stage)
+
+
+def flip_a_bit(path: Path) -> None:
+    """In the middle of a file, and its length and times are as they were."""
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 0x40
+    times = path.stat()
+    path.write_bytes(data)
+    os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))

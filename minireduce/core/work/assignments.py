@@ -44,6 +44,7 @@ from minireduce.core.work.attempts import (
     AttemptEnded,
     Attempts,
     Change,
+    CopyFoundDamaged,
     Failed,
     Killed,
     Lost,
@@ -343,6 +344,11 @@ class Assignments:
         self._withdraw(lost, now)
         reason = f"worker {self._profile.worker} cannot read it"
         self.reports.append(FetchFailed(lost, lost, is_gone=True, reason=reason))
+
+    def copy_found_damaged(self, event: CopyFoundDamaged) -> None:
+        """Tell the master, which has the output made again once several copies of it were found so."""
+        reason = f"what worker {self._profile.worker} fetched of it is damaged"
+        self.reports.append(FetchFailed(event.attempt, event.source, is_gone=False, reason=reason))
 
     def fetch_ended(self, event: FetchEnded, now: float) -> None:
         """Note what a fetch brought."""

@@ -68,6 +68,14 @@ class OutputFoundMissing:
 
 
 @dataclass(frozen=True, slots=True)
+class CopyFoundDamaged:
+    """What was fetched of `source` for `attempt` is damaged, here or already where it came from."""
+
+    attempt: AttemptId
+    source: AttemptId
+
+
+@dataclass(frozen=True, slots=True)
 class ProgressMade:
     """How far a running attempt is; the fields are those of `AttemptProgressed`."""
 

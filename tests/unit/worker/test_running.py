@@ -13,6 +13,7 @@ from minireduce.core.messages import OutputSource, PartInput, PartitionInput, Ta
 from minireduce.core.spec import StepSpec
 from minireduce.core.work.attempts import (
     AttemptEnded,
+    CopyFoundDamaged,
     Failed,
     InputRun,
     Killed,
@@ -163,3 +164,21 @@ def test_a_disk_that_refuses_loses_the_attempt_and_a_mistake_of_ours_too(tmp_pat
     (tmp_path / "jobs").unlink()
     _, (ended,) = play(tmp_path, start_map(), KeyError("what"))
     assert isinstance(ended.outcome, Lost)
+
+
+def test_a_damaged_run_is_named_since_it_would_only_be_read_again(tmp_path: Path):
+    outputs = Outputs(tmp_path, RealDisk())
+    own = outputs.prepare(map_attempt(0))
+    (own / "output.data").write_bytes(b"aaabbbb")
+    (own / "output.index").write_bytes(encode_index([3, 4]))
+    fetched = outputs.create_fetched(reduce_attempt(), map_attempt(1))
+    fetched.write_bytes(b"12345")
+    order = start_reduce(InputRun(map_attempt(0), is_own=True), InputRun(map_attempt(1), is_own=False))
+    _, told = play(tmp_path, order, Lost(f"{own / 'output.data'} is damaged between 3 and 7"))
+    assert told[0] == OutputFoundMissing(map_attempt(0))
+    fetched.write_bytes(b"12345")
+    _, told = play(tmp_path, order, Lost(f"{fetched} ends at 5, but its data goes on to 7"))
+    assert told[0] == CopyFoundDamaged(reduce_attempt(), map_attempt(1))
+    fetched.write_bytes(b"12345")
+    _, told = play(tmp_path, order, Lost("its process was killed from outside"))
+    assert [type(event) for event in told] == [AttemptEnded]
