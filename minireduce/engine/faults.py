@@ -17,7 +17,6 @@ from minireduce.engine.errors import InvalidKey, InvalidValue, UserCodeError
 from minireduce.errors import MinireduceError
 
 _PACKAGE = str(Path(__file__).resolve().parent.parent) + "/"
-_OURS = (_PACKAGE, "msgpack/")  # what packs values calls back into us, and a compiled module has no absolute path
 _SHOWN_CHARACTERS = 200
 
 
@@ -78,7 +77,8 @@ def _fault(
 
 
 def _is_ours(file_name: str) -> bool:
-    return file_name.startswith(_OURS)
+    # What packs values is no help to whoever yielded them. A compiled module has no absolute path.
+    return file_name.startswith((_PACKAGE, "msgpack/")) or "/cloudpickle/" in file_name
 
 
 def _has_user_frame(error: BaseException) -> bool:
