@@ -18,14 +18,22 @@ from minireduce.errors import Corruption
 
 def to_plain(value: Any) -> Any:
     """`value` as nested dicts, tuples, strings, numbers, bytes and None."""
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        fields = {field.name: to_plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
-        return {"": type(value).__name__, **fields}
+    cls: Any = type(value)
+    names = _field_names(cls)
+    if names:
+        plain = {name: to_plain(getattr(value, name)) for name in names}
+        return {"": type(value).__name__, **plain}
     if isinstance(value, tuple | list):
         return tuple(to_plain(item) for item in value)
     if isinstance(value, StrEnum):
         return str(value)
     return value
+
+
+@cache
+def _field_names(cls: Any) -> tuple[str, ...]:
+    """Those of a dataclass; none of any other class. Remembered, since every task that ends is written down."""
+    return tuple(field.name for field in dataclasses.fields(cls)) if dataclasses.is_dataclass(cls) else ()
 
 
 def from_plain(hint: Any, plain: Any) -> Any:
