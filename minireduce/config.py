@@ -115,7 +115,6 @@ class Settings:
     repair_delay_s: float = _declare(
         60.0, _seconds, "How long a worker may be silent before its blocks are replicated again."
     )
-    trash_keep_s: float = _declare(86400.0, _seconds, "How long removed files stay in the trash.")
 
     split_size: int = _declare(64 << 20, size_bytes, "Input that one map task reads.")
     reducers: int | None = _declare(
@@ -129,9 +128,6 @@ class Settings:
     attempts_max: int = _declare(4, _count, "Failed attempts after which a task fails its job.")
     losses_max: int = _declare(10, _count, "Lost attempts after which a task fails its job.")
     task_timeout_s: float = _declare(600.0, _seconds, "How long an attempt may go without finishing a record.")
-    preempt_after_s: float = _declare(
-        30.0, _seconds, "How long a job waits below its fair share before attempts of others give way."
-    )
     results_keep_s: float = _declare(86400.0, _seconds, "How long results without an output path are kept.")
 
     slots: int | None = _declare(None, _count, "Attempts that a worker runs at once.", default_text="its cores")
