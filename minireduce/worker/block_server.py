@@ -37,7 +37,7 @@ from minireduce.auth.policy import Authenticator
 from minireduce.auth.tokens import Tokens
 from minireduce.clock import SystemClock
 from minireduce.core.messages import RemoveReplica, ReplicateBlock
-from minireduce.core.worker import ReplicaWritten
+from minireduce.core.worker import ReplicaFoundDamaged, ReplicaWritten
 from minireduce.disk import RealDisk
 from minireduce.engine.index import DATA_NAME, INDEX_NAME, read_index
 from minireduce.errors import Corruption, NotFound
@@ -205,6 +205,8 @@ def _open_blocks(orders: Orders, sender: BlockSender) -> BlockRoutes:
     if orders.lists_replicas:
         for replica in store.replicas():
             _tell(ReplicaWritten(replica))
+    for replica in store.damaged():
+        _tell(ReplicaFoundDamaged(replica, orders.worker))
     return BlockRoutes(store, orders.worker, sender, _tell)
 
 

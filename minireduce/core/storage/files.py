@@ -184,9 +184,11 @@ class Files:
         targets = choose_targets(preferred, want, self._recent, self._rng)
         if len(targets) < self._replicas_needed(file):
             targets = choose_targets(live.values(), want, self._recent, self._rng)
+        if len(targets) < self._replicas_needed(file) and self._places.is_anyone_expected:
+            raise Unavailable("workers that were there before the master was started again are still expected")
         if targets:
             return targets
-        if not live or self._places.is_anyone_expected:
+        if not live:
             raise Unavailable(f"no worker is live that could hold a block of {file.path}", hint="start workers")
         raise RequestError(
             f"none of {len(live)} live workers has room for a block of {file.path}",
@@ -194,7 +196,9 @@ class Files:
         )
 
     def _replicas_needed(self, file: WritingFile) -> int:
-        return min(self._settings.replicas_min, file.replication, max(1, len(self._places.live())))
+        """On so many workers a block must be. Those who are expected count: few are live while a master starts."""
+        asked = min(self._settings.replicas_min, file.replication)
+        return asked if self._places.is_anyone_expected else min(asked, max(1, len(self._places.live())))
 
     def _commit_block(self, request: CommitBlock, now: float, effects: Effects) -> bool:
         file = self._leases.get(request.file_id, request.lease, now)

@@ -94,8 +94,12 @@ class Repair:
         self._forget_copies_of(worker)
 
     def worker_joined(self, worker: WorkerId) -> None:
-        """A worker is there and has said what it holds. Commands of its earlier session may be lost, so copies are."""
+        """A worker is there and has said what it holds. Commands of its earlier session may be lost, so copies are.
+
+        That copies to it failed before tells nothing any more.
+        """
         self._absent_since_s.pop(worker, None)
+        self._avoided_until_s = {key: until for key, until in self._avoided_until_s.items() if key[1] != worker}
         self._forget_copies_of(worker)
         self._blocks.unsettled.update(self._parked)
         self._parked.clear()

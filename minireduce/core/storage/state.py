@@ -127,6 +127,8 @@ class StorageState:
             case ReplicaRemoved(replica):
                 if block is not None and block.generation == replica.generation:
                     self._blocks.removed(block, worker)
+            case ReplicaDamaged(replica, holder) if holder == worker:
+                self._found_damaged(worker, replica, effects)
             case ReplicaDamaged(replica, holder):
                 if block is not None and block.generation == replica.generation and holder in block.good:
                     self._blocks.damage(block, holder)
@@ -141,6 +143,18 @@ class StorageState:
         else:
             is_wanted = self._blocks.stored(block, worker, replica)
         if not is_wanted:
+            effects.command(worker, RemoveReplica(replica))
+
+    def _found_damaged(self, worker: WorkerId, replica: Replica, effects: Effects) -> None:
+        """A worker says so of its own replica, which may be one that nothing else was known of: it must go, too."""
+        block = self._blocks.get(replica.block_id)
+        if block is None:
+            is_void = self._files.block_ids.was_given(replica.block_id)
+        else:
+            is_void = replica.generation < block.generation
+            if replica.generation == block.generation:
+                self._blocks.damage(block, worker)
+        if is_void:
             effects.command(worker, RemoveReplica(replica))
 
     def tick(self, now: float, effects: Effects) -> None:

@@ -372,3 +372,17 @@ def test_orders_about_blocks_go_to_the_shell_and_their_outcomes_to_the_master():
         ReplicationFailed(replica, "no route"),
         ReplicaRemoved(replica),
     ]
+
+
+def test_every_new_session_hears_of_replicas_that_are_damaged_here_until_they_are_gone():
+    kept, removed, mended = (Replica(number, 1, 100) for number in (7, 8, 9))
+    scene = Scene().join()
+    for replica in (kept, removed, mended):
+        scene.see(ReplicaFoundDamaged(replica, "w1"))
+    scene.see(ReplicaDeleted(removed))
+    scene.see(ReplicaWritten(mended))
+    scene.reports()
+    scene.acknowledge()
+    scene.lose_stream()
+    scene.join().welcome()  # the first answer is of a master that knows no session: hello is said anew
+    assert [report for report in scene.reports() if isinstance(report, ReplicaDamaged)] == [ReplicaDamaged(kept, "w1")]

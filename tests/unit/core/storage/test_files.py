@@ -208,6 +208,21 @@ def test_a_writer_waits_for_workers_that_may_come():
         kit.ask(CommitBlock(opened.file_id, "lease", Replica(placed.block_id, 1, 10), ("w1",)))
 
 
+def test_while_workers_are_expected_no_block_counts_as_written_on_fewer_than_replicas_min():
+    kit = StorageKit(3)
+    opened = kit.create("/f")
+    placed = kit.ask(AddBlock(opened.file_id, "lease", 0))
+    for worker in ("w2", "w3"):
+        kit.lose(worker)
+    kit.places.is_anyone_expected = True  # the master has just been started again, and only one is back
+    with pytest.raises(Unavailable, match="expected"):
+        kit.ask(CommitBlock(opened.file_id, "lease", Replica(placed.block_id, 1, 10), ("w1",)))
+    with pytest.raises(Unavailable, match="expected"):
+        kit.ask(AddBlock(opened.file_id, "lease", 0))
+    kit.places.is_anyone_expected = False  # the others stayed away
+    assert kit.ask(CommitBlock(opened.file_id, "lease", Replica(placed.block_id, 1, 10), ("w1",)))
+
+
 @pytest.mark.parametrize("options", [{"block_size_bytes": -1}, {"replication": -1}, {"replication": 513}])
 def test_sizes_and_counts_out_of_bounds_are_refused(options):
     kit = StorageKit()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 
 import pytest
 from scenes.storage import StorageKit
@@ -17,7 +18,7 @@ from minireduce.core.messages import (
     ReplicationFailed,
 )
 from minireduce.core.settings import ClusterSettings
-from minireduce.core.storage.requests import RemovePath
+from minireduce.core.storage.requests import AddBlock, RemovePath
 
 
 def copies(commands):
@@ -130,6 +131,33 @@ def test_a_damaged_replica_makes_room_when_its_worker_is_the_only_one_left():
     assert stored_on(kit) == {"w1", "w2", "w3"}
 
 
+def test_a_damaged_replica_that_nobody_knew_of_is_replaced_by_its_worker_s_word():
+    kit = StorageKit(3)
+    kit.write("/f", 10)
+    (block,) = kit.state.block_views()
+    kit.disks["w1"].clear()
+    kit.join("w1")  # it found the damage while it started, and does not list it
+    kit.report("w1", ReplicaDamaged(replace(block.replica, length=0), "w1"))
+    assert removals(kit.tick()) == ["w1"]
+    kit.carry_out()
+    kit.settle(2)
+    assert stored_on(kit) == {"w1", "w2", "w3"}
+
+
+def test_damaged_replicas_of_removed_files_and_of_older_tries_are_removed():
+    kit = StorageKit(3)
+    kit.write("/f", 10)
+    opened = kit.create("/g", "other")
+    kit.ask(AddBlock(opened.file_id, "lease", 0))
+    again = kit.ask(AddBlock(opened.file_id, "lease", 0))
+    (old,) = (view.replica for view in kit.state.block_views() if view.is_committed)
+    kit.ask(RemovePath("/f", kit.state.status("/f").inode, recursive=False))
+    kit.carry_out()
+    for replica in (old, Replica(again.block_id, again.generation - 1, 0)):
+        kit.report("w1", ReplicaDamaged(replica, "w1"))
+        assert kit.commands.pop() == ("w1", RemoveReplica(replica))
+
+
 def test_the_only_replica_is_kept_and_offered_even_when_damaged():
     kit = StorageKit(1)
     kit.write("/f", 10)
@@ -148,6 +176,20 @@ def test_a_replica_of_the_wrong_length_counts_as_damaged():
     kit.disks["w1"][block.replica.block_id] = Replica(block.replica.block_id, block.replica.generation, 9)
     kit.join("w1")
     assert stored_on(kit) == {"w2", "w3"}
+
+
+def test_a_copy_that_failed_is_tried_at_once_when_its_worker_is_back():
+    kit = StorageKit(3)
+    kit.write("/f", 10)
+    (block,) = kit.state.block_views()
+    kit.disks["w1"].clear()
+    kit.join("w1")
+    ((source, target),) = copies(kit.tick())
+    kit.report(source, ReplicationFailed(block.replica, "refused"))
+    assert copies(kit.tick()) == []
+    kit.lose(target)
+    kit.join(target)
+    assert [copied for _, copied in copies(kit.tick())] == ["w1"]
 
 
 def test_a_failed_copy_goes_to_another_worker_next():
