@@ -283,3 +283,31 @@ def test_after_a_failed_write_a_worker_takes_no_more_blocks_says_so_and_is_still
                 doors.send(servers.placed(block_id, 1, "a"), DATA)
         assert servers.wait_for("a", SpaceMeasured) == SpaceMeasured(1)
         assert read(doors, servers.source(Replica(1, 1, LENGTH), "a")) == DATA
+
+
+@pytest.fixture
+def stopped(servers):
+    """Server `a`, which keeps its connections and says nothing."""
+    process = servers.processes["a"].pid
+    os.kill(process, signal.SIGSTOP)
+    yield process
+    os.kill(process, signal.SIGCONT)
+
+
+def test_a_worker_that_hangs_is_left_for_the_next_after_its_silence(servers, doors, monkeypatch, request):
+    monkeypatch.setattr(reading, "SILENCE_S", 0.3)
+    doors.send(servers.placed(20, 1, "a", "b"), DATA)
+    request.getfixturevalue("stopped")
+    began = time.monotonic()
+    assert read(doors, servers.source(Replica(20, 1, LENGTH), "a", "b")) == DATA
+    assert time.monotonic() - began >= 0.3
+
+
+def test_a_slow_worker_is_waited_for_when_there_is_no_other(servers, doors, monkeypatch, request):
+    monkeypatch.setattr(reading, "SILENCE_S", 0.3)
+    doors.send(servers.placed(21, 1, "a"), DATA)
+    process = request.getfixturevalue("stopped")
+    timer = threading.Timer(0.7, os.kill, (process, signal.SIGCONT))
+    timer.start()
+    assert read(doors, servers.source(Replica(21, 1, LENGTH), "a")) == DATA
+    timer.join()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import threading
 
 import pytest
 
@@ -95,3 +96,33 @@ def test_a_file_that_has_been_removed_is_not_an_empty_one(tmp_path):
 
 async def _begin(reader: InputReader, stored: StoredInput) -> None:
     reader.begin(ATTEMPT, stored, "token")
+
+
+def test_an_attempt_that_ends_in_the_middle_of_a_read_waits_for_nothing(tmp_path):
+    reading = Reading(tmp_path)
+    entered, released, closed = threading.Event(), threading.Event(), threading.Event()
+
+    class HangingDoors:
+        def close(self) -> None:
+            assert released.is_set(), "closed under a read"
+            closed.set()
+
+    def hang(doors, fetch, token):
+        entered.set()
+        released.wait(20)
+        yield DATA[: fetch.length]
+
+    reading.reader.doors = HangingDoors
+    reading.reader.fetch = hang
+
+    async def end_while_reading() -> None:
+        reading.reader.begin(ATTEMPT, reading.stored, "token")
+        asked = asyncio.create_task(reading.reader.read(ATTEMPT, ReadRange("/f", 0, 10)))
+        assert await asyncio.to_thread(entered.wait, 20)
+        reading.reader.end(ATTEMPT)  # it would hang here, and with it the loop
+        assert not closed.is_set()
+        released.set()
+        assert await asked == DATA[:10]
+
+    asyncio.run(asyncio.wait_for(end_while_reading(), 20))
+    assert closed.is_set()
