@@ -141,6 +141,7 @@ class RunTask:
     directory: str
     output_text: bool
     memory_limit_bytes: int
+    record_bytes_max: int = 64 << 20
     is_place_exact: bool = False
 
 

@@ -161,7 +161,14 @@ class TaskRun:
                 yield from self._read(stream, part.offset, part.length)
 
     def _read(self, stream: BinaryIO, offset: int, length: int) -> Iterator[Any]:
-        return open_records(stream, offset=offset, length=length, input_format=self._step.input, context=self._context)
+        return open_records(
+            stream,
+            offset=offset,
+            length=length,
+            input_format=self._step.input,
+            context=self._context,
+            record_bytes_max=self._task.record_bytes_max,
+        )
 
 
 def answer_to(error: BaseException) -> Answer:

@@ -68,6 +68,7 @@ def make_spec(
                 reducers=_reducers(step, wishes, settings, inputs.bytes_total, cluster.slots),
                 memory_limit_bytes=_memory_limit(step, settings, cluster),
                 task_timeout_s=step.task_timeout_s or settings.task_timeout_s,
+                record_bytes_max=settings.record_bytes_max,
             )
             for step in job.steps
         ),

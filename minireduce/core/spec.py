@@ -39,6 +39,7 @@ class StepSpec:
     reducers: int
     memory_limit_bytes: int
     task_timeout_s: float
+    record_bytes_max: int = 64 << 20
 
 
 @dataclass(frozen=True, slots=True)

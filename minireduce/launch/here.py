@@ -50,6 +50,7 @@ def run_here(
             reducers=reducers or settings.reducers,
             split_size_bytes=settings.split_size,
             memory_limit_bytes=settings.memory_limit or MEMORY_LIMIT_BYTES,
+            record_bytes_max=settings.record_bytes_max,
         )
     except UserCodeError as error:
         offset = -1 if error.offset is None else error.offset

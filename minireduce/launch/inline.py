@@ -32,7 +32,7 @@ from minireduce.engine.index import DATA_NAME, INDEX_NAME, read_index
 from minireduce.engine.map import run_map, run_map_only
 from minireduce.engine.merge import RunSlice
 from minireduce.engine.part import OutputKind
-from minireduce.engine.read import open_records, read_pairs
+from minireduce.engine.read import RECORD_BYTES_MAX, open_records, read_pairs
 from minireduce.engine.reduce import run_reduce
 from minireduce.errors import RequestError
 
@@ -83,6 +83,7 @@ def run_inline(
     reducers: int | None = None,
     split_size_bytes: int = SPLIT_SIZE_BYTES,
     memory_limit_bytes: int = MEMORY_LIMIT_BYTES,
+    record_bytes_max: int = RECORD_BYTES_MAX,
 ) -> InlineResult[K, V]:
     """Run `job`; with `output_dir` its text parts are published there.
 
@@ -93,7 +94,7 @@ def run_inline(
     found = inputs if isinstance(inputs, Inputs) else resolve(inputs)
     kind: OutputKind = output or ("pairs" if output_dir is None else "text")
     job_id = f"job-{secrets.token_hex(3)}-1"
-    run = _InlineRun(job, found, reducers, memory_limit_bytes, kind)
+    run = _InlineRun(job, found, reducers, memory_limit_bytes, record_bytes_max, kind)
     try:
         parts = run.steps(split_size_bytes)
     except BaseException:
@@ -109,10 +110,17 @@ class _InlineRun:
     """One job on its way through its steps."""
 
     def __init__(
-        self, job: Job[Any, Any], inputs: Inputs, reducers: int | None, memory_limit_bytes: int, output: OutputKind
+        self,
+        job: Job[Any, Any],
+        inputs: Inputs,
+        reducers: int | None,
+        memory_limit_bytes: int,
+        record_bytes_max: int,
+        output: OutputKind,
     ) -> None:
         self._job, self._inputs, self._output = job, inputs, output
         self._reducers, self._limit_bytes = reducers, memory_limit_bytes
+        self._record_bytes_max = record_bytes_max
         self._disk: Disk = RealDisk()
         self.folder = Path(tempfile.mkdtemp(prefix="minireduce-"))
         self.counters: dict[str, dict[str, int]] = {}
@@ -148,7 +156,7 @@ class _InlineRun:
         with ExitStack() as opened:
             run_map(
                 step,
-                _records(step, source, context, opened),
+                _records(step, source, context, opened, self._record_bytes_max),
                 directory=directory,
                 partitions=partitions,
                 memory_limit_bytes=step.memory_limit_bytes or self._limit_bytes,
@@ -163,7 +171,7 @@ class _InlineRun:
         with ExitStack() as opened:
             run_map_only(
                 step,
-                _records(step, source, context, opened),
+                _records(step, source, context, opened, self._record_bytes_max),
                 directory=folder,
                 part_name=part_name(index),
                 output=output,
@@ -203,20 +211,31 @@ class _InlineRun:
             counts[name] = counts.get(name, 0) + value
 
 
-def _records(step: Step, source: LocalFiles | Path, context: TaskContext, opened: ExitStack) -> Iterator[Any]:
+def _records(
+    step: Step, source: LocalFiles | Path, context: TaskContext, opened: ExitStack, record_bytes_max: int
+) -> Iterator[Any]:
     """The records of a split, or the pairs of a part."""
     if isinstance(source, Path):
         context.path = str(source)
         stream = opened.enter_context(source.open("rb"))
         size_bytes = source.stat().st_size
         return open_records(stream, offset=0, length=size_bytes, input_format=step.input, context=context)
-    files = _local(step, source, context)
+    files = _local(step, source, context, record_bytes_max)
     opened.callback(files.close)  # a failing map leaves it in the middle of a file
     return chain.from_iterable(files)
 
 
-def _local(step: Step, source: LocalFiles, context: TaskContext) -> Generator[Iterator[Any], None, None]:
+def _local(
+    step: Step, source: LocalFiles, context: TaskContext, record_bytes_max: int
+) -> Generator[Iterator[Any], None, None]:
     for part in source.ranges:
         context.path = part.path
         with Path(part.path).open("rb") as stream:
-            yield open_records(stream, offset=part.offset, length=part.length, input_format=step.input, context=context)
+            yield open_records(
+                stream,
+                offset=part.offset,
+                length=part.length,
+                input_format=step.input,
+                context=context,
+                record_bytes_max=record_bytes_max,
+            )

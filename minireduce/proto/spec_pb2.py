@@ -14,7 +14,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1bminireduce/proto/spec.proto\x12\nminireduce\"(\n\tParameter\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x0c\"\x88\x01\n\x07Program\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\x0c\n\x04\x62ody\x18\x02 \x01(\x0c\x12\x0e\n\x06sha256\x18\x03 \x01(\t\x12\x0e\n\x06origin\x18\x04 \x01(\x0c\x12\x16\n\x0epython_version\x18\x05 \x01(\t\x12)\n\nparameters\x18\x06 \x03(\x0b\x32\x15.minireduce.Parameter\"P\n\x08StepSpec\x12\x10\n\x08reducers\x18\x01 \x01(\x03\x12\x1a\n\x12memory_limit_bytes\x18\x02 \x01(\x03\x12\x16\n\x0etask_timeout_s\x18\x03 \x01(\x01\"O\n\nLocalRange\x12\x0c\n\x04path\x18\x01 \x01(\x0c\x12\x0e\n\x06offset\x18\x02 \x01(\x03\x12\x0e\n\x06length\x18\x03 \x01(\x03\x12\x13\n\x0b\x66ingerprint\x18\x04 \x01(\t\"H\n\nLocalFiles\x12\x12\n\nmachine_id\x18\x01 \x01(\t\x12&\n\x06ranges\x18\x02 \x03(\x0b\x32\x16.minireduce.LocalRange\"L\n\x0bStoredRange\x12\x0c\n\x04path\x18\x01 \x01(\x0c\x12\x0f\n\x07\x66ile_id\x18\x02 \x01(\x03\x12\x0e\n\x06offset\x18\x03 \x01(\x03\x12\x0e\n\x06length\x18\x04 \x01(\x03\"p\n\x05Split\x12-\n\x0blocal_files\x18\x01 \x01(\x0b\x32\x16.minireduce.LocalFilesH\x00\x12/\n\x0cstored_range\x18\x02 \x01(\x0b\x32\x17.minireduce.StoredRangeH\x00\x42\x07\n\x05value\"\xf5\x01\n\x07JobSpec\x12\x0c\n\x04name\x18\x01 \x01(\x0c\x12$\n\x07program\x18\x02 \x01(\x0b\x32\x13.minireduce.Program\x12#\n\x05steps\x18\x03 \x03(\x0b\x32\x14.minireduce.StepSpec\x12!\n\x06splits\x18\x04 \x03(\x0b\x32\x11.minireduce.Split\x12\x0e\n\x06output\x18\x05 \x01(\t\x12\x13\n\x0boutput_path\x18\x06 \x01(\x0c\x12\x11\n\toverwrite\x18\x07 \x01(\x08\x12\x14\n\x0c\x61ttempts_max\x18\x08 \x01(\x03\x12\x12\n\nlosses_max\x18\t \x01(\x03\x12\x0c\n\x04user\x18\n \x01(\x0c\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1bminireduce/proto/spec.proto\x12\nminireduce\"(\n\tParameter\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x0c\"\x88\x01\n\x07Program\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\x0c\n\x04\x62ody\x18\x02 \x01(\x0c\x12\x0e\n\x06sha256\x18\x03 \x01(\t\x12\x0e\n\x06origin\x18\x04 \x01(\x0c\x12\x16\n\x0epython_version\x18\x05 \x01(\t\x12)\n\nparameters\x18\x06 \x03(\x0b\x32\x15.minireduce.Parameter\"j\n\x08StepSpec\x12\x10\n\x08reducers\x18\x01 \x01(\x03\x12\x1a\n\x12memory_limit_bytes\x18\x02 \x01(\x03\x12\x16\n\x0etask_timeout_s\x18\x03 \x01(\x01\x12\x18\n\x10record_bytes_max\x18\x04 \x01(\x03\"O\n\nLocalRange\x12\x0c\n\x04path\x18\x01 \x01(\x0c\x12\x0e\n\x06offset\x18\x02 \x01(\x03\x12\x0e\n\x06length\x18\x03 \x01(\x03\x12\x13\n\x0b\x66ingerprint\x18\x04 \x01(\t\"H\n\nLocalFiles\x12\x12\n\nmachine_id\x18\x01 \x01(\t\x12&\n\x06ranges\x18\x02 \x03(\x0b\x32\x16.minireduce.LocalRange\"L\n\x0bStoredRange\x12\x0c\n\x04path\x18\x01 \x01(\x0c\x12\x0f\n\x07\x66ile_id\x18\x02 \x01(\x03\x12\x0e\n\x06offset\x18\x03 \x01(\x03\x12\x0e\n\x06length\x18\x04 \x01(\x03\"p\n\x05Split\x12-\n\x0blocal_files\x18\x01 \x01(\x0b\x32\x16.minireduce.LocalFilesH\x00\x12/\n\x0cstored_range\x18\x02 \x01(\x0b\x32\x17.minireduce.StoredRangeH\x00\x42\x07\n\x05value\"\xf5\x01\n\x07JobSpec\x12\x0c\n\x04name\x18\x01 \x01(\x0c\x12$\n\x07program\x18\x02 \x01(\x0b\x32\x13.minireduce.Program\x12#\n\x05steps\x18\x03 \x03(\x0b\x32\x14.minireduce.StepSpec\x12!\n\x06splits\x18\x04 \x03(\x0b\x32\x11.minireduce.Split\x12\x0e\n\x06output\x18\x05 \x01(\t\x12\x13\n\x0boutput_path\x18\x06 \x01(\x0c\x12\x11\n\toverwrite\x18\x07 \x01(\x08\x12\x14\n\x0c\x61ttempts_max\x18\x08 \x01(\x03\x12\x12\n\nlosses_max\x18\t \x01(\x03\x12\x0c\n\x04user\x18\n \x01(\x0c\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -26,15 +26,15 @@ if _descriptor._USE_C_DESCRIPTORS == False:
   _globals['_PROGRAM']._serialized_start=86
   _globals['_PROGRAM']._serialized_end=222
   _globals['_STEPSPEC']._serialized_start=224
-  _globals['_STEPSPEC']._serialized_end=304
-  _globals['_LOCALRANGE']._serialized_start=306
-  _globals['_LOCALRANGE']._serialized_end=385
-  _globals['_LOCALFILES']._serialized_start=387
-  _globals['_LOCALFILES']._serialized_end=459
-  _globals['_STOREDRANGE']._serialized_start=461
-  _globals['_STOREDRANGE']._serialized_end=537
-  _globals['_SPLIT']._serialized_start=539
-  _globals['_SPLIT']._serialized_end=651
-  _globals['_JOBSPEC']._serialized_start=654
-  _globals['_JOBSPEC']._serialized_end=899
+  _globals['_STEPSPEC']._serialized_end=330
+  _globals['_LOCALRANGE']._serialized_start=332
+  _globals['_LOCALRANGE']._serialized_end=411
+  _globals['_LOCALFILES']._serialized_start=413
+  _globals['_LOCALFILES']._serialized_end=485
+  _globals['_STOREDRANGE']._serialized_start=487
+  _globals['_STOREDRANGE']._serialized_end=563
+  _globals['_SPLIT']._serialized_start=565
+  _globals['_SPLIT']._serialized_end=677
+  _globals['_JOBSPEC']._serialized_start=680
+  _globals['_JOBSPEC']._serialized_end=925
 # @@protoc_insertion_point(module_scope)

@@ -169,6 +169,7 @@ class Running:
             directory=str(directory),
             output_text=order.output_text,
             memory_limit_bytes=order.step.memory_limit_bytes,
+            record_bytes_max=order.step.record_bytes_max,
         )
 
     def _work(self, order: StartAttempt) -> MapTask | ReduceTask:

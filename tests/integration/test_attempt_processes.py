@@ -141,6 +141,7 @@ class Bench:
         job: str = "job-000001-1",
         index: int | None = None,
         limit_bytes: int = 256 * MIB,
+        record_bytes_max: int = 64 * MIB,
         is_place_exact: bool = False,
     ) -> RunTask:
         number = next(_numbers)
@@ -153,6 +154,7 @@ class Bench:
             str(directory),
             output_text=False,
             memory_limit_bytes=limit_bytes,
+            record_bytes_max=record_bytes_max,
             is_place_exact=is_place_exact,
         )
 
@@ -368,6 +370,17 @@ def test_a_crash_names_the_record_at_hand_where_places_are_exact(tmp_path):
         assert (outcome.error.type_name, outcome.error.offset) == ("SIGSEGV", 5)
         assert re.search(r'"/jobs/misbehaving\.py", line \d+ in obey', outcome.error.traceback)
         assert "/engine/" not in outcome.error.traceback
+
+    at_bench(tmp_path, scene)
+
+
+def test_a_record_over_the_limit_fails_the_attempt_and_says_how_to_let_it_pass(tmp_path):
+    async def scene(bench: Bench) -> None:
+        long = bench.task("a" * 5000)
+        assert isinstance(long.work, MapTask)
+        outcome = await bench.run(bench.task_over(long.work.input, record_bytes_max=4096))
+        assert isinstance(outcome, Failed)
+        assert "longer than 4096 bytes" in outcome.error.message
 
     at_bench(tmp_path, scene)
 

@@ -86,3 +86,8 @@ def test_attempts_are_as_many_as_the_job_says_or_else_the_settings() -> None:
     assert spec(Job(words, Sum())).attempts_max == 4
     assert spec(Job(words, Sum()), settings=Settings(attempts_max=2)).attempts_max == 2
     assert spec(Job(words, Sum(), attempts_max=1), settings=Settings(attempts_max=2)).attempts_max == 1
+
+
+def test_the_longest_record_is_what_the_settings_say() -> None:
+    assert spec(Job(words, Sum())).steps[0].record_bytes_max == 64 * MIB
+    assert spec(Job(words, Sum()), settings=Settings(record_bytes_max=MIB)).steps[0].record_bytes_max == MIB

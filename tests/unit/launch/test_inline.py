@@ -120,3 +120,10 @@ def test_no_input_gives_empty_parts(tmp_path: Path) -> None:
     empty.touch()
     result = run_inline(Job(words, Sum()), [empty], output_dir=tmp_path / "out", reducers=2)
     assert [part.read_bytes() for part in result.parts] == [b"", b""]
+
+
+def test_a_record_over_the_limit_is_refused_and_a_greater_limit_lets_it_pass(texts: list[Path]) -> None:
+    job = Job(words, Sum())
+    with pytest.raises(RequestError, match="longer than 1000 bytes"):
+        run_inline(job, texts, record_bytes_max=1000)
+    assert dict(run_inline(job, texts, record_bytes_max=1_000_000))["long"] == 20_000

@@ -28,7 +28,7 @@ from minireduce.worker.input_reader import InputReader
 from minireduce.worker.outputs import Outputs
 from minireduce.worker.running import Running
 
-STEP = StepSpec(2, 1 << 20, 5.0)
+STEP = StepSpec(2, 1 << 20, 5.0, record_bytes_max=999)
 
 
 class PlayedSlots:
@@ -90,7 +90,7 @@ def test_a_map_of_a_split_gets_its_directory_and_its_limits(tmp_path: Path):
     (task,), told = play(tmp_path, start_map(), Succeeded(OUTPUT, ()))
     assert task.work == MapTask(SPLIT, 2)
     assert Path(task.directory).is_dir()
-    assert (task.memory_limit_bytes, task.output_text) == (1 << 20, False)
+    assert (task.memory_limit_bytes, task.record_bytes_max, task.output_text) == (1 << 20, 999, False)
     assert told == [AttemptEnded(map_attempt(), Succeeded(OUTPUT, ()))]
     assert Outputs(tmp_path, RealDisk()).held() == (succeeded(map_attempt()),)
 
