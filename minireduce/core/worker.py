@@ -228,6 +228,7 @@ class WorkerState:
         before = self._session.number
         self._actions.extend(self._session.welcomed(event.stream, event.welcome, now))
         if self._session.is_talking and self._session.number != before:
+            self._assignments.close_idle_jobs()
             if self._stop_at is not None:
                 self._session.push(WorkerStopping())
             for replica in self._damaged.values():

@@ -23,7 +23,7 @@ from minireduce.core.messages import (
 )
 from minireduce.core.settings import WorkerSettings
 from minireduce.core.spec import LocalFiles
-from minireduce.core.work.assignments import OpenProgram, RemoveFetched, RemoveJob, RemoveOutputs
+from minireduce.core.work.assignments import CloseProgram, OpenProgram, RemoveFetched, RemoveJob, RemoveOutputs
 from minireduce.core.work.attempts import (
     AttemptEnded,
     Failed,
@@ -226,6 +226,8 @@ class SimWorker:
                 self.disk.remembered = (action.epoch, action.txid)
             case OpenProgram():
                 self._programs[action.opened.job] = self.world.jobs[action.opened.program.body]
+            case CloseProgram():
+                del self._programs[action.job]
             case StartAttempt():
                 self._start_attempt(action)
             case StopAttempt():

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 from minireduce.clock import Clock
 from minireduce.core.messages import RemoveReplica, Replica, WorkerProfile
 from minireduce.core.settings import WorkerSettings
-from minireduce.core.work.assignments import OpenProgram, RemoveFetched, RemoveJob, RemoveOutputs
+from minireduce.core.work.assignments import CloseProgram, OpenProgram, RemoveFetched, RemoveJob, RemoveOutputs
 from minireduce.core.work.attempts import StartAttempt, StopAttempt
 from minireduce.core.work.fetches import CancelFetch, StartFetch
 from minireduce.core.work.session import CloseStream, OpenStream, Remember, SendHello, SendUp
@@ -133,6 +133,7 @@ class Worker:
                 SendUp: lambda action: streams.send(action.stream, action.up),
                 Remember: lambda action: self.loop.on_disk(self._identity.remember, action.epoch, action.txid),
                 OpenProgram: lambda action: self._running.open_program(action.opened),
+                CloseProgram: lambda action: self._running.drop_job(action.job),
                 StartAttempt: self._running.start,
                 StopAttempt: lambda action: self._running.stop(action.attempt),
                 StartFetch: self._fetcher.start,

@@ -90,8 +90,23 @@ class RemoveJob:
     job: JobId
 
 
+@dataclass(frozen=True, slots=True)
+class CloseProgram:
+    """Nothing of a job is here: forget its program and end its warm processes. `OpenProgram` may follow."""
+
+    job: JobId
+
+
 AssignmentAction = (
-    OpenProgram | StartAttempt | StopAttempt | StartFetch | CancelFetch | RemoveOutputs | RemoveFetched | RemoveJob
+    OpenProgram
+    | CloseProgram
+    | StartAttempt
+    | StopAttempt
+    | StartFetch
+    | CancelFetch
+    | RemoveOutputs
+    | RemoveFetched
+    | RemoveJob
 )
 
 EndReport = AttemptFailed | AttemptLost | AttemptKilled
@@ -160,6 +175,15 @@ class Assignments:
         for job in jobs:
             self._drop_job(DropJob(job), now)
         return jobs
+
+    def close_idle_jobs(self) -> None:
+        """A new session began, in which the master opens again each job that it wants here. One that has ended
+        meanwhile it may never name again, unless the lists of `Hello` remind it.
+        """
+        busy = {attempt.id.task.job for attempt in self.attempts} | {attempt.task.job for attempt in self.outputs}
+        for job in [job for job in self._jobs if job not in busy]:
+            del self._jobs[job]
+            self.actions.append(CloseProgram(job))
 
     def take_progress(self) -> list[AttemptProgressed]:
         """The latest progress of each attempt that made some since the last time."""

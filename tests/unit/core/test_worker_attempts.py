@@ -41,7 +41,7 @@ from minireduce.core.messages import (
     TaskError,
     WorkerStopping,
 )
-from minireduce.core.work.assignments import OpenProgram, RemoveFetched, RemoveJob, RemoveOutputs
+from minireduce.core.work.assignments import CloseProgram, OpenProgram, RemoveFetched, RemoveJob, RemoveOutputs
 from minireduce.core.work.attempts import (
     AttemptEnded,
     Failed,
@@ -386,3 +386,18 @@ def test_every_new_session_hears_of_replicas_that_are_damaged_here_until_they_ar
     scene.lose_stream()
     scene.join().welcome()  # the first answer is of a master that knows no session: hello is said anew
     assert [report for report in scene.reports() if isinstance(report, ReplicaDamaged)] == [ReplicaDamaged(kept, "w1")]
+
+
+@pytest.mark.parametrize(("is_idle", "closed"), [(True, [CloseProgram(JOB)]), (False, [])])
+def test_a_new_session_closes_the_jobs_of_which_nothing_is_here(is_idle, closed):
+    """The master may have ended them meanwhile, and never name them again."""
+    scene = Scene().join()
+    scene.command(open_job(), launch_map(0))
+    scene.see(AttemptEnded(map_attempt(0), Killed() if is_idle else Succeeded(OUTPUT, ())))
+    scene.lose_stream()
+    scene.join().welcome()
+    assert scene.take(CloseProgram) == closed
+    scene.lose_stream()
+    scene.open_stream()
+    scene.welcome(resumed=True)
+    assert scene.take(CloseProgram) == []
