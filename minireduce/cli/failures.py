@@ -81,6 +81,11 @@ def _user_code(error: MinireduceError) -> str:
     told: Any = error
     if isinstance(error, JobFailed) and error.errors:
         told = getattr(error.errors[0], "error", error.errors[0])
+    return told_by_user_code(told)
+
+
+def told_by_user_code(told: Any) -> str:
+    """What an error says of user code: its traceback, or what was wrong; then the file, offset and record."""
     text = getattr(told, "traceback", "") or getattr(told, "traceback_text", "")
     if not text and isinstance(told, TaskError):  # nothing was raised: what is wrong is what was yielded, or a crash
         text = told.message

@@ -5,16 +5,19 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from textwrap import indent
+from typing import TYPE_CHECKING
 
 import click
 
+from minireduce.cli.failures import told_by_user_code
 from minireduce.cli.options import Common, common_options, json_option
 from minireduce.cli.show import as_plain, duration, print_json, print_table
 
 if TYPE_CHECKING:
     from minireduce.client.connection import Connection
     from minireduce.core.views import JobView, TaskView
+    from minireduce.ids import TaskId
 
 job_argument = click.argument("job", metavar="JOB")
 
@@ -92,7 +95,7 @@ def _print_status(shown: JobView) -> None:
     )
     for failed in shown.errors:
         print(f"\n{failed.attempt} on {failed.worker}: {failed.error.kind}")
-        print(failed.error.traceback.rstrip() or f"{failed.error.type_name}: {failed.error.message}")
+        print(told_by_user_code(failed.error), end="")
 
 
 @click.command(epilog="Example:  minireduce wait @ && echo done")
@@ -151,23 +154,30 @@ def logs(job: str, task_name: str | None, common: Common, *, is_json: bool) -> N
         shown = client.view(connection, job)
         tasks = connection.call(methods.LIST_TASKS, ListTasks(shown.job))
     chosen = [task for task in tasks if only is None or task.task == only]
-    if only is not None and not chosen:
+    is_told = any(failed.attempt.task == only for failed in shown.errors)
+    if only is not None and not chosen and not is_told:
         raise NotFound(f"{shown.job} has no task {task_name}", hint=f"minireduce logs {shown.job}")
     if is_json:
         print_json({"tasks": as_plain(chosen), "errors": as_plain(shown.errors)})
     else:
-        _print_logs(shown, chosen)
+        _print_logs(shown, chosen, only)
 
 
-def _print_logs(shown: JobView, tasks: list[TaskView]) -> None:
-    said: dict[Any, Any] = {failed.attempt: failed.error for failed in shown.errors}
-    for task in tasks:
-        for attempt in task.attempts:
+def _print_logs(shown: JobView, tasks: list[TaskView], task: TaskId | None) -> None:
+    said = {failed.attempt: failed for failed in shown.errors}
+    for view in tasks:
+        for attempt in view.attempts:
             words = f": {attempt.message}" if attempt.message else ""
             print(f"{attempt.attempt} {attempt.state} on {attempt.worker}, {duration(attempt.elapsed_s)}{words}")
-            error = said.get(attempt.attempt)
-            if error is not None and error.traceback:
-                print("".join(f"    {line}\n" for line in error.traceback.splitlines()), end="")
+            error = said.pop(attempt.attempt, None)
+            if error is not None:
+                print(indent(told_by_user_code(error.error), "    "), end="")
+    for error in said.values():  # a job that has ended keeps what its attempts said, and forgets its tasks
+        if task is None or error.attempt.task == task:
+            print(f"{error.attempt} failed on {error.worker}: {error.error.kind}")
+            print(indent(told_by_user_code(error.error), "    "), end="")
+    if not tasks and not shown.errors:
+        print(f"{shown.job} {shown.state}, and no attempt of it failed for good; of its attempts nothing more is kept")
 
 
 @click.command(epilog="Example:  minireduce counters @")

@@ -20,7 +20,7 @@ from minireduce import config
 from minireduce.config import Configuration
 from minireduce.core.spec import OutputKind, Program
 from minireduce.core.views import ClusterView, JobState, JobView
-from minireduce.errors import RequestError
+from minireduce.errors import JobFailed, RequestError
 
 if TYPE_CHECKING:
     from minireduce.api.job import Job
@@ -37,6 +37,7 @@ K = TypeVar("K")
 V = TypeVar("V")
 
 FOLLOW_INTERVAL_S = 5.0
+EMBEDDED_HINT = "mend it; --inline (`inline=True`) runs the same in one process, under a debugger too"
 
 OnView = Callable[[JobView], None]
 
@@ -192,7 +193,12 @@ class JobHandle(Generic[K, V]):
                 on_view(shown)
 
         shown = jobs.follow(self._session.connection, self.id, on_view=look, interval_s=interval_s)
-        jobs.raise_for_state(shown)
+        try:
+            jobs.raise_for_state(shown)
+        except JobFailed as failed:
+            if self._session.is_embedded:  # its logs end with it
+                failed.hint = EMBEDDED_HINT if failed.errors else None
+            raise
         return shown
 
     def parts(self) -> PartsOfJob:

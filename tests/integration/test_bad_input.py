@@ -149,6 +149,7 @@ def test_user_code_that_raises_shows_its_frames_first_with_file_offset_and_recor
     assert "offset 4" in shown
     assert "'a'" in shown
     assert shown.index("ZeroDivisionError") < shown.index("error: ")
+    assert "minireduce logs" not in shown, "the cluster that could answer has ended"
     assert "site-packages" not in shown
 
 

@@ -112,7 +112,7 @@ def test_waiting_for_a_job_that_fails_shows_the_users_traceback_first_and_ends_w
         "ZeroDivisionError: division by zero",
         "while reading /in/a.txt, offset 1234",
         "record: '0 0'",
-        f"error: {JOB} failed: {TASK} failed 4 times",
+        f"error: {JOB} failed: {TASK} failed 4 times: division by zero",
         f"  hint: minireduce logs {JOB}",
     ]
 
@@ -173,3 +173,21 @@ def test_an_interrupted_command_ends_with_130(run, master, monkeypatch: pytest.M
     ran = run("wait", JOB)
     assert ran.status == 130
     assert ran.err.strip() == "interrupted"
+
+
+def test_logs_of_a_failed_job_whose_tasks_are_forgotten_show_what_its_attempts_said(run, master) -> None:
+    master(Get=FAILED, Tasks=())
+    for command in (("logs", JOB), ("logs", JOB, "--task", str(TASK))):
+        ran = run(*command)
+        assert ran.status == 0
+        assert ran.out.splitlines()[0] == f"{ATTEMPT} failed on worker-1: raised"
+        assert ran.out.splitlines()[-3:] == [
+            "    ZeroDivisionError: division by zero",
+            "    while reading /in/a.txt, offset 1234",
+            "    record: '0 0'",
+        ]
+
+
+def test_logs_of_a_job_of_which_nothing_is_kept_say_so(run, master) -> None:
+    master(Get=SUCCEEDED, Tasks=())
+    assert run("logs", JOB).out.startswith(f"{JOB} succeeded")
