@@ -163,7 +163,16 @@ class Membership:
                 member.state = MemberState.LOST
                 self._expected.pop(member.id, None)
                 lost.append(member)
+        if lost:
+            self._forget_oldest()
         return lost
+
+    def _forget_oldest(self) -> None:
+        """Where each start of a machine makes a new worker, those that are gone would else pile up."""
+        gone = [member for member in self._members.values() if member.state is MemberState.LOST]
+        gone.sort(key=lambda member: member.heard_at_s)
+        for member in gone[: max(0, len(gone) - self._settings.workers_lost_kept_max)]:
+            del self._members[member.id]
 
     def shift_deadlines(self, jump_s: float) -> None:
         """The master itself slept for `jump_s`: nobody's silence in that time counts."""

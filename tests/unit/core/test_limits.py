@@ -158,3 +158,16 @@ def test_an_event_of_one_worker_asks_no_other_whether_it_wants_work(monkeypatch)
     workers[7].succeed(attempt)
     assert asked == ["w7"]
     assert len(workers[7].attempts()) == 1
+
+
+def test_of_lost_workers_only_the_latest_are_remembered():
+    cluster = FakeCluster(workers_lost_kept_max=2)
+    for number in range(4):
+        cluster.worker(f"w{number}")
+        cluster.pass_time(3)
+    kept = cluster.worker("kept")
+    cluster.pass_time(20, kept)
+    assert [view.worker for view in cluster.machine.view_workers(cluster.now)] == ["w2", "w3", "kept"]
+    back = cluster.worker("w0")
+    cluster.submit(maps=4)
+    assert len(back.attempts()) == 2
