@@ -143,6 +143,7 @@ class Blocks:
             self.damage(block, worker)
             return True
         if worker in block.damaged:
+            self.unsettled[block.id] = None  # it may be a copy that came too late to count, and nobody waits for more
             return True  # until it says that it removed it, what it has is the damaged one
         self._hold(block, worker, is_confirmed=True)
         return True

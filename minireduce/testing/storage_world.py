@@ -1,0 +1,374 @@
+"""A block store whose workers, writers and faults are drawn from a seed, for `sim_storage`.
+
+The master's real storage machine, writers that follow the real `writing` machine, and workers that are nothing but the
+replicas they hold. Each seed draws workers, files and faults: workers die and come back with their disks, without them
+or with damaged ones, connections break, the master starts again, requests and answers are lost, writers die, files are
+removed.
+
+Faults always leave one good replica of each block, and strike none while another of its replicas is bad or gone without
+the master's knowledge: of as many as were asked for, one may deceive it. Then must hold:
+
+- at every moment, each block of a closed file has a good replica on some disk;
+- once faults have stopped, each closed file has as many good replicas as it asked for, on different workers, and the
+  master names exactly these; nothing else is on any disk, neither of removed files nor of older tries.
+
+Messages between a worker and the master arrive in order or, when their session breaks, not at all; that `core.link`
+does that is the business of `testing.sim`.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from collections.abc import Generator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from random import Random
+from typing import Any
+
+from minireduce.core.effects import Effects, Row
+from minireduce.core.messages import (
+    Command,
+    RemoveReplica,
+    Replica,
+    ReplicaDamaged,
+    ReplicaRemoved,
+    ReplicaStored,
+    ReplicateBlock,
+    ReplicationFailed,
+)
+from minireduce.core.settings import ClusterSettings
+from minireduce.core.storage import writing
+from minireduce.core.storage.places import Place
+from minireduce.core.storage.requests import AddBlock, CloseFile, CommitBlock, CreateFile, FileRequest, RemovePath
+from minireduce.core.storage.state import ReplicaReport, StorageState
+from minireduce.core.storage.tokens import NoTokens
+from minireduce.core.storage.views import FileStatus, PlacedBlock
+from minireduce.errors import MinireduceError, NotFound, Unavailable
+from minireduce.ids import WorkerId
+from minireduce.testing.checkers import Wrong
+
+STEP_S = 0.5
+FAULTS_S = 60.0
+QUIET_S_MAX = 300.0
+FILES = 6
+SETTINGS = ClusterSettings(repair_delay_s=15.0, block_size_bytes=100)
+Key = tuple[int, int]
+"""A block and its generation."""
+
+_ENDED = object()
+
+Steps = Generator[None, None, Any]
+"""What goes on for a while; between two steps anything may happen."""
+
+
+@dataclass(slots=True)
+class SimHolder:
+    """A worker. `back_at_s` is when it says hello again, and None while it has a session."""
+
+    name: WorkerId
+    replicas: dict[Key, Replica] = field(default_factory=dict)
+    damaged: dict[Key, bool] = field(default_factory=dict)  # True once the worker has noticed
+    is_up: bool = True
+    back_at_s: float | None = 0.0
+    heard_at_s: float = 0.0
+    inbox: deque[Command] = field(default_factory=deque)
+    outbox: deque[ReplicaReport] = field(default_factory=deque)
+
+    def cut(self, back_at_s: float) -> None:
+        """The session ends, with all that was on its way."""
+        self.back_at_s = back_at_s
+        self.inbox.clear()
+        self.outbox.clear()
+
+    def good(self) -> set[Key]:
+        """What is here with the right bytes, and has not been told to go."""
+        leaving = {_key(each.replica) for each in self.inbox if isinstance(each, RemoveReplica)}
+        return {key for key in self.replicas if key not in self.damaged and key not in leaving}
+
+
+def _key(replica: Replica) -> Key:
+    return replica.block_id, replica.generation
+
+
+class SimStorage:
+    """One seed's world."""
+
+    def __init__(self, seed: int) -> None:
+        self.rng = Random(seed)  # noqa: S311 - it must repeat
+        self.now = 0.0
+        self.strikes: Counter[str] = Counter()
+        self.holders = {f"w{number}": SimHolder(f"w{number}") for number in range(self.rng.randint(3, 6))}
+        self.closed: dict[str, FileStatus] = {}
+        self.expected: dict[WorkerId, float] = {}
+        self._live: dict[WorkerId, Place] = {}
+        self._rows: dict[tuple[str, tuple[Any, ...]], Row] = {}
+        self._state = StorageState(SETTINGS, self, NoTokens(), self.rng)
+        self._writers = {f"/f{number}": self._write(f"/f{number}") for number in range(FILES)}
+        self._left: list[str] = []  # by writers that died; whether their files were closed is the master's to say
+
+    # ── what the machine asks about workers ─────────────────────────────────────────────────────────────────────────
+
+    def live(self) -> Mapping[WorkerId, Place]:
+        """See `Places`."""
+        return dict(self._live)
+
+    @property
+    def is_anyone_expected(self) -> bool:
+        """See `Places`."""
+        return bool(self.expected)
+
+    # ── time ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def run(self) -> None:
+        """All of it. Raises Wrong."""
+        while self.now < FAULTS_S or self._writers:
+            self._step()
+            if self.now < FAULTS_S:
+                self._strike()
+        for holder in self.holders.values():  # somebody reads everything, so all damage is noticed
+            for key in list(holder.damaged):
+                self._notice(holder, key)
+        self._find_what_was_left()
+        deadline_s = self.now + QUIET_S_MAX
+        while wrong := self._what_is_wrong():
+            if self.now >= deadline_s:
+                raise Wrong(wrong)
+            self._step()
+
+    def _step(self) -> None:
+        self.now += STEP_S
+        for holder in self.holders.values():
+            self._serve(holder)
+        for path, writer in list(self._writers.items()):
+            if self.rng.random() < 0.5 and next(writer, _ENDED) is _ENDED:
+                del self._writers[path]
+        self.expected = {worker: until for worker, until in self.expected.items() if until > self.now}
+        effects = Effects()
+        self._state.tick(self.now, effects)
+        self._take(effects)
+        self._check_durability()
+
+    def _serve(self, holder: SimHolder) -> None:
+        if holder.back_at_s is not None:
+            if self.now >= holder.back_at_s:
+                self._join(holder)
+            elif holder.name in self._live and self.now - holder.heard_at_s >= SETTINGS.worker_lost_s:
+                del self._live[holder.name]
+                self._state.worker_lost(holder.name, self.now)
+            return
+        holder.heard_at_s = self.now
+        for _ in range(self.rng.randint(0, 4)):
+            if holder.inbox:
+                self._obey(holder, holder.inbox.popleft())
+        for _ in range(self.rng.randint(0, 4)):
+            if holder.outbox:
+                effects = Effects()
+                self._state.report(holder.name, holder.outbox.popleft(), self.now, effects)
+                self._take(effects)
+
+    def _join(self, holder: SimHolder) -> None:
+        holder.is_up, holder.back_at_s, holder.heard_at_s = True, None, self.now
+        self.expected.pop(holder.name, None)
+        self._live[holder.name] = Place(holder.name, holder.name, "/r", f"{holder.name}:1", 1 << 40)
+        listed = [replica for key, replica in holder.replicas.items() if not holder.damaged.get(key)]
+        holder.outbox.extend(
+            ReplicaDamaged(replica, holder.name) for key, replica in holder.replicas.items() if holder.damaged.get(key)
+        )
+        effects = Effects()
+        self._state.worker_joined(holder.name, listed, effects)
+        self._take(effects)
+
+    def _take(self, effects: Effects) -> None:
+        for row in effects.rows:
+            if row.values is None:
+                self._rows = {at: kept for at, kept in self._rows.items() if not _begins(at, row)}
+            else:
+                self._rows[row.table, row.key] = row
+        for worker, commands in effects.commands.items():
+            if self.holders[worker].back_at_s is None:
+                self.holders[worker].inbox.extend(commands)
+
+    # ── workers ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _obey(self, holder: SimHolder, command: Command) -> None:
+        match command:
+            case ReplicateBlock(replica, target):
+                key = _key(replica)
+                if key in holder.replicas and key not in holder.damaged and self._store(target, replica):
+                    return
+                if key in holder.damaged:
+                    self._notice(holder, key)
+                holder.outbox.append(ReplicationFailed(replica, "it could not be sent"))
+            case RemoveReplica(replica):
+                key = _key(replica)
+                holder.replicas.pop(key, None)
+                holder.damaged.pop(key, None)
+                holder.outbox.append(ReplicaRemoved(replica))
+
+    def _store(self, target: WorkerId, replica: Replica) -> bool:
+        holder = self.holders[target]
+        if not holder.is_up or self.rng.random() < 0.05:
+            return False
+        key = _key(replica)
+        holder.replicas[key] = replica
+        holder.damaged.pop(key, None)
+        if holder.back_at_s is None:
+            holder.outbox.append(ReplicaStored(replica))
+        return True
+
+    def _notice(self, holder: SimHolder, key: Key) -> None:
+        holder.damaged[key] = True
+        if holder.back_at_s is None:
+            holder.outbox.append(ReplicaDamaged(holder.replicas[key], holder.name))
+
+    # ── writers ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _write(self, path: str) -> Steps:
+        with suppress(MinireduceError):  # a file that cannot be written was promised to nobody
+            replication = self.rng.randint(2, 3)
+            opened = yield from self._ask(CreateFile(path, path, path, replication=replication))
+            lengths = [self.rng.randint(1, SETTINGS.block_size_bytes) for _ in range(self.rng.randint(0, 4))]
+            excluded: dict[WorkerId, None] = {}
+            for position, length in enumerate(lengths):
+                yield from self._write_block(opened.file_id, path, position, length, excluded)
+            self.closed[path] = yield from self._ask(CloseFile(opened.file_id, path, sum(lengths)))
+            for _ in range(self.rng.randint(0, 60)):
+                yield
+            if self.rng.random() < 0.4:
+                inode = self.closed.pop(path).inode
+                yield from self._ask(RemovePath(path, inode, recursive=False))
+                self.strikes["file removed"] += 1
+
+    def _write_block(
+        self, file_id: int, lease: str, position: int, length: int, excluded: dict[WorkerId, None]
+    ) -> Steps:
+        machine = writing.BlockWriting(length, excluded)
+        action = machine.begin()
+        while not isinstance(action, writing.BlockDone):
+            yield
+            match action:
+                case writing.PlaceBlock(left_out):
+                    placed = yield from self._ask(AddBlock(file_id, lease, position, left_out))
+                    event: writing.Event = writing.BlockPlaced(placed)
+                case writing.SendBlock(placed):
+                    event = self._send(placed, length)
+                case writing.CommitToMaster(replica, workers):
+                    is_committed = yield from self._ask(CommitBlock(file_id, lease, replica, workers))
+                    event = writing.BlockCommitted() if is_committed else writing.CommitRefused()
+                case writing.GiveUp(error):
+                    raise error
+            action = machine.advance(event)
+
+    def _send(self, placed: PlacedBlock, length: int) -> writing.Event:
+        replica = Replica(placed.block_id, placed.generation, length)
+        done: list[WorkerId] = []
+        for target in placed.targets:
+            if not self._store(target.worker, replica):
+                break
+            done.append(target.worker)
+        if not done:
+            return writing.SendingFailed(Unavailable("nobody took it"))
+        return writing.BlockSent(tuple(done), tuple(target.worker for target in placed.targets[len(done) :]))
+
+    def _ask(self, request: FileRequest) -> Steps:
+        while True:
+            is_lost, is_answer_lost = self.rng.random() < 0.05, self.rng.random() < 0.05
+            if not is_lost:
+                effects = Effects()
+                self._state.handle(1, request, self.now, self.now, effects)
+                self._take(effects)
+                refusal = effects.refusals.get(1)
+                if refusal is not None and not isinstance(refusal, Unavailable):
+                    raise refusal
+                if refusal is None and not is_answer_lost:
+                    return effects.replies[1]
+            self.strikes["request or answer lost"] += is_lost or is_answer_lost
+            yield
+
+    # ── faults ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _strike(self) -> None:
+        holder = self.rng.choice(list(self.holders.values()))
+        drawn = self.rng.random()
+        if drawn < 0.02:
+            self._restart_master()
+        elif drawn < 0.03 and self._writers:
+            path = self.rng.choice(list(self._writers))
+            self._writers.pop(path).close()
+            self._left.append(path)
+            self.strikes["writer died"] += 1
+        elif holder.back_at_s is not None:
+            return
+        elif drawn < 0.05:
+            holder.cut(self.now + self.rng.uniform(0.0, 20.0))
+            self.strikes["connection broken"] += 1
+        elif drawn < 0.08:
+            holder.cut(self.now + self.rng.uniform(1.0, 40.0))
+            holder.is_up = False
+            holder.damaged = dict.fromkeys(holder.damaged, False)  # a process that starts anew looks at sizes only
+            self.strikes["worker died"] += 1
+            if self.rng.random() < 0.4 and all(self._is_spared(key, holder) for key in holder.replicas):
+                holder.replicas.clear()
+                holder.damaged.clear()
+                self.strikes["disk lost"] += 1
+        elif drawn < 0.14 and holder.replicas:
+            key = self.rng.choice(list(holder.replicas))
+            if self._is_spared(key, holder):
+                holder.damaged[key] = False
+                self.strikes["replica damaged"] += 1
+        elif drawn < 0.3:
+            for key in list(holder.damaged):
+                self._notice(holder, key)
+
+    def _is_spared(self, key: Key, holder: SimHolder) -> bool:
+        """Whether good replicas are left without this worker's, and all others that the master counts on are good."""
+        named = next((view.workers for view in self._state.block_views() if _key(view.replica) == key), ())
+        others = [other for other in self.holders.values() if other is not holder]
+        is_left = any(key in other.good() for other in others)
+        return is_left and all(key in other.good() for other in others if other.name in named or key in other.damaged)
+
+    def _restart_master(self) -> None:
+        self.strikes["master started again"] += 1
+        self.expected = dict.fromkeys(self._live, self.now + SETTINGS.worker_lost_s)
+        self._live.clear()
+        for holder in self.holders.values():
+            if holder.back_at_s is None:
+                holder.cut(self.now + self.rng.uniform(0.0, 8.0))
+        self._state = StorageState(SETTINGS, self, NoTokens(), self.rng)
+        self._state.load(self._rows.values(), self.now)
+
+    # ── what must hold ──────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _find_what_was_left(self) -> None:
+        for path in self._left:
+            with suppress(NotFound):
+                self.closed[path] = self._state.status(path)
+
+    def _blocks_of(self, path: str) -> list[tuple[Key, set[WorkerId]]]:
+        found = self._state.file_blocks(path, 0, 1 << 60)
+        sources = [block.source for block in found.blocks]
+        return [(_key(each.replica), set(each.workers)) for each in sources]
+
+    def _check_durability(self) -> None:
+        for path in self.closed:
+            for key, _ in self._blocks_of(path):
+                if not any(key in each.replicas and key not in each.damaged for each in self.holders.values()):
+                    raise Wrong(f"no disk holds a good replica of block {key} of {path} at {self.now} s")
+
+    def _what_is_wrong(self) -> str:
+        """What is not as it shall be in the end; empty when all is well."""
+        wanted: set[Key] = set()
+        for path, status in self.closed.items():
+            for key, named in self._blocks_of(path):
+                wanted.add(key)
+                good = {each.name for each in self.holders.values() if key in each.good()}
+                if len(good) != status.replication or named != good:
+                    return f"block {key} of {path} is on {sorted(good)}, the master names {sorted(named)}"
+        for holder in self.holders.values():
+            if set(holder.replicas) - wanted or holder.damaged:
+                return f"{holder.name} keeps {sorted(set(holder.replicas) - wanted)}, damaged {sorted(holder.damaged)}"
+        return ""
+
+
+def _begins(at: tuple[str, tuple[Any, ...]], row: Row) -> bool:
+    return at[0] == row.table and at[1][: len(row.key)] == row.key
