@@ -53,7 +53,3 @@ class SkewedClock:
 
     def time(self) -> float:
         return self._base.time() + self._offset_s
-
-    def true_seconds(self, seconds: float) -> float:
-        """How long the truth takes while this clock counts `seconds`."""
-        return seconds / self._rate

@@ -16,7 +16,6 @@ from typing import Protocol
 
 from minireduce.core import cluster as master_machine
 from minireduce.core.effects import Row
-from minireduce.core.spec import JobSpec
 from minireduce.ids import JobId, WorkerId
 from minireduce.testing.agenda import Agenda, Node
 from minireduce.testing.clock import ManualClock
@@ -61,10 +60,6 @@ class World:
         """Something happened that faults may wait for."""
         if self.on_moment is not None:
             self.on_moment(name, actor)
-
-    def job_of(self, spec: JobSpec) -> SimJob:
-        """The job behind a submission."""
-        return self.jobs[spec.program.body]
 
 
 def read_token(job: JobId) -> str:

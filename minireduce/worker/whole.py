@@ -111,11 +111,6 @@ class Worker:
         self._streams: MasterStreams | None = None
         self._beside: list[asyncio.Task[None]] = []
 
-    @property
-    def block_server_pid(self) -> int | None:
-        """For tests."""
-        return self._block_server.pid
-
     async def start(self) -> None:
         """Start what imports for a while beside this process."""
         await self._slots.start()
