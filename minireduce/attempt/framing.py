@@ -26,16 +26,19 @@ PACKET_BYTES_MAX = 4096
 
 LENGTH = struct.Struct(">I")
 
+UNICODE_ERRORS = "surrogatepass"
+"""The name of a file need not be UTF-8; what is not comes as lone surrogates."""
+
 
 def encode(message: object) -> bytes:
     """`message` as msgpack of plain values."""
-    packed: bytes = msgpack.packb(to_plain(message))
+    packed: bytes = msgpack.packb(to_plain(message), unicode_errors=UNICODE_ERRORS)
     return packed
 
 
 def decode(kind: Any, data: bytes) -> Any:
     """The message of type `kind` (a dataclass or a union of some) that `encode` was given."""
-    return from_plain(kind, msgpack.unpackb(data, use_list=False))
+    return from_plain(kind, msgpack.unpackb(data, use_list=False, unicode_errors=UNICODE_ERRORS))
 
 
 def to_frame(message: object) -> bytes:

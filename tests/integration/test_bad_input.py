@@ -187,6 +187,13 @@ def test_lines_longer_than_a_split_are_read_once(submit, tmp_path: Path) -> None
     assert ran.pairs == {"x": "3000", "y": "1", "z": "5000"}
 
 
+def test_a_file_whose_name_is_no_utf_8_is_read(submit, tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / os.fsdecode(b"caf\xe9.txt")).write_text("a b a\n")
+    ran = submit(WORDCOUNT, tmp_path / "in")
+    assert (ran.status, ran.pairs) == (0, {"a": "2", "b": "1"})
+
+
 def test_names_that_are_passed_over_are_counted(submit, tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
     for name in ("part-00000", "_SUCCESS", ".part-00000.crc"):
