@@ -105,7 +105,10 @@ def _read_authority(path: Path) -> Authority:
     except ValueError:
         raise Refused(f"{path} is damaged", hint="remove it; clients and workers must then join again") from None
     if not isinstance(key, ec.EllipticCurvePrivateKey) or key.public_key() != certificate.public_key():
-        raise Refused(f"{path} holds a key and a certificate that do not belong together")
+        raise Refused(
+            f"{path} holds a key and a certificate that do not belong together",
+            hint="remove it; clients and workers must then join again",
+        )
     return Authority(certificate, key)
 
 
@@ -174,15 +177,20 @@ def carried_authority(leaf_der: bytes, expected_fingerprint: str) -> x509.Certif
         names = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
         authority = x509.load_der_x509_certificate(_carried_by(sources))
     except (ValueError, x509.ExtensionNotFound):
-        raise Refused("the certificate shown was not made by a minireduce master") from None
+        raise Refused(
+            "the certificate shown was not made by a minireduce master", hint="is the address that of a master?"
+        ) from None
     if fingerprint(authority) != expected_fingerprint.lower():
-        raise Refused("the certificate shown is of another authority than the one expected")
+        raise Refused(
+            "the certificate shown is of another authority than the one expected",
+            hint="take the line to join anew, on the master's machine: minireduce token --join",
+        )
     try:
         leaf.verify_directly_issued_by(authority)
     except (ValueError, TypeError, InvalidSignature):
         raise Refused("the certificate shown carries an authority that did not sign it") from None
     if MASTER_ROLE not in names.get_values_for_type(x509.DNSName):
-        raise Refused("the certificate shown is not that of a master")
+        raise Refused("the certificate shown is not that of a master", hint="is the address that of a master?")
     return authority
 
 

@@ -367,7 +367,9 @@ class ClusterState:
         job = self._compute.jobs.get(task.job)
         found = job.task(task) if job is not None else None
         if found is None:
-            raise NotFound(f"there is no task {task}, or its job is over")
+            raise NotFound(
+                f"there is no task {task}, or its job is over", hint="`minireduce jobs` lists the jobs that run"
+            )
         return show_task(found, now)
 
     def view_result(self, job: JobId, now: float) -> ResultView:

@@ -43,7 +43,10 @@ def show_result(job: Job, addresses: dict[str, str], read_token: str) -> ResultV
     finals = job.steps[-1].finals
     if not job.is_complete:
         if job.state is JobState.SUCCEEDED:
-            raise Unavailable(f"a part of {job.id} was lost with its worker and is being made again")
+            raise Unavailable(
+                f"a part of {job.id} was lost with its worker and is being made again",
+                hint=f"ask again in a while; `minireduce status {job.id}` shows how far it is",
+            )
         raise RequestError(f"{job.id} is {job.state}: it has no result yet", hint=f"minireduce wait {job.id}")
     return ResultView(
         job=job.id,
