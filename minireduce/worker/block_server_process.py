@@ -58,6 +58,11 @@ class BlockServerProcess:
         self._process = await self._spawn()
         self._watching = asyncio.create_task(self._watch(), name="block server")
 
+    @property
+    def pid(self) -> int | None:
+        """The process as it is now, for tests."""
+        return self._process.pid if self._process is not None else None
+
     def order(self, command: ReplicaCommand) -> None:
         """Have the server do something, once it runs. One that ends first leaves it undone; the master asks again."""
         if self._process is None:
