@@ -153,6 +153,7 @@ def test_a_copy_onto_a_worker_whose_damage_was_told_meanwhile_is_made_again():
     kit.join(bad)  # it does not list what it found damaged, and says so only now
     assert [target for _, target in copies(kit.tick())] == [bad]
     kit.report(bad, ReplicaDamaged(block.replica, bad))
+    assert kit.tick() == []  # a copy is on its way
     kit.carry_out()
     kit.settle()
     assert len(stored_on(kit)) == 3
