@@ -3,10 +3,14 @@
 Which fault is whose is decided here, once: what user code raised is `Raised` and counts against the task's attempts;
 an input that changed, damaged bytes and files or disks that fail are `InputUnusable`, for which user code is not to
 blame. Memory that could not be had is `Raised` with kind "memory", as it is when the worker finds the limit overrun.
+
+User code may fork. A child that comes back from user code, or raises out of it, ends: it has the parent's files and
+socket, and there is one task and one answer. It finds no further record, so it forks no children of its own.
 """
 
 from __future__ import annotations
 
+import os
 import traceback
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -45,6 +49,12 @@ _KINDS = {"builtins.MemoryError": "memory", "pyarrow.lib.ArrowMemoryError": "mem
 TEXT_LENGTH_MAX = 20_000
 """Characters of a message or traceback that are kept: its beginning and its end."""
 
+FORGOTTEN_CHILD_STATUS = 70
+"""With what a forked child ends that came back from user code; EX_SOFTWARE of sysexits.h."""
+
+_end_process = os._exit  # a task process wraps it later, for calls of user code
+_at_work: list[TaskContext] = []
+
 COUNTERS_MAX = 1000
 """Counters of one attempt; a counter for each key would drown the master."""
 
@@ -62,22 +72,27 @@ class TaskRun:
         self._directory = Path(task.directory)
         self._disk: Disk = RealDisk()
         self._work_dir = self._directory / "work"
+        self._pid = os.getpid()
         self._context = TaskContext(
             path=_input_path(task),
             attempt_id=str(task.attempt),
             work_dir=self._work_dir,
-            on_progress=lambda _: watch.page.beat(),
+            on_progress=self._beat,
             idle_bytes=idle_bytes,
         )
 
     def run(self) -> Answer:
         """Do the task. Never raises for what can go wrong in it."""
         self._work_dir.mkdir(mode=0o700, exist_ok=True)
+        _at_work.append(self._context)
         try:
             with self._watch.over(self._context, _input_bytes(self._task)):
                 output = self._map(self._task.work) if isinstance(self._task.work, MapTask) else self._reduce()
         except (Exception, SystemExit) as error:
+            self._end_if_forked()
             return answer_to(error)
+        finally:
+            _at_work.remove(self._context)
         if len(self._context.counters) > COUNTERS_MAX:
             too_many = RequestError(
                 f"the task counted under {len(self._context.counters)} names, more than {COUNTERS_MAX}",
@@ -85,6 +100,14 @@ class TaskRun:
             )
             return answer_to(too_many)
         return Finished(output, _counters(self._context))
+
+    def _beat(self, _: TaskContext) -> None:
+        self._end_if_forked()
+        self._watch.page.beat()
+
+    def _end_if_forked(self) -> None:
+        if os.getpid() != self._pid:
+            _end_process(FORGOTTEN_CHILD_STATUS)
 
     def _map(self, work: MapTask) -> TaskOutput:
         with ExitStack() as opened:
@@ -169,6 +192,14 @@ class TaskRun:
             context=self._context,
             record_bytes_max=self._task.record_bytes_max,
         )
+
+
+def _leave_no_records() -> None:
+    for context in _at_work:
+        context.forsake_records()
+
+
+os.register_at_fork(after_in_child=_leave_no_records)
 
 
 def answer_to(error: BaseException) -> Answer:

@@ -56,6 +56,10 @@ class TaskContext:
         self._remaining = iter(records)
         return self._remaining
 
+    def forsake_records(self) -> None:
+        """Leave no more records to whoever iterates over this block; the record in work stays what it is."""
+        self._remaining = iter(list(self._remaining))  # which empties the iterator that was handed out
+
     def progress(self) -> None:
         """Called between blocks: report, and stop if the attempt is no longer wanted."""
         if self.cancelled:

@@ -49,6 +49,12 @@ def obey(line):
         sys.exit(4)
     elif line == "exit":
         os._exit(3)
+    elif line.startswith("fork"):
+        child = os.fork()
+        if child == 0 and line == "fork, exit":
+            sys.exit(0)
+        if child:
+            print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
     elif line == "segfault":
         ctypes.string_at(0)
     elif line == "abort":
@@ -332,6 +338,19 @@ def test_what_user_code_does_to_its_process_fails_the_attempt(tmp_path, line, ki
         assert isinstance(outcome, Failed)
         assert (outcome.error.kind, outcome.error.type_name) == (kind, type_name)
         assert isinstance(await bench.run(bench.task("a")), Succeeded)
+
+    at_bench(tmp_path, scene)
+
+
+@pytest.mark.parametrize("line", ["fork, forget", "fork, exit"])
+def test_a_forked_child_that_comes_back_from_user_code_ends_and_says_nothing(tmp_path, line):
+    async def scene(bench: Bench) -> None:
+        lines = [f"{line} {number}" if line == "fork, forget" else line for number in range(20)]
+        task = bench.task("a", *lines, "b")
+        outcome = await bench.run(task)
+        assert isinstance(outcome, Succeeded)
+        assert [value for _, name, value in outcome.counters if name == "MAP_INPUT_RECORDS"] == [22]
+        assert Path(task.directory, "stdout").read_text().split() == ["70"] * 20
 
     at_bench(tmp_path, scene)
 
