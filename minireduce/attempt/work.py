@@ -49,10 +49,6 @@ _KINDS = {"builtins.MemoryError": "memory", "pyarrow.lib.ArrowMemoryError": "mem
 TEXT_LENGTH_MAX = 20_000
 """Characters of a message or traceback that are kept: its beginning and its end."""
 
-FORGOTTEN_CHILD_STATUS = 70
-"""With what a forked child ends that came back from user code; EX_SOFTWARE of sysexits.h."""
-
-_end_process = os._exit  # a task process wraps it later, for calls of user code
 _at_work: list[TaskContext] = []
 
 COUNTERS_MAX = 1000
@@ -72,12 +68,11 @@ class TaskRun:
         self._directory = Path(task.directory)
         self._disk: Disk = RealDisk()
         self._work_dir = self._directory / "work"
-        self._pid = os.getpid()
         self._context = TaskContext(
             path=_input_path(task),
             attempt_id=str(task.attempt),
             work_dir=self._work_dir,
-            on_progress=self._beat,
+            on_progress=lambda _: watch.page.beat(),
             idle_bytes=idle_bytes,
         )
 
@@ -89,7 +84,7 @@ class TaskRun:
             with self._watch.over(self._context, _input_bytes(self._task)):
                 output = self._map(self._task.work) if isinstance(self._task.work, MapTask) else self._reduce()
         except (Exception, SystemExit) as error:
-            self._end_if_forked()
+            self._context.end_if_forked()
             return answer_to(error)
         finally:
             _at_work.remove(self._context)
@@ -100,14 +95,6 @@ class TaskRun:
             )
             return answer_to(too_many)
         return Finished(output, _counters(self._context))
-
-    def _beat(self, _: TaskContext) -> None:
-        self._end_if_forked()
-        self._watch.page.beat()
-
-    def _end_if_forked(self) -> None:
-        if os.getpid() != self._pid:
-            _end_process(FORGOTTEN_CHILD_STATUS)
 
     def _map(self, work: MapTask) -> TaskOutput:
         with ExitStack() as opened:
@@ -175,6 +162,7 @@ class TaskRun:
             case StoredFile(path, offset, length, file_bytes):
                 stream = opened.enter_context(open_stored(path, file_bytes, self._worker))
                 yield from self._read(stream, offset, length)
+        self._context.end_if_forked()
 
     def _local_records(self, source: LocalFiles) -> Iterator[Any]:
         for index, part in enumerate(source.ranges):

@@ -7,6 +7,7 @@ one.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,11 @@ from typing import Any
 from minireduce.engine.errors import Cancelled
 
 GROUP = "minireduce"
+
+FORGOTTEN_CHILD_STATUS = 70
+"""With what a forked child ends that came back from user code; EX_SOFTWARE of sysexits.h."""
+
+_end_process = os._exit  # a task process wraps it later, for calls of user code
 
 
 class TaskContext:
@@ -31,6 +37,7 @@ class TaskContext:
         self.path = path
         self.attempt_id = attempt_id
         self.work_dir = work_dir
+        self._pid = os.getpid()
         self.on_progress = on_progress
         self.idle_bytes = idle_bytes  # anonymous memory of the process before it touched any input, when known
         self.counters: dict[tuple[str, str], int] = {}
@@ -60,10 +67,16 @@ class TaskContext:
         """Leave no more records to whoever iterates over this block; the record in work stays what it is."""
         self._remaining = iter(list(self._remaining))  # which empties the iterator that was handed out
 
+    def end_if_forked(self) -> None:
+        """End this process if it is a child that user code forked: files and answers are its parent's."""
+        if os.getpid() != self._pid:
+            _end_process(FORGOTTEN_CHILD_STATUS)
+
     def progress(self) -> None:
         """Called between blocks: report, and stop if the attempt is no longer wanted."""
         if self.cancelled:
             raise Cancelled(f"attempt {self.attempt_id or 'in this process'} was cancelled")
+        self.end_if_forked()
         if self.on_progress is not None:
             self.on_progress(self)
 

@@ -38,6 +38,8 @@ def blamed(context: TaskContext, role: str, function: object, *, is_placed: bool
             raise
         what = traceback.format_exception_only(error)[-1].strip()
         raise _fault(error, context, f"{role} {name} raised {what}", None, is_placed=is_placed) from error
+    finally:
+        context.end_if_forked()  # before anything of its parent is tidied away
 
 
 def name_of(function: object) -> str:
