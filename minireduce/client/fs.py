@@ -10,7 +10,6 @@ from __future__ import annotations
 import fnmatch
 import io
 import os
-import secrets
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -259,8 +258,3 @@ def _umask() -> int:
     mask = os.umask(0)
     os.umask(mask)
     return mask
-
-
-def scratch_path(purpose: str) -> str:
-    """A private directory in the store that nobody else uses, for what is moved to its place when it is whole."""
-    return f"/.minireduce/{purpose}/{secrets.token_hex(8)}"

@@ -6,7 +6,6 @@ splits. Whatever was said nearest to the job wins: a flag, then the job's own op
 
 from __future__ import annotations
 
-import getpass
 from dataclasses import dataclass
 from typing import Any
 
@@ -75,10 +74,8 @@ def make_spec(
         splits=splits,
         output=wishes.output,
         output_path=wishes.output_path,
-        overwrite=wishes.overwrite,
         attempts_max=job.attempts_max or settings.attempts_max,
         losses_max=settings.losses_max,
-        user=_user(),
     )
 
 
@@ -96,10 +93,3 @@ def _reducers(step: Step, wishes: Wishes, settings: Settings, input_bytes: int, 
 def _memory_limit(step: Step, settings: Settings, cluster: ClusterView) -> int:
     # What a worker calls its memory is the share of its machine's that attempts may have together.
     return step.memory_limit_bytes or settings.memory_limit or cluster.memory_bytes_per_slot
-
-
-def _user() -> str:
-    try:
-        return getpass.getuser()
-    except (OSError, KeyError):  # an account without a name, as in containers
-        return ""

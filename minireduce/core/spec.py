@@ -95,7 +95,5 @@ class JobSpec:
     splits: tuple[Split, ...]
     output: OutputKind
     output_path: str = ""  # where the client publishes text parts; shown to people
-    overwrite: bool = False
     attempts_max: int = 4
     losses_max: int = 10
-    user: str = ""
