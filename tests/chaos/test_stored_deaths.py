@@ -168,23 +168,23 @@ def test_the_master_dies_in_the_middle_and_no_finished_map_runs_again(tmp_path, 
         files = FileSystem(connection)
         put(files, stage)
         finished = {}
-        with closed(stage.map_gate):
-            client = stage.submit(cluster)
-
-            def some_maps_are_done_and_some_run(view, tasks):
-                finished.update({t.task: t.attempts for t in tasks if t.state == "done"})
-                return bool(finished) and bool(running(tasks, TaskKind.MAP))
-
-            watch(connection, "@", some_maps_are_done_and_some_run)
-            cluster.kill("master")
-            cluster.start_master()
-        again = {}
-
-        def the_maps_are_done(view, tasks):
-            again.update({t.task: t.attempts for t in tasks})
-            return is_every_map_done(view)
-
         with closed(stage.reduce_gate):
+            with closed(stage.map_gate):
+                client = stage.submit(cluster)
+
+                def some_maps_are_done_and_some_run(view, tasks):
+                    finished.update({t.task: t.attempts for t in tasks if t.state == "done"})
+                    return bool(finished) and bool(running(tasks, TaskKind.MAP))
+
+                watch(connection, "@", some_maps_are_done_and_some_run)
+                cluster.kill("master")
+                cluster.start_master()
+            again = {}
+
+            def the_maps_are_done(view, tasks):
+                again.update({t.task: t.attempts for t in tasks})
+                return is_every_map_done(view)
+
             watch(connection, "@", the_maps_are_done)
         stage.check(client)
         for task, attempts in finished.items():  # a task that was done before shows no attempts any more
