@@ -14,10 +14,10 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from minireduce.core.cluster_views import ClusterViews
 from minireduce.core.compute.arrivals import worker_came, worker_went
 from minireduce.core.compute.records import restore_jobs
 from minireduce.core.compute.reports import take_report
-from minireduce.core.compute.show import show_job, show_result, show_task
 from minireduce.core.compute.state import ComputeState
 from minireduce.core.compute.submission import Submissions
 from minireduce.core.effects import Effects, Row
@@ -29,9 +29,8 @@ from minireduce.core.storage.places import MembershipPlaces
 from minireduce.core.storage.requests import FileRequest
 from minireduce.core.storage.state import ReplicaReport, StorageState
 from minireduce.core.storage.tokens import BlockTokens, NoTokens
-from minireduce.core.views import ClusterView, JobView, ResultView, TaskView, WorkerView
-from minireduce.errors import MinireduceError, NotFound, Refused, RequestError
-from minireduce.ids import JobId, TaskId
+from minireduce.errors import MinireduceError, Refused
+from minireduce.ids import JobId
 
 # ── what comes in ───────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -173,13 +172,20 @@ class ClusterState:
         self._epoch = epoch
         self._txid = txid
         self._settings = settings
-        self._software_version = software_version
         self._ticked_at = now
         self._membership = Membership(settings)
         rng = rng or random.Random(epoch)  # noqa: S311 - placement, no secret
         places = MembershipPlaces(self._membership)
         self.storage = StorageState(settings, places, block_tokens or NoTokens(), rng)
         self._compute = ComputeState(settings, self._membership, make_read_token, self.storage.locate_input)
+        self.views = ClusterViews(
+            self._compute,
+            self._membership,
+            self.storage,
+            cluster_id=cluster_id,
+            epoch=epoch,
+            software_version=software_version,
+        )
         self._submissions = self._restore(list(rows), now)
 
     def _restore(self, rows: list[Row], now: float) -> Submissions:
@@ -337,86 +343,6 @@ class ClusterState:
 
     def _down(self, member: Member, message: Any) -> Down:
         return Down(member.session, message.number, message.ack, message.items, self._epoch, self._txid)
-
-    # ── what is shown ───────────────────────────────────────────────────────────────────────────────────────────────
-
-    def view_jobs(self, now: float) -> list[JobView]:
-        """All jobs that are remembered, the earliest first."""
-        compute = self._compute
-        ended = [job.view for job in compute.ended.values()]
-        views = ended + [show_job(job, now, compute.waiting_for(job)) for job in compute.jobs.values()]
-        return sorted(views, key=lambda view: int(view.job.rpartition("-")[2]))
-
-    def view_job(self, job: JobId, now: float) -> JobView:
-        """One job. Raises NotFound."""
-        if job in self._compute.ended:
-            return self._compute.ended[job].view
-        found = self._compute.jobs.get(job)
-        if found is None:
-            raise NotFound(f"there is no job {job}", hint="`minireduce jobs` lists those that this cluster remembers")
-        return show_job(found, now, self._compute.waiting_for(found))
-
-    def view_tasks(self, job: JobId, now: float) -> list[TaskView]:
-        """The tasks of a job, maps before reduces, step by step; none once the job is over. Raises NotFound."""
-        self.view_job(job, now)
-        found = self._compute.jobs.get(job)
-        return [show_task(task, now) for task in found.tasks()] if found is not None else []
-
-    def view_task(self, task: TaskId, now: float) -> TaskView:
-        """One task of a job that is not over. Raises NotFound."""
-        job = self._compute.jobs.get(task.job)
-        found = job.task(task) if job is not None else None
-        if found is None:
-            raise NotFound(
-                f"there is no task {task}, or its job is over", hint="`minireduce jobs` lists the jobs that run"
-            )
-        return show_task(found, now)
-
-    def view_result(self, job: JobId, now: float) -> ResultView:
-        """Where the parts of a complete job are. Raises NotFound, RequestError, Unavailable."""
-        view = self.view_job(job, now)
-        found = self._compute.jobs.get(job)
-        if found is None:
-            raise RequestError(f"{job} is {view.state}, and the cluster keeps nothing of its result")
-        addresses = {member.id: member.profile.data_address for member in self._membership.live()}
-        return show_result(found, addresses, self._compute.make_read_token(job))
-
-    def view_workers(self, now: float) -> list[WorkerView]:
-        """All workers in the order in which they came."""
-        return [self._view_worker(member, now) for member in self._membership]
-
-    def _view_worker(self, member: Member, now: float) -> WorkerView:
-        load = self._compute.loads.get(member.id)
-        profile = member.profile
-        return WorkerView(
-            worker=member.id,
-            state=str(member.state),
-            host=profile.host,
-            rack=profile.rack,
-            slots=profile.slots,
-            slots_used=load.slots_used if load is not None else 0,
-            memory_bytes=profile.memory_bytes,
-            data_address=profile.data_address,
-            machine_id=profile.machine_id,
-            last_heard_s=max(0.0, now - member.heard_at_s),
-            software_version=profile.software_version,
-            capacity_bytes=profile.capacity_bytes,
-            free_bytes=member.free_bytes,
-            blocks=self.storage.blocks_on(member.id),
-        )
-
-    def view_cluster(self) -> ClusterView:
-        """What a client must know to submit."""
-        live = [member.profile for member in self._membership.live()]
-        return ClusterView(
-            cluster_id=self._cluster_id,
-            epoch=self._epoch,
-            software_version=self._software_version,
-            workers_live=len(live),
-            slots=sum(profile.slots for profile in live),
-            memory_bytes_per_slot=min((profile.memory_bytes // max(profile.slots, 1) for profile in live), default=0),
-            machine_ids=tuple(dict.fromkeys(profile.machine_id for profile in live)),
-        )
 
 
 def _other_version(hello: Hello) -> Refused:

@@ -93,12 +93,12 @@ class MasterService:
 
     async def jobs(self) -> list[JobView]:
         """All jobs that are remembered, the latest first."""
-        return (await self._loop.read(self._state.view_jobs))[::-1]
+        return (await self._loop.read(self._state.views.jobs))[::-1]
 
     async def job(self, job: JobId) -> JobView:
         """One job, the latest for "@". Raises NotFound."""
         if job != LATEST:
-            return await self._loop.read(lambda now: self._state.view_job(job, now))
+            return await self._loop.read(lambda now: self._state.views.job(job, now))
         jobs = await self.jobs()
         if not jobs:
             raise NotFound("this cluster has had no job yet", hint="start one with `minireduce submit`")
@@ -106,15 +106,15 @@ class MasterService:
 
     async def tasks(self, job: JobId) -> list[TaskView]:
         """The tasks of a job with their attempts. Raises NotFound."""
-        return await self._loop.read(lambda now: self._state.view_tasks(job, now))
+        return await self._loop.read(lambda now: self._state.views.tasks(job, now))
 
     async def workers(self) -> list[WorkerView]:
         """All workers in the order in which they came."""
-        return await self._loop.read(self._state.view_workers)
+        return await self._loop.read(self._state.views.workers)
 
     async def cluster(self) -> ClusterView:
         """What a client must know to submit."""
-        return await self._loop.read(lambda _now: self._state.view_cluster())
+        return await self._loop.read(lambda _now: self._state.views.cluster())
 
     async def store(self) -> StoreView:
         """The block store in numbers."""
@@ -144,7 +144,7 @@ class MasterService:
         return await self.tasks(request.job)
 
     async def _get_result(self, request: GetResult) -> ResultView:
-        return await self._loop.read(lambda now: self._state.view_result(request.job, now))
+        return await self._loop.read(lambda now: self._state.views.result(request.job, now))
 
     async def _describe_cluster(self, _request: DescribeCluster) -> ClusterView:
         return await self.cluster()

@@ -163,7 +163,7 @@ class Checker:
         job, view = client.job, client.view
         if view is None or client.refusals:
             raise Wrong(f"{job.key!r} got no answer but {client.refusals}")
-        kept = {shown.job: shown for shown in self._master.state.view_jobs(self._master.now())}
+        kept = {shown.job: shown for shown in self._master.state.views.jobs(self._master.now())}
         if kept.get(view.job) != view:
             raise Wrong(f"{job.key!r} was {view.state} as {view.job}, but the master now says {kept.get(view.job)}")
         if client.has_asked_to_kill and view.state is JobState.KILLED:

@@ -81,7 +81,7 @@ class SimClient:
 
     def _poll(self) -> None:
         job = self.job_id
-        self._ask(lambda state, now: state.view_job(job, now), self._seen, self._poll)
+        self._ask(lambda state, now: state.views.job(job, now), self._seen, self._poll)
 
     def _seen(self, value: Any) -> None:
         if isinstance(value, MinireduceError):
@@ -92,7 +92,7 @@ class SimClient:
             self.world.trace.tell("client", f"sees {self.job_id} {value.state}")
         elif value.state in (JobState.PUBLISHING, JobState.SUCCEEDED):
             job = self.job_id
-            self._ask(lambda state, now: state.view_result(job, now), self._read_parts, self._poll)
+            self._ask(lambda state, now: state.views.result(job, now), self._read_parts, self._poll)
         else:
             self.world.agenda.after(POLL_INTERVAL_S, self.world.client, self._poll)
 

@@ -138,4 +138,4 @@ class FakeCluster:
         return new
 
     def state(self, job):
-        return self.machine.view_job(job, self.now).state
+        return self.machine.views.job(job, self.now).state

@@ -52,10 +52,10 @@ def test_a_job_runs_its_maps_then_its_reduce_and_ends():
     worker.say(AttemptStarted(reduce))
     worker.succeed(reduce)
     assert cluster.state(job) is JobState.SUCCEEDED
-    result = cluster.machine.view_result(job, cluster.now)
+    result = cluster.machine.views.result(job, cluster.now)
     assert [part.address for part in result.parts] == ["w1:1"]
     assert result.read_token == f"read {job}"
-    view = cluster.machine.view_job(job, cluster.now)
+    view = cluster.machine.views.job(job, cluster.now)
     assert ("g", "n", 3) in view.counters
     assert cluster.ask(CloseResult(job)) is None
     assert [drop.job for drop in worker.take(DropJob)] == [job]
@@ -116,7 +116,7 @@ def test_a_map_output_that_every_reduce_has_fetched_is_not_made_again():
     one.succeed(*one.attempts())
     two.say(AttemptStarted(reduce))
     cluster.pass_time(12, two)
-    assert [worker.state for worker in cluster.machine.view_workers(cluster.now)] == ["lost", "live"]
+    assert [worker.state for worker in cluster.machine.views.workers(cluster.now)] == ["lost", "live"]
     assert two.attempts() == []
     two.succeed(reduce)
     assert cluster.state(job) is JobState.SUCCEEDED
@@ -131,7 +131,7 @@ def test_a_worker_that_was_taken_for_lost_cannot_win_with_an_old_session():
     cluster.pass_time(12, two)
     (again,) = two.attempts()
     one.succeed(attempt)  # on the old stream and session
-    task = cluster.machine.view_task(attempt.task, cluster.now)
+    task = cluster.machine.views.task(attempt.task, cluster.now)
     assert task.state == "running"
     two.succeed(again)
     one.hello(outputs=[AttemptSucceeded(attempt, TaskOutput(b"d", 10, 1), ())])
@@ -157,7 +157,7 @@ def test_a_task_that_fails_too_often_fails_its_job_and_says_why():
     for _ in range(2):
         (attempt,) = worker.attempts()
         worker.say(AttemptFailed(attempt, TaskError("raised", "ValueError", "no")))
-    view = cluster.machine.view_job(job, cluster.now)
+    view = cluster.machine.views.job(job, cluster.now)
     assert view.state is JobState.FAILED
     assert "failed 2 times" in view.reason
     assert view.errors[0].error.message == "no"
@@ -273,7 +273,7 @@ def test_a_broken_stream_loses_nothing_when_the_session_goes_on():
     attempts = worker.attempts()
     worker.hello(session=worker.session)
     worker.succeed(attempts[0])
-    assert cluster.machine.view_task(attempts[0].task, cluster.now).state == "done"
+    assert cluster.machine.views.task(attempts[0].task, cluster.now).state == "done"
 
 
 def test_a_worker_with_an_older_incarnation_is_refused():
@@ -296,7 +296,7 @@ def test_a_pause_of_the_master_itself_loses_no_worker():
     cluster.pass_time(1)
     cluster.now += 3600
     cluster.advance(Ticked())
-    assert [worker.state for worker in cluster.machine.view_workers(cluster.now)] == ["live"]
+    assert [worker.state for worker in cluster.machine.views.workers(cluster.now)] == ["live"]
 
 
 def test_a_worker_of_another_machine_gets_no_task_that_reads_the_client_s_disk():
@@ -307,7 +307,7 @@ def test_a_worker_of_another_machine_gets_no_task_that_reads_the_client_s_disk()
     elsewhere = (LocalFiles("m2", spec.splits[0].ranges),)
     job = cluster.ask(SubmitJob("k", JobSpec("wc", spec.program, spec.steps, elsewhere, spec.output)))
     assert worker.attempts() == []
-    assert "machine" in cluster.machine.view_job(job, cluster.now).waiting_for
+    assert "machine" in cluster.machine.views.job(job, cluster.now).waiting_for
 
 
 def test_an_attempt_that_nobody_wants_is_killed_when_it_says_that_it_started():

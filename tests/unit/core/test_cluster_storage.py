@@ -115,6 +115,6 @@ def test_workers_show_how_many_blocks_they_hold_and_refusals_reach_the_caller():
     cluster = SmallCluster()
     cluster.join(1)
     cluster.write("/f", 100)
-    assert [view.blocks for view in cluster.machine.view_workers(0.0)] == [1]
+    assert [view.blocks for view in cluster.machine.views.workers(0.0)] == [1]
     error, _ = cluster.ask(CloseFile(99, "lease", 0))
     assert isinstance(error, NotFound)

@@ -28,9 +28,9 @@ def test_a_result_that_nobody_closes_is_dropped_after_its_time():
     job = cluster.submit(maps=0)
     worker.succeed(*worker.attempts())
     cluster.pass_time(50, worker)
-    assert len(cluster.machine.view_result(job, cluster.now).parts) == 1
+    assert len(cluster.machine.views.result(job, cluster.now).parts) == 1
     cluster.pass_time(15, worker)
-    assert cluster.machine.view_tasks(job, cluster.now) == []
+    assert cluster.machine.views.tasks(job, cluster.now) == []
     assert cluster.state(job) is JobState.SUCCEEDED
     assert cluster.ask(CloseResult(job)) is None
 
@@ -42,7 +42,7 @@ def test_the_time_that_a_job_took_does_not_go_on_while_its_result_is_kept():
     cluster.pass_time(3, worker)
     worker.succeed(*worker.attempts())
     cluster.pass_time(20, worker)
-    assert cluster.machine.view_job(job, cluster.now).elapsed_s == 3.0
+    assert cluster.machine.views.job(job, cluster.now).elapsed_s == 3.0
 
 
 def test_a_result_from_before_a_restart_has_its_time_anew():
@@ -55,9 +55,9 @@ def test_a_result_from_before_a_restart_has_its_time_anew():
     worker = restarted.worker("w1")
     worker.hello(outputs=[AttemptSucceeded(attempt, TaskOutput(b"d", 10, 1), ())])
     restarted.pass_time(50, worker)
-    assert restarted.machine.view_tasks(job, restarted.now) != []
+    assert restarted.machine.views.tasks(job, restarted.now) != []
     restarted.pass_time(15, worker)
-    assert restarted.machine.view_tasks(job, restarted.now) == []
+    assert restarted.machine.views.tasks(job, restarted.now) == []
 
 
 def test_a_job_whose_client_never_publishes_fails_in_the_end_and_frees_its_workers():
@@ -68,7 +68,7 @@ def test_a_job_whose_client_never_publishes_fails_in_the_end_and_frees_its_worke
     cluster.pass_time(50, worker)
     assert cluster.state(job) is JobState.PUBLISHING
     cluster.pass_time(15, worker)
-    view = cluster.machine.view_job(job, cluster.now)
+    view = cluster.machine.views.job(job, cluster.now)
     assert view.state is JobState.FAILED
     assert view.reason == "its client did not publish the output within 60 s"
 
@@ -92,7 +92,7 @@ def test_a_task_whose_output_is_lost_again_and_again_fails_its_job_and_not_the_m
         (attempt, *_) = [a for a in worker.attempts() if a.task.kind is TaskKind.MAP]
         worker.succeed(attempt)
         worker.say(FetchFailed(attempt, attempt, is_gone=True, reason="it is damaged"))
-    view = cluster.machine.view_job(job, cluster.now)
+    view = cluster.machine.views.job(job, cluster.now)
     assert view.state is JobState.FAILED
     assert "was begun 100 times" in view.reason
 
@@ -104,9 +104,9 @@ def test_counters_stay_those_of_one_winner_a_task_when_outputs_are_made_again():
     for _ in range(3):
         (attempt, *_) = [a for a in worker.attempts() if a.task.kind is TaskKind.MAP]
         worker.succeed(attempt)
-        assert ("g", "n", 1) in cluster.machine.view_job(job, cluster.now).counters
+        assert ("g", "n", 1) in cluster.machine.views.job(job, cluster.now).counters
         worker.say(FetchFailed(attempt, attempt, is_gone=True, reason="it is damaged"))
-        assert ("g", "n", 1) in cluster.machine.view_job(job, cluster.now).counters
+        assert ("g", "n", 1) in cluster.machine.views.job(job, cluster.now).counters
 
 
 def test_news_of_map_outputs_goes_out_in_bundles_but_the_last_at_once():
@@ -167,7 +167,7 @@ def test_of_lost_workers_only_the_latest_are_remembered():
         cluster.pass_time(3)
     kept = cluster.worker("kept")
     cluster.pass_time(20, kept)
-    assert [view.worker for view in cluster.machine.view_workers(cluster.now)] == ["w2", "w3", "kept"]
+    assert [view.worker for view in cluster.machine.views.workers(cluster.now)] == ["w2", "w3", "kept"]
     back = cluster.worker("w0")
     cluster.submit(maps=4)
     assert len(back.attempts()) == 2
