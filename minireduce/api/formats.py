@@ -9,6 +9,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
+from minireduce.errors import RequestError
+
+NUMBERS_PER_SPLIT = 1_000_000
+NUMBER_MAX = 1 << 62
+
 Record_co = TypeVar("Record_co", covariant=True)
 
 
@@ -31,3 +36,25 @@ class Bytes(InputFormat[bytes]):
 @dataclass(frozen=True, slots=True)
 class Pairs(InputFormat["tuple[object, object]"]):
     """Typed pairs that an earlier step or job wrote; the map is called as `map(key, value)`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Numbers(InputFormat[int]):
+    """The ints from 0 up to `count`, which no file holds: for work that is computed from nothing, such as a simulation.
+
+    Args:
+        count: how many.
+        splits: over how many map tasks they are spread evenly; one for each million if not given.
+
+    Raises:
+        RequestError: a number is below its least, or too large.
+    """
+
+    count: int
+    splits: int | None = None
+
+    def __post_init__(self) -> None:
+        splits = 1 if self.splits is None else self.splits
+        for name, value, least in (("count", self.count, 0), ("splits", splits, 1)):
+            if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= NUMBER_MAX:
+                raise RequestError(f"Numbers: {name}={value!r} must be a whole number from {least} to {NUMBER_MAX}")

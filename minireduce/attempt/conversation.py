@@ -16,7 +16,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from minireduce.core.messages import Counters, TaskError, TaskOutput
-from minireduce.core.spec import LocalFiles, Program
+from minireduce.core.spec import LocalFiles, NumberRange, Program
 from minireduce.ids import AttemptId
 
 # ── what a task leaves in its directory, beside what the engine names ───────────────────────────────────────────────
@@ -106,7 +106,7 @@ class RunFile:
 class MapTask:
     """Map `input` into `partitions` partitions; 0: a step without reduce, whose map writes a part."""
 
-    input: LocalFiles | PartFile | StoredFile
+    input: LocalFiles | NumberRange | PartFile | StoredFile
     partitions: int
 
 

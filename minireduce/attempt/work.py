@@ -33,14 +33,14 @@ from minireduce.attempt.framing import TaskSocket
 from minireduce.attempt.inputs import Unusable, open_local, open_part, open_stored
 from minireduce.attempt.watch import Watch
 from minireduce.core.messages import Counters, TaskError, TaskOutput
-from minireduce.core.spec import LocalFiles
+from minireduce.core.spec import LocalFiles, NumberRange
 from minireduce.disk import Disk, RealDisk
 from minireduce.engine.context import TaskContext
 from minireduce.engine.errors import UserCodeError
 from minireduce.engine.faults import user_traceback
 from minireduce.engine.map import run_map, run_map_only
 from minireduce.engine.merge import RunSlice
-from minireduce.engine.read import open_records
+from minireduce.engine.read import number_records, open_records
 from minireduce.engine.reduce import OutputKind, PartOutput, run_reduce
 from minireduce.errors import Corruption, MinireduceError, RequestError
 
@@ -152,10 +152,12 @@ class TaskRun:
     def _output_kind(self) -> OutputKind:
         return "text" if self._task.output_text else "pairs"
 
-    def _records(self, source: LocalFiles | PartFile | StoredFile, opened: ExitStack) -> Iterator[Any]:
+    def _records(self, source: LocalFiles | NumberRange | PartFile | StoredFile, opened: ExitStack) -> Iterator[Any]:
         match source:
             case LocalFiles():
                 yield from self._local_records(source)
+            case NumberRange(begin, end):
+                yield from number_records(begin, end, context=self._context)
             case PartFile(path):
                 stream = opened.enter_context(open_part(path))
                 yield from self._read(stream, 0, _file_bytes(path))
@@ -258,7 +260,7 @@ def _input_bytes(task: RunTask) -> int:
     match task.work:
         case MapTask(input=PartFile(path)):
             return _file_bytes(path)
-        case MapTask(input=LocalFiles() | StoredFile() as source):
+        case MapTask(input=LocalFiles() | NumberRange() | StoredFile() as source):
             return source.length
         case ReduceTask(runs):
             return sum(run.length for run in runs)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +18,7 @@ from minireduce.errors import RequestError
 if TYPE_CHECKING:
     from minireduce.api.job import Job
     from minireduce.cli.progress import Progress
-    from minireduce.client.inputs import Inputs
+    from minireduce.client.inputs import Inputs, Resolve
     from minireduce.client.result import CounterGroups
     from minireduce.core.spec import Program
     from minireduce.core.views import JobView
@@ -96,8 +96,6 @@ def _check(wanted: Wanted) -> None:
 
     if not wanted.job_file.is_file():
         raise RequestError(f"the job file {wanted.job_file} does not exist", hint="see the path after `submit`")
-    if not wanted.inputs:
-        raise RequestError("no input is named", hint=f"minireduce submit {wanted.job_file} FILE_OR_DIRECTORY")
     if wanted.detach and wanted.output is not None:
         raise RequestError(
             "an output is put in place by this command, which --detach would end",
@@ -144,16 +142,18 @@ def _run(wanted: Wanted, common: Common, progress: Progress) -> None:
             _deliver(handle, wanted, progress)
 
 
-def _load(
-    wanted: Wanted, progress: Progress, resolve: Callable[[tuple[str, ...]], Inputs]
-) -> tuple[Job[Any, Any], Program, Inputs]:
+def _load(wanted: Wanted, progress: Progress, resolve: Resolve) -> tuple[Job[Any, Any], Program, Inputs]:
     """The job and its input files, checked here since a mistake in them should cost no job."""
     from minireduce.attempt.load import load_job, source_program
     from minireduce.cli.show import plural, size
+    from minireduce.client.inputs import find_inputs
 
     program = source_program(wanted.job_file, tuple(_parameter(text) for text in wanted.parameters))
     job = load_job(program)
-    inputs = resolve(wanted.inputs)
+    inputs = find_inputs(job, wanted.inputs, resolve)
+    if inputs.numbers is not None:
+        progress.say(f"input: {inputs.numbers.count:,} numbers")
+        return job, program, inputs
     passed = f", {plural(inputs.passed_over, 'name')} passed over" if inputs.passed_over else ""
     progress.say(f"input: {plural(len(inputs.files), 'file')}, {size(inputs.bytes_total)}{passed}")
     return job, program, inputs

@@ -10,6 +10,8 @@ counted, since a silently missing file is a wrong answer; a path that is named i
 followed, but a directory is not read inside itself.
 
 Small files share a split up to its size: a thousand files of 10 KB are one task and not a thousand.
+
+A job whose format says itself what there is to read (`Numbers`) takes no INPUT.
 """
 
 from __future__ import annotations
@@ -17,19 +19,28 @@ from __future__ import annotations
 import glob
 import os
 import stat
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from minireduce.api.formats import NUMBERS_PER_SPLIT, Numbers
 from minireduce.client.store_paths import is_store_path
 from minireduce.client.stored_inputs import Store, StoredFile, StoredWalk, is_passed_over
-from minireduce.core.spec import LocalFiles, LocalRange, Split, StoredRange
-from minireduce.engine.split import is_splittable, plan_splits
+from minireduce.core.spec import LocalFiles, LocalRange, NumberRange, Split, StoredRange
+from minireduce.engine.split import is_splittable, plan_ranges, plan_splits
 from minireduce.errors import NotFound, RequestError
 from minireduce.machine import fingerprint
 
+if TYPE_CHECKING:
+    from minireduce.api.job import Job
+
 RANGES_PER_SPLIT_MAX = 4096
+NO_INPUT_HINT = "name a file, a directory or a glob"
+
+
+Resolve = Callable[[Sequence[str | os.PathLike[str]]], "Inputs"]
+"""Gives the files that inputs mean."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,14 +54,33 @@ class InputFile:
 
 @dataclass(frozen=True, slots=True)
 class Inputs:
-    """All files of a job in reading order. `passed_over` counts the names in directories that are not read."""
+    """All files of a job in reading order, or the numbers that it reads instead.
+
+    `passed_over` counts the names in directories that are not read.
+    """
 
     files: tuple[InputFile | StoredFile, ...]
     passed_over: int
+    numbers: Numbers | None = None
 
     @property
     def bytes_total(self) -> int:
-        return sum(file.size_bytes for file in self.files)
+        """How much there is to read; a number counts as eight bytes."""
+        return sum(file.size_bytes for file in self.files) + (8 * self.numbers.count if self.numbers else 0)
+
+
+def find_inputs(job: Job[Any, Any], named: Sequence[str | os.PathLike[str]], resolve_names: Resolve) -> Inputs:
+    """What a job reads: what was named for it, or what it names itself. Raises RequestError for none and for both."""
+    own = job.steps[0].input
+    if isinstance(own, Numbers):
+        if named:
+            raise RequestError(
+                f"{job.name} reads {own!r}, and {os.fspath(named[0])} is named besides", hint="leave one of them out"
+            )
+        return Inputs((), 0, own)
+    if not named:
+        raise RequestError(f"{job.name} names no input of its own, and none is named for it", hint=NO_INPUT_HINT)
+    return resolve_names(named)
 
 
 def resolve(inputs: Sequence[str | os.PathLike[str]], store: Store | None = None) -> Inputs:
@@ -68,6 +98,8 @@ def resolve(inputs: Sequence[str | os.PathLike[str]], store: Store | None = None
 
 def plan_input_splits(inputs: Inputs, split_size_bytes: int, machine_id: str) -> tuple[Split, ...]:
     """The splits of `inputs`, in reading order. Empty files add none."""
+    if inputs.numbers is not None:
+        return _spread(inputs.numbers)
     splits: list[Split] = []
     for is_stored, files in groupby(inputs.files, key=lambda file: isinstance(file, StoredFile)):
         if is_stored:
@@ -75,6 +107,11 @@ def plan_input_splits(inputs: Inputs, split_size_bytes: int, machine_id: str) ->
         else:
             splits.extend(LocalFiles(machine_id, ranges) for ranges in _gather(files, split_size_bytes))
     return tuple(splits)
+
+
+def _spread(numbers: Numbers) -> tuple[NumberRange, ...]:
+    splits = numbers.splits or -(-numbers.count // NUMBERS_PER_SPLIT)
+    return tuple(NumberRange(begin, end) for begin, end in plan_ranges(numbers.count, splits))
 
 
 def _cut_stored(files: Iterable[Any], split_size_bytes: int) -> Iterator[StoredRange]:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from minireduce.core.spec import LocalFiles, Program, StepSpec
+from minireduce.core.spec import LocalFiles, NumberRange, Program, StepSpec
 from minireduce.ids import AttemptId, JobId, WorkerId
 
 PROTOCOL_VERSION = 1
@@ -86,7 +86,7 @@ class PartitionInput:
     maps: int
 
 
-TaskInput = LocalFiles | StoredInput | PartInput | PartitionInput
+TaskInput = LocalFiles | NumberRange | StoredInput | PartInput | PartitionInput
 
 
 # ── what a task leaves ──────────────────────────────────────────────────────────────────────────────────────────────

@@ -82,7 +82,19 @@ class StoredRange:
     length: int
 
 
-Split = LocalFiles | StoredRange
+@dataclass(frozen=True, slots=True)
+class NumberRange:
+    """The ints from `begin` up to `end`, which any worker has at hand."""
+
+    begin: int
+    end: int
+
+    @property
+    def length(self) -> int:
+        return self.end - self.begin
+
+
+Split = LocalFiles | StoredRange | NumberRange
 
 
 @dataclass(frozen=True, slots=True)

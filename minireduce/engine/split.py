@@ -29,3 +29,8 @@ def plan_splits(size_bytes: int, split_size_bytes: int, *, splittable: bool) -> 
         offset += split_size_bytes
     splits.append((offset, size_bytes - offset))
     return splits
+
+
+def plan_ranges(count: int, splits: int) -> list[tuple[int, int]]:
+    """(begin, end) of each of the ranges that share `count` numbers evenly, ascending; some are empty if few are."""
+    return [(count * index // splits, count * (index + 1) // splits) for index in range(splits)]

@@ -25,14 +25,14 @@ from minireduce.api.job import Job, Step
 from minireduce.client.inputs import Inputs, plan_input_splits, resolve
 from minireduce.client.job_spec import default_reducers
 from minireduce.client.publish import part_name, publish_directory
-from minireduce.core.spec import LocalFiles
+from minireduce.core.spec import LocalFiles, NumberRange, StoredRange
 from minireduce.disk import Disk, RealDisk
 from minireduce.engine.context import TaskContext
 from minireduce.engine.index import DATA_NAME, INDEX_NAME, read_index
 from minireduce.engine.map import run_map, run_map_only
 from minireduce.engine.merge import RunSlice
 from minireduce.engine.part import OutputKind
-from minireduce.engine.read import RECORD_BYTES_MAX, open_records, read_pairs
+from minireduce.engine.read import RECORD_BYTES_MAX, number_records, open_records, read_pairs
 from minireduce.engine.reduce import run_reduce
 from minireduce.errors import RequestError
 
@@ -41,6 +41,9 @@ V = TypeVar("V")
 
 SPLIT_SIZE_BYTES = 64 << 20
 MEMORY_LIMIT_BYTES = 1 << 30
+
+Source = LocalFiles | NumberRange | Path
+"""What a map reads here: a split, or a part of the step before."""
 
 
 class InlineResult(Generic[K, V]):
@@ -129,7 +132,7 @@ class _InlineRun:
         """All steps, one after the other; the parts of the last."""
         splits = plan_input_splits(self._inputs, split_size_bytes, "")
         # Without a cluster there is no block store, so `resolve` has refused what would lie there.
-        sources: list[LocalFiles | Path] = [split for split in splits if isinstance(split, LocalFiles)]
+        sources: list[Source] = [split for split in splits if not isinstance(split, StoredRange)]
         parts: list[Path] = []
         for number, step in enumerate(self._job.steps):
             is_last = number == len(self._job.steps) - 1
@@ -139,7 +142,7 @@ class _InlineRun:
             sources = list(parts)
         return tuple(parts)
 
-    def _step(self, step: Step, sources: list[LocalFiles | Path], folder: Path, output: OutputKind) -> list[Path]:
+    def _step(self, step: Step, sources: list[Source], folder: Path, output: OutputKind) -> list[Path]:
         if step.is_map_only:
             return [self._map_only(step, source, folder, index, output) for index, source in enumerate(sources)]
         cores = os.cpu_count() or 1
@@ -150,7 +153,7 @@ class _InlineRun:
             shutil.rmtree(directory)
         return parts
 
-    def _map(self, step: Step, source: LocalFiles | Path, directory: Path, partitions: int) -> Path:
+    def _map(self, step: Step, source: Source, directory: Path, partitions: int) -> Path:
         directory.mkdir()
         context = self._context(directory)
         with ExitStack() as opened:
@@ -166,7 +169,7 @@ class _InlineRun:
         self._add(context)
         return directory
 
-    def _map_only(self, step: Step, source: LocalFiles | Path, folder: Path, index: int, output: OutputKind) -> Path:
+    def _map_only(self, step: Step, source: Source, folder: Path, index: int, output: OutputKind) -> Path:
         context = self._context(folder)
         with ExitStack() as opened:
             run_map_only(
@@ -212,7 +215,7 @@ class _InlineRun:
 
 
 def _records(
-    step: Step, source: LocalFiles | Path, context: TaskContext, opened: ExitStack, record_bytes_max: int
+    step: Step, source: Source, context: TaskContext, opened: ExitStack, record_bytes_max: int
 ) -> Iterator[Any]:
     """The records of a split, or the pairs of a part."""
     if isinstance(source, Path):
@@ -220,6 +223,8 @@ def _records(
         stream = opened.enter_context(source.open("rb"))
         size_bytes = source.stat().st_size
         return open_records(stream, offset=0, length=size_bytes, input_format=step.input, context=context)
+    if isinstance(source, NumberRange):
+        return number_records(source.begin, source.end, context=context)
     files = _local(step, source, context, record_bytes_max)
     opened.callback(files.close)  # a failing map leaves it in the middle of a file
     return chain.from_iterable(files)

@@ -285,7 +285,7 @@ def run(
             **options,
         )
         return handle.wait()
-    from minireduce.client.inputs import resolve
+    from minireduce.client.inputs import find_inputs, resolve
     from minireduce.client.outputs import find_output
     from minireduce.launch.here import run_here
 
@@ -295,7 +295,7 @@ def run(
     target = None if output is None else find_output(output, None)
     if target is not None:
         target.check(overwrite=overwrite)
-    found = resolve(inputs)
+    found = find_inputs(job, inputs, resolve)
     return run_here(job, found, configuration.settings, target=target, overwrite=overwrite, reducers=reducers)
 
 
@@ -311,6 +311,7 @@ def submit(
     **settings: object,
 ) -> JobHandle[K, V]:
     """Start `job` over `inputs`; see `Job.submit`. `settings` are settings by name, such as `memory_limit`."""
+    from minireduce.client.inputs import find_inputs
     from minireduce.client.job_spec import Wishes
     from minireduce.client.program import pickle_program
 
@@ -319,7 +320,7 @@ def submit(
     session = Session(configuration, slots=slots, cluster=cluster)
     try:
         target = None if output is None else session.find_output(output)
-        found = session.resolve(inputs)
+        found = find_inputs(job, inputs, session.resolve)
         if target is not None:
             target.check(overwrite=overwrite)
             target.check_apart(found)

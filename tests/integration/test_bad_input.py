@@ -98,7 +98,7 @@ def test_an_output_that_cannot_be_written(submit, tmp_path: Path) -> None:
 def test_no_input_at_all(submit) -> None:
     ran = submit(WORDCOUNT)
     assert ran.status == 2
-    assert last_words(ran.err)[0] == "no input is named"
+    assert last_words(ran.err)[0] == "words names no input of its own, and none is named for it"
 
 
 def test_a_parameter_that_the_job_has_not(submit, tmp_path: Path) -> None:

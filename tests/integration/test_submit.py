@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 WORDCOUNT = Path(__file__).parents[2] / "jobs" / "wordcount.py"
+PI = WORDCOUNT.with_name("pi.py")
 SLOW_JOB = """
 import os
 import time
@@ -68,6 +69,15 @@ def test_inline_and_embedded_write_the_same_bytes(minireduce, tmp_path: Path) ->
         assert ran.status == 0, ran.err
     for part in ("part-00000", "part-00001", "_SUCCESS"):
         assert (tmp_path / "inline" / part).read_bytes() == (tmp_path / "embedded" / part).read_bytes()
+
+
+def test_a_job_that_names_its_own_numbers_needs_no_input_anywhere(minireduce, tmp_path: Path) -> None:
+    told = [
+        minireduce("submit", PI, "-p", "points=5000", "-p", "splits=5", *flags).out
+        for flags in (["--inline"], ["--slots", "2"])
+    ]
+    assert told[0] == told[1]
+    assert told[0].startswith("pi\t3.1")
 
 
 def test_overwriting_replaces_the_old_output_with_the_new_one(minireduce, tmp_path: Path) -> None:

@@ -34,7 +34,7 @@ from minireduce.core.messages import (
     TaskInput,
 )
 from minireduce.core.settings import ClusterSettings
-from minireduce.core.spec import LocalFiles, OutputKind, StoredRange
+from minireduce.core.spec import OutputKind, StoredRange
 from minireduce.core.views import JobState
 from minireduce.errors import InvariantViolation
 from minireduce.ids import JobId, TaskId, TaskKind, WorkerId
@@ -91,7 +91,7 @@ class ComputeState:
             producer = self.jobs[task.id.job].steps[step.index - 1].finals[task.id.index]
             return (producer.winner.worker,) if producer.winner is not None else ()
         split = self.jobs[task.id.job].spec.splits[task.id.index]
-        if isinstance(split, LocalFiles):
+        if not isinstance(split, StoredRange):
             return ()
         blocks = self._locate_stored(split, "").blocks
         most = max(blocks, key=lambda block: _overlap(block, split), default=None)
@@ -176,7 +176,7 @@ class ComputeState:
                 raise InvariantViolation(f"{task.id} was launched before {producer.id} had an output")
             return PartInput(producer.source(self.address_of(producer.winner.worker)))
         split = job.spec.splits[task.id.index]
-        return split if isinstance(split, LocalFiles) else self._locate_stored(split, worker)
+        return self._locate_stored(split, worker) if isinstance(split, StoredRange) else split
 
     def start(self, attempt: Attempt, now: float) -> None:
         """An attempt has its input and a slot. Hearing it again is normal after a new session."""

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 import minireduce
-from minireduce import Bytes, Collect, Job, Sum, Text
+from minireduce import Bytes, Collect, Job, Numbers, Sum, Text
 from minireduce.api.sizes import parse_size_bytes
 from minireduce.errors import RequestError
 
@@ -120,3 +120,9 @@ def test_importing_minireduce_and_a_job_loads_nothing_heavy() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize(("count", "splits"), [(-1, 1), (1, 0), (True, 1), (1.0, 1), (1 << 63, 1), (1, "2")])
+def test_numbers_are_whole_and_bounded(count: Any, splits: Any) -> None:
+    with pytest.raises(RequestError, match="must be a whole number from"):
+        Numbers(count, splits=splits)

@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from minireduce.client.inputs import RANGES_PER_SPLIT_MAX, InputFile, Inputs, plan_input_splits, resolve
+from minireduce import Job, Numbers, Sum
+from minireduce.client.inputs import RANGES_PER_SPLIT_MAX, InputFile, Inputs, find_inputs, plan_input_splits, resolve
+from minireduce.core.spec import NumberRange
 from minireduce.errors import NotFound, RequestError
 
 
@@ -143,3 +145,29 @@ def test_a_changed_file_has_another_fingerprint(tmp_path: Path) -> None:
     before = resolve([path]).files[0].fingerprint
     os.utime(path, ns=(1, 1))
     assert resolve([path]).files[0].fingerprint != before
+
+
+def pairs(record: object) -> list[tuple[object, int]]:
+    return [(record, 1)]
+
+
+def test_a_job_over_numbers_needs_no_file_and_takes_none(tmp_path: Path) -> None:
+    job = Job(pairs, Sum(), input=Numbers(10, splits=3))
+    inputs = find_inputs(job, (), resolve)
+    assert plan_input_splits(inputs, 1, "m") == (NumberRange(0, 3), NumberRange(3, 6), NumberRange(6, 10))
+    assert inputs.bytes_total == 80
+    with pytest.raises(RequestError, match=r"reads Numbers\(count=10, splits=3\), and .*/a is named besides"):
+        find_inputs(job, (write(tmp_path / "a"),), resolve)
+
+
+def test_numbers_make_one_split_for_each_million_unless_told() -> None:
+    def splits(numbers: Numbers) -> int:
+        return len(plan_input_splits(Inputs((), 0, numbers), 64 << 20, "m"))
+
+    assert [splits(Numbers(count)) for count in (0, 1, 1_000_000, 1_000_001)] == [0, 1, 1, 2]
+    assert splits(Numbers(0, splits=4)) == 4
+
+
+def test_a_job_that_names_no_input_needs_one() -> None:
+    with pytest.raises(RequestError, match="pairs names no input of its own"):
+        find_inputs(Job(pairs, Sum()), (), resolve)

@@ -18,8 +18,8 @@ from minireduce import Bytes, Text
 from minireduce.engine import read
 from minireduce.engine.context import TaskContext
 from minireduce.engine.errors import Cancelled
-from minireduce.engine.read import open_records
-from minireduce.engine.split import is_splittable, plan_splits
+from minireduce.engine.read import number_records, open_records
+from minireduce.engine.split import is_splittable, plan_ranges, plan_splits
 from minireduce.errors import Corruption, RequestError
 
 TEXT = Text()
@@ -139,3 +139,19 @@ def test_a_cancelled_attempt_stops_at_the_next_block(monkeypatch: pytest.MonkeyP
     context.cancelled = True
     with pytest.raises(Cancelled, match="job-3f9a01-1_s0_m00000_a0"):
         list(lines)
+
+
+@given(st.integers(0, 50_000), st.integers(1, 40))
+def test_numbers_are_each_read_once_and_in_order_however_they_are_split(count: int, splits: int) -> None:
+    context = TaskContext()
+    ranges = plan_ranges(count, splits)
+    found = [number for begin, end in ranges for number in number_records(begin, end, context=context)]
+    assert found == list(range(count))
+    assert context.counters.get(("minireduce", "MAP_INPUT_RECORDS"), 0) == context.records_read == count
+    assert max(end - begin for begin, end in ranges) - min(end - begin for begin, end in ranges) <= 1
+
+
+def test_the_number_in_work_is_known_beyond_the_first_block() -> None:
+    context = TaskContext()
+    for number in number_records(1 << 40, (1 << 40) + 3 * read.BLOCK_NUMBERS, context=context):
+        assert context.record == number

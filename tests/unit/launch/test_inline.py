@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import collections
+import math
 import runpy
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from minireduce import Collect, Job, Sum, task
+from minireduce import Collect, Job, Numbers, Sum, task
+from minireduce.client.inputs import find_inputs, resolve
 from minireduce.engine.errors import UserCodeError
 from minireduce.errors import AlreadyExists, RequestError
 from minireduce.launch.inline import run_inline
@@ -127,3 +129,18 @@ def test_a_record_over_the_limit_is_refused_and_a_greater_limit_lets_it_pass(tex
     with pytest.raises(RequestError, match="longer than 1000 bytes"):
         run_inline(job, texts, record_bytes_max=1000)
     assert dict(run_inline(job, texts, record_bytes_max=1_000_000))["long"] == 20_000
+
+
+def test_pi_is_estimated_from_numbers_that_no_file_holds() -> None:
+    make: Callable[..., Job[str, float]] = runpy.run_path(str(JOBS / "pi.py"))["job"]
+    job = make(points=20_000, splits=3)
+    inputs = find_inputs(job, (), resolve)
+    (pair,) = list(run_inline(job, inputs))
+    assert pair == (("pi", pytest.approx(math.pi, abs=0.005)))
+    assert [pair] == list(run_inline(make(points=20_000, splits=7), find_inputs(make(points=20_000), (), resolve)))
+
+
+def test_a_map_over_numbers_that_raises_shows_the_number() -> None:
+    job = Job(lambda number: [(number, 1 // (number - 30))], input=Numbers(100, splits=4))
+    with pytest.raises(UserCodeError, match="at record 30"):
+        run_inline(job, find_inputs(job, (), resolve))
