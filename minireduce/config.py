@@ -128,6 +128,9 @@ class Settings:
     attempts_max: int = _declare(4, _count, "Failed attempts after which a task fails its job.")
     losses_max: int = _declare(10, _count, "Lost attempts after which a task fails its job.")
     task_timeout_s: float = _declare(600.0, _seconds, "How long an attempt may go without finishing a record.")
+    jobs_unended_max: int = _declare(
+        1000, _count, "Jobs that run, are being published or have a result that is kept; more are refused."
+    )
     results_keep_s: float = _declare(86400.0, _seconds, "How long results without an output path are kept.")
 
     slots: int | None = _declare(None, _count, "Attempts that a worker runs at once.", default_text="its cores")

@@ -56,12 +56,15 @@ class InputFile:
 class Inputs:
     """All files of a job in reading order, or the numbers that it reads instead.
 
-    `passed_over` counts the names in directories that are not read.
+    `passed_over` counts the names in directories that are not read. `directories` are those of this machine,
+    `stored_directories` those of the block store, that are read with all that they hold.
     """
 
     files: tuple[InputFile | StoredFile, ...]
     passed_over: int
     numbers: Numbers | None = None
+    directories: tuple[str, ...] = ()
+    stored_directories: tuple[str, ...] = ()
 
     @property
     def bytes_total(self) -> int:
@@ -93,7 +96,12 @@ def resolve(inputs: Sequence[str | os.PathLike[str]], store: Store | None = None
     for each in inputs:
         named = os.fspath(each)
         files.extend(stored.resolve(named) if is_store_path(named) else local.resolve(named))
-    return Inputs(tuple(files), local.passed_over + stored.passed_over)
+    return Inputs(
+        tuple(files),
+        local.passed_over + stored.passed_over,
+        directories=tuple(local.directories),
+        stored_directories=tuple(stored.directories),
+    )
 
 
 def plan_input_splits(inputs: Inputs, split_size_bytes: int, machine_id: str) -> tuple[Split, ...]:
@@ -148,6 +156,7 @@ class _Walk:
 
     def __init__(self) -> None:
         self.passed_over = 0
+        self.directories: list[str] = []
 
     def resolve(self, named: str) -> Iterator[InputFile]:
         if "://" in named or named == "-":
@@ -176,6 +185,7 @@ class _Walk:
         except OSError as cause:
             raise _unreadable(path, cause) from cause
         if stat.S_ISDIR(status.st_mode):
+            self.directories.append(os.path.abspath(path))
             yield from self._directory(os.path.abspath(path), ((status.st_dev, status.st_ino),))
         elif stat.S_ISREG(status.st_mode):
             yield _checked(os.path.abspath(path), status)

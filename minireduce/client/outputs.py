@@ -20,6 +20,7 @@ from minireduce.client.publish import (
     Parts,
     check_apart,
     check_output,
+    lies_inside,
     part_name,
     publish_directory,
 )
@@ -45,7 +46,7 @@ class LocalOutput:
         check_output(self.path, overwrite=overwrite)
 
     def check_apart(self, inputs: Inputs) -> None:
-        """Raise RequestError where replacing it would remove what the job reads."""
+        """Raise RequestError where replacing it would remove what the job reads, or the next run would read it."""
         check_apart(self.path, inputs)
 
     def publish(self, parts: Parts, job: str, *, overwrite: bool) -> None:
@@ -91,10 +92,13 @@ class StoredOutput:
             return
 
     def check_apart(self, inputs: Inputs) -> None:
-        """Raise RequestError where replacing it would remove what the job reads."""
+        """Raise RequestError where replacing it would remove what the job reads, or the next run would read it."""
         for file in inputs.files:
             if isinstance(file, StoredFile) and file.path.startswith(f"{self.path}/"):
                 raise RequestError(f"output {self} holds the input {file.path}", hint="name another output")
+        for directory in inputs.stored_directories:
+            if f"{self.path}/".startswith(f"{directory.rstrip('/')}/"):
+                raise lies_inside(self, f"{SCHEME}{directory}")
 
     def publish(self, parts: Parts, job: str, *, overwrite: bool) -> None:
         """Make it appear with all parts. Raises AlreadyExists."""

@@ -67,11 +67,24 @@ def check_output(output: Path, *, overwrite: bool) -> None:
 
 
 def check_apart(output: Path, inputs: Inputs) -> None:
-    """Raise RequestError where replacing `output` would remove what the job reads."""
+    """Raise RequestError where replacing `output` would remove what the job reads, or where the job, run again, would
+    read what it wrote.
+    """
     place = str(output.resolve()) + os.sep
     for file in inputs.files:
         if isinstance(file, InputFile) and os.path.realpath(file.path).startswith(place):
             raise RequestError(f"output {output} holds the input {file.path}", hint="name another output")
+    for directory in inputs.directories:
+        if place.startswith(os.path.realpath(directory).rstrip(os.sep) + os.sep):
+            raise lies_inside(output, directory)
+
+
+def lies_inside(output: object, directory: str) -> RequestError:
+    """The error of an output in a directory that is read as input."""
+    return RequestError(
+        f"output {output} lies inside the input {directory}: the next run would read it as input",
+        hint="name an output beside the input",
+    )
 
 
 def publish_directory(

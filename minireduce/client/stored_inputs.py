@@ -50,13 +50,14 @@ class StoredWalk:
     def __init__(self, store: Store | None) -> None:
         self._store = store
         self.passed_over = 0
+        self.directories: list[str] = []
 
     def resolve(self, named: str) -> Iterator[StoredFile]:
         """The files that `named` means. Raises NotFound, RequestError."""
         if self._store is None:
             raise RequestError(f"input {named} lies in a block store, and there is none here", hint="add --master")
         if not has_glob(named):
-            yield from self._below(self._store, self._store.stat(named))
+            yield from self._named(self._store, self._store.stat(named))
             return
         matches = self._store.glob(named)
         if not matches:
@@ -68,7 +69,12 @@ class StoredWalk:
             if any(is_passed_over(name) and name not in written for name in match.path.split("/")):
                 self.passed_over += 1
             else:
-                yield from self._below(self._store, match)
+                yield from self._named(self._store, match)
+
+    def _named(self, store: Store, found: FileStatus) -> Iterator[StoredFile]:
+        if found.is_directory:
+            self.directories.append(found.path)
+        yield from self._below(store, found)
 
     def _below(self, store: Store, found: FileStatus) -> Iterator[StoredFile]:
         if not found.is_directory:

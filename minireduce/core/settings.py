@@ -18,6 +18,7 @@ class ClusterSettings:
     fetch_reports_max: int = 3  # reports that a source does not answer, after which its output counts as lost
     errors_kept_max: int = 20  # of a job, for people
     jobs_kept_max: int = 1000  # ended jobs that `jobs` still lists
+    jobs_unended_max: int = 1000  # jobs that run, are being published, or whose result is kept; more are refused
     workers_lost_kept_max: int = 1000  # lost workers that `cluster workers` still lists
     result_kept_s: float = 86_400.0  # an unnamed result is kept so long
     replication: int = 3

@@ -158,6 +158,7 @@ def _cluster_settings(settings: config.Settings) -> ClusterSettings:
         worker_lost_s=settings.worker_lost_s,
         repair_delay_s=settings.repair_delay_s,
         result_kept_s=settings.results_keep_s,
+        jobs_unended_max=settings.jobs_unended_max,
         replication=settings.replication,
         replicas_min=settings.replicas_min,
         block_size_bytes=settings.block_size,

@@ -48,6 +48,7 @@ class Submissions:
         if body.key in self._state.by_key:
             return self._state.by_key[body.key]
         _check(body.key, body.spec)
+        self._check_room()
         self._jobs_seen += 1
         job_id = f"job-{self._cluster_id[:6]}-{self._jobs_seen}"
         steps = make_steps(job_id, body.spec, self._epoch)
@@ -59,6 +60,16 @@ class Submissions:
         persist_job(job, effects)
         state.requeue(job, now, effects)
         return job_id
+
+    def _check_room(self) -> None:
+        """Refuse a job too many: each that has not ended holds memory here and disk space on workers."""
+        most = self._state.settings.jobs_unended_max
+        if len(self._state.jobs) >= most:
+            raise RequestError(
+                f"{len(self._state.jobs)} jobs have not ended or have a result that is kept, and {most} is the limit "
+                "(jobs_unended_max)",
+                hint="wait for some to end, close results that nobody needs, or start the master with a higher limit",
+            )
 
     def _find(self, job: JobId) -> Job | JobState:
         if job in self._state.jobs:
