@@ -51,6 +51,18 @@ def test_a_missing_input(submit, tmp_path: Path) -> None:
     )
 
 
+def test_an_output_inside_the_input_directory(submit, tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    text_file(tmp_path / "in")
+    ran = submit(WORDCOUNT, tmp_path / "in", "-o", tmp_path / "in" / "out")
+    assert ran.status == 2
+    assert last_words(ran.err) == (
+        f"output {tmp_path}/in/out lies inside the input {tmp_path}/in: the next run would read it as input",
+        "name an output beside the input",
+    )
+    assert not (tmp_path / "in" / "out").exists()
+
+
 def test_a_job_file_with_a_syntax_error(submit, tmp_path: Path) -> None:
     ran = submit(job_file(tmp_path, "def words(line:\n"), text_file(tmp_path))
     assert ran.status == 2

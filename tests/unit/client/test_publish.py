@@ -130,3 +130,20 @@ def test_an_output_that_holds_its_own_input_is_refused(tmp_path: Path) -> None:
     with pytest.raises(RequestError, match="holds the input"):
         publish.check_apart(tmp_path / "out", resolve([tmp_path / "out"]))
     publish.check_apart(tmp_path / "out", resolve([tmp_path / "outer.txt"]))
+
+
+@pytest.mark.parametrize("output", ["in/out", "in/deep/out", "link/out", "in"])
+def test_an_output_inside_an_input_directory_is_refused(tmp_path: Path, output: str) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "a.txt").write_text("a")
+    (tmp_path / "link").symlink_to("in")
+    with pytest.raises(RequestError, match=r"lies inside the input|holds the input"):
+        publish.check_apart(tmp_path / output, resolve([tmp_path / "in"]))
+
+
+@pytest.mark.parametrize("output", ["out", "inner", "in-out"])
+def test_an_output_beside_an_input_directory_is_not_refused(tmp_path: Path, output: str) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "a.txt").write_text("a")
+    publish.check_apart(tmp_path / output, resolve([tmp_path / "in"]))
+    publish.check_apart(tmp_path / "in" / "out", resolve([tmp_path / "in" / "a.txt"]))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from minireduce.client.inputs import Inputs
 from minireduce.client.outputs import StoredOutput
 from minireduce.core.storage.views import FileStatus
 from minireduce.errors import AlreadyExists, NotFound, RequestError
@@ -36,3 +37,10 @@ def test_an_output_that_could_not_be_published_is_refused(path, error, words):
 @pytest.mark.parametrize("path", ["/out", "/d/out", "/missing/deep/out"])
 def test_an_output_that_can_be_published_is_not(path):
     StoredOutput(path, Store()).check(overwrite=False)
+
+
+@pytest.mark.parametrize("path", ["/in/out", "/in/deep/out"])
+def test_an_output_inside_an_input_directory_is_refused(path):
+    with pytest.raises(RequestError, match="lies inside the input mr:///in"):
+        StoredOutput(path, Store()).check_apart(Inputs((), 0, stored_directories=("/in",)))
+    StoredOutput("/inner/out", Store()).check_apart(Inputs((), 0, stored_directories=("/in",)))

@@ -19,6 +19,7 @@ from minireduce.core.messages import (
 from minireduce.core.requests import CloseResult
 from minireduce.core.spec import OutputKind
 from minireduce.core.views import JobState
+from minireduce.errors import RequestError
 from minireduce.ids import TaskKind
 
 
@@ -171,3 +172,17 @@ def test_of_lost_workers_only_the_latest_are_remembered():
     back = cluster.worker("w0")
     cluster.submit(maps=4)
     assert len(back.attempts()) == 2
+
+
+def test_a_job_too_many_is_refused_until_another_has_ended():
+    cluster = FakeCluster(jobs_unended_max=2)
+    worker = cluster.worker("w1")
+    first = cluster.submit("key 1", maps=0)
+    cluster.submit("key 2", maps=0)
+    refused = cluster.submit("key 3", maps=0)
+    assert isinstance(refused, RequestError)
+    assert "jobs_unended_max" in refused.message
+    assert cluster.submit("key 1", maps=0) == first, "a repeated submission adds none"
+    worker.succeed(*worker.attempts())
+    assert cluster.ask(CloseResult(first)) is None
+    assert isinstance(cluster.submit("key 3", maps=0), str)
