@@ -21,6 +21,8 @@ _PR_SET_PDEATHSIG = 1
 _PR_SET_NAME = 15
 _PR_SET_CHILD_SUBREAPER = 36
 
+_IOLBF = 1  # the same in all C libraries of Linux
+
 PAGE_BYTES = resource.getpagesize()
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -47,6 +49,16 @@ def end_with_parent(parent: int) -> None:
     _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:  # it ended before the call above
         os._exit(1)
+
+
+def buffer_lines_of_c() -> None:
+    """Have C's `stdout` written line by line: into a pipe it would be by blocks, and a crash would lose the last."""
+    _libc.setvbuf(ctypes.c_void_p.in_dll(_libc, "stdout"), None, _IOLBF, 0)
+
+
+def flush_streams_of_c() -> None:
+    """Write out what C's streams hold."""
+    _libc.fflush(None)
 
 
 def account_ids(account: str) -> tuple[int, int]:

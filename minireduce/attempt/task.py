@@ -1,8 +1,9 @@
 """The life of a task process: load its job's program once, then run one task after the other until the worker hangs up.
 
-The process was forked by the zygote and serves one job. What user code prints goes to `stdout` and `stderr` in the
-directory of the attempt; the worker holds these files to their limit. The random generators are seeded by the task's
-id, and the hash seed is fixed, so that another attempt of the same task takes the same turns.
+The process was forked by the zygote and serves one job. What user code prints goes to two pipes, which the worker
+reads; both are flushed before the worker hears of the end of a task, so that it knows whose text it was. The random
+generators are seeded by the task's id, and the hash seed is fixed, so that another attempt of the same task takes the
+same turns.
 
 `os._exit` is wrapped, so that the record at hand is known when user code leaves by that door.
 """
@@ -16,12 +17,11 @@ import random
 import socket
 import sys
 import zlib
-from pathlib import Path
 from typing import Any, NoReturn, TextIO
 
 from minireduce.api.job import Job
 from minireduce.attempt import linux
-from minireduce.attempt.conversation import STDERR_NAME, STDOUT_NAME, LoadProgram, Ready, RunTask, ToTask
+from minireduce.attempt.conversation import LoadProgram, Ready, RunTask, ToTask
 from minireduce.attempt.framing import TaskSocket
 from minireduce.attempt.load import load_job
 from minireduce.attempt.progress import ProgressPage
@@ -35,18 +35,19 @@ touch."""
 _exit_at_once = os._exit
 
 
-def run_task_process(connection: socket.socket, page_descriptor: int) -> None:
+def run_task_process(connection: socket.socket, page_descriptor: int, printing: Printing) -> None:
     """Serve the worker at the other end of `connection` until it closes it."""
     page = ProgressPage(page_descriptor)
     os.close(page_descriptor)
-    TaskProcess(TaskSocket(connection, ToTask), page).serve()
+    TaskProcess(TaskSocket(connection, ToTask), page, printing).serve()
 
 
 class TaskProcess:
     """One process, one job, one task at a time."""
 
-    def __init__(self, worker: TaskSocket, page: ProgressPage) -> None:
+    def __init__(self, worker: TaskSocket, page: ProgressPage, printing: Printing) -> None:
         self._worker = worker
+        self._printing = printing
         self._watch = Watch(page)
         self._job: Job[Any, Any] | None = None
         self._program: LoadProgram | None = None
@@ -67,13 +68,13 @@ class TaskProcess:
         try:
             linux.limit_data_bytes(2 * task.memory_limit_bytes + DATA_ALLOWANCE_BYTES)
             _seed(str(task.attempt.task))
-            _print_into(Path(task.directory))
+            self._printing.restore()
             job = self._loaded()
             return TaskRun(job, task, worker=self._worker, watch=self._watch, idle_bytes=self._idle_bytes).run()
         except (Exception, SystemExit) as error:
             return answer_to(error)
         finally:
-            _print_nowhere()
+            self._printing.flush()
 
     def _loaded(self) -> Job[Any, Any]:
         """The job, loaded at its first task so that what it prints is kept with that."""
@@ -84,6 +85,7 @@ class TaskProcess:
 
     def _exit(self, status: int) -> NoReturn:
         self._watch.note()
+        self._printing.flush()
         _exit_at_once(status)
 
 
@@ -95,33 +97,32 @@ def _seed(task: str) -> None:
         numpy_random.seed(zlib.crc32(task.encode()))
 
 
-def _print_into(directory: Path) -> None:
-    """Let file descriptors 1 and 2, and with them everything that prints, write into files of this attempt."""
-    for descriptor, name in ((1, STDOUT_NAME), (2, STDERR_NAME)):
-        file = os.open(directory / name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND | os.O_CLOEXEC, 0o600)
-        os.dup2(file, descriptor)
-        os.close(file)
+class Printing:
+    """This process's standard streams: two pipes to the worker, written line by line, so that a crash loses at most
+    the line that was begun.
+    """
 
-
-def _print_nowhere() -> None:
-    for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(ValueError, OSError):  # user code may have closed it
-            stream.flush()
-    nowhere = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
-    os.dup2(nowhere, 1)
-    os.dup2(nowhere, 2)
-    os.close(nowhere)
-
-
-def start_printing() -> None:
-    """Give this process its own standard streams, written line by line, so that a crash loses at most one."""
-    nowhere = os.open(os.devnull, os.O_RDWR)
-    for descriptor in (0, 1, 2):
-        os.dup2(nowhere, descriptor)
-    if nowhere > 2:
+    def __init__(self, stdout: int, stderr: int) -> None:
+        self._pipes = (stdout, stderr)
+        nowhere = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+        os.dup2(nowhere, 0)
         os.close(nowhere)
-    sys.stdout, sys.stderr = _line_writer(1), _line_writer(2)
-    faulthandler.enable(2, all_threads=False)  # a crash then leaves the user's line in `stderr`
+        self.restore()
+        sys.stdout, sys.stderr = _line_writer(1), _line_writer(2)
+        linux.buffer_lines_of_c()
+        faulthandler.enable(2, all_threads=False)  # a crash then leaves the user's line in `stderr`
+
+    def restore(self) -> None:
+        """Point descriptors 1 and 2 at the pipes, wherever an earlier task has left them."""
+        for descriptor, pipe in enumerate(self._pipes, start=1):
+            os.dup2(pipe, descriptor)
+
+    def flush(self) -> None:
+        """Have everything that was printed in the pipes."""
+        for stream in (sys.stdout, sys.stderr):
+            with contextlib.suppress(Exception):  # user code may have closed it, or put anything in its place
+                stream.flush()
+        linux.flush_streams_of_c()
 
 
 def _line_writer(descriptor: int) -> TextIO:

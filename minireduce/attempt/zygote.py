@@ -47,6 +47,9 @@ The last one keeps pyarrow's allocator from starting a thread of its own in a pr
 """
 
 
+DESCRIPTORS = 4
+"""That come with the order to fork: the task's socket, its progress page, and the pipes that it prints to."""
+
 IMPORTED = ("cloudpickle", "msgpack", "numpy", "pyarrow", "xxhash", "minireduce.attempt.task")
 """Of our own, the task process brings all of the engine that it uses."""
 
@@ -78,7 +81,9 @@ class Zygote:
     def _obey(self) -> bool:
         """Do what the worker says; False when it is gone."""
         try:
-            packet, descriptors, _, _ = socket.recv_fds(self._control, PACKET_BYTES_MAX, 2, socket.MSG_CMSG_CLOEXEC)
+            packet, descriptors, _, _ = socket.recv_fds(
+                self._control, PACKET_BYTES_MAX, DESCRIPTORS, socket.MSG_CMSG_CLOEXEC
+            )
         except ConnectionError:
             return False
         if not packet:
@@ -121,9 +126,9 @@ class Zygote:
 
             from minireduce.attempt import task
 
-            task.start_printing()
-            connection, page = descriptors
-            task.run_task_process(socket.socket(fileno=connection), page)
+            connection, page, stdout, stderr = descriptors
+            printing = task.Printing(stdout, stderr)
+            task.run_task_process(socket.socket(fileno=connection), page, printing)
             status = 0
         except BaseException:
             traceback.print_exc()

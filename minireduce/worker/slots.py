@@ -5,7 +5,7 @@ program. After anything but success it is killed, with its whole process group. 
 decided here.
 
 While attempts run, they are looked at every `look_interval_s`: their memory against limit and idle size, the time since
-they last finished a record, how much they printed, and how far they are, for the master.
+they last finished a record, and how far they are, for the master.
 
 The verdict on an attempt is its first fault: an overrun limit is a failure, and so is a process that left by itself or
 by a signal. SIGKILL that we did not send is a loss, since it comes from outside: the system's memory killer, or a
@@ -47,13 +47,14 @@ from minireduce.core.spec import LocalFiles, Program
 from minireduce.core.work.attempts import AttemptOutcome, Failed, Killed, Lost, ProgressMade, Succeeded
 from minireduce.errors import MinireduceError, Unavailable
 from minireduce.ids import AttemptId, JobId
+from minireduce.worker.printing import write_text
 from minireduce.worker.task_processes import TaskProcess, Zygote
 
 LOOK_INTERVAL_S = 0.2
 PROGRESS_INTERVAL_S = 0.5
 EXIT_GRACE_S = 1.0
 WARM_PER_SLOT = 2
-LOG_BYTES_MAX = 1 << 20
+PRINTED_BYTES_MAX = 1 << 20
 CRASH_LINES_MAX = 40
 MEMORY_OVERRUN = 0.10
 """How far memory may go beyond limit and idle size: what lies between two looks, and what allocators have not
@@ -97,6 +98,7 @@ class Slots:
         read_range: ReadRangeOf | None = None,
         task_user: str = "",
         look_interval_s: float = LOOK_INTERVAL_S,
+        printed_bytes_max: int = PRINTED_BYTES_MAX,
     ) -> None:
         self._warm_max = WARM_PER_SLOT * slots
         self._on_progress = on_progress
@@ -104,6 +106,7 @@ class Slots:
         self._task_user = task_user
         self._task_ids = linux.account_ids(task_user) if task_user else None
         self._look_interval_s = look_interval_s
+        self._printed_bytes_max = printed_bytes_max
         self._runs: dict[AttemptId, _Run] = {}
         self._warm: list[tuple[JobId, TaskProcess]] = []
         self._zygote: Zygote | None = None
@@ -185,9 +188,11 @@ class Slots:
             process.send(run.task)
         else:
             process.kill()
+        for pipe in process.printing:
+            pipe.begin(self._printed_bytes_max)
         answer = await self._answer(run, process)
-        self._trim_logs(run.task)
         if isinstance(answer, Finished):
+            await self._keep_printed(run, process)
             self._keep_warm(job, process, run)
             return Succeeded(answer.output, answer.counters)
         return await self._end(run, process, answer)
@@ -214,6 +219,7 @@ class Slots:
                 run.end(Failed(self._error(run, "crashed", "", "the process cut its connection to the worker")))
         process.kill()
         status = await process.exited
+        await self._keep_printed(run, process)
         match answer:
             case Raised(error):
                 outcome: AttemptOutcome = Failed(error)
@@ -232,7 +238,7 @@ class Slots:
             return Lost("its process was killed from outside (SIGKILL), perhaps because the machine ran out of memory")
         if status < 0:
             name = signal.Signals(-status).name
-            told = _last_words(run.task)
+            told = _last_words(run)
             return Failed(self._error(run, "crashed", name, f"the process was ended by the signal {name}", told))
         return Failed(self._error(run, "exited", "", f"user code ended the process with status {status}"))
 
@@ -243,6 +249,14 @@ class Slots:
         path = _path_of(run.task, at.input_index)
         place = f" (at record {at.records})" if at.records else ""
         return TaskError(kind, type_name, message + place, traceback=told, path=path, offset=at.offset)
+
+    async def _keep_printed(self, run: _Run, process: TaskProcess) -> None:
+        """Leave what the attempt printed in its directory, for whoever asks this worker."""
+        for pipe, name in zip(process.printing, (STDOUT_NAME, STDERR_NAME), strict=True):
+            pipe.drain()
+            if pipe.kept is not None:
+                with contextlib.suppress(OSError):  # for people only; the output is what must not be lost
+                    await asyncio.to_thread(write_text, Path(run.task.directory, name), pipe.kept.text())
 
     # ── processes ───────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -304,7 +318,6 @@ class Slots:
             run.alive_at = now
         limit_bytes = run.task.memory_limit_bytes
         used_bytes = process.anonymous_bytes()
-        self._trim_logs(run.task)
         if used_bytes > limit_bytes * (1 + MEMORY_OVERRUN) + process.idle_bytes:
             used = f"{used_bytes >> 20} MiB, of which {process.idle_bytes >> 20} MiB before it began"
             message = f"the task used {used}; its limit is {limit_bytes >> 20} MiB"
@@ -319,22 +332,12 @@ class Slots:
                 run.reported = made
                 self._on_progress(made)
 
-    @staticmethod
-    def _trim_logs(task: RunTask) -> None:
-        """Cut what a task printed to its limit; it appends, so it goes on from there."""
-        for name in (STDOUT_NAME, STDERR_NAME):
-            path = Path(task.directory, name)
-            with contextlib.suppress(OSError):
-                if path.stat().st_size > LOG_BYTES_MAX:
-                    os.truncate(path, LOG_BYTES_MAX)
 
-
-def _last_words(task: RunTask) -> str:
+def _last_words(run: _Run) -> str:
     """What the interpreter wrote about a crash, the user's frames only; empty when it could not."""
-    try:
-        text = Path(task.directory, STDERR_NAME).read_text(errors="replace")
-    except OSError:
-        return ""
+    assert run.process is not None
+    said = run.process.printing[1].kept
+    text = said.text().decode(errors="replace") if said is not None else ""
     _, found, told = text.rpartition("Fatal Python error: ")
     told, _, _ = told.partition("\nExtension modules:")
     lines = [line for line in told.splitlines() if _PACKAGE not in line and '"<frozen ' not in line]

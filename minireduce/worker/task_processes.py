@@ -36,6 +36,7 @@ from minireduce.attempt.framing import LENGTH, PACKET_BYTES_MAX, decode, encode,
 from minireduce.attempt.progress import ProgressPage, make_page
 from minireduce.attempt.zygote import ENVIRONMENT
 from minireduce.errors import MinireduceError, Unavailable
+from minireduce.worker.printing import PrintPipe
 
 READ_BUFFER_BYTES = 1 << 20
 ZYGOTE_END_S_MAX = 5.0
@@ -51,10 +52,12 @@ class TaskProcess:
         reader: asyncio.StreamReader,
         writer: asyncio.StreamWriter,
         page: ProgressPage,
+        printing: tuple[PrintPipe, PrintPipe],
         zygote: Zygote,
     ) -> None:
         self.pid = pid
         self.page = page
+        self.printing = printing
         self.idle_bytes = 0
         self.exited: asyncio.Future[int | None] = asyncio.get_running_loop().create_future()
         self._reader = reader
@@ -109,6 +112,8 @@ class TaskProcess:
         """Let go of what this end holds, once it has ended."""
         self._writer.close()
         self.page.close()
+        for pipe in self.printing:
+            pipe.close()
         if self._statm is not None:
             os.close(self._statm)
             self._statm = None
@@ -160,14 +165,18 @@ class Zygote:
             raise Unavailable(GONE)
         ours, theirs = socket.socketpair()
         page, page_descriptor = make_page()
+        printing = (PrintPipe(), PrintPipe())
         token = next(self._tokens)
         forked = self._forking[token] = self._loop.create_future()
-        self._send(Fork(token, self._user), (theirs.detach(), page_descriptor))
+        descriptors = (theirs.detach(), page_descriptor, *(pipe.write_end for pipe in printing))
+        self._send(Fork(token, self._user), descriptors)
         try:
             pid = await forked
         except BaseException:
             ours.close()
             page.close()
+            for pipe in printing:
+                pipe.close()
             if forked.done() and not forked.cancelled() and forked.exception() is None:
                 self._abandon(forked.result())
             raise
@@ -175,7 +184,7 @@ class Zygote:
             del self._forking[token]
         ours.setblocking(False)
         reader, writer = await asyncio.open_unix_connection(sock=ours, limit=READ_BUFFER_BYTES)
-        process = TaskProcess(pid, reader, writer, page, self)
+        process = TaskProcess(pid, reader, writer, page, printing, self)
         self._processes[pid] = process
         if pid in self._early_exits:
             self._exited(pid, self._early_exits.pop(pid))

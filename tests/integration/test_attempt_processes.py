@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
+import itertools
 import json
 import os
 import pwd
@@ -17,7 +18,6 @@ import sys
 import tempfile
 import textwrap
 from collections.abc import Awaitable, Callable, Iterator
-from itertools import count
 from pathlib import Path
 
 import pytest
@@ -31,7 +31,8 @@ from minireduce.engine.index import read_index
 from minireduce.errors import Unavailable
 from minireduce.ids import AttemptId, TaskId, TaskKind
 from minireduce.machine import fingerprint
-from minireduce.worker.slots import LOG_BYTES_MAX, Slots
+from minireduce.worker.printing import left_out_note
+from minireduce.worker.slots import Slots
 
 MIB = 1 << 20
 GONE_S_MAX = 10.0
@@ -90,6 +91,25 @@ def obey(line):
     elif line == "chatter":
         for _ in range(40):
             print("x" * (1 << 16))
+    elif line.endswith(" words"):
+        print(line)
+    elif line.startswith("say by "):
+        way = line.removeprefix("say by ")
+        if way == "print":
+            print("said by print")
+        elif way == "half a line":
+            print("said by half a line", end="")
+        elif way == "stderr":
+            print("said by stderr", file=sys.stderr)
+        elif way == "descriptor":
+            os.write(1, b"said by descriptor\n")
+        elif way == "c":
+            ctypes.CDLL(None).printf(b"said by %s\n", b"c")
+        elif way == "child":
+            subprocess.run(["echo", "said by child"])
+    elif line == "close streams":
+        os.close(1)
+        os.close(2)
     elif line == "environment":
         print(json.dumps(dict(os.environ)))
     elif line == "chance":
@@ -114,7 +134,13 @@ job = Job(account, len)
 """
 """Imports only what every task process holds: the account may not be allowed where this Python is installed."""
 
-_numbers = count()
+_numbers = itertools.count()
+
+
+def printed_by(task: RunTask, name: str = "stdout") -> str:
+    """What an attempt left of what it printed."""
+    path = Path(task.directory, name)
+    return path.read_text() if path.exists() else ""
 
 
 def program(text: str = MISBEHAVING) -> Program:
@@ -172,17 +198,22 @@ class Bench:
         task = self.task(*lines, job=job, index=index)
         outcome = await self.run(task)
         assert isinstance(outcome, Succeeded), outcome
-        return Path(task.directory, "stdout").read_text()
+        return printed_by(task)
 
     async def started(self, line: str) -> tuple[RunTask, asyncio.Task[AttemptOutcome], list[int]]:
         """A task that prints process numbers and then hangs."""
         task = self.task(line)
         running = asyncio.create_task(self.run(task))
-        stdout = Path(task.directory, "stdout")
-        while not (stdout.exists() and stdout.read_text().endswith("\n")):
+        while not self.said(task).endswith("\n"):
             assert not running.done(), running.result()
             await asyncio.sleep(0.01)
-        return task, running, [int(pid) for pid in stdout.read_text().split()]
+        return task, running, [int(pid) for pid in self.said(task).split()]
+
+    def said(self, task: RunTask) -> str:
+        """What a task that runs has printed so far."""
+        run = self.slots._runs.get(task.attempt)
+        kept = None if run is None or run.process is None else run.process.printing[0].kept
+        return "" if kept is None else kept.text().decode()
 
 
 def at_bench(
@@ -350,7 +381,7 @@ def test_a_forked_child_that_comes_back_from_user_code_ends_and_says_nothing(tmp
         outcome = await bench.run(task)
         assert isinstance(outcome, Succeeded)
         assert outcome.output.records == len(lines) + 2
-        assert Path(task.directory, "stdout").read_text().split() == ["70"] * 20
+        assert printed_by(task).split() == ["70"] * 20
 
     at_bench(tmp_path, scene)
 
@@ -559,13 +590,74 @@ def test_a_program_too_long_to_hand_over_fails_its_attempt(tmp_path, monkeypatch
     at_bench(tmp_path, scene)
 
 
-def test_what_a_task_prints_is_kept_up_to_a_limit(tmp_path):
+def test_of_what_a_task_prints_the_beginning_and_the_end_are_kept(tmp_path):
     async def scene(bench: Bench) -> None:
-        assert await bench.printed("a") == ""
-        task = bench.task("chatter", "pid")
+        task = bench.task("first words", "chatter", "last words")
         assert isinstance(await bench.run(task), Succeeded)
-        assert Path(task.directory, "stdout").stat().st_size == LOG_BYTES_MAX
-        assert Path(task.directory, "stderr").read_text() == ""
+        text = printed_by(task)
+        assert text.startswith("first words\n")
+        assert text.endswith("x\nlast words\n")
+        kept = len(text.encode()) - len(left_out_note(40 * 65537 + 23 - MIB).encode())
+        assert left_out_note(40 * 65537 + 23 - MIB) in text
+        assert kept == MIB
+
+    at_bench(tmp_path, scene)
+
+
+def test_a_task_that_prints_nothing_leaves_no_file(tmp_path):
+    async def scene(bench: Bench) -> None:
+        task = bench.task("a")
+        assert isinstance(await bench.run(task), Succeeded)
+        assert {path.name for path in Path(task.directory).iterdir()} & {"stdout", "stderr"} == set()
+
+    at_bench(tmp_path, scene)
+
+
+@pytest.mark.parametrize(
+    ("way", "end"),
+    [
+        *itertools.product(["print", "stderr", "descriptor", "c", "child"], ["exit", "segfault", "raise", "abort"]),
+        ("half a line", "exit"),
+        ("half a line", "raise"),
+    ],
+)
+def test_what_was_printed_before_the_end_is_there_however_it_was_printed_and_however_it_ended(tmp_path, way, end):
+    async def scene(bench: Bench) -> None:
+        task = bench.task(f"say by {way}", end)
+        assert isinstance(await bench.run(task), Failed)
+        assert f"said by {way}" in printed_by(task, "stderr" if way == "stderr" else "stdout")
+
+    at_bench(tmp_path, scene)
+
+
+def test_each_attempt_in_a_process_has_its_own_text(tmp_path):
+    async def scene(bench: Bench) -> None:
+        tasks = [bench.task(f"say by {way}") for way in ("print", "half a line", "c", "descriptor")]
+        for task in tasks:
+            assert isinstance(await bench.run(task), Succeeded)
+        assert [printed_by(task).strip() for task in tasks] == [
+            f"said by {way}" for way in ("print", "half a line", "c", "descriptor")
+        ]
+
+    at_bench(tmp_path, scene)
+
+
+def test_a_task_that_closed_its_streams_does_not_silence_the_next(tmp_path):
+    async def scene(bench: Bench) -> None:
+        assert isinstance(await bench.run(bench.task("close streams")), Succeeded)
+        assert await bench.printed("say by descriptor") == "said by descriptor\n"
+
+    at_bench(tmp_path, scene)
+
+
+def test_what_is_kept_of_a_text_is_not_written_through_a_link_of_the_task(tmp_path):
+    async def scene(bench: Bench) -> None:
+        task = bench.task("first words")
+        (tmp_path / "other").write_text("precious")
+        Path(task.directory, "stdout").symlink_to(tmp_path / "other")
+        assert isinstance(await bench.run(task), Succeeded)
+        assert (tmp_path / "other").read_text() == "precious"
+        assert printed_by(task) == "first words\n"
 
     at_bench(tmp_path, scene)
 

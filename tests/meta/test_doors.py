@@ -46,7 +46,6 @@ JOINED = {
     # one of a few names that stand in the code
     ("worker/block_server.py", "name"): "one of LOG_NAMES, asked first",
     ("worker/slots.py", "name"): "stdout and stderr",
-    ("attempt/task.py", "name"): "the same",
     ("worker/identity.py", "f'{IDENTITY_NAME}.new'"): "a constant",
     ("attempt/progress.py", "self.bytes_total"): "a division of numbers",
 }

@@ -1,0 +1,134 @@
+"""What attempts print: taken from pipes as it comes, kept up to a limit, and given out piece by piece.
+
+File descriptors 1 and 2 of a task process are pipes to its worker, so everything that prints is caught, C libraries and
+child processes too, and what was printed before a crash is here when the process is gone. The pipes live as long as the
+process; a process prints for one attempt at a time. Nothing is made for an attempt that prints nothing.
+
+Of each stream the beginning and the end are kept, half of the limit each; what lay between is counted. Positions are
+those in the whole of what was printed, so a gap shows where something was left out. While the attempt runs, pieces are
+handed on for the master (`pieces`): the beginning as it comes, and of a long text ever again its latest end.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+READ_BYTES = 1 << 16
+DRAIN_BYTES_MAX = 1 << 20
+"""More than this no pipe holds, so more than this is of a process that still prints."""
+
+
+@dataclass(slots=True)
+class Printed:
+    """What one attempt printed to one stream."""
+
+    kept_bytes_max: int
+    bytes_total: int = 0
+    handed_on: int = 0  # up to this position
+    _head: bytearray = field(default_factory=bytearray)
+    _tail: bytearray = field(default_factory=bytearray)
+
+    def add(self, data: bytes) -> None:
+        """More was printed."""
+        half = self.kept_bytes_max // 2
+        self.bytes_total += len(data)
+        room = half - len(self._head)
+        if room > 0:
+            self._head += data[:room]
+            data = data[room:]
+        if data:
+            self._tail += data
+            if len(self._tail) > 2 * half:  # seldom, so that each byte is moved about once
+                del self._tail[: len(self._tail) - half]
+
+    def pieces(self, head_bytes_max: int, tail_bytes_max: int) -> Iterator[tuple[int, bytes]]:
+        """What was not handed on yet, with its position: of the first bytes all, of the others the last ones."""
+        head_end = min(head_bytes_max, len(self._head))
+        if self.handed_on < head_end:
+            yield self.handed_on, bytes(self._head[self.handed_on : head_end])
+        if self.bytes_total > max(self.handed_on, head_end):
+            begin = max(head_end, self.bytes_total - tail_bytes_max)
+            yield begin, self._from(begin)
+        self.handed_on = self.bytes_total
+
+    def has_head_to_hand_on(self, head_bytes_max: int) -> bool:
+        """Whether something of the first bytes was not handed on yet."""
+        return self.handed_on < min(head_bytes_max, len(self._head))
+
+    def text(self) -> bytes:
+        """All that is kept, with a line where something was left out."""
+        tail = self._tail[-(self.kept_bytes_max // 2) :] if self._tail else b""
+        left_out = self.bytes_total - len(self._head) - len(tail)
+        note = left_out_note(left_out).encode() if left_out else b""
+        return bytes(self._head) + note + bytes(tail)
+
+    def _from(self, begin: int) -> bytes:
+        if begin < len(self._head):
+            return bytes(self._head[begin:]) + bytes(self._tail)
+        return bytes(self._tail[begin - (self.bytes_total - len(self._tail)) :])
+
+
+def left_out_note(count: int) -> str:
+    """The line that stands for what was left out."""
+    return f"\n… {count:,} bytes were left out here …\n"
+
+
+class PrintPipe:
+    """One stream of one task process, as the worker reads it. `kept` is of the attempt that runs now."""
+
+    def __init__(self) -> None:
+        self._read_end, self.write_end = os.pipe2(os.O_CLOEXEC)  # the task's end is its process's to close
+        os.set_blocking(self._read_end, False)
+        self._loop = asyncio.get_running_loop()
+        self._is_open = True
+        self._kept_bytes_max = 0
+        self.kept: Printed | None = None
+        self._loop.add_reader(self._read_end, self._read)
+
+    def begin(self, kept_bytes_max: int) -> None:
+        """What comes from now on is another attempt's."""
+        self._kept_bytes_max = kept_bytes_max
+        self.kept = None
+
+    def drain(self) -> None:
+        """Take in what was printed before now."""
+        left = DRAIN_BYTES_MAX
+        while left > 0 and (taken := self._read()):
+            left -= taken
+
+    def close(self) -> None:
+        """Let go of the pipe."""
+        if self._is_open:
+            self._is_open = False
+            self._loop.remove_reader(self._read_end)
+            os.close(self._read_end)
+
+    def _read(self) -> int:
+        """Take in what is there; how much it was."""
+        if not self._is_open:
+            return 0
+        try:
+            data = os.read(self._read_end, READ_BYTES)
+        except BlockingIOError:
+            return 0
+        if not data:  # nobody is left who could print
+            self.close()
+            return 0
+        if self.kept is None:
+            self.kept = Printed(self._kept_bytes_max)
+        self.kept.add(data)
+        return len(data)
+
+
+def write_text(path: Path, text: bytes) -> None:
+    """Leave `text` for people, in a directory that may belong to tasks: a link that waits there is not followed."""
+    with contextlib.suppress(FileNotFoundError):
+        path.unlink()
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(text)
