@@ -84,6 +84,7 @@ def _print_status(shown: JobView) -> None:
         ("output", shown.output_path or shown.output),
         ("reason", shown.reason),
         ("waits for", shown.waiting_for),
+        *(("note", note) for note in shown.notes),
     ]
     for name, value in facts:
         if value:

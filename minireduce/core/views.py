@@ -65,6 +65,7 @@ class JobView:
     errors: tuple[AttemptError, ...] = ()
     reason: str = ""
     waiting_for: str = ""  # why nothing of it runs, if so
+    notes: tuple[str, ...] = ()  # what people should know though the job goes on
 
 
 @dataclass(frozen=True, slots=True)

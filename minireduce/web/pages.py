@@ -70,6 +70,7 @@ def job(view: JobView, tasks: Sequence[TaskView]) -> str:
         view.job,
         f"<p>{escape(view.name)}: {view.state}, {view.fraction:.0%} in {view.elapsed_s:.1f} s. "
         f"{escape(view.reason)} {escape(view.waiting_for)}</p>",
+        *(f"<p>{escape(note)}</p>" for note in view.notes),
         *errors,
         "<h2>Tasks</h2>",
         _table(

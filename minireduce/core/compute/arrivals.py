@@ -26,6 +26,8 @@ def worker_came(state: ComputeState, member: Member, hello: Hello, now: float, e
     running = set(hello.running)
     touched = _lose_what_is_not_there(state, load, held, running, now, effects)
     state.announcements.forget_worker(member.id)
+    state.complaints.forget(member.id)
+    state.judge_all_workers()
     state.ask_everybody()
     for output in hello.outputs:
         _check_output(state, member, output, now, effects)
@@ -118,6 +120,8 @@ def worker_went(state: ComputeState, worker: WorkerId, now: float, effects: Effe
             state.lose_output(task, now, f"worker {worker} was lost", effects)
     del state.loads[worker]
     state.announcements.forget_worker(worker)
+    state.complaints.forget(worker)
+    state.judge_all_workers()
     state.ask_everybody()
     for job in touched.values():
         state.requeue(job, now, effects)

@@ -84,6 +84,8 @@ class Job:
     errors: list[AttemptError] = field(default_factory=list)
     reason: str = ""
     sums: dict[tuple[str, str], int] = field(default_factory=dict)  # of counters, by group and name
+    troubles: dict[WorkerId, dict[TaskId, None]] = field(default_factory=dict)  # tasks that fared badly on a worker
+    excluded: tuple[WorkerId, ...] = ()  # workers that get no more of this job
 
     def task(self, task: TaskId) -> Task | None:
         """The task of this id, None when the job has no such task."""

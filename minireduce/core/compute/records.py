@@ -115,6 +115,7 @@ def _restore_failure(jobs: dict[JobId, Job], row: Row, now: float) -> None:
         jobs[task.id.job].errors.insert(0, AttemptError(attempt, worker, from_plain(TaskError, error)))
         # Kept as an attempt too: its worker may not know that the report arrived, and say it again.
         task.attempts.append(Attempt(attempt, worker, now, AttemptState.FAILED, now))
+        jobs[task.id.job].troubles.setdefault(worker, {})[task.id] = None
 
 
 def _find_task(jobs: dict[JobId, Job], row: Row) -> Task | None:

@@ -27,7 +27,7 @@ from minireduce.core.messages import (
     WorkerStopping,
 )
 from minireduce.core.views import AttemptError, JobState
-from minireduce.ids import AttemptId
+from minireduce.ids import AttemptId, WorkerId
 
 
 def take_report(state: ComputeState, member: Member, report: Report, now: float, effects: Effects) -> None:
@@ -42,6 +42,9 @@ def take_report(state: ComputeState, member: Member, report: Report, now: float,
         case AttemptFailed():
             _failed(state, member, report, now, effects)
         case AttemptLost():
+            found = find_live(state, member, report.attempt)
+            if found is not None and not member.is_stopping:
+                state.note_trouble(found[0], found[1], member.id)
             lost(state, member, report.attempt, report.reason, now, effects)
         case AttemptKilled():
             lost(state, member, report.attempt, "its worker ended it", now, effects)
@@ -49,7 +52,7 @@ def take_report(state: ComputeState, member: Member, report: Report, now: float,
             member.is_stopping = True
             state.ask_everybody()  # what avoided the others may come to them now
         case FetchFailed():
-            _fetch_failed(state, report, now, effects)
+            _fetch_failed(state, member, report, now, effects)
 
 
 def find_live(state: ComputeState, member: Member, attempt: AttemptId) -> tuple[Job, Task, Attempt] | None:
@@ -106,6 +109,7 @@ def _failed(state: ComputeState, member: Member, report: AttemptFailed, now: flo
     job.errors.insert(0, AttemptError(attempt.id, attempt.worker, report.error))
     del job.errors[state.settings.errors_kept_max :]
     persist_failure(attempt.id, attempt.worker, report.error, effects)
+    state.note_trouble(job, task, member.id)
     if task.failures >= job.spec.attempts_max and job.state is not JobState.SUCCEEDED:
         times = "once" if task.failures == 1 else f"{task.failures} times"
         state.end_job(job, JobState.FAILED, f"{task.id} failed {times}", now, effects)
@@ -133,9 +137,10 @@ def lose_attempt(
         state.end_job(job, JobState.FAILED, reason, now, effects)
 
 
-def _fetch_failed(state: ComputeState, report: FetchFailed, now: float, effects: Effects) -> None:
-    """Someone cannot read an output. If its worker says that it is gone, or several reports agree that the worker does
-    not answer, the output is made again. Reports about an output that no longer counts are late.
+def _fetch_failed(state: ComputeState, member: Member, report: FetchFailed, now: float, effects: Effects) -> None:
+    """Someone cannot read an output. If its worker says that it is gone, it is made again. If it does not answer, time
+    after time, either end may be cut off: the reading attempt is lost, so that another worker tries, or the output is
+    made again (`blame`). Reports about an output that no longer counts are late.
     """
     job = state.jobs.get(report.source.task.job)
     task = job.task(report.source.task) if job is not None else None
@@ -143,8 +148,37 @@ def _fetch_failed(state: ComputeState, report: FetchFailed, now: float, effects:
         return
     if task.winner.attempt != report.source:
         return
+    source = task.winner.worker
     task.fetch_reports += 1
-    if report.is_gone or task.fetch_reports >= state.settings.fetch_reports_max:
-        effects.command(task.winner.worker, DropOutputs((report.source,)))
-        state.lose_output(task, now, report.reason, effects)
-        state.requeue(job, now, effects)
+    if not report.is_gone:
+        state.complaints.note(member.id, source, now)
+        if task.fetch_reports < state.settings.fetch_reports_max:
+            return
+        if _move_reader(state, member, report, source, now, effects):
+            task.fetch_reports = 0
+            return
+        task.shunned[source] = None
+    effects.command(source, DropOutputs((report.source,)))
+    state.lose_output(task, now, report.reason, effects)
+    state.requeue(job, now, effects)
+
+
+def _move_reader(
+    state: ComputeState, member: Member, report: FetchFailed, source: WorkerId, now: float, effects: Effects
+) -> bool:
+    """Take the reading attempt from its worker if that is to blame and another can try. Whether that was done."""
+    found = find_live(state, member, report.attempt)
+    if found is None or found[2].state is not AttemptState.LAUNCHED:
+        return False
+    job, task, attempt = found
+    is_reader = state.complaints.is_reader_to_blame(member.id, source)
+    if not is_reader or task.moves >= state.settings.fetch_moves_max or not state.could_go_elsewhere(job, task, member):
+        return False
+    task.moves += 1
+    task.shunned[member.id] = None
+    why = f"worker {member.id} cannot read the output of {report.source}: {report.reason}"
+    effects.command(member.id, KillAttempt(attempt.id, why))
+    lose_attempt(state, job, task, attempt, why, now, effects)
+    state.note_trouble(job, task, member.id)
+    state.requeue(job, now, effects)
+    return True

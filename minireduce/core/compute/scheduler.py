@@ -3,7 +3,8 @@
 The job with the fewest live attempts goes first, the earlier one among equals; within a job, maps that lie near a free
 worker, then maps in order. Reduces are placed beside the maps, on the worker with the fewest attempts for its slots, as
 soon as their step has opened them: they take no slot until all their input is local, so they cannot starve the maps
-they wait for. A file on a client's disk can be read only by workers of that machine.
+they wait for. A file on a client's disk can be read only by workers of that machine. A job goes to no worker that it
+excludes (blame.py).
 
 Only workers that may take something are asked (`asked`): when nothing was queued since the last time, those that have
 got room since. So an event of one worker costs the same among ten workers and among a thousand.
@@ -20,7 +21,7 @@ from dataclasses import dataclass
 from minireduce.core.compute.job import Job, Step
 from minireduce.core.compute.load import WorkerLoad
 from minireduce.core.compute.queue import Avoids
-from minireduce.core.compute.task import AttemptState, Task
+from minireduce.core.compute.task import Task
 from minireduce.core.membership import Member
 from minireduce.ids import WorkerId
 
@@ -50,7 +51,7 @@ def assign(
     for job in _by_share(jobs):
         for step in job.steps:
             if step.waiting_reduces:
-                _place_reduces(job, step, asked, _avoids(everybody), loads, launch)
+                _place_reduces(job, step, asked, _avoids(everybody, job), loads, launch)
     free = asked
     while free := [member for member in free if loads[member.id].slots_free > 0]:
         by_room = sorted(free, key=lambda member: -loads[member.id].slots_free)
@@ -71,7 +72,9 @@ def _choose_map(jobs: list[Job], member: Member, everybody: Everybody) -> Assign
             is_bound = bool(machine_id) and step.index == 0
             if not step.waiting_maps or (is_bound and machine_id != member.profile.machine_id):
                 continue
-            task = step.waiting_maps.choose_for(member.id, _avoids(everybody, machine_id if is_bound else ""))
+            if member.id in job.excluded:
+                continue
+            task = step.waiting_maps.choose_for(member.id, _avoids(everybody, job, machine_id if is_bound else ""))
             if task is not None:
                 return Assignment(job, step, task, member, member.id in task.homes)
     return None
@@ -81,7 +84,11 @@ def _place_reduces(
     job: Job, step: Step, asked: list[Member], avoids: Avoids, loads: dict[WorkerId, WorkerLoad], launch: Launch
 ) -> None:
     """Each goes to the worker that is the least busy then; one that has no room for this step is asked no more."""
-    ranked = [(loads[member.id].attempts_per_slot, order) for order, member in enumerate(asked)]
+    ranked = [
+        (loads[member.id].attempts_per_slot, order)
+        for order, member in enumerate(asked)
+        if member.id not in job.excluded
+    ]
     heapq.heapify(ranked)
     while ranked and step.waiting_reduces:
         order = ranked[0][1]
@@ -99,15 +106,14 @@ def _by_share(jobs: list[Job]) -> list[Job]:
     return sorted(jobs, key=lambda job: (job.live_attempts, job.sequence)) if len(jobs) > 1 else jobs
 
 
-def _avoids(everybody: Everybody, machine_id: str = "") -> Avoids:
-    """A task avoids the workers on which it failed, as long as there is one (of this machine) on which it did not."""
+def _avoids(everybody: Everybody, job: Job, machine_id: str = "") -> Avoids:
+    """A task avoids workers on which it fared badly, as long as there is one (of this machine) on which it did not."""
 
     def avoids(task: Task, worker: WorkerId) -> bool:
-        if not task.failures:
-            return False
-        failed_on = {attempt.worker for attempt in task.attempts if attempt.state is AttemptState.FAILED}
-        return worker in failed_on and any(
-            member.id not in failed_on and machine_id in ("", member.profile.machine_id) for member in everybody()
+        avoided = task.avoided
+        return worker in avoided and any(
+            member.id not in avoided and member.id not in job.excluded and machine_id in ("", member.profile.machine_id)
+            for member in everybody()
         )
 
     return avoids

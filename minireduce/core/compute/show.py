@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from minireduce.core.compute.job import Job, Step
 from minireduce.core.compute.task import Attempt, AttemptState, Task
 from minireduce.core.spec import OutputKind
@@ -27,7 +29,14 @@ def show_job(job: Job, now: float, waiting_for: str = "") -> JobView:
         errors=tuple(job.errors),
         reason=job.reason,
         waiting_for=waiting_for,
+        notes=tuple(_notes(job)),
     )
+
+
+def _notes(job: Job) -> Iterator[str]:
+    for worker in job.excluded:
+        count = len(job.troubles[worker])
+        yield f"worker {worker} gets no more of this job: {count} of its tasks failed or were lost there"
 
 
 def show_task(task: Task, now: float) -> TaskView:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
+from minireduce.core.compute.blame import Complaints, choose_excluded
 from minireduce.core.compute.job import Job, Step
 from minireduce.core.compute.load import WorkerLoad
 from minireduce.core.compute.map_outputs import Announcements
@@ -61,6 +62,7 @@ class ComputeState:
         self.by_key: dict[str, JobId] = {}  # the job of each submission that is remembered
         self.loads: dict[WorkerId, WorkerLoad] = {}
         self.announcements = Announcements(self.find_step)
+        self.complaints = Complaints(settings.fetch_complaint_kept_s)
         self._hungry: dict[JobId, Job] = {}  # those with tasks that may wait for a slot
         self._with_room: dict[WorkerId, None] = {}  # those that may take something that they could not take before
         self._is_everybody_asked = True
@@ -206,6 +208,32 @@ class ComputeState:
         """A live attempt is no longer wanted."""
         self.end_attempt(job, task, attempt, AttemptState.KILLED, now, why)
         effects.command(attempt.worker, KillAttempt(attempt.id, why))
+
+    def note_trouble(self, job: Job, task: Task, worker: WorkerId) -> None:
+        """The task failed on the worker, or was lost there by the worker's own fault."""
+        job.troubles.setdefault(worker, {})[task.id] = None
+        self.judge_workers(job)
+
+    def judge_workers(self, job: Job) -> None:
+        """Decide afresh which workers get no more of the job; after troubles, and when workers came or went."""
+        if job.troubles:
+            usable = [member.id for member in self._workers_that_take() if _may_use(job, member)]
+            before, job.excluded = job.excluded, choose_excluded(job.troubles, usable, self.settings.troubled_tasks_min)
+            if len(job.excluded) < len(before):
+                self._feed(job)
+
+    def judge_all_workers(self) -> None:
+        """Workers came or went: for each job the bound on those excluded may be another."""
+        for job in self.jobs.values():
+            self.judge_workers(job)
+
+    def could_go_elsewhere(self, job: Job, task: Task, member: Member) -> bool:
+        """Whether a worker that the task does not avoid could take it in place of `member`."""
+        return any(
+            other.id != member.id and other.id not in task.avoided and other.id not in job.excluded
+            for other in self._workers_that_take()
+            if task.id.step or task.id.kind is TaskKind.REDUCE or _may_use(job, other)
+        )
 
     # ── outputs ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -360,6 +388,11 @@ class ComputeState:
         if machine and all(member.profile.machine_id != machine for member in live):
             return "a worker on the machine whose disk holds the input"
         return "a free slot"
+
+
+def _may_use(job: Job, member: Member) -> bool:
+    """Whether the worker can read the job's input."""
+    return job.required_machine_id in ("", member.profile.machine_id)
 
 
 def _overlap(block: BlockSource, split: StoredRange) -> int:

@@ -10,6 +10,7 @@ own: after a restart, an attempt that nobody remembers cannot share its number w
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -18,6 +19,8 @@ from minireduce.errors import InvariantViolation
 from minireduce.ids import AttemptId, TaskId, WorkerId
 
 ATTEMPTS_PER_EPOCH_MAX = 100
+LOSSES_PER_WORKER_MAX = 2
+"""A task that was lost so often on one worker goes elsewhere, if it can."""
 
 
 class AttemptState(StrEnum):
@@ -101,6 +104,8 @@ class Task:
     failures: int = 0
     losses: int = 0
     fetch_reports: int = 0
+    moves: int = 0  # how often it was taken from a worker that could not read its input
+    shunned: dict[WorkerId, None] = field(default_factory=dict)  # where it should not be made again
     winner: Winner | None = None
     is_queued: bool = False
     homes: tuple[WorkerId, ...] = ()
@@ -109,6 +114,18 @@ class Task:
     @property
     def is_done(self) -> bool:
         return self.state is TaskState.DONE
+
+    @property
+    def avoided(self) -> frozenset[WorkerId]:
+        """The workers that should not try this task while another can: it failed there, was lost there more than once,
+        or could not be read from there.
+        """
+        if not (self.failures or self.losses or self.shunned):
+            return frozenset()
+        failed = [attempt.worker for attempt in self.attempts if attempt.state is AttemptState.FAILED]
+        lost = Counter(attempt.worker for attempt in self.attempts if attempt.state is AttemptState.LOST)
+        often = [worker for worker, times in lost.items() if times >= LOSSES_PER_WORKER_MAX]
+        return frozenset((*failed, *often, *self.shunned))
 
     @property
     def live_attempts(self) -> list[Attempt]:
