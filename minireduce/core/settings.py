@@ -15,7 +15,7 @@ class ClusterSettings:
     resend_after_s: float = 2.0  # a message without acknowledgement is sent again
     clock_jump_s_max: float = 5.0  # a longer gap between ticks moves all deadlines with it
     reduce_start_fraction: float = 0.05  # of a step's maps done before its reduces are placed and begin to fetch
-    fetch_reports_max: int = 3  # reports that a source does not answer, after which reader or source is to blame
+    fetch_reports_max: int = 3  # reports about one output, or workers in trouble, before a fetch is given up
     fetch_complaint_kept_s: float = 120.0  # how long such a report counts when the two are weighed
     fetch_moves_max: int = 2  # how often a task is taken from a worker that cannot read its input
     troubled_tasks_min: int = 3  # tasks of a job that failed on a worker before that gets no more of the job

@@ -51,6 +51,7 @@ class Checker:
         self._jobs_by_key: dict[str, JobId] = {}
         self._ears = _Ears()
         self._unreachable: dict[AttemptId, set[tuple[int, int]]] = {}
+        self._complained: dict[WorkerId, set[int]] = {}  # by which streams
         self._gone: set[AttemptId] = set()
         self._launched: set[AttemptId] = set()
         self.seen: Counter[str] = Counter()
@@ -61,6 +62,7 @@ class Checker:
         """A new master knows what is durable, and has heard nobody."""
         self._ears = _Ears(self._master.now())
         self._unreachable.clear()
+        self._complained.clear()
         self._winners.clear()
         for row in rows:
             if row.table == "winners" and row.values is not None and row.values[1]:
@@ -95,6 +97,8 @@ class Checker:
     def _fetch_failed(self, report: FetchFailed, stream: int, number: int) -> None:
         if not report.is_gone:
             self._unreachable.setdefault(report.source, set()).add((stream, number))
+            if report.source.task in self._winners:
+                self._complained.setdefault(self._winners[report.source.task][1], set()).add(stream)
             return
         holders = [name for name, worker in self._workers.items() if report.source in worker.disk.outputs]
         if holders:
@@ -127,7 +131,7 @@ class Checker:
             attempt not in self._workers[worker].disk.outputs
             or attempt in self._gone
             or silent_s > self._master.settings.worker_lost_s
-            or len(reports) >= self._master.settings.fetch_reports_max
+            or max(len(reports), len(self._complained.get(worker, ()))) >= self._master.settings.fetch_reports_max
         ):
             return
         raise Wrong(
@@ -167,6 +171,8 @@ class Checker:
         if kept.get(view.job) != view:
             raise Wrong(f"{job.key!r} was {view.state} as {view.job}, but the master now says {kept.get(view.job)}")
         if client.has_asked_to_kill and view.state is JobState.KILLED:
+            return
+        if job.wavering and view.state is JobState.FAILED and "not deterministic" in view.reason:
             return
         if job.is_doomed or view.state is not JobState.SUCCEEDED:
             if not job.is_doomed or view.state is not JobState.FAILED:

@@ -305,8 +305,8 @@ class SimWorker:
             return
         program = self._programs[attempt.task.job]
         failure = (program.body, workload.short_name(attempt.task))
-        if self.world.failures_left.get(failure, 0) > 0:
-            self.world.failures_left[failure] -= 1
+        if self.world.failures_left.get(failure, 0) > 0 or program.failing_on == self.name:
+            self.world.failures_left[failure] = max(0, self.world.failures_left.get(failure, 0) - 1)
             self.world.strikes["user code raised"] += 1
             self._end(attempt, Failed(TaskError("raised", "ValueError", "a bad record")))
             return
@@ -317,6 +317,8 @@ class SimWorker:
             self._end(attempt, Lost("its input is not there"))
             return
         product = self._compute(program, order)
+        if workload.short_name(attempt.task) in program.wavering:
+            product = workload.waver(product, attempt.number)
         report = AttemptSucceeded(attempt, product.output, product.counters)
         self.disk.outputs[attempt] = Kept(report, product.partitions)
         self._end(attempt, Succeeded(product.output, product.counters))

@@ -13,7 +13,7 @@ import hashlib
 import zlib
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from minireduce.core.messages import Counters, TaskOutput
 from minireduce.core.spec import JobSpec, LocalFiles, LocalRange, OutputKind, Program, StepSpec
@@ -30,6 +30,8 @@ FAILS_ALWAYS = 1_000_000
 class SimJob:
     """A job: one split a text, `reducers` of each step. `failing` names tasks and how many of their attempts raise;
     `is_result`: the parts stay in the cluster until the client closes the result, else it publishes them itself.
+    `failing_on` is a worker on which all attempts raise; `wavering` names tasks whose attempts all say that they wrote
+    other pairs than any before.
     """
 
     key: str
@@ -39,6 +41,8 @@ class SimJob:
     attempts_max: int = 4
     losses_max: int = 100
     is_result: bool = False
+    wavering: tuple[str, ...] = ()
+    failing_on: str = ""
 
     @property
     def body(self) -> bytes:
@@ -90,6 +94,12 @@ class Product:
     partitions: tuple[bytes, ...]
     output: TaskOutput
     counters: Counters
+
+
+def waver(product: Product, attempt: int) -> Product:
+    """The same with a digest of this attempt alone: what machines see of code that is not deterministic."""
+    digest = hashlib.sha256(product.output.digest + bytes([attempt % 256])).digest()
+    return replace(product, output=replace(product.output, digest=digest))
 
 
 def run_first_map(job: SimJob, index: int) -> Product:

@@ -8,7 +8,7 @@ trace that the real machines must give for them, to the letter. When a change of
 writes the new ones, and the difference is read like any other change. Orders:
 
     cluster workers=N [slots=N]               at the start; every task takes one second, every message 5 ms
-    submit NAME splits=N reducers=N[,N...] [failing=TASK:TIMES]
+    submit NAME splits=N reducers=N[,N...] [failing=TASK:TIMES] [wavering=TASK] [failing_on=WORKER]
     submit NAME again                         another client with the same key
     until SENTENCE                            let things happen until the trace has a new line that ends so
     wait SECONDS
@@ -71,7 +71,16 @@ class Situation:
             options = options_of(words)
             reducers = tuple(int(count) for count in options["reducers"].split(","))
             task, _, times = options.get("failing", "s0_m0:0").partition(":")
-            self.jobs[name] = SimJob(name, TEXTS[: int(options["splits"])], reducers, ((task, int(times)),))
+            texts = TEXTS[: int(options["splits"])]
+            wavering = tuple(options["wavering"].split(",")) if "wavering" in options else ()
+            self.jobs[name] = SimJob(
+                name,
+                texts,
+                reducers,
+                ((task, int(times)),),
+                wavering=wavering,
+                failing_on=options.get("failing_on", ""),
+            )
         self.cluster.submit(self.jobs[name])
 
     def until(self, sentence: str) -> None:

@@ -8,8 +8,8 @@ among the troubled the most troubled go. After the blacklists of Hadoop, which c
 When a fetch does not get through, the two ends are weighed: from how many sources has the reader failed to read, how
 many readers has the source failed? A reader that is cut off complains about everybody, and it costs little to let its
 attempt be made elsewhere; a source that is cut off is complained about by everybody, and its outputs are made again.
-Where both are equal the reader goes first, but only so often for one task: two workers that do not see each other
-would else send it to and fro.
+Where both are equal the reader goes first, but only so often for one task, which would else wander for ever. A few
+workers that agree are enough; where only one and one are in trouble, it must last.
 
 Not here: what follows (state.py, reports.py), and workers that are silent (membership.py).
 """
@@ -64,8 +64,10 @@ class Complaints:
         for pair in [pair for pair in self.said_at if worker in pair]:
             del self.said_at[pair]
 
-    def is_reader_to_blame(self, reader: WorkerId, source: WorkerId) -> bool:
-        """Whether the reader is in trouble with at least as many sources as the source is with readers."""
-        sources = sum(pair[0] == reader for pair in self.said_at)
-        readers = sum(pair[1] == source for pair in self.said_at)
-        return sources >= readers
+    def sources_of(self, reader: WorkerId) -> int:
+        """From how many workers the reader could not read."""
+        return sum(pair[0] == reader for pair in self.said_at)
+
+    def readers_of(self, source: WorkerId) -> int:
+        """How many workers could not read from the source."""
+        return sum(pair[1] == source for pair in self.said_at)

@@ -86,6 +86,7 @@ class Job:
     sums: dict[tuple[str, str], int] = field(default_factory=dict)  # of counters, by group and name
     troubles: dict[WorkerId, dict[TaskId, None]] = field(default_factory=dict)  # tasks that fared badly on a worker
     excluded: tuple[WorkerId, ...] = ()  # workers that get no more of this job
+    disagreed: dict[TaskId, None] = field(default_factory=dict)  # tasks of which two attempts wrote different pairs
 
     def task(self, task: TaskId) -> Task | None:
         """The task of this id, None when the job has no such task."""

@@ -6,10 +6,12 @@ That is normal. Such a report changes nothing, and the worker is told to remove 
 
 from __future__ import annotations
 
+from minireduce.core.compute import disagreement
+from minireduce.core.compute.disagreement import Verdict
 from minireduce.core.compute.job import Job
 from minireduce.core.compute.records import persist_failure
 from minireduce.core.compute.state import ComputeState
-from minireduce.core.compute.task import Attempt, AttemptState, Task
+from minireduce.core.compute.task import Attempt, AttemptState, Task, Winner
 from minireduce.core.effects import Effects
 from minireduce.core.membership import Member
 from minireduce.core.messages import (
@@ -85,6 +87,9 @@ def succeeded(state: ComputeState, member: Member, report: AttemptSucceeded, now
         return
     attempt = task.find(report.attempt)
     winner = task.winner
+    has_other_digest = winner is not None and winner.output.digest != report.output.digest
+    if has_other_digest:
+        job.disagreed[task.id] = None
     if task.is_done and winner is not None:
         if winner.attempt == report.attempt and winner.worker == member.id:
             return  # said again
@@ -94,7 +99,27 @@ def succeeded(state: ComputeState, member: Member, report: AttemptSucceeded, now
         return
     if attempt is not None and attempt.state.is_live:
         state.end_attempt(job, task, attempt, AttemptState.SUCCEEDED, now, "")
+    if has_other_digest and winner is not None and not _may_replace(state, job, task, winner, report, now, effects):
+        effects.command(member.id, DropOutputs((report.attempt,)))
+        return
     state.commit(job, task, member.id, report, now, effects)
+    if has_other_digest:
+        state.requeue(job, now, effects)
+
+
+def _may_replace(
+    state: ComputeState, job: Job, task: Task, former: Winner, report: AttemptSucceeded, now: float, effects: Effects
+) -> bool:
+    """Whether other pairs than those of the former winner may count; those that were reading them begin again."""
+    verdict, user = disagreement.judge(job, task)
+    if verdict is Verdict.FAIL:
+        reason = disagreement.describe(former.attempt, report.attempt, user)
+        state.end_job(job, JobState.FAILED, reason, now, effects)
+    if verdict is not Verdict.TAKE:
+        return False
+    for reader, reading in disagreement.readings(job, task):
+        state.kill_attempt(job, reader, reading, now, f"{task.id} now has other pairs than it read", effects)
+    return True
 
 
 def _failed(state: ComputeState, member: Member, report: AttemptFailed, now: float, effects: Effects) -> None:
@@ -152,7 +177,8 @@ def _fetch_failed(state: ComputeState, member: Member, report: FetchFailed, now:
     task.fetch_reports += 1
     if not report.is_gone:
         state.complaints.note(member.id, source, now)
-        if task.fetch_reports < state.settings.fetch_reports_max:
+        witnesses = max(state.complaints.sources_of(member.id), state.complaints.readers_of(source))
+        if max(task.fetch_reports, witnesses) < state.settings.fetch_reports_max:
             return
         if _move_reader(state, member, report, source, now, effects):
             task.fetch_reports = 0
@@ -171,11 +197,15 @@ def _move_reader(
     if found is None or found[2].state is not AttemptState.LAUNCHED:
         return False
     job, task, attempt = found
-    is_reader = state.complaints.is_reader_to_blame(member.id, source)
-    if not is_reader or task.moves >= state.settings.fetch_moves_max or not state.could_go_elsewhere(job, task, member):
+    is_reader_to_blame = state.complaints.sources_of(member.id) >= state.complaints.readers_of(source)
+    if not is_reader_to_blame or task.moves >= state.settings.fetch_moves_max:
+        return False
+    if not state.could_go_elsewhere(job, task, member.id):
         return False
     task.moves += 1
     task.shunned[member.id] = None
+    if state.could_go_elsewhere(job, task, source):
+        task.shunned[source] = None  # the trouble may be between the two, and a third reaches both
     why = f"worker {member.id} cannot read the output of {report.source}: {report.reason}"
     effects.command(member.id, KillAttempt(attempt.id, why))
     lose_attempt(state, job, task, attempt, why, now, effects)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from minireduce.core.compute import disagreement
 from minireduce.core.compute.job import Job, Step
 from minireduce.core.compute.task import Attempt, AttemptState, Task
 from minireduce.core.spec import OutputKind
@@ -34,6 +35,7 @@ def show_job(job: Job, now: float, waiting_for: str = "") -> JobView:
 
 
 def _notes(job: Job) -> Iterator[str]:
+    yield from disagreement.notes(job)
     for worker in job.excluded:
         count = len(job.troubles[worker])
         yield f"worker {worker} gets no more of this job: {count} of its tasks failed or were lost there"

@@ -227,10 +227,10 @@ class ComputeState:
         for job in self.jobs.values():
             self.judge_workers(job)
 
-    def could_go_elsewhere(self, job: Job, task: Task, member: Member) -> bool:
-        """Whether a worker that the task does not avoid could take it in place of `member`."""
+    def could_go_elsewhere(self, job: Job, task: Task, worker: WorkerId) -> bool:
+        """Whether a worker that the task does not avoid could take it in place of `worker`."""
         return any(
-            other.id != member.id and other.id not in task.avoided and other.id not in job.excluded
+            other.id != worker and other.id not in task.avoided and other.id not in job.excluded
             for other in self._workers_that_take()
             if task.id.step or task.id.kind is TaskKind.REDUCE or _may_use(job, other)
         )
