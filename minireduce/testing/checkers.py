@@ -22,6 +22,7 @@ from minireduce.core.messages import FetchFailed, LaunchAttempt
 from minireduce.core.views import JobState
 from minireduce.errors import MinireduceError
 from minireduce.ids import AttemptId, JobId, TaskId, TaskKind, WorkerId
+from minireduce.testing.busy import SlotUse
 from minireduce.testing.tell import attempt as told
 from minireduce.testing.workload import COUNTER_GROUP, SimJob, sequential
 
@@ -55,6 +56,7 @@ class Checker:
         self._gone: set[AttemptId] = set()
         self._launched: set[AttemptId] = set()
         self.seen: Counter[str] = Counter()
+        self.use = SlotUse(world.network.is_stormy)
 
     # ── while it goes on ────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -72,6 +74,8 @@ class Checker:
     def master_advanced(self, event: machine.Event, actions: Sequence[machine.Action]) -> None:
         """Judge one step of the master."""
         self._ears.hear(event, self._master.now())
+        if isinstance(event, machine.Ticked):
+            self.use.look(self._master, self._workers)
         if isinstance(event, machine.UpReceived):
             for report in event.up.reports:
                 if isinstance(report, FetchFailed):
@@ -159,6 +163,8 @@ class Checker:
 
     def judge(self, clients: Iterable[SimClient]) -> None:
         """All jobs have ended and nothing is under way any more."""
+        if self.use.is_idle:
+            raise Wrong(f"while tasks waited, slots stood idle: {self.use}")
         for client in clients:
             self._judge_job(client)
         self._judge_what_is_left()

@@ -1,7 +1,8 @@
 """Time that a test owns: it stands still until it is told to go on.
 
 `ManualClock` is one machine's two readings. `SkewedClock` is another machine's view of the same time: it started at
-another moment and runs a little fast or slow, so code that compares readings of two machines is found out.
+another moment and runs a little fast or slow, so code that compares readings of two machines is found out. It may jump
+ahead, as after a sleep of the whole machine.
 
 Invariant: `now` never goes back; `time` may be set anywhere, as on a real machine.
 """
@@ -33,7 +34,9 @@ class ManualClock:
 
     def advance_to(self, now: float) -> None:
         """Let time pass until `now`."""
-        self.advance(now - self._now)
+        if now > self._now:
+            self._time += now - self._now
+            self._now = now
 
     def set_time(self, time: float) -> None:
         """Somebody set the wall clock; intervals are not touched by that."""
@@ -50,6 +53,10 @@ class SkewedClock:
 
     def now(self) -> float:
         return self._offset_s + self._base.now() * self._rate
+
+    def jump(self, seconds: float) -> None:
+        """This machine's time goes ahead at once."""
+        self._offset_s += seconds
 
     def time(self) -> float:
         return self._base.time() + self._offset_s

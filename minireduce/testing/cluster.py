@@ -10,7 +10,7 @@ worker, cut a link, restart the master. `sim` draws all that from the seed inste
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 from minireduce.core.settings import ClusterSettings, WorkerSettings
 from minireduce.testing.checkers import Checker, Wrong
@@ -18,7 +18,7 @@ from minireduce.testing.client import SimClient
 from minireduce.testing.faults import CALM, Plan
 from minireduce.testing.injector import Injector
 from minireduce.testing.master import SimMaster
-from minireduce.testing.worker import SimWorker
+from minireduce.testing.worker import SimWorker, WorkerShape
 from minireduce.testing.workload import SimJob
 from minireduce.testing.world import World
 
@@ -30,30 +30,31 @@ WORKER_SETTINGS = WorkerSettings(tick_interval_s=0.25)
 
 
 class SimCluster:
-    """A master, workers and clients; `workers` by name, "worker-1" first."""
+    """A master, workers and clients; `workers` by name, "worker-1" first. Given as a number, each has `slots`."""
 
     def __init__(
         self,
         seed: int = 0,
         *,
-        workers: int = 3,
+        workers: int | Sequence[WorkerShape] = 3,
         slots: int = 1,
         plan: Plan = CALM,
         is_told: bool = False,
-        map_s: tuple[float, float] = (0.2, 3.0),
+        map_s: tuple[float, float] = (1.0, 6.0),
         settings: WorkerSettings = WORKER_SETTINGS,
     ) -> None:
         self.world = World(seed, plan.weather, is_told=is_told)
         self.master = SimMaster(self.world, settings=CLUSTER_SETTINGS)
         self._by_address: dict[str, SimWorker] = {}
         self.workers: dict[str, SimWorker] = {}
-        for number in range(1, workers + 1):
+        shapes = [WorkerShape(slots)] * workers if isinstance(workers, int) else workers
+        for number, shape in enumerate(shapes, start=1):
             worker = SimWorker(
                 self.world,
                 f"worker-{number}",
                 master=self.master,
                 peers=self._by_address,
-                slots=slots,
+                shape=shape,
                 settings=settings,
                 map_s=map_s,
             )

@@ -15,6 +15,7 @@ from minireduce.testing.world import World
 
 RESTART_S = (0.5, 6.0)
 SLOWNESS = 8.0
+LATER_S_MAX = 60.0
 
 
 class Injector:
@@ -30,7 +31,7 @@ class Injector:
         self._moments: Counter[str] = Counter()
         world.on_moment = self._on_moment
         if plan.heal_s:
-            world.agenda.after(plan.heal_s, None, self.heal)
+            world.agenda.after(plan.heal_s, None, self._heal_if_due)
 
     # ── moments ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -58,6 +59,10 @@ class Injector:
         worker = self._workers.get(actor)
         if fault.kind.startswith(("master", "log")):
             fault.has_struck = self._strike_master(fault)
+        elif fault.kind is FaultKind.WALL_CLOCK_SET:
+            away_s = self._rng.choice((-1, 1)) * 3600.0 * fault.seconds
+            self._world.clock.set_time(self._world.clock.time() + away_s)
+            fault.has_struck = True
         elif worker is not None and worker.node.is_up and not worker.node.is_paused:
             fault.has_struck = self._strike_worker(fault, worker)
         if fault.has_struck:
@@ -83,6 +88,8 @@ class Injector:
                 self._master.disk.fail_next("write", errno.ENOSPC)
             case FaultKind.LOG_ERROR:
                 self._master.disk.fail_next("sync", errno.EIO)
+            case FaultKind.MASTER_CLOCK_JUMPED:
+                self._master.clock.jump(fault.seconds)
             case _:
                 self._master.kill(str(fault.kind))
                 self._world.agenda.after(min(fault.seconds, RESTART_S[1]), None, self._start_master)
@@ -94,7 +101,7 @@ class Injector:
         match fault.kind:
             case FaultKind.WORKER_KILLED_MAPPING if maps_running:
                 self._kill(fault, worker)
-            case FaultKind.WORKER_KILLED_AFTER_MAPS if not maps_running and worker.disk.outputs:
+            case FaultKind.WORKER_KILLED_AFTER_MAPS if worker.disk.outputs:
                 self._kill(fault, worker)
             case FaultKind.WORKER_KILLED_REDUCING if reduces_running:
                 self._kill(fault, worker)
@@ -118,9 +125,21 @@ class Injector:
             case FaultKind.CUT_BETWEEN_WORKERS:
                 other = self._rng.choice([name for name in self._workers if name != worker.name])
                 self._world.network.cut(other, worker.name, fault.seconds)
+            case FaultKind.WORKER_CLOCK_JUMPED:
+                worker.clock.jump(fault.seconds)
+            case FaultKind.RACK_KILLED:
+                for each in self._rack_of(worker):
+                    self._kill(fault, each)
+            case FaultKind.RACK_CUT:
+                for each in self._rack_of(worker):
+                    self._world.network.cut(each.name, "master", fault.seconds)
+                    self._world.network.cut("master", each.name, fault.seconds)
             case _:
                 return False
         return True
+
+    def _rack_of(self, worker: SimWorker) -> list[SimWorker]:
+        return [each for each in self._workers.values() if each.rack == worker.rack and each.node.is_up]
 
     def _kill(self, fault: Fault, worker: SimWorker) -> None:
         worker.kill(str(fault.kind), left=fault.left)
@@ -128,6 +147,14 @@ class Injector:
         self._world.agenda.after(fault.seconds, None, lambda: self._start_worker(worker.name))
 
     # ── mending ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _heal_if_due(self) -> None:
+        """The time of faults is over, once enough of them have struck to prove something, or none will any more."""
+        is_late = self._world.clock.now() >= self.plan.heal_s + LATER_S_MAX
+        if is_late or not self._is_anything_running() or not self.plan.lacks_strikes:
+            self.heal()
+        else:
+            self._world.agenda.after(1.0, None, self._heal_if_due)
 
     def heal(self) -> None:
         """From now on nothing fails."""

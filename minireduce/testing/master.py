@@ -44,7 +44,7 @@ class SimMaster:
         self._rng = world.rng("master")
         self._commit_rng = world.rng("commit")
         self._tick_interval_s = tick_interval_s
-        self._clock = SkewedClock(world.clock)
+        self.clock = SkewedClock(world.clock)
         self._log: log.SimLog
         self._requests = 0
         self._answers: dict[int, Answer] = {}
@@ -57,7 +57,7 @@ class SimMaster:
         """Start the process: read what is durable and serve."""
         self.node.start()
         stored = log.read(self.disk)
-        self._clock = SkewedClock(self.world.clock, offset_s=self._rng.uniform(0.0, 1e6), drift=self._drawn_drift())
+        self.clock = SkewedClock(self.world.clock, offset_s=self._rng.uniform(0.0, 1e6), drift=self._drawn_drift())
         epoch = stored.epoch + 1
         self.state = self._make_state(epoch, stored)
         self._log = log.SimLog(
@@ -101,7 +101,7 @@ class SimMaster:
 
     def now(self) -> float:
         """The monotonic clock of this master's machine."""
-        return self._clock.now()
+        return self.clock.now()
 
     def _tick(self) -> None:
         self.world.agenda.after(self._tick_interval_s, self.node, self._tick)

@@ -28,7 +28,10 @@ class Weather:
     loss: float = 0.0
     repeat: float = 0.0
     reorder: float = 0.0
-    reorder_delay_s: float = 1.0
+    reorder_delay_s: float = 0.3
+
+
+LOSS_BORNE_MAX = 0.01
 
 
 class SimNetwork:
@@ -41,6 +44,11 @@ class SimNetwork:
         self._strikes = strikes
         self._cut_until: dict[tuple[str, str], float] = {}
         self._last_arrival: dict[tuple[str, str], float] = {}
+
+    @property
+    def is_stormy(self) -> bool:
+        """Whether so many messages are lost or late that everything takes much longer."""
+        return self._weather.loss > LOSS_BORNE_MAX or self._weather.reorder > LOSS_BORNE_MAX
 
     def cut(self, source: str, target: str, seconds: float) -> None:
         """Let nothing pass from `source` to `target` for a while; the other way stays open."""

@@ -80,6 +80,14 @@ class Kept:
     partitions: tuple[bytes, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class WorkerShape:
+    """What kind of machine a worker is."""
+
+    slots: int = 1
+    rack: str = "/default"
+
+
 @dataclass(slots=True)
 class Disk:
     """What survives the process."""
@@ -98,9 +106,9 @@ class SimWorker:
         *,
         master: SimMaster,
         peers: dict[str, SimWorker],
-        slots: int,
+        shape: WorkerShape,
         settings: WorkerSettings,
-        map_s: tuple[float, float] = (0.2, 3.0),
+        map_s: tuple[float, float] = (1.0, 6.0),
     ) -> None:
         self.world = world
         self.node = Node(name)
@@ -110,12 +118,12 @@ class SimWorker:
         self.running: dict[AttemptId, StartAttempt] = {}
         self._master = master
         self._peers = peers
-        self._slots = slots
+        self.shape = shape
         self._settings = settings
         self._map_s = map_s
         self._rng = world.rng(name)
         self._work_rng = world.rng(f"work of {name}")
-        self._clock = SkewedClock(world.clock)
+        self.clock = SkewedClock(world.clock)
         self._programs: dict[JobId, SimJob] = {}
         self._fetched: dict[tuple[AttemptId, AttemptId], bytes] = {}
         self._stopping: set[AttemptId] = set()
@@ -125,6 +133,10 @@ class SimWorker:
     @property
     def name(self) -> str:
         return self.node.name
+
+    @property
+    def rack(self) -> str:
+        return self.shape.rack
 
     # ── lives ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -137,7 +149,7 @@ class SimWorker:
         self._stopping.clear()
         self._cancelled.clear()
         drift = self._rng.uniform(-0.01, 0.01)
-        self._clock = SkewedClock(self.world.clock, offset_s=self._rng.uniform(0.0, 1e6), drift=drift)
+        self.clock = SkewedClock(self.world.clock, offset_s=self._rng.uniform(0.0, 1e6), drift=drift)
         self.state = WorkerState(
             profile=self._profile(),
             settings=self._settings,
@@ -154,8 +166,8 @@ class SimWorker:
             worker=self.name,
             incarnation=self.node.life,
             host=self.name,
-            rack="/default",
-            slots=self._slots,
+            rack=self.shape.rack,
+            slots=self.shape.slots,
             memory_bytes=1 << 30,
             data_address=address_of(self.name),
             machine_id=workload.MACHINE_ID,
@@ -179,7 +191,7 @@ class SimWorker:
 
     def now(self) -> float:
         """The monotonic clock of this worker's machine."""
-        return self._clock.now()
+        return self.clock.now()
 
     def _tick(self) -> None:
         self.world.agenda.after(self._settings.tick_interval_s, self.node, self._tick)

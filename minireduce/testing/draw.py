@@ -1,0 +1,99 @@
+"""Draw what a seed is made of: the machines, their settings, the jobs, and the faults that they meet.
+
+What is drawn can be cut down afterwards without drawing anew (`Cut`): fewer faults, fewer jobs, calm weather. So a seed
+that fails can be shrunk to what it needs to fail, and told again in one line.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from random import Random
+
+from minireduce.core.settings import WorkerSettings
+from minireduce.testing.cluster import WORKER_SETTINGS, SimCluster
+from minireduce.testing.faults import Plan, draw_plan
+from minireduce.testing.network import Weather
+from minireduce.testing.worker import WorkerShape
+from minireduce.testing.workload import FAILS_ALWAYS, SimJob
+
+WORKERS = (6, 12)
+_WORDS = ("the", "of", "map", "reduce", "split", "worker", "master", "sort", "merge", "spill", "key", "value")
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """What of a seed is kept. None: all."""
+
+    faults: frozenset[int] | None = None
+    jobs: frozenset[int] | None = None
+    has_weather: bool = True
+
+    @property
+    def is_whole(self) -> bool:
+        return self.faults is None and self.jobs is None and self.has_weather
+
+    def plan(self, plan: Plan) -> Plan:
+        """What is left of a plan."""
+        kept = plan.faults
+        if self.faults is not None:
+            kept = tuple(fault for number, fault in enumerate(kept) if number in self.faults)
+        weather = plan.weather if self.has_weather else Weather(delay_s=plan.weather.delay_s)
+        return replace(plan, weather=weather, faults=kept)
+
+
+WHOLE = Cut()
+
+
+def draw_shapes(rng: Random) -> list[WorkerShape]:
+    """The machines: some racks, and more slots on some than on others."""
+    racks = rng.randint(1, 4)
+    slots_max = rng.choice((1, 2, 2, 4))
+    return [WorkerShape(rng.randint(1, slots_max), f"/r{number % racks}") for number in range(rng.randint(*WORKERS))]
+
+
+def draw_settings(rng: Random) -> WorkerSettings:
+    """Limits of workers, now and then so small that they are reached."""
+    return replace(
+        WORKER_SETTINGS,
+        master_wait_s=rng.choice((600.0, 600.0, 12.0)),
+        fetches_max=rng.choice((8, 8, 1)),
+        prefetch_bytes_max=rng.choice((1 << 30, 1 << 30, 30)),
+    )
+
+
+def draw_job(rng: Random, key: str, splits: int) -> SimJob:
+    """A job of one to three steps, some words, sometimes code that raises."""
+    texts = tuple(
+        "\n".join(" ".join(rng.choices(_WORDS, k=rng.randint(1, 6))) for _ in range(rng.randint(0, 6)))
+        for _ in range(splits)
+    )
+    reducers = tuple(rng.randint(1, 6) for _ in range(rng.choice((1, 1, 1, 2, 3))))
+    if rng.random() < 0.15:
+        reducers = (*reducers[:-1], 0)
+    failing: list[tuple[str, int]] = []
+    if rng.random() < 0.3:
+        failing.append((f"s0_m{rng.randrange(len(texts))}", rng.randint(1, 3)))
+    if rng.random() < 0.2 and reducers[0]:
+        failing.append((f"s0_r{rng.randrange(reducers[0])}", rng.randint(1, 3)))
+    if rng.random() < 0.05:
+        failing = [(f"s0_m{rng.randrange(len(texts))}", FAILS_ALWAYS)]
+    return SimJob(key, texts, reducers, tuple(failing), is_result=rng.random() < 0.3)
+
+
+def build(seed: int, *, cut: Cut = WHOLE, is_calm: bool = False, is_told: bool = False) -> tuple[SimCluster, Plan]:
+    """The cluster of a seed, with its jobs submitted. `is_calm`: nothing fails but user code."""
+    draws = Random(f"{seed}/plan")  # noqa: S311 - chance, not secrets
+    plan = cut.plan(draw_plan(draws))
+    if is_calm:
+        plan = Plan(Weather(delay_s=plan.weather.delay_s), (), 0.0)
+    shapes, settings = draw_shapes(draws), draw_settings(draws)
+    slots = sum(shape.slots for shape in shapes)
+    cluster = SimCluster(seed, workers=shapes, plan=plan, is_told=is_told, settings=settings)
+    for number in range(draws.randint(3, 5)):
+        kills_at_s = draws.uniform(1.0, 15.0) if draws.random() < 0.08 else 0.0
+        splits = draws.choice((draws.randint(1, 6), slots * draws.randint(2, 5)))
+        job = draw_job(draws, f"job {number} of seed {seed}", slots * 4 if not number else splits)
+        after_s = draws.uniform(0.0, 12.0) if number else 0.0
+        if cut.jobs is None or number in cut.jobs:
+            cluster.submit(job, after_s=after_s, kills_at_s=kills_at_s if number else 0.0)
+    return cluster, plan
