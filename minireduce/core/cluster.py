@@ -177,7 +177,9 @@ class ClusterState:
         rng = rng or random.Random(epoch)  # noqa: S311 - placement, no secret
         places = MembershipPlaces(self._membership)
         self.storage = StorageState(settings, places, block_tokens or NoTokens(), rng)
-        self._compute = ComputeState(settings, self._membership, make_read_token, self.storage.locate_input)
+        self._compute = ComputeState(
+            settings, self._membership, make_read_token, self.storage.locate_input, self.storage.holders_of
+        )
         self.views = ClusterViews(
             self._compute,
             self._membership,

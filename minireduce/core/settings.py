@@ -4,6 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from minireduce.core.spec import DEFAULT_QUEUE
+
+
+@dataclass(frozen=True, slots=True)
+class QueueSettings:
+    """A queue of jobs. `slots_max` 0: as many as there are."""
+
+    name: str
+    weight: float = 1.0
+    slots_max: int = 0
+
 
 @dataclass(frozen=True, slots=True)
 class ClusterSettings:
@@ -19,6 +30,10 @@ class ClusterSettings:
     fetch_complaint_kept_s: float = 120.0  # how long such a report counts when the two are weighed
     fetch_moves_max: int = 2  # how often a task is taken from a worker that cannot read its input
     troubled_tasks_min: int = 3  # tasks of a job that failed on a worker before that gets no more of the job
+    locality_wait_node_s: float = 0.7  # slots pass a job by for so long, until it takes one in the rack of its input
+    locality_wait_rack_s: float = 0.3  # and for so long after that, until it takes any
+    priority_wait_s_max: float = 60.0  # without a slot, after which a job goes once before higher priorities
+    queues: tuple[QueueSettings, ...] = (QueueSettings(DEFAULT_QUEUE),)
     errors_kept_max: int = 20  # of a job, for people
     jobs_kept_max: int = 1000  # ended jobs that `jobs` still lists
     jobs_unended_max: int = 1000  # jobs that run, are being published, or whose result is kept; more are refused

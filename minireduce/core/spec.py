@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+DEFAULT_QUEUE = "default"
+
 
 class OutputKind(StrEnum):
     """What the last step's parts are, and who puts them where they belong."""
@@ -109,3 +111,7 @@ class JobSpec:
     output_path: str = ""  # where the client publishes text parts; shown to people
     attempts_max: int = 4
     losses_max: int = 10
+    queue: str = DEFAULT_QUEUE
+    priority: int = 0  # of two jobs of a queue, the higher goes first
+    weight: float = 1.0  # among jobs of one queue and priority
+    time_limit_s: float = 0.0  # after which the job fails; 0: none

@@ -16,6 +16,7 @@ from unittest.mock import patch
 from minireduce.core import cluster
 from minireduce.core.compute import reports
 from minireduce.core.compute.arrivals import worker_came
+from minireduce.core.compute.queue import TaskQueue
 from minireduce.core.compute.state import ComputeState
 from minireduce.core.compute.task import Task, TaskState, Winner
 from minireduce.core.link import Link
@@ -120,7 +121,8 @@ def _twin_wins(original: Callable[..., None]) -> Callable[..., None]:
 def _never_queue_again(original: Callable[..., None]) -> Callable[..., None]:
     def lose_output(self: ComputeState, task: Task, *rest: Any) -> None:
         original(self, task, *rest)
-        task.is_queued = task.id.kind is TaskKind.MAP  # it seems to wait, but stands in no queue
+        if task.id.kind is TaskKind.MAP:
+            task.queue = TaskQueue()  # it seems to wait, but nobody looks there
 
     return lose_output
 

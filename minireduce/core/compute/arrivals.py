@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from minireduce.core.compute.job import Job
 from minireduce.core.compute.load import WorkerLoad
+from minireduce.core.compute.locality import Spot
 from minireduce.core.compute.reports import lose_attempt, succeeded
 from minireduce.core.compute.state import ComputeState
 from minireduce.core.effects import Effects
@@ -20,7 +21,9 @@ from minireduce.ids import AttemptId, JobId, WorkerId
 def worker_came(state: ComputeState, member: Member, hello: Hello, now: float, effects: Effects) -> None:
     """A worker was taken in anew with these lists."""
     load = state.load_of(member.id)
-    load.slots = hello.profile.slots
+    profile = hello.profile
+    load.slots, load.memory_bytes = profile.slots, profile.memory_bytes
+    load.spot = Spot(profile.machine_id or profile.worker, profile.rack)
     load.opened.clear()
     held = {output.attempt: output for output in hello.outputs}
     running = set(hello.running)
@@ -108,6 +111,7 @@ def worker_went(state: ComputeState, worker: WorkerId, now: float, effects: Effe
     if load is None:
         return
     state.loads[worker] = load  # the changes below look their worker up
+    state.leave_homes(worker)
     touched: dict[JobId, Job] = {}
     for task, attempt in list(load.attempts.values()):
         job = state.jobs.get(task.id.job)

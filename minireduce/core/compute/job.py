@@ -7,9 +7,10 @@ made again only when somebody still needs it, and what it needs in turn is made 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
+from minireduce.core.compute.locality import Homes, LocalityWait
 from minireduce.core.compute.queue import TaskQueue
 from minireduce.core.compute.task import ATTEMPTS_PER_EPOCH_MAX, Task, TaskState, Winner
 from minireduce.core.messages import Counters, OutputSource
@@ -17,8 +18,8 @@ from minireduce.core.spec import JobSpec, LocalFiles, StepSpec
 from minireduce.core.views import AttemptError, JobState
 from minireduce.ids import JobId, TaskId, TaskKind, WorkerId
 
-Homes = Callable[["Step", Task], Iterable[WorkerId]]
-"""The workers that lie near a map task's input."""
+FindHomes = Callable[["Step", Task], Homes]
+"""Where a map task's input lies."""
 
 
 @dataclass(slots=True)
@@ -38,6 +39,7 @@ class Step:
     running: dict[TaskId, Task] = field(default_factory=dict)  # those with a live attempt
     waiting_maps: TaskQueue = field(default_factory=TaskQueue)
     waiting_reduces: TaskQueue = field(default_factory=TaskQueue)
+    locality_wait: LocalityWait = field(default_factory=LocalityWait)
     ready: list[OutputSource] = field(default_factory=list)
 
     @property
@@ -81,6 +83,8 @@ class Job:
     complete_s: float | None = None  # since when every part is there
     ended_s: float | None = None
     live_attempts: int = 0
+    slots_used: int = 0
+    served_s: float = 0.0  # when it last got a slot, or was submitted
     errors: list[AttemptError] = field(default_factory=list)
     reason: str = ""
     sums: dict[tuple[str, str], int] = field(default_factory=dict)  # of counters, by group and name
@@ -107,6 +111,11 @@ class Job:
         return any(step.waiting_maps or step.waiting_reduces for step in self.steps)
 
     @property
+    def wants_slots(self) -> bool:
+        """Whether any task waits that takes a slot at once."""
+        return any(step.waiting_maps for step in self.steps)
+
+    @property
     def is_complete(self) -> bool:
         """Whether every part of the last step is there."""
         return self.steps[-1].are_finals_done
@@ -119,7 +128,7 @@ class Job:
             return None
         return self.steps[step.index + 1].maps[task.id.index]
 
-    def queue_wanted(self, homes: Homes, reduce_start_fraction: float) -> None:
+    def queue_wanted(self, homes: FindHomes, reduce_start_fraction: float) -> None:
         """Queue each pending task that is wanted and whose input is there. Looks at every task."""
         wanted = [True] * len(self.steps[-1].finals)
         for step in reversed(self.steps):
@@ -180,8 +189,11 @@ def make_steps(job: JobId, spec: JobSpec, epoch: int) -> list[Step]:
     steps: list[Step] = []
     maps = len(spec.splits)
     for index, step in enumerate(spec.steps):
-        tasks = [Task(TaskId(job, index, TaskKind.MAP, task), first_number) for task in range(maps)]
-        reduces = [Task(TaskId(job, index, TaskKind.REDUCE, task), first_number) for task in range(step.reducers)]
+        memory = step.memory_limit_bytes
+        tasks, reduces = (
+            [Task(TaskId(job, index, kind, number), first_number, memory) for number in range(count)]
+            for kind, count in ((TaskKind.MAP, maps), (TaskKind.REDUCE, step.reducers))
+        )
         steps.append(Step(index, step, tasks, reduces))
         maps = step.reducers or maps
     return steps

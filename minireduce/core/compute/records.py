@@ -84,7 +84,7 @@ def sequence_of(job: JobId) -> int:
 def _restore_job(
     job: JobId, key: str, state: JobState, submitted_at: float, spec: JobSpec, epoch: int, now: float
 ) -> Job:
-    restored = Job(job, key, spec, sequence_of(job), submitted_at, now, make_steps(job, spec, epoch))
+    restored = Job(job, key, spec, sequence_of(job), submitted_at, now, make_steps(job, spec, epoch), served_s=now)
     restored.state = state
     if state is not JobState.RUNNING:
         restored.complete_s = now  # no clock of this process can say since when

@@ -52,6 +52,7 @@ def take_report(state: ComputeState, member: Member, report: Report, now: float,
             lost(state, member, report.attempt, "its worker ended it", now, effects)
         case WorkerStopping():
             member.is_stopping = True
+            state.leave_homes(member.id)
             state.ask_everybody()  # what avoided the others may come to them now
         case FetchFailed():
             _fetch_failed(state, member, report, now, effects)
@@ -68,7 +69,7 @@ def _started(state: ComputeState, member: Member, attempt: AttemptId, now: float
     if found is None:
         effects.command(member.id, KillAttempt(attempt, "it is not wanted"))
         return
-    state.start(found[2], now)
+    state.start(*found, now)
 
 
 def _progressed(state: ComputeState, member: Member, report: AttemptProgressed) -> None:

@@ -1,40 +1,52 @@
-"""Choose which task goes to which worker next.
+"""Choose which task goes to which worker next: one pass over the workers that may have got room.
 
-The job with the fewest live attempts goes first, the earlier one among equals; within a job, maps that lie near a free
-worker, then maps in order. Reduces are placed beside the maps, on the worker with the fewest attempts for its slots, as
-soon as their step has opened them: they take no slot until all their input is local, so they cannot starve the maps
-they wait for. A file on a client's disk can be read only by workers of that machine. A job goes to no worker that it
-excludes (blame.py).
+    for the job whose turn it is                                fair_share.py
+        for its best pair of a free worker and a task that may go so far from its input now
+            launch it
+    what is left free, while nothing waits for it               given back: for backup attempts
 
-Only workers that may take something are asked (`asked`): when nothing was queued since the last time, those that have
-got room since. So an event of one worker costs the same among ten workers and among a thousand.
+The best pair is chosen over all free workers: the worker with the fewest local choices first, since the others find
+something later as well, and for it the task that is near the fewest others (queue.py). Without a local pair a job lets
+the slots pass for a while (locality.py), and the next job has its turn.
 
-Elsewhere: what is wanted at all (job.py), near work first (queue.py), counting slots (load.py).
+Reduces are placed beside the maps, on the worker with the fewest attempts for its slots, as soon as their step has
+opened them: they take no slot until all their input is local, so they cannot starve the maps they wait for.
+
+Only workers that may take something are asked: when nothing was queued since the last time, those that have got room
+since. So an event of one worker costs the same among ten workers and among a thousand.
+
+A file on a client's disk can be read only by workers of that machine, and a job goes to no worker that it excludes.
+
+Elsewhere: what is wanted at all (job.py), who is excluded (blame.py), slots and memory in use (load.py).
 """
 
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 
+from minireduce.core.compute.fair_share import Queues
 from minireduce.core.compute.job import Job, Step
 from minireduce.core.compute.load import WorkerLoad
-from minireduce.core.compute.queue import Avoids
+from minireduce.core.compute.locality import Level
 from minireduce.core.compute.task import Task
 from minireduce.core.membership import Member
-from minireduce.ids import WorkerId
+from minireduce.core.settings import ClusterSettings
+from minireduce.ids import JobId, TaskKind, WorkerId
 
 
 @dataclass(frozen=True, slots=True)
 class Assignment:
-    """This task should be tried on this worker."""
+    """This task should be tried on this worker. `level` is None where the input lies nowhere in particular."""
 
     job: Job
     step: Step
     task: Task
     member: Member
-    is_near: bool
+    level: Level | None = None
+    is_backup: bool = False
 
 
 Launch = Callable[[Assignment], None]
@@ -44,76 +56,220 @@ Everybody = Callable[[], list[Member]]
 """All workers that take in attempts: asked for only when a task has failed before."""
 
 
-def assign(
-    jobs: list[Job], asked: list[Member], everybody: Everybody, loads: dict[WorkerId, WorkerLoad], launch: Launch
-) -> None:
-    """Launch tasks until none of the workers asked finds one."""
-    for job in _by_share(jobs):
-        for step in job.steps:
-            if step.waiting_reduces:
-                _place_reduces(job, step, asked, _avoids(everybody, job), loads, launch)
-    free = asked
-    while free := [member for member in free if loads[member.id].slots_free > 0]:
-        by_room = sorted(free, key=lambda member: -loads[member.id].slots_free)
-        free = [member for member in by_room if _launch_map(jobs, member, everybody, launch)]
+class Scheduler:
+    """Knows what every worker is busy with; what waits it is told in each pass."""
 
+    def __init__(
+        self, settings: ClusterSettings, queues: Queues, loads: dict[WorkerId, WorkerLoad], everybody: Everybody
+    ) -> None:
+        self._settings = settings
+        self._queues = queues
+        self._loads = loads
+        self._everybody = everybody
 
-def _launch_map(jobs: list[Job], member: Member, everybody: Everybody, launch: Launch) -> bool:
-    choice = _choose_map(jobs, member, everybody)
-    if choice is not None:
-        launch(choice)
-    return choice is not None
+    def assign(self, jobs: Iterable[Job], asked: list[Member], now: float, launch: Launch) -> list[Member]:
+        """Launch tasks until none of the workers asked finds one; gives back those that have slots left."""
+        hungry = list(jobs)
+        for job in hungry:
+            for step in job.steps:
+                if step.waiting_reduces:
+                    self._place_reduces(job, step, asked, launch)
+        free = {member.id: member for member in asked if self._loads[member.id].slots_free > 0}
+        if free:
+            self._give_slots([job for job in hungry if job.wants_slots], free, now, launch)
+        return list(free.values())
 
-
-def _choose_map(jobs: list[Job], member: Member, everybody: Everybody) -> Assignment | None:
-    for job in _by_share(jobs):
-        machine_id = job.required_machine_id
-        for step in job.steps:
-            is_bound = bool(machine_id) and step.index == 0
-            if not step.waiting_maps or (is_bound and machine_id != member.profile.machine_id):
+    def _give_slots(self, jobs: list[Job], free: dict[WorkerId, Member], now: float, launch: Launch) -> None:
+        offers: dict[tuple[JobId, int], _Offers] = {}
+        while free and (job := self._queues.first(jobs, now)) is not None:
+            choice = None
+            for step in job.steps:
+                if step.waiting_maps:
+                    offer = offers.get((job.id, step.index))
+                    if offer is None:
+                        offer = offers[job.id, step.index] = _Offers(self, job, step, free)
+                    choice = self._choose(offer, now)
+                    if choice is not None:
+                        break
+            if choice is None:
+                jobs.remove(job)
                 continue
-            if member.id in job.excluded:
-                continue
-            task = step.waiting_maps.choose_for(member.id, _avoids(everybody, job, machine_id if is_bound else ""))
-            if task is not None:
-                return Assignment(job, step, task, member, member.id in task.homes)
-    return None
+            launch(choice)
+            job.served_s = now
+            if self._loads[choice.member.id].slots_free <= 0:
+                del free[choice.member.id]
 
+    def _choose(self, offer: _Offers, now: float) -> Assignment | None:
+        """The best pair of a free worker and a waiting map of this step, if any may be launched now."""
+        step, settings = offer.step, self._settings
+        node_s, rack_s = settings.locality_wait_node_s, settings.locality_wait_rack_s
+        level = step.locality_wait.level(now, node_s, rack_s)
+        choice = offer.again() or offer.near() or offer.homeless() or (offer.far(level) if level else None)
+        if choice is None:
+            if not level and offer.has_room:
+                step.locality_wait.slot_passed(now)
+        elif choice.level is not None:
+            step.locality_wait.launched(choice.level, now, node_s)
+        return choice
 
-def _place_reduces(
-    job: Job, step: Step, asked: list[Member], avoids: Avoids, loads: dict[WorkerId, WorkerLoad], launch: Launch
-) -> None:
-    """Each goes to the worker that is the least busy then; one that has no room for this step is asked no more."""
-    ranked = [
-        (loads[member.id].attempts_per_slot, order)
-        for order, member in enumerate(asked)
-        if member.id not in job.excluded
-    ]
-    heapq.heapify(ranked)
-    while ranked and step.waiting_reduces:
-        order = ranked[0][1]
-        member, load = asked[order], loads[asked[order].id]
-        has_room = load.gathering_for(job.id, step.index) < load.slots
-        task = step.waiting_reduces.choose_for(member.id, avoids) if has_room else None
-        if task is None:
-            heapq.heappop(ranked)
-            continue
-        launch(Assignment(job, step, task, member, is_near=False))
-        heapq.heapreplace(ranked, (load.attempts_per_slot, order))
+    def may_run(self, job: Job, step: Step, member: Member) -> bool:
+        """Whether a task of this step may run on this worker at all, now that it has a slot free."""
+        if member.id in job.excluded:
+            return False
+        if step.index == 0 and job.required_machine_id not in ("", member.profile.machine_id):
+            return False
+        return self._loads[member.id].has_memory_for(step.spec.memory_limit_bytes)
 
-
-def _by_share(jobs: list[Job]) -> list[Job]:
-    return sorted(jobs, key=lambda job: (job.live_attempts, job.sequence)) if len(jobs) > 1 else jobs
-
-
-def _avoids(everybody: Everybody, job: Job, machine_id: str = "") -> Avoids:
-    """A task avoids workers on which it fared badly, as long as there is one (of this machine) on which it did not."""
-
-    def avoids(task: Task, worker: WorkerId) -> bool:
+    def avoids(self, job: Job, task: Task, worker: WorkerId) -> bool:
+        """A task avoids workers on which it fared badly, as long as there is one on which it did not."""
         avoided = task.avoided
-        return worker in avoided and any(
+        if worker not in avoided:
+            return False
+        machine_id = job.required_machine_id if task.id.step == 0 and task.id.kind is TaskKind.MAP else ""
+        return any(
             member.id not in avoided and member.id not in job.excluded and machine_id in ("", member.profile.machine_id)
-            for member in everybody()
+            for member in self._everybody()
         )
 
-    return avoids
+    def load(self, worker: WorkerId) -> WorkerLoad:
+        """What a worker is busy with."""
+        return self._loads[worker]
+
+    def _place_reduces(self, job: Job, step: Step, asked: list[Member], launch: Launch) -> None:
+        """Each goes to the worker that is the least busy then; one that has no room for this step is asked no more."""
+        ranked = [
+            (self._loads[member.id].attempts_per_slot, order)
+            for order, member in enumerate(asked)
+            if member.id not in job.excluded
+        ]
+        heapq.heapify(ranked)
+        memory = step.spec.memory_limit_bytes
+        while ranked and step.waiting_reduces:
+            order = ranked[0][1]
+            member, load = asked[order], self._loads[asked[order].id]
+            has_room = load.gathering_for(job.id, step.index) < load.slots and memory <= load.memory_bytes
+            task = self._choose_reduce(job, step, member) if has_room else None
+            if task is None:
+                heapq.heappop(ranked)
+                continue
+            launch(Assignment(job, step, task, member))
+            heapq.heapreplace(ranked, (load.attempts_per_slot, order))
+
+    def _choose_reduce(self, job: Job, step: Step, member: Member) -> Task | None:
+        load = self._loads[member.id]
+        return step.waiting_reduces.choose(Level.ANY, load.spot, lambda task: not self.avoids(job, task, member.id))
+
+
+class _Offers:
+    """The free workers as one step sees them in one pass: by what is local to them, and by the room they have.
+
+    Both are heaps whose entries are checked when they come up. Room shrinks while a pass goes on, so a stale entry is
+    put where it belongs then; local choices shrink as well, which would bring an entry forward, so `_taken` adds it.
+    """
+
+    def __init__(self, scheduler: Scheduler, job: Job, step: Step, free: dict[WorkerId, Member]) -> None:
+        self.step = step
+        self._scheduler = scheduler
+        self._job = job
+        self._queue = step.waiting_maps
+        self._free = free
+        self._members = [member for member in free.values() if scheduler.may_run(job, step, member)]
+        self._spots = [scheduler.load(member.id).spot for member in self._members]
+        self._by_node: dict[str, list[int]] = {}
+        for order, spot in enumerate(self._spots):
+            self._by_node.setdefault(spot.node, []).append(order)
+        self._near = [
+            (count, order)
+            for node, orders in self._by_node.items()
+            if (count := self._queue.count_near(node))
+            for order in orders
+        ]
+        heapq.heapify(self._near)
+        self._room = [(-scheduler.load(member.id).slots_free, order) for order, member in enumerate(self._members)]
+        heapq.heapify(self._room)
+
+    @property
+    def has_room(self) -> bool:
+        """Whether any free worker could take something of this step."""
+        return next(self._roomiest(), None) is not None
+
+    def again(self) -> Assignment | None:
+        """What must be done again, near or far: others wait for it."""
+        for task in self._queue.again() if self._queue.has_again else ():
+            for order in self._nearest_first(task):
+                if self._suits(order)(task):
+                    return self._take(order, task)
+        return None
+
+    def _nearest_first(self, task: Task) -> Iterator[int]:
+        for node in task.homes.nodes:
+            yield from (order for order in self._by_node.get(node, ()) if self._is_open(order))
+        if task.avoided:  # perhaps the roomiest
+            yield from (order for _, order in sorted(self._room) if self._is_open(order))
+        else:
+            yield from islice(self._roomiest(), 1)
+
+    def near(self) -> Assignment | None:
+        """A task local to the worker that has the fewest local choices."""
+        while self._near:
+            count, order = self._near[0]
+            current = self._queue.count_near(self._spots[order].node)
+            if not current or not self._is_open(order):
+                heapq.heappop(self._near)
+            elif current != count:
+                heapq.heapreplace(self._near, (current, order))
+            else:
+                task = self._queue.choose(Level.NODE, self._spots[order], self._suits(order))
+                if task is not None:
+                    return self._take(order, task)
+                heapq.heappop(self._near)
+        return None
+
+    def homeless(self) -> Assignment | None:
+        """A task that is equally far from all."""
+        for order in self._roomiest() if self._queue.has_homeless else ():
+            task = self._queue.choose_homeless(self._suits(order))
+            if task is not None:
+                return self._take(order, task)
+        return None
+
+    def far(self, level: Level) -> Assignment | None:
+        """A task for which there is nothing nearer now than `level`: what is nearest to the worker with most room."""
+        for order in self._roomiest():
+            for each in range(Level.RACK, level + 1):
+                task = self._queue.choose(Level(each), self._spots[order], self._suits(order))
+                if task is not None:
+                    return self._take(order, task)
+        return None
+
+    def _roomiest(self) -> Iterator[int]:
+        """The worker with the most slots free; who asks for the next one drops the one before from this pass."""
+        while self._room:
+            free, order = self._room[0]
+            slots_free = self._scheduler.load(self._members[order].id).slots_free
+            if not self._is_open(order):
+                heapq.heappop(self._room)
+            elif free != -slots_free:
+                heapq.heapreplace(self._room, (-slots_free, order))
+            else:
+                yield order
+                heapq.heappop(self._room)
+
+    def _is_open(self, order: int) -> bool:
+        member = self._members[order]
+        return member.id in self._free and self._scheduler.may_run(self._job, self.step, member)
+
+    def _suits(self, order: int) -> Callable[[Task], bool]:
+        worker = self._members[order].id
+        return lambda task: not self._scheduler.avoids(self._job, task, worker)
+
+    def _take(self, order: int, task: Task) -> Assignment:
+        for node in task.homes.nodes:
+            for near in self._by_node.get(node, ()):
+                if near != order:
+                    heapq.heappush(self._near, (self._queue.count_near(node) - 1, near))
+        homes, spot = task.homes, self._spots[order]
+        level = homes.level_of(spot) if homes.nodes else None
+        if self.step.index == 0 and self._job.required_machine_id:
+            level = Level.NODE  # this machine is the only one that can read it
+        return Assignment(self._job, self.step, task, self._members[order], level)

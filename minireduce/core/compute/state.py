@@ -13,18 +13,19 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 from minireduce.core.compute.blame import Complaints, choose_excluded
+from minireduce.core.compute.fair_share import Queues
 from minireduce.core.compute.job import Job, Step
 from minireduce.core.compute.load import WorkerLoad
+from minireduce.core.compute.locality import NOWHERE, Homes, Level, Spot, find_homes
 from minireduce.core.compute.map_outputs import Announcements
 from minireduce.core.compute.records import EndedJob, persist_end, persist_job, persist_winner
-from minireduce.core.compute.scheduler import Assignment, assign
+from minireduce.core.compute.scheduler import Assignment, Scheduler
 from minireduce.core.compute.show import show_job
 from minireduce.core.compute.task import ATTEMPTS_PER_EPOCH_MAX, Attempt, AttemptState, Task, TaskState, Winner
 from minireduce.core.effects import Effects
 from minireduce.core.membership import Member, Membership
 from minireduce.core.messages import (
     AttemptSucceeded,
-    BlockSource,
     DropJob,
     KillAttempt,
     LaunchAttempt,
@@ -43,6 +44,12 @@ from minireduce.ids import JobId, TaskId, TaskKind, WorkerId
 LocateStored = Callable[[StoredRange, WorkerId], StoredInput]
 """Where the blocks of a stored range are, the nearest to a worker first."""
 
+HoldersOf = Callable[[StoredRange], Iterable[tuple[int, Iterable[WorkerId]]]]
+"""Of each block of a stored range, how many bytes of the range it holds, and which workers hold it."""
+
+LAUNCHED = {TaskKind.MAP: "TOTAL_LAUNCHED_MAPS", TaskKind.REDUCE: "TOTAL_LAUNCHED_REDUCES"}
+LOCAL = {Level.NODE: "DATA_LOCAL_MAPS", Level.RACK: "RACK_LOCAL_MAPS", Level.ANY: "OTHER_LOCAL_MAPS"}
+
 
 class ComputeState:
     """Mutable state of the computing half of the master's machine."""
@@ -53,6 +60,7 @@ class ComputeState:
         membership: Membership,
         make_read_token: Callable[[JobId], str],
         locate_stored: LocateStored,
+        holders_of: HoldersOf,
     ) -> None:
         self.settings = settings
         self.membership = membership
@@ -68,6 +76,9 @@ class ComputeState:
         self._is_everybody_asked = True
         self._used_up: dict[TaskId, None] = {}  # tasks that must not be tried again
         self._locate_stored = locate_stored
+        self._holders_of = holders_of
+        self.queues = Queues(settings)
+        self._scheduler = Scheduler(settings, self.queues, self.loads, self._workers_that_take)
 
     # ── finding ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -87,17 +98,32 @@ class ComputeState:
         member = self.membership.get(worker)
         return member.profile.data_address if member is not None and member.is_live else ""
 
-    def homes(self, step: Step, task: Task) -> Iterable[WorkerId]:
-        """The workers that have a map task's input."""
+    def homes(self, step: Step, task: Task) -> Homes:
+        """Where a map task's input lies, as far as anybody there may take the task."""
+        job = self.jobs[task.id.job]
         if step.index:
-            producer = self.jobs[task.id.job].steps[step.index - 1].finals[task.id.index]
-            return (producer.winner.worker,) if producer.winner is not None else ()
-        split = self.jobs[task.id.job].spec.splits[task.id.index]
+            producer = job.steps[step.index - 1].finals[task.id.index]
+            pieces = [(1, (producer.winner.worker,))] if producer.winner else []
+            return find_homes(pieces, lambda worker: self._find_spot(job, worker))
+        split = job.spec.splits[task.id.index]
         if not isinstance(split, StoredRange):
-            return ()
-        blocks = self._locate_stored(split, "").blocks
-        most = max(blocks, key=lambda block: _overlap(block, split), default=None)
-        return most.workers if most is not None else ()
+            return NOWHERE
+        return find_homes(self._holders_of(split), lambda worker: self._find_spot(job, worker))
+
+    def _find_spot(self, job: Job, worker: WorkerId) -> Spot | None:
+        member = self.membership.get(worker)
+        is_open = member is not None and member.is_live and self._is_taking(member) and worker not in job.excluded
+        return self.loads[worker].spot if is_open else None
+
+    def leave_homes(self, worker: WorkerId) -> None:
+        """A worker takes in no more: what waits to come to it need not wait for that."""
+        for job in self._hungry.values():
+            self._leave_homes(job, worker)
+
+    def _leave_homes(self, job: Job, worker: WorkerId) -> None:
+        for step in job.steps:
+            for task in step.waiting_maps.near_to(self.load_of(worker).spot.node):
+                step.waiting_maps.move(task, self.homes(step, task))
 
     # ── attempts ────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -108,8 +134,8 @@ class ComputeState:
         self._hungry = {key: job for key, job in self._hungry.items() if key in self.jobs and job.has_waiting}
         if self._hungry and not self.membership.is_anyone_expected:
             asked = self._workers_that_take() if self._is_everybody_asked else self._workers_with_room()
-            jobs = list(self._hungry.values())
-            assign(jobs, asked, self._workers_that_take, self.loads, lambda choice: self._launch(choice, now, effects))
+            jobs = self._hungry.values()
+            self._scheduler.assign(jobs, asked, now, lambda choice: self._launch(choice, now, effects))
             self._is_everybody_asked = False
         self._with_room.clear()
         self._end_used_up(now, effects)
@@ -141,15 +167,15 @@ class ComputeState:
     def _launch(self, choice: Assignment, now: float, effects: Effects) -> None:
         job, step, task, worker = choice.job, choice.step, choice.task, choice.member.id
         if task.is_used_up:
-            task.is_queued = False
+            task.leave_queue()
             self._used_up[task.id] = None
             return
         self.open_job(job, worker, effects)
         attempt = task.launch(worker, now)
         self.track(job, task, attempt)
-        job.count("TOTAL_LAUNCHED_MAPS" if task.id.kind is TaskKind.MAP else "TOTAL_LAUNCHED_REDUCES")
-        if choice.is_near:
-            job.count("DATA_LOCAL_MAPS")
+        job.count(LAUNCHED[task.id.kind])
+        if choice.level is not None:
+            job.count(LOCAL[choice.level])
         effects.command(worker, LaunchAttempt(attempt.id, self._input_of(job, step, task, worker)))
 
     def open_job(self, job: Job, worker: WorkerId, effects: Effects) -> None:
@@ -163,7 +189,7 @@ class ComputeState:
 
     def track(self, job: Job, task: Task, attempt: Attempt) -> None:
         """An attempt lives now on its worker."""
-        self.load_of(attempt.worker).add(task, attempt)
+        self.queues.count(job, self.load_of(attempt.worker).add(task, attempt))
         job.live_attempts += 1
         job.steps[task.id.step].running[task.id] = task
         if task.id.kind is TaskKind.REDUCE:
@@ -180,17 +206,18 @@ class ComputeState:
         split = job.spec.splits[task.id.index]
         return self._locate_stored(split, worker) if isinstance(split, StoredRange) else split
 
-    def start(self, attempt: Attempt, now: float) -> None:
+    def start(self, job: Job, task: Task, attempt: Attempt, now: float) -> None:
         """An attempt has its input and a slot. Hearing it again is normal after a new session."""
         if attempt.state is AttemptState.LAUNCHED:
-            self.load_of(attempt.worker).start(attempt)
+            self.queues.count(job, self.load_of(attempt.worker).start(task))
             self._stop_gathering(attempt)
-            self._with_room[attempt.worker] = None
+            if task.id.kind is TaskKind.REDUCE:
+                self._with_room[attempt.worker] = None  # another may gather in its place
             attempt.become(AttemptState.RUNNING, now)
 
     def end_attempt(self, job: Job, task: Task, attempt: Attempt, state: AttemptState, now: float, why: str) -> None:
         """A live attempt is over."""
-        self.load_of(attempt.worker).remove(attempt)
+        self.queues.count(job, self.load_of(attempt.worker).remove(task, attempt))
         self._stop_gathering(attempt)
         attempt.become(state, now, why)
         job.live_attempts -= 1
@@ -219,6 +246,9 @@ class ComputeState:
         if job.troubles:
             usable = [member.id for member in self._workers_that_take() if _may_use(job, member)]
             before, job.excluded = job.excluded, choose_excluded(job.troubles, usable, self.settings.troubled_tasks_min)
+            for worker in job.excluded:
+                if worker not in before:
+                    self._leave_homes(job, worker)
             if len(job.excluded) < len(before):
                 self._feed(job)
 
@@ -293,7 +323,7 @@ class ComputeState:
             self.announcements.retract(winner.attempt)
         consumer = job.consumer(task)
         if consumer is not None:
-            consumer.is_queued = False  # it has no input now; queued again when that is back
+            consumer.leave_queue()  # it has no input now; queued again when that is back
             for attempt in consumer.live_attempts:
                 if attempt.state is AttemptState.LAUNCHED:
                     reason = f"its input, the output of {task.id}, is gone: {why}"
@@ -393,9 +423,3 @@ class ComputeState:
 def _may_use(job: Job, member: Member) -> bool:
     """Whether the worker can read the job's input."""
     return job.required_machine_id in ("", member.profile.machine_id)
-
-
-def _overlap(block: BlockSource, split: StoredRange) -> int:
-    """How many bytes of a split a block holds."""
-    ends = min(split.offset + split.length, block.file_offset + block.replica.length)
-    return max(0, ends - max(split.offset, block.file_offset))

@@ -52,7 +52,7 @@ class Submissions:
         self._jobs_seen += 1
         job_id = f"job-{self._cluster_id[:6]}-{self._jobs_seen}"
         steps = make_steps(job_id, body.spec, self._epoch)
-        job = Job(job_id, body.key, body.spec, self._jobs_seen, wall, now, steps)
+        job = Job(job_id, body.key, body.spec, self._jobs_seen, wall, now, steps, served_s=now)
         state = self._state
         state.jobs[job_id] = job
         state.by_key[body.key] = job_id

@@ -13,10 +13,15 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import TYPE_CHECKING
 
+from minireduce.core.compute.locality import NOWHERE, Homes
 from minireduce.core.messages import Counters, OutputSource, TaskOutput
 from minireduce.errors import InvariantViolation
 from minireduce.ids import AttemptId, TaskId, WorkerId
+
+if TYPE_CHECKING:
+    from minireduce.core.compute.queue import TaskQueue
 
 ATTEMPTS_PER_EPOCH_MAX = 100
 LOSSES_PER_WORKER_MAX = 2
@@ -95,10 +100,11 @@ class Winner:
 
 @dataclass(slots=True)
 class Task:
-    """One task; `is_queued` while it waits in its step's queue for a slot, `homes` lay near its input then."""
+    """One task; in `queue` while it waits for a slot, and there known to be near `homes`."""
 
     id: TaskId
     first_number: int
+    memory_limit_bytes: int
     state: TaskState = TaskState.PENDING
     attempts: list[Attempt] = field(default_factory=list)
     failures: int = 0
@@ -107,8 +113,8 @@ class Task:
     moves: int = 0  # how often it was taken from a worker that could not read its input
     shunned: dict[WorkerId, None] = field(default_factory=dict)  # where it should not be made again
     winner: Winner | None = None
-    is_queued: bool = False
-    homes: tuple[WorkerId, ...] = ()
+    queue: TaskQueue | None = None
+    homes: Homes = NOWHERE
     numbers_used: int = 0
 
     @property
@@ -126,6 +132,16 @@ class Task:
         lost = Counter(attempt.worker for attempt in self.attempts if attempt.state is AttemptState.LOST)
         often = [worker for worker, times in lost.items() if times >= LOSSES_PER_WORKER_MAX]
         return frozenset((*failed, *often, *self.shunned))
+
+    @property
+    def is_queued(self) -> bool:
+        return self.queue is not None
+
+    def leave_queue(self) -> None:
+        """It waits for no slot, any more."""
+        if self.queue is not None:
+            self.queue.left(self)
+            self.queue = None
 
     @property
     def live_attempts(self) -> list[Attempt]:
@@ -163,13 +179,13 @@ class Task:
     def _add(self, attempt: Attempt) -> None:
         self.attempts.append(attempt)
         self.state = TaskState.RUNNING if self.state is TaskState.PENDING else self.state
-        self.is_queued = False
+        self.leave_queue()
 
     def win(self, winner: Winner) -> None:
         """`winner`'s output counts from now on."""
         self.winner = winner
         self.state = TaskState.DONE
-        self.is_queued = False
+        self.leave_queue()
         self.fetch_reports = 0
 
     def lose_output(self) -> None:

@@ -14,7 +14,7 @@ here is removed only if its number was given out and its file is certainly gone.
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from minireduce.core.effects import Effects, Row
 from minireduce.core.messages import (
@@ -195,6 +195,13 @@ class StorageState:
         begin = max(0, stored.offset - 1)  # whether a record begins at the range's start, the byte before it tells
         blocks = self.locate(stored.file_id, begin, stored.length + RECORD_BYTES_REACHED, worker)
         return StoredInput(stored.path, stored.offset, stored.length, found.length, blocks)
+
+    def holders_of(self, stored: StoredRange) -> Iterator[tuple[int, Iterable[WorkerId]]]:
+        """Of each block of a stored range, how many of its bytes it holds, and the workers with a good replica."""
+        if isinstance(self._namespace.get(stored.file_id), File):
+            end = stored.offset + stored.length
+            for begins, block in self._blocks.covering(stored.file_id, stored.offset, stored.length):
+                yield min(end, begins + block.length) - max(stored.offset, begins), block.good
 
     @staticmethod
     def _source(

@@ -149,8 +149,13 @@ def test_an_event_of_one_worker_asks_no_other_whether_it_wants_work(monkeypatch)
     workers = [cluster.worker(f"w{number}", slots=1) for number in range(50)]
     cluster.submit(maps=100)
     asked = []
-    plain = scheduler._choose_map
-    monkeypatch.setattr(scheduler, "_choose_map", lambda *args: asked.append(args[1].id) or plain(*args))
+    plain = scheduler.Scheduler.assign
+
+    def assign(self, jobs, workers, *rest):
+        asked.extend(worker.id for worker in workers)
+        return plain(self, jobs, workers, *rest)
+
+    monkeypatch.setattr(scheduler.Scheduler, "assign", assign)
     (attempt,) = workers[7].attempts()
     workers[7].say(AttemptStarted(attempt))
     assert asked == []

@@ -1,0 +1,77 @@
+"""Whose turn it is: which of the jobs that wait for slots is furthest below its share.
+
+Queues share the slots by their weights, and the jobs of a queue share what it has by theirs. The queue with the fewest
+slots for its weight goes first, within it the jobs of the highest priority, among these the one with the fewest slots
+for its weight, and among equals the earlier one. A queue that has as many slots as it may have at once takes no more.
+
+Nobody starves: a job that wants slots and got none for `priority_wait_s_max` goes before higher priorities of its
+queue, once; so the lowest gets a trickle. Shares are of running slots: no memory of the past, as in Hadoop's fair
+scheduler, so a job that was alone for an hour owes nobody anything.
+
+Elsewhere: which task and which worker (scheduler.py); taking slots back (preemption.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from minireduce.core.compute.job import Job
+from minireduce.core.settings import ClusterSettings, QueueSettings
+
+Turn = tuple[float, str, bool, int, float, int]
+"""What jobs are sorted by: the smallest goes first."""
+
+
+@dataclass(slots=True)
+class Queue:
+    """A queue of jobs with the slots that they use together."""
+
+    settings: QueueSettings
+    slots_used: int = 0
+
+    @property
+    def is_full(self) -> bool:
+        return 0 < self.settings.slots_max <= self.slots_used
+
+    @property
+    def used_by_weight(self) -> float:
+        return self.slots_used / self.settings.weight
+
+
+class Queues:
+    """All queues by name. One that the settings no longer name, but a job of an earlier master does, has no limit."""
+
+    def __init__(self, settings: ClusterSettings) -> None:
+        self._priority_wait_s_max = settings.priority_wait_s_max
+        self._queues = {queue.name: Queue(queue) for queue in settings.queues}
+
+    def of(self, job: Job) -> Queue:
+        """The queue that a job was submitted to."""
+        name = job.spec.queue
+        queue = self._queues.get(name)
+        if queue is None:
+            queue = self._queues[name] = Queue(QueueSettings(name))
+        return queue
+
+    @property
+    def names(self) -> Iterable[str]:
+        return self._queues
+
+    def count(self, job: Job, change: int) -> None:
+        """So many slots more are used by a job."""
+        if change:
+            job.slots_used += change
+            self.of(job).slots_used += change
+
+    def first(self, jobs: Iterable[Job], now: float) -> Job | None:
+        """Whose turn it is among these; None when all their queues are full."""
+        return min(
+            (job for job in jobs if not self.of(job).is_full), key=lambda job: self._turn(job, now), default=None
+        )
+
+    def _turn(self, job: Job, now: float) -> Turn:
+        queue, spec = self.of(job), job.spec
+        is_patient = now - job.served_s < self._priority_wait_s_max
+        used_by_weight = job.slots_used / spec.weight
+        return (queue.used_by_weight, spec.queue, is_patient, -spec.priority, used_by_weight, job.sequence)
