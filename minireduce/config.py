@@ -128,6 +128,11 @@ class Settings:
     attempts_max: int = _declare(4, _count, "Failed attempts after which a task fails its job.")
     losses_max: int = _declare(10, _count, "Lost attempts after which a task fails its job.")
     task_timeout_s: float = _declare(600.0, _seconds, "How long an attempt may go without finishing a record.")
+    attempt_log_size: int = _declare(
+        1 << 20, size_bytes, "What a worker keeps of each stream that an attempt prints, half of it from the end."
+    )
+    job_logs_size: int = _declare(16 << 20, size_bytes, "What the master keeps of what a job's attempts print.")
+    logs_size: int = _declare(128 << 20, size_bytes, "What the master keeps of what the attempts of all jobs print.")
     jobs_unended_max: int = _declare(
         1000, _count, "Jobs that run, are being published or have a result that is kept; more are refused."
     )

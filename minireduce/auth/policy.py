@@ -84,6 +84,7 @@ RPCS: Doors = {
     "/minireduce.Jobs/Wait": _CLIENTS,
     "/minireduce.Jobs/Kill": _CLIENTS,
     "/minireduce.Jobs/Tasks": _CLIENTS,
+    "/minireduce.Jobs/Printed": _CLIENTS,
     "/minireduce.Jobs/Result": _CLIENTS,
     "/minireduce.Jobs/ConfirmPublished": _CLIENTS,
     "/minireduce.Jobs/CloseResult": _CLIENTS,

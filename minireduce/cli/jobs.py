@@ -1,29 +1,28 @@
-"""`jobs status wait kill logs counters`: what a cluster says of its jobs. `@` is the latest job everywhere."""
+"""`jobs status wait kill counters`: what a cluster says of its jobs. `@` is the latest job everywhere."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from textwrap import indent
 from typing import TYPE_CHECKING
 
 import click
 
 from minireduce.cli.failures import told_by_user_code
 from minireduce.cli.options import Common, common_options, json_option
-from minireduce.cli.show import as_plain, duration, print_json, print_table
+from minireduce.cli.show import duration, print_json, print_table
 
 if TYPE_CHECKING:
     from minireduce.client.connection import Connection
-    from minireduce.core.views import JobView, TaskView
-    from minireduce.ids import TaskId
+    from minireduce.core.views import JobView
 
 job_argument = click.argument("job", metavar="JOB")
 
 
 @contextmanager
-def _connected(common: Common) -> Iterator[Connection]:
+def connected(common: Common) -> Iterator[Connection]:
+    """The cluster that the flags and settings name."""
     from minireduce.client.connection import open_connection
 
     with open_connection(common.configuration()) as connection:
@@ -38,7 +37,7 @@ def jobs(common: Common, *, is_json: bool) -> None:
     from minireduce.wire import methods
     from minireduce.wire.questions import ListJobs
 
-    with _connected(common) as connection:
+    with connected(common) as connection:
         listed = connection.call(methods.LIST_JOBS, ListJobs())
     if is_json:
         print_json(listed)
@@ -65,7 +64,7 @@ def status(job: str, common: Common, *, is_json: bool) -> None:
     """Show one job: its state, its tasks, and why it failed or waits."""
     from minireduce.client import jobs as client
 
-    with _connected(common) as connection:
+    with connected(common) as connection:
         shown = client.view(connection, job)
     if is_json:
         print_json(shown)
@@ -110,7 +109,7 @@ def wait(job: str, common: Common, *, quiet: bool, is_json: bool) -> None:
     from minireduce.client import jobs as client
 
     progress = Progress(is_quiet=quiet or is_json)
-    with _connected(common) as connection:
+    with connected(common) as connection:
         named = client.view(connection, job).job  # `@` may mean another job by the time this one ends
         shown = client.follow(connection, named, on_view=progress, interval_s=progress.interval_s)
         client.raise_for_state(shown)
@@ -128,57 +127,13 @@ def kill(job: str, common: Common, *, is_json: bool) -> None:
     """End a job. What it made is removed; a job that had ended stays as it was."""
     from minireduce.client import jobs as client
 
-    with _connected(common) as connection:
+    with connected(common) as connection:
         named = client.view(connection, job).job
         state = client.kill(connection, named, "killed from the command line")
     if is_json:
         print_json({"job": named, "state": state})
     else:
         print(f"{named} {state}")
-
-
-@click.command(epilog="Example:  minireduce logs @ --task job-3f9a01-1_s0_m00012")
-@job_argument
-@click.option("--task", "task_name", metavar="TASK", help="Only this task.")
-@json_option
-@common_options
-def logs(job: str, task_name: str | None, common: Common, *, is_json: bool) -> None:
-    """Show the attempts of a job's tasks, what they said, and the tracebacks of those that failed."""
-    from minireduce.client import jobs as client
-    from minireduce.errors import NotFound
-    from minireduce.ids import parse_task_id
-    from minireduce.wire import methods
-    from minireduce.wire.questions import ListTasks
-
-    only = None if task_name is None else parse_task_id(task_name)
-    with _connected(common) as connection:
-        shown = client.view(connection, job)
-        tasks = connection.call(methods.LIST_TASKS, ListTasks(shown.job))
-    chosen = [task for task in tasks if only is None or task.task == only]
-    is_told = any(failed.attempt.task == only for failed in shown.errors)
-    if only is not None and not chosen and not is_told:
-        raise NotFound(f"{shown.job} has no task {task_name}", hint=f"minireduce logs {shown.job}")
-    if is_json:
-        print_json({"tasks": as_plain(chosen), "errors": as_plain(shown.errors)})
-    else:
-        _print_logs(shown, chosen, only)
-
-
-def _print_logs(shown: JobView, tasks: list[TaskView], task: TaskId | None) -> None:
-    said = {failed.attempt: failed for failed in shown.errors}
-    for view in tasks:
-        for attempt in view.attempts:
-            words = f": {attempt.message}" if attempt.message else ""
-            print(f"{attempt.attempt} {attempt.state} on {attempt.worker}, {duration(attempt.elapsed_s)}{words}")
-            error = said.pop(attempt.attempt, None)
-            if error is not None:
-                print(indent(told_by_user_code(error.error), "    "), end="")
-    for error in said.values():  # a job that has ended keeps what its attempts said, and forgets its tasks
-        if task is None or error.attempt.task == task:
-            print(f"{error.attempt} failed on {error.worker}: {error.error.kind}")
-            print(indent(told_by_user_code(error.error), "    "), end="")
-    if not tasks and not shown.errors:
-        print(f"{shown.job} {shown.state}, and no attempt of it failed for good; of its attempts nothing more is kept")
 
 
 @click.command(epilog="Example:  minireduce counters @")
@@ -190,7 +145,7 @@ def counters(job: str, common: Common, *, is_json: bool) -> None:
     from minireduce.client import jobs as client
     from minireduce.client.result import read_counters
 
-    with _connected(common) as connection:
+    with connected(common) as connection:
         shown = client.view(connection, job)
     if is_json:
         print_json(read_counters(shown.counters))

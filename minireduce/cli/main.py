@@ -32,7 +32,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "status": ("jobs", "Show one job."),
     "wait": ("jobs", "Wait for a job to end."),
     "kill": ("jobs", "End a job."),
-    "logs": ("jobs", "Show what a job's attempts said."),
+    "logs": ("logs", "Show what a job's attempts printed."),
     "counters": ("jobs", "Show a job's counters."),
     "fs": ("fs", "Store, list and read files in the block store."),
     "cluster": ("cluster", "Start, stop and look at a cluster."),

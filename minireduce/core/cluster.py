@@ -194,6 +194,7 @@ class ClusterState:
         self.storage.load(rows, now)
         compute = self._compute
         compute.jobs, compute.ended = restore_jobs(rows, self._epoch, now)
+        compute.printed.restore(rows)
         jobs_seen = 0
         for row in rows:
             if row.table == "workers" and row.values is not None:

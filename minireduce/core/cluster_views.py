@@ -56,6 +56,11 @@ class ClusterViews:
         found = self._compute.jobs.get(job)
         return [show_task(task, now) for task in found.tasks()] if found is not None else []
 
+    def printed_left_out(self, job: JobId, now: float) -> int:
+        """How many pieces of what a job printed found no room. Raises NotFound."""
+        self.job(job, now)
+        return self._compute.printed.left_out(job)
+
     def task(self, task: TaskId, now: float) -> TaskView:
         """One task of a job that is not over. Raises NotFound."""
         job = self._compute.jobs.get(task.job)

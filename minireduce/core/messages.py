@@ -144,6 +144,22 @@ class AttemptProgressed:
 
 
 @dataclass(frozen=True, slots=True)
+class AttemptPrinted:
+    """A piece of what an attempt printed to `stream` ("stdout" or "stderr"), `offset` bytes from its beginning.
+
+    With `is_end` it is the latest end of a long text and replaces the one sent before. `is_of_failure`: the attempt
+    failed or was lost, and its text is sent once more.
+    """
+
+    attempt: AttemptId
+    stream: str
+    offset: int
+    data: bytes
+    is_end: bool = False
+    is_of_failure: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class AttemptSucceeded:
     """The attempt's output is complete on its worker. Also how a worker lists what it holds, in `Hello`."""
 
@@ -225,6 +241,7 @@ class ReplicationFailed:
 Report = (
     AttemptStarted
     | AttemptProgressed
+    | AttemptPrinted
     | AttemptSucceeded
     | AttemptFailed
     | AttemptLost

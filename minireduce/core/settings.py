@@ -38,6 +38,8 @@ class ClusterSettings:
     jobs_kept_max: int = 1000  # ended jobs that `jobs` still lists
     jobs_unended_max: int = 1000  # jobs that run, are being published, or whose result is kept; more are refused
     workers_lost_kept_max: int = 1000  # lost workers that `cluster workers` still lists
+    printed_job_bytes_max: int = 16 << 20  # of what a job's attempts print is kept here, each piece and 512
+    printed_bytes_max: int = 128 << 20  # of what all jobs' attempts print
     result_kept_s: float = 86_400.0  # an unnamed result is kept so long
     replication: int = 3
     block_size_bytes: int = 64 << 20
@@ -60,6 +62,7 @@ class WorkerSettings:
     welcome_wait_s: float = 4.0  # a stream on which no answer to `Hello` came is given up
     resend_after_s: float = 2.0  # a message without acknowledgement is sent again
     progress_interval_s: float = 0.5
+    printed_waiting_bytes_max: int = 4 << 20  # of what attempts print waits for a master that is away
     remember_interval_s: float = 1.0  # how often the master's latest commit is written down, within one epoch
     stop_wait_s: float = 5.0  # how long an orderly end may take
     fetches_max: int = 8  # under way at once

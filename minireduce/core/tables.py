@@ -1,22 +1,32 @@
 """The durable form of a cluster's state: names of tables, their key columns and their other columns.
 
-The machine writes `Row`s of these tables and reads them all once, at start. The shell turns the same description into
-SQL tables. Kinds: "text", "int", "real", and "plain": nested tuples, strings, numbers, bytes and None (`core.plain`),
-which the shell packs as msgpack, so that the database needs no knowledge of them.
+The machine writes `Row`s of these tables and reads them all once, at start, but for what is named `read_later`. The
+shell turns the same description into SQL tables. Kinds: "text", "int", "real", and "plain": nested tuples, strings,
+numbers, bytes and None (`core.plain`), which the shell packs as msgpack, so that the database needs no knowledge of
+them.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+
+from minireduce.core.effects import Row
 
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """One table: (name, kind) of each key column, then of each other column."""
+    """One table: (name, kind) of each key column, then of each other column.
+
+    `read_later` names a column that is None in the rows of the start: it is read when somebody asks, in the order of
+    `order`.
+    """
 
     name: str
     key: tuple[tuple[str, str], ...]
     columns: tuple[tuple[str, str], ...]
+    read_later: str = ""
+    order: str = ""
 
 
 TABLES: tuple[Table, ...] = (
@@ -48,6 +58,29 @@ TABLES: tuple[Table, ...] = (
         "failures",
         (("job", "text"), ("step", "int"), ("kind", "text"), ("task_index", "int"), ("attempt_number", "int")),
         (("worker", "text"), ("error", "plain")),
+    ),
+    # What attempts printed, in pieces: `place` is the offset, or -1 for the end of a long text.
+    Table(
+        "printed",
+        (
+            ("job", "text"),
+            ("step", "int"),
+            ("kind", "text"),
+            ("task_index", "int"),
+            ("attempt_number", "int"),
+            ("stream", "text"),
+            ("place", "int"),
+        ),
+        (
+            ("sequence", "int"),
+            ("worker", "text"),
+            ("bytes", "int"),
+            ("offset", "int"),
+            ("is_of_failure", "int"),
+            ("data", "plain"),
+        ),
+        read_later="data",
+        order="sequence",
     ),
     # Closed files and directories; sizes are 0 for directories. The root has no row.
     Table(
@@ -83,3 +116,18 @@ TABLES: tuple[Table, ...] = (
         (("file", "int"), ("position", "int"), ("generation", "int"), ("length", "int")),
     ),
 )
+
+TABLES_BY_NAME = {table.name: table for table in TABLES}
+
+
+def place_of(table: Table) -> Callable[[Row], int]:
+    """Where a row of `table` stands in the order in which it is read later."""
+    names = [name for name, _ in (*table.key, *table.columns)]
+    at = names.index(table.order)
+
+    def place(row: Row) -> int:
+        whole = (*row.key, *(row.values or ()))
+        found: int = whole[at]
+        return found
+
+    return place

@@ -90,6 +90,28 @@ class TaskView:
 
 
 @dataclass(frozen=True, slots=True)
+class PrintedPiece:
+    """A piece of what an attempt printed to `stream`, `offset` bytes from its beginning."""
+
+    attempt: AttemptId
+    worker: WorkerId
+    stream: str
+    offset: int
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class PrintedPage:
+    """Pieces in the order in which they came. Those that follow are behind `last`; a page without pieces is the last
+    one. `left_out` pieces of the job found no room.
+    """
+
+    pieces: tuple[PrintedPiece, ...]
+    last: int
+    left_out: int
+
+
+@dataclass(frozen=True, slots=True)
 class ResultView:
     """Where the parts of a job whose last step is done are, in order. `read_token` opens those doors."""
 

@@ -42,6 +42,7 @@ from minireduce.core.settings import WorkerSettings
 from minireduce.core.work.assignments import AssignmentAction, Assignments
 from minireduce.core.work.attempts import AttemptEnded, CopyFoundDamaged, OutputFoundMissing, ProgressMade
 from minireduce.core.work.fetches import FetchEnded
+from minireduce.core.work.printed import TextPrinted, WaitingText
 from minireduce.core.work.session import (
     DownReceived,
     Session,
@@ -116,6 +117,7 @@ Event = (
     | OutputFoundMissing
     | CopyFoundDamaged
     | ProgressMade
+    | TextPrinted
     | FetchEnded
     | ReplicaWritten
     | ReplicaDeleted
@@ -166,6 +168,7 @@ class WorkerState:
         self._assignments = Assignments(profile, settings, outputs=outputs, rng=rng)
         self._replicas = {(replica.block_id, replica.generation): replica for replica in replicas}
         self._damaged: dict[tuple[int, int], Replica] = {}  # not listed, and each new session is told of them
+        self._text = WaitingText(settings)
         self._progress_at = 0.0
         self._stop_at: float | None = None
         self._actions: list[Action] = []
@@ -193,6 +196,9 @@ class WorkerState:
     def _drain_assignments(self) -> None:
         actions, reports = self._assignments.drain()
         self._actions.extend(actions)
+        if self._session.is_talking:
+            for piece in self._text.take():  # before the end of its attempt is reported
+                self._session.push(piece)
         for report in reports:
             is_repeated_anyway = isinstance(report, FetchFailed) and not report.is_gone
             if self._session.is_talking or not is_repeated_anyway:
@@ -275,6 +281,9 @@ class WorkerState:
     def _progress_made(self, event: ProgressMade, _: float) -> None:
         self._assignments.progress_made(event)
 
+    def _text_printed(self, event: TextPrinted, _: float) -> None:
+        self._text.add(event)
+
     def _output_found_missing(self, event: OutputFoundMissing, now: float) -> None:
         self._assignments.output_found_missing(event, now)
 
@@ -340,6 +349,7 @@ class WorkerState:
         OutputFoundMissing: _output_found_missing,
         CopyFoundDamaged: _copy_found_damaged,
         ProgressMade: _progress_made,
+        TextPrinted: _text_printed,
         FetchEnded: _fetch_ended,
         ReplicaWritten: _replica_written,
         ReplicaDeleted: _replica_deleted,

@@ -159,6 +159,8 @@ def _cluster_settings(settings: config.Settings) -> ClusterSettings:
         repair_delay_s=settings.repair_delay_s,
         result_kept_s=settings.results_keep_s,
         jobs_unended_max=settings.jobs_unended_max,
+        printed_job_bytes_max=settings.job_logs_size,
+        printed_bytes_max=settings.logs_size,
         replication=settings.replication,
         replicas_min=settings.replicas_min,
         block_size_bytes=settings.block_size,

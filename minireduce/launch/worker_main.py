@@ -162,6 +162,7 @@ def _worker(
             settings=WorkerSettings(master_wait_s=settings.master_wait_s),
             software_version=__version__,
             task_user=settings.task_user if os.geteuid() == 0 and options.embedded is None else "",
+            attempt_log_bytes_max=settings.attempt_log_size,
             authority_pem=trust.authority() if transport.needs_tls(reached_as) else None,
             certificate_pem=shown.certificate_pem,
             key_pem=shown.key_pem,

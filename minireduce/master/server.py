@@ -107,7 +107,7 @@ async def start_master(options: MasterOptions, clock: Clock) -> Master:
             rng=random.SystemRandom(),
         )
         loop = MasterLoop(state, metadata.write, clock)
-        service = MasterService(loop, state, options.certificate.sign if options.certificate else None)
+        service = MasterService(loop, state, metadata, options.certificate.sign if options.certificate else None)
         register(server, service.answers(), service.conversations())
         loop.start()
         await server.start()

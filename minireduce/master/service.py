@@ -11,14 +11,18 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any
 
 from minireduce.core.cluster import ClusterState
+from minireduce.core.compute.printed import TABLE as PRINTED
+from minireduce.core.compute.printed import show_piece
 from minireduce.core.messages import Hello, Up
 from minireduce.core.requests import ComputeRequest, SubmitJob
 from minireduce.core.storage.requests import FileRequest
 from minireduce.core.storage.views import DirectoryPage, FileBlocks, FileStatus, StoreView
-from minireduce.core.views import ClusterView, JobState, JobView, ResultView, TaskView, WorkerView
+from minireduce.core.tables import TABLES_BY_NAME, place_of
+from minireduce.core.views import ClusterView, JobState, JobView, PrintedPage, ResultView, TaskView, WorkerView
 from minireduce.errors import MinireduceError, NotFound, RequestError
 from minireduce.ids import JobId
 from minireduce.master.loop import MasterLoop, WorkerStream
+from minireduce.master.metadata import Metadata
 from minireduce.wire import methods
 from minireduce.wire.file_questions import DescribeStore, GetBlocks, GetStatus, ListDirectory
 from minireduce.wire.limits import PROGRAM_BYTES_MAX
@@ -31,6 +35,7 @@ from minireduce.wire.questions import (
     ListJobs,
     ListTasks,
     ListWorkers,
+    ReadPrinted,
     WaitJob,
 )
 from minireduce.wire.service import Answer, Converse, Send
@@ -40,6 +45,7 @@ Sign = Callable[[bytes, Sequence[str]], bytes]
 
 WAIT_S_MAX = 60.0
 LATEST = "@"
+PIECES_PER_PAGE_MAX = 128  # of what attempts printed, each of some 32 KiB at most
 
 _FILE_CHANGES = (
     methods.MAKE_DIRECTORY,
@@ -56,11 +62,15 @@ _FILE_CHANGES = (
 
 
 class MasterService:
-    """The methods of the master over one machine. `sign` signs certificates, where this master has an authority."""
+    """The methods of the master over one machine and its durable rows.
 
-    def __init__(self, loop: MasterLoop, state: ClusterState, sign: Sign | None = None) -> None:
+    `sign` signs certificates, where this master has an authority.
+    """
+
+    def __init__(self, loop: MasterLoop, state: ClusterState, metadata: Metadata, sign: Sign | None = None) -> None:
         self._loop = loop
         self._state = state
+        self._metadata = metadata
         self._sign = sign
 
     def answers(self) -> dict[Method[Any, Any], Answer]:
@@ -74,6 +84,7 @@ class MasterService:
             methods.LIST_JOBS: self._list_jobs,
             methods.WAIT_JOB: self._wait_job,
             methods.LIST_TASKS: self._list_tasks,
+            methods.READ_PRINTED: self._read_printed,
             methods.GET_RESULT: self._get_result,
             methods.DESCRIBE_CLUSTER: self._describe_cluster,
             methods.LIST_WORKERS: self._list_workers,
@@ -107,6 +118,13 @@ class MasterService:
     async def tasks(self, job: JobId) -> list[TaskView]:
         """The tasks of a job with their attempts. Raises NotFound."""
         return await self._loop.read(lambda now: self._state.views.tasks(job, now))
+
+    async def printed(self, job: JobId, after: int = 0) -> PrintedPage:
+        """A page of what the attempts of a job have printed. Raises NotFound."""
+        left_out = await self._loop.read(lambda now: self._state.views.printed_left_out(job, now))
+        rows = await asyncio.to_thread(self._metadata.read, PRINTED, (job,), after=after, rows_max=PIECES_PER_PAGE_MAX)
+        last = place_of(TABLES_BY_NAME[PRINTED])(rows[-1]) if rows else after
+        return PrintedPage(tuple(show_piece(row) for row in rows), last, left_out)
 
     async def workers(self) -> list[WorkerView]:
         """All workers in the order in which they came."""
@@ -142,6 +160,9 @@ class MasterService:
 
     async def _list_tasks(self, request: ListTasks) -> list[TaskView]:
         return await self.tasks(request.job)
+
+    async def _read_printed(self, request: ReadPrinted) -> PrintedPage:
+        return await self.printed(request.job, request.after)
 
     async def _get_result(self, request: GetResult) -> ResultView:
         return await self._loop.read(lambda now: self._state.views.result(request.job, now))

@@ -1,6 +1,7 @@
 """The durable form of the cluster's state: the tables of `core.tables` in one SQLite file.
 
-Everything is read once, at start; afterwards only `write` touches the file, from one thread. A `write` takes as many
+Everything is read once, at start, but for columns that are read when somebody asks (`read`, on a connection of its
+own); afterwards only `write` changes the file, from one thread. A `write` takes as many
 `Persist` as are waiting and makes them one transaction (group commit), with the mark (epoch, txid) of the last one in
 it, so that a file that lost its newest commits can be told by workers that remember a higher mark. WAL and
 synchronous=FULL: what `write` has returned from survives a crash of the machine. An embedded cluster dies with its run,
@@ -40,8 +41,9 @@ Key = tuple[str, tuple[Any, ...]]
 class Store:
     """Open metadata. Made with `open_store`; `write` from one thread at a time, all else before the first write."""
 
-    def __init__(self, connection: sa.Connection, lock: TextIO) -> None:
+    def __init__(self, connection: sa.Connection, reading: sa.Engine, lock: TextIO) -> None:
         self._connection = connection
+        self._reading = reading
         self._lock = lock
         self._tables = {table.name: _SqlTable(table) for table in TABLES}
         self.cluster_id = ""
@@ -71,6 +73,14 @@ class Store:
         with self._connection.begin():
             return [row for table in self._tables.values() for row in table.rows(self._connection)]
 
+    def read(self, table: str, key: tuple[Any, ...], *, after: int, rows_max: int) -> list[Row]:
+        """The first durable rows of a table whose key begins so, in its order, behind the place `after`; whole.
+
+        From any thread.
+        """
+        with self._reading.connect() as connection:
+            return self._tables[table].some(connection, key, after, rows_max)
+
     def write(self, batch: list[Persist]) -> None:
         """Make these durable, all or none; returns when they are. Raises Unavailable when the disk does not take it."""
         mark = Row("settings", ("committed",), (f"{batch[-1].epoch} {batch[-1].txid}",))
@@ -94,6 +104,7 @@ class Store:
         """Fold the write-ahead log in and let the next master in."""
         self._connection.close()
         self._connection.engine.dispose()
+        self._reading.dispose()
         self._lock.close()
 
 
@@ -108,7 +119,7 @@ def open_store(directory: Path) -> Store:
         ) from error
     try:
         connection = _connect(directory / FILE_NAME)
-        store = Store(connection, lock)
+        store = Store(connection, sa.create_engine(f"sqlite:///{directory / FILE_NAME}"), lock)
         store.open_epoch()
     except sa.exc.DatabaseError as error:
         lock.close()
@@ -192,6 +203,10 @@ class _SqlTable:
             *(sa.Column(name, _SQL_KINDS[kind], nullable=True) for name, kind in table.columns),
         )
         self._names = [column.name for column in self.sql.columns]
+        self._order = table.order
+        self._at_start = [
+            sa.null().label(column.name) if column.name == table.read_later else column for column in self.sql.columns
+        ]
         upsert = insert(self.sql)
         self._upsert = upsert.on_conflict_do_update(
             index_elements=list(self.sql.primary_key),
@@ -199,10 +214,20 @@ class _SqlTable:
         )
 
     def rows(self, connection: sa.Connection) -> Iterator[Row]:
-        """Every row, in the order of the keys."""
-        for found in connection.execute(sa.select(self.sql).order_by(*self.sql.primary_key)):
-            values = tuple(_from_sql(kind, value) for kind, value in zip(self._kinds, found, strict=True))
-            yield Row(self.sql.name, values[: self.key_length], values[self.key_length :])
+        """Every row, in the order of the keys, without what is read later."""
+        for found in connection.execute(sa.select(*self._at_start).order_by(*self.sql.primary_key)):
+            yield self._row(found)
+
+    def some(self, connection: sa.Connection, key: tuple[Any, ...], after: int, rows_max: int) -> list[Row]:
+        """The first rows whose key begins so, in the table's order, behind the place `after`."""
+        place = self.sql.columns[self._order]
+        begins = (column == value for column, value in zip(self.sql.primary_key, key, strict=False))
+        query = sa.select(self.sql).where(*begins, place > after).order_by(place).limit(rows_max)
+        return [self._row(found) for found in connection.execute(query)]
+
+    def _row(self, found: Any) -> Row:
+        values = tuple(_from_sql(kind, value) for kind, value in zip(self._kinds, found, strict=True))
+        return Row(self.sql.name, values[: self.key_length], values[self.key_length :])
 
     def replace(self, connection: sa.Connection, rows: list[tuple[tuple[Any, ...], tuple[Any, ...] | None]]) -> None:
         """Insert or replace these rows; remove those without values."""
@@ -224,7 +249,7 @@ def _to_sql(kind: str, value: Any) -> Any:
 
 
 def _from_sql(kind: str, value: Any) -> Any:
-    if kind != "plain":
+    if kind != "plain" or value is None:
         return value
     try:
         return msgpack.unpackb(value, use_list=False, strict_map_key=False, unicode_errors="surrogatepass")

@@ -24,7 +24,7 @@ from minireduce.core.storage.requests import (
     ReportDamage,
 )
 from minireduce.core.storage.views import DirectoryPage, FileBlocks, FileStatus, OpenedFile, PlacedBlock, StoreView
-from minireduce.core.views import ClusterView, JobState, JobView, ResultView, TaskView, WorkerView
+from minireduce.core.views import ClusterView, JobState, JobView, PrintedPage, ResultView, TaskView, WorkerView
 from minireduce.ids import JobId
 from minireduce.proto import services_pb2
 from minireduce.wire.codec import Codec, codec_of, message_of
@@ -37,6 +37,7 @@ from minireduce.wire.questions import (
     ListJobs,
     ListTasks,
     ListWorkers,
+    ReadPrinted,
     WaitJob,
 )
 
@@ -82,6 +83,7 @@ LIST_JOBS: Method[ListJobs, tuple[JobView, ...]] = Method("Jobs", "List", ListJo
 WAIT_JOB: Method[WaitJob, JobView] = Method("Jobs", "Wait", WaitJob, JobView)
 KILL_JOB: Method[KillJob, JobState] = Method("Jobs", "Kill", KillJob, JobState)
 LIST_TASKS: Method[ListTasks, tuple[TaskView, ...]] = Method("Jobs", "Tasks", ListTasks, tuple[TaskView, ...])
+READ_PRINTED: Method[ReadPrinted, PrintedPage] = Method("Jobs", "Printed", ReadPrinted, PrintedPage)
 GET_RESULT: Method[GetResult, ResultView] = Method("Jobs", "Result", GetResult, ResultView)
 CONFIRM_PUBLISHED: Method[ConfirmPublished, JobState] = Method("Jobs", "ConfirmPublished", ConfirmPublished, JobState)
 CLOSE_RESULT: Method[CloseResult, None] = Method("Jobs", "CloseResult", CloseResult, type(None))

@@ -51,6 +51,14 @@ class ListTasks:
 
 
 @dataclass(frozen=True, slots=True)
+class ReadPrinted:
+    """What the attempts of a job have printed, behind the place `after` (0: from the beginning)."""
+
+    job: JobId
+    after: int
+
+
+@dataclass(frozen=True, slots=True)
 class GetResult:
     """Where the parts of a job are."""
 

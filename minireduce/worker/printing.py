@@ -14,11 +14,25 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from minireduce.attempt.conversation import STDERR_NAME, STDOUT_NAME
+from minireduce.core.work.printed import TextPrinted, left_out_note
+from minireduce.ids import AttemptId
+
 READ_BYTES = 1 << 16
+HEAD_BYTES_MAX = 32 << 10
+"""Of each text, so much of the beginning goes to the master."""
+
+END_BYTES_MAX = 16 << 10
+"""And so much of the end of one that is longer."""
+
+HAND_ON_INTERVAL_S = 1.0
+END_INTERVAL_S = 5.0
+"""How often the beginning, and how often the end of a longer text is handed on while its attempt runs."""
+
 DRAIN_BYTES_MAX = 1 << 20
 """More than this no pipe holds, so more than this is of a process that still prints."""
 
@@ -46,14 +60,16 @@ class Printed:
             if len(self._tail) > 2 * half:  # seldom, so that each byte is moved about once
                 del self._tail[: len(self._tail) - half]
 
-    def pieces(self, head_bytes_max: int, tail_bytes_max: int) -> Iterator[tuple[int, bytes]]:
-        """What was not handed on yet, with its position: of the first bytes all, of the others the last ones."""
+    def pieces(self, head_bytes_max: int, tail_bytes_max: int) -> Iterator[tuple[int, bytes, bool]]:
+        """What was not handed on yet, with its position: of the first bytes all, of the others the last ones, which
+        are marked as an end.
+        """
         head_end = min(head_bytes_max, len(self._head))
         if self.handed_on < head_end:
-            yield self.handed_on, bytes(self._head[self.handed_on : head_end])
+            yield self.handed_on, bytes(self._head[self.handed_on : head_end]), False
         if self.bytes_total > max(self.handed_on, head_end):
             begin = max(head_end, self.bytes_total - tail_bytes_max)
-            yield begin, self._from(begin)
+            yield begin, self._from(begin), True
         self.handed_on = self.bytes_total
 
     def has_head_to_hand_on(self, head_bytes_max: int) -> bool:
@@ -71,11 +87,6 @@ class Printed:
         if begin < len(self._head):
             return bytes(self._head[begin:]) + bytes(self._tail)
         return bytes(self._tail[begin - (self.bytes_total - len(self._tail)) :])
-
-
-def left_out_note(count: int) -> str:
-    """The line that stands for what was left out."""
-    return f"\n… {count:,} bytes were left out here …\n"
 
 
 class PrintPipe:
@@ -125,7 +136,69 @@ class PrintPipe:
         return len(data)
 
 
-def write_text(path: Path, text: bytes) -> None:
+class ProcessPrinting:
+    """Both streams of one task process, and the attempt that prints now. `tell` takes pieces for the master."""
+
+    def __init__(self, tell: Callable[[TextPrinted], None]) -> None:
+        self._tell = tell
+        self._streams = {STDOUT_NAME: PrintPipe(), STDERR_NAME: PrintPipe()}
+        self._attempt: AttemptId | None = None
+        self._handed_on_at = self._end_handed_on_at = 0.0
+
+    @property
+    def write_ends(self) -> tuple[int, ...]:
+        """What the task process prints to, `stdout` first; whoever sends them closes them."""
+        return tuple(pipe.write_end for pipe in self._streams.values())
+
+    def begin(self, attempt: AttemptId, kept_bytes_max: int, now: float) -> None:
+        """What comes from now on is this attempt's."""
+        self._attempt = attempt
+        self._handed_on_at = self._end_handed_on_at = now
+        for pipe in self._streams.values():
+            pipe.begin(kept_bytes_max)
+
+    def said(self, stream: str) -> str:
+        """What the attempt has printed so far, as far as it is kept."""
+        kept = self._streams[stream].kept
+        return kept.text().decode(errors="replace") if kept is not None else ""
+
+    def hand_on(self, now: float) -> None:
+        """Tell what is new, if it is time: of a long text seldom, since each time it is another end."""
+        if now - self._handed_on_at < HAND_ON_INTERVAL_S:
+            return
+        is_time_for_ends = now - self._end_handed_on_at >= END_INTERVAL_S
+        for stream, pipe in self._streams.items():
+            kept = pipe.kept
+            if kept is not None and (is_time_for_ends or kept.has_head_to_hand_on(HEAD_BYTES_MAX)):
+                self._hand_on(stream, kept, is_of_failure=False)
+        self._handed_on_at = now
+        if is_time_for_ends:
+            self._end_handed_on_at = now
+
+    async def end(self, directory: Path, *, is_of_failure: bool) -> None:
+        """The attempt prints no more: tell what is left, and leave all that is kept in its directory."""
+        for stream, pipe in self._streams.items():
+            pipe.drain()
+            if pipe.kept is None:
+                continue
+            if is_of_failure:
+                pipe.kept.handed_on = 0
+            self._hand_on(stream, pipe.kept, is_of_failure=is_of_failure)
+            with contextlib.suppress(OSError):  # for people only; the output is what must not be lost
+                await asyncio.to_thread(_write_text, directory / stream, pipe.kept.text())
+
+    def close(self) -> None:
+        """Let go of the pipes."""
+        for pipe in self._streams.values():
+            pipe.close()
+
+    def _hand_on(self, stream: str, kept: Printed, *, is_of_failure: bool) -> None:
+        assert self._attempt is not None
+        for offset, data, is_end in kept.pieces(HEAD_BYTES_MAX, END_BYTES_MAX):
+            self._tell(TextPrinted(self._attempt, stream, offset, data, is_end, is_of_failure))
+
+
+def _write_text(path: Path, text: bytes) -> None:
     """Leave `text` for people, in a directory that may belong to tasks: a link that waits there is not followed."""
     with contextlib.suppress(FileNotFoundError):
         path.unlink()

@@ -28,7 +28,6 @@ from pathlib import Path
 from minireduce.attempt import linux
 from minireduce.attempt.conversation import (
     STDERR_NAME,
-    STDOUT_NAME,
     Finished,
     FromTask,
     InputUnusable,
@@ -45,9 +44,9 @@ from minireduce.attempt.conversation import (
 from minireduce.core.messages import TaskError
 from minireduce.core.spec import LocalFiles, Program
 from minireduce.core.work.attempts import AttemptOutcome, Failed, Killed, Lost, ProgressMade, Succeeded
+from minireduce.core.work.printed import TextPrinted
 from minireduce.errors import MinireduceError, Unavailable
 from minireduce.ids import AttemptId, JobId
-from minireduce.worker.printing import write_text
 from minireduce.worker.task_processes import TaskProcess, Zygote
 
 LOOK_INTERVAL_S = 0.2
@@ -95,6 +94,7 @@ class Slots:
         *,
         slots: int,
         on_progress: Callable[[ProgressMade], None],
+        on_printed: Callable[[TextPrinted], None] = lambda _: None,
         read_range: ReadRangeOf | None = None,
         task_user: str = "",
         look_interval_s: float = LOOK_INTERVAL_S,
@@ -102,6 +102,7 @@ class Slots:
     ) -> None:
         self._warm_max = WARM_PER_SLOT * slots
         self._on_progress = on_progress
+        self._on_printed = on_printed
         self._read_range = read_range
         self._task_user = task_user
         self._task_ids = linux.account_ids(task_user) if task_user else None
@@ -188,11 +189,10 @@ class Slots:
             process.send(run.task)
         else:
             process.kill()
-        for pipe in process.printing:
-            pipe.begin(self._printed_bytes_max)
+        process.printing.begin(run.task.attempt, self._printed_bytes_max, run.alive_at)
         answer = await self._answer(run, process)
         if isinstance(answer, Finished):
-            await self._keep_printed(run, process)
+            await process.printing.end(Path(run.task.directory), is_of_failure=False)
             self._keep_warm(job, process, run)
             return Succeeded(answer.output, answer.counters)
         return await self._end(run, process, answer)
@@ -219,7 +219,8 @@ class Slots:
                 run.end(Failed(self._error(run, "crashed", "", "the process cut its connection to the worker")))
         process.kill()
         status = await process.exited
-        await self._keep_printed(run, process)
+        is_unwanted = isinstance(run.verdict, Killed)
+        await process.printing.end(Path(run.task.directory), is_of_failure=not is_unwanted)
         match answer:
             case Raised(error):
                 outcome: AttemptOutcome = Failed(error)
@@ -250,14 +251,6 @@ class Slots:
         place = f" (at record {at.records})" if at.records else ""
         return TaskError(kind, type_name, message + place, traceback=told, path=path, offset=at.offset)
 
-    async def _keep_printed(self, run: _Run, process: TaskProcess) -> None:
-        """Leave what the attempt printed in its directory, for whoever asks this worker."""
-        for pipe, name in zip(process.printing, (STDOUT_NAME, STDERR_NAME), strict=True):
-            pipe.drain()
-            if pipe.kept is not None:
-                with contextlib.suppress(OSError):  # for people only; the output is what must not be lost
-                    await asyncio.to_thread(write_text, Path(run.task.directory, name), pipe.kept.text())
-
     # ── processes ───────────────────────────────────────────────────────────────────────────────────────────────────
 
     async def _living_zygote(self) -> Zygote:
@@ -265,7 +258,7 @@ class Slots:
             if self._is_closed:
                 raise Unavailable("this worker is ending")
             if self._zygote is None:
-                zygote = Zygote(user=self._task_user, when_gone=self._zygote_gone)
+                zygote = Zygote(user=self._task_user, when_gone=self._zygote_gone, on_printed=self._on_printed)
                 await zygote.start()
                 self._zygote = zygote
             return self._zygote
@@ -318,6 +311,7 @@ class Slots:
             run.alive_at = now
         limit_bytes = run.task.memory_limit_bytes
         used_bytes = process.anonymous_bytes()
+        process.printing.hand_on(now)
         if used_bytes > limit_bytes * (1 + MEMORY_OVERRUN) + process.idle_bytes:
             used = f"{used_bytes >> 20} MiB, of which {process.idle_bytes >> 20} MiB before it began"
             message = f"the task used {used}; its limit is {limit_bytes >> 20} MiB"
@@ -336,8 +330,7 @@ class Slots:
 def _last_words(run: _Run) -> str:
     """What the interpreter wrote about a crash, the user's frames only; empty when it could not."""
     assert run.process is not None
-    said = run.process.printing[1].kept
-    text = said.text().decode(errors="replace") if said is not None else ""
+    text = run.process.printing.said(STDERR_NAME)
     _, found, told = text.rpartition("Fatal Python error: ")
     told, _, _ = told.partition("\nExtension modules:")
     lines = [line for line in told.splitlines() if _PACKAGE not in line and '"<frozen ' not in line]

@@ -35,8 +35,9 @@ from minireduce.attempt.conversation import (
 from minireduce.attempt.framing import LENGTH, PACKET_BYTES_MAX, decode, encode, frame_length, to_frame
 from minireduce.attempt.progress import ProgressPage, make_page
 from minireduce.attempt.zygote import ENVIRONMENT
+from minireduce.core.work.printed import TextPrinted
 from minireduce.errors import MinireduceError, Unavailable
-from minireduce.worker.printing import PrintPipe
+from minireduce.worker.printing import ProcessPrinting
 
 READ_BUFFER_BYTES = 1 << 20
 ZYGOTE_END_S_MAX = 5.0
@@ -52,7 +53,7 @@ class TaskProcess:
         reader: asyncio.StreamReader,
         writer: asyncio.StreamWriter,
         page: ProgressPage,
-        printing: tuple[PrintPipe, PrintPipe],
+        printing: ProcessPrinting,
         zygote: Zygote,
     ) -> None:
         self.pid = pid
@@ -112,8 +113,7 @@ class TaskProcess:
         """Let go of what this end holds, once it has ended."""
         self._writer.close()
         self.page.close()
-        for pipe in self.printing:
-            pipe.close()
+        self.printing.close()
         if self._statm is not None:
             os.close(self._statm)
             self._statm = None
@@ -122,8 +122,11 @@ class TaskProcess:
 class Zygote:
     """One life of the zygote. `when_gone` is called once, when it ends without having been closed."""
 
-    def __init__(self, *, user: str = "", when_gone: Callable[[Zygote], None]) -> None:
+    def __init__(
+        self, *, user: str = "", when_gone: Callable[[Zygote], None], on_printed: Callable[[TextPrinted], None]
+    ) -> None:
         self._user = user
+        self._on_printed = on_printed
         self._when_gone = when_gone
         self._is_closing = False
         self._tokens = itertools.count(1)
@@ -165,18 +168,17 @@ class Zygote:
             raise Unavailable(GONE)
         ours, theirs = socket.socketpair()
         page, page_descriptor = make_page()
-        printing = (PrintPipe(), PrintPipe())
+        printing = ProcessPrinting(self._on_printed)
         token = next(self._tokens)
         forked = self._forking[token] = self._loop.create_future()
-        descriptors = (theirs.detach(), page_descriptor, *(pipe.write_end for pipe in printing))
+        descriptors = (theirs.detach(), page_descriptor, *printing.write_ends)
         self._send(Fork(token, self._user), descriptors)
         try:
             pid = await forked
         except BaseException:
             ours.close()
             page.close()
-            for pipe in printing:
-                pipe.close()
+            printing.close()
             if forked.done() and not forked.cancelled() and forked.exception() is None:
                 self._abandon(forked.result())
             raise

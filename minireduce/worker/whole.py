@@ -40,7 +40,7 @@ from minireduce.worker.loop import WorkerLoop
 from minireduce.worker.orders import Orders
 from minireduce.worker.outputs import Outputs
 from minireduce.worker.running import Running
-from minireduce.worker.slots import Slots
+from minireduce.worker.slots import PRINTED_BYTES_MAX, Slots
 from minireduce.worker.stream import MasterStreams
 
 if TYPE_CHECKING:
@@ -69,6 +69,7 @@ class WorkerOptions:
     settings: WorkerSettings
     software_version: str
     task_user: str = ""
+    attempt_log_bytes_max: int = PRINTED_BYTES_MAX
     authority_pem: bytes | None = None
     certificate_pem: str = ""
     key_pem: str = field(default="", repr=False)
@@ -91,7 +92,12 @@ class Worker:
         worker = self._identity.identity.worker
         inputs = InputReader(disk, options.data_dir, worker, options.authority_pem, self.loop.tell)
         self._slots = Slots(
-            slots=options.slots, on_progress=self.loop.tell, read_range=inputs.read, task_user=options.task_user
+            slots=options.slots,
+            on_progress=self.loop.tell,
+            on_printed=self.loop.tell,
+            read_range=inputs.read,
+            task_user=options.task_user,
+            printed_bytes_max=options.attempt_log_bytes_max,
         )
         self._running = Running(self._outputs, self._slots, inputs, self.loop.tell)
         self._fetcher = Fetcher(self._outputs, disk, self.loop.tell, authority_pem=options.authority_pem)

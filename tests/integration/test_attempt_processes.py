@@ -27,11 +27,11 @@ from minireduce.attempt.linux import children
 from minireduce.attempt.load import python_version
 from minireduce.core.spec import LocalFiles, LocalRange, Program
 from minireduce.core.work.attempts import AttemptOutcome, Failed, Killed, Lost, ProgressMade, Succeeded
+from minireduce.core.work.printed import TextPrinted, left_out_note
 from minireduce.engine.index import read_index
 from minireduce.errors import Unavailable
 from minireduce.ids import AttemptId, TaskId, TaskKind
 from minireduce.machine import fingerprint
-from minireduce.worker.printing import left_out_note
 from minireduce.worker.slots import Slots
 
 MIB = 1 << 20
@@ -151,10 +151,11 @@ def program(text: str = MISBEHAVING) -> Program:
 class Bench:
     """Slots over a directory of input and attempts."""
 
-    def __init__(self, root: Path, slots: Slots, told: list[ProgressMade]) -> None:
+    def __init__(self, root: Path, slots: Slots, told: list[ProgressMade], pieces: list[TextPrinted]) -> None:
         self.root = root
         self.slots = slots
         self.told = told
+        self.pieces = pieces
 
     def task(
         self, *lines: str, job: str = "job-000001-1", index: int | None = None, limit_bytes: int = 256 * MIB
@@ -212,8 +213,7 @@ class Bench:
     def said(self, task: RunTask) -> str:
         """What a task that runs has printed so far."""
         run = self.slots._runs.get(task.attempt)
-        kept = None if run is None or run.process is None else run.process.printing[0].kept
-        return "" if kept is None else kept.text().decode()
+        return "" if run is None or run.process is None else run.process.printing.said("stdout")
 
 
 def at_bench(
@@ -225,12 +225,18 @@ def at_bench(
 ) -> None:
     async def play() -> None:
         told: list[ProgressMade] = []
+        pieces: list[TextPrinted] = []
         slots = Slots(
-            slots=2, on_progress=told.append, read_range=read_range, task_user=task_user, look_interval_s=0.05
+            slots=2,
+            on_progress=told.append,
+            on_printed=pieces.append,
+            read_range=read_range,
+            task_user=task_user,
+            look_interval_s=0.05,
         )
         await slots.start()
         try:
-            await scene(Bench(root, slots, told))
+            await scene(Bench(root, slots, told, pieces))
         finally:
             await slots.close()
 
@@ -650,6 +656,30 @@ def test_a_task_that_closed_its_streams_does_not_silence_the_next(tmp_path):
     at_bench(tmp_path, scene)
 
 
+def test_the_text_of_an_attempt_is_handed_on_while_it_runs(tmp_path):
+    async def scene(bench: Bench) -> None:
+        task, running, pids = await bench.started("hang")
+        while not bench.pieces:  # noqa: ASYNC110 - what is waited for is told to no event
+            await asyncio.sleep(0.01)
+        assert bench.pieces == [TextPrinted(task.attempt, "stdout", 0, f"{pids[0]}\n".encode())]
+        bench.slots.stop(task.attempt)
+        assert await running == Killed()
+        assert len(bench.pieces) == 1, "nothing of it is new"
+
+    at_bench(tmp_path, scene)
+
+
+def test_the_text_of_a_failed_attempt_is_handed_on_whole_before_its_outcome(tmp_path):
+    async def scene(bench: Bench) -> None:
+        task = bench.task("first words", "segfault")
+        assert isinstance(await bench.run(task), Failed)
+        assert bench.pieces[0] == TextPrinted(task.attempt, "stdout", 0, b"first words\n", is_of_failure=True)
+        assert [piece.stream for piece in bench.pieces] == ["stdout", "stderr"]
+        assert bench.pieces[1].data.startswith(b"Fatal Python error: Segmentation fault")
+
+    at_bench(tmp_path, scene)
+
+
 def test_what_is_kept_of_a_text_is_not_written_through_a_link_of_the_task(tmp_path):
     async def scene(bench: Bench) -> None:
         task = bench.task("first words")
@@ -740,6 +770,6 @@ def test_tasks_of_a_worker_that_runs_as_root_run_as_another_account():
             task = bench.task("a")
             outcome = await bench.slots.run(program(ACCOUNT), task, task_timeout_s=60.0)
             assert isinstance(outcome, Succeeded), outcome
-            assert Path(task.directory, "stdout").read_text() == f"{nobody.pw_uid} {nobody.pw_gid}\n"
+            assert printed_by(task) == f"{nobody.pw_uid} {nobody.pw_gid}\n"
 
         at_bench(Path(folder), scene, task_user="nobody")

@@ -45,7 +45,7 @@ JOINED = {
     ("worker/block_store.py", "name"): "the same",
     # one of a few names that stand in the code
     ("worker/block_server.py", "name"): "one of LOG_NAMES, asked first",
-    ("worker/slots.py", "name"): "stdout and stderr",
+    ("worker/printing.py", "stream"): "stdout and stderr",
     ("worker/identity.py", "f'{IDENTITY_NAME}.new'"): "a constant",
     ("attempt/progress.py", "self.bytes_total"): "a division of numbers",
 }

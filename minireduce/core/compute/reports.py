@@ -18,6 +18,7 @@ from minireduce.core.messages import (
     AttemptFailed,
     AttemptKilled,
     AttemptLost,
+    AttemptPrinted,
     AttemptProgressed,
     AttemptStarted,
     AttemptSucceeded,
@@ -39,6 +40,8 @@ def take_report(state: ComputeState, member: Member, report: Report, now: float,
             _started(state, member, report.attempt, now, effects)
         case AttemptProgressed():
             _progressed(state, member, report)
+        case AttemptPrinted():
+            _printed(state, member, report, effects)
         case AttemptSucceeded():
             succeeded(state, member, report, now, effects)
         case AttemptFailed():
@@ -77,6 +80,12 @@ def _progressed(state: ComputeState, member: Member, report: AttemptProgressed) 
     if found is not None:
         attempt = found[2]
         attempt.fraction, attempt.records, attempt.status = report.fraction, report.records, report.status
+
+
+def _printed(state: ComputeState, member: Member, report: AttemptPrinted, effects: Effects) -> None:
+    """Text may come late, and is worth keeping as long as its job is remembered."""
+    if report.attempt.task.job in state.jobs or report.attempt.task.job in state.ended:
+        state.printed.take(report, member.id, effects)
 
 
 def succeeded(state: ComputeState, member: Member, report: AttemptSucceeded, now: float, effects: Effects) -> None:

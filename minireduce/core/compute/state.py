@@ -18,6 +18,7 @@ from minireduce.core.compute.job import Job, Step
 from minireduce.core.compute.load import WorkerLoad
 from minireduce.core.compute.locality import NOWHERE, Homes, Level, Spot, find_homes
 from minireduce.core.compute.map_outputs import Announcements
+from minireduce.core.compute.printed import PrintedText
 from minireduce.core.compute.records import EndedJob, persist_end, persist_job, persist_winner
 from minireduce.core.compute.scheduler import Assignment, Scheduler
 from minireduce.core.compute.show import show_job
@@ -69,6 +70,7 @@ class ComputeState:
         self.ended: dict[JobId, EndedJob] = {}
         self.by_key: dict[str, JobId] = {}  # the job of each submission that is remembered
         self.loads: dict[WorkerId, WorkerLoad] = {}
+        self.printed = PrintedText(settings)
         self.announcements = Announcements(self.find_step)
         self.complaints = Complaints(settings.fetch_complaint_kept_s)
         self._hungry: dict[JobId, Job] = {}  # those with tasks that may wait for a slot
@@ -402,6 +404,7 @@ class ComputeState:
     def _drop_oldest(self, effects: Effects) -> None:
         while len(self.ended) > self.settings.jobs_kept_max:
             oldest = next(iter(self.ended))
+            self.printed.forget(oldest, effects)
             del self.by_key[self.ended.pop(oldest).key]
             effects.forget("jobs", (oldest,))
 

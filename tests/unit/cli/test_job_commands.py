@@ -8,7 +8,16 @@ import pytest
 
 from minireduce.core.messages import TaskError
 from minireduce.core.spec import OutputKind
-from minireduce.core.views import AttemptError, AttemptView, JobState, JobView, TaskCounts, TaskView
+from minireduce.core.views import (
+    AttemptError,
+    AttemptView,
+    JobState,
+    JobView,
+    PrintedPage,
+    PrintedPiece,
+    TaskCounts,
+    TaskView,
+)
 from minireduce.errors import NotFound, Refused, Unavailable
 from minireduce.ids import AttemptId, TaskId, TaskKind
 
@@ -50,6 +59,7 @@ FAILED = replace(
         ),
     ),
 )
+SILENCE = PrintedPage((), 0, 0)
 KILLED = replace(RUNNING, state=JobState.KILLED, reason="killed from the command line")
 
 
@@ -65,7 +75,9 @@ def test_jobs_are_listed_with_state_and_progress(run, master) -> None:
 
 def test_every_command_that_asks_the_cluster_answers_in_json(run, master) -> None:
     tasks = (TaskView(TASK, "running", (AttemptView(ATTEMPT, "worker-1", "running", 0.5, 2.0),)),)
-    master(List=(RUNNING,), Get=RUNNING, Wait=SUCCEEDED, Kill=JobState.KILLED, Tasks=tasks, ListWorkers=())
+    master(
+        List=(RUNNING,), Get=RUNNING, Wait=SUCCEEDED, Kill=JobState.KILLED, Tasks=tasks, Printed=SILENCE, ListWorkers=()
+    )
     assert run("jobs", "--json").json[0]["job"] == JOB
     assert run("status", "@", "--json").json["tasks"][0] == {
         "step": 0,
@@ -143,7 +155,7 @@ def test_an_error_is_one_line_a_hint_and_a_status(run, master, error: Exception,
 
 
 def test_logs_of_a_task_that_the_job_has_not_are_an_error(run, master) -> None:
-    master(Get=RUNNING, Tasks=())
+    master(Get=RUNNING, Tasks=(), Printed=SILENCE)
     ran = run("logs", JOB, "--task", f"{JOB}_s0_m00009")
     assert ran.status == 2
     assert "has no task" in ran.err
@@ -151,11 +163,11 @@ def test_logs_of_a_task_that_the_job_has_not_are_an_error(run, master) -> None:
 
 def test_logs_name_each_attempt_its_worker_and_what_it_said(run, master) -> None:
     attempt = AttemptView(ATTEMPT, "worker-1", "failed", 0.5, 2.0, "ZeroDivisionError: division by zero")
-    master(Get=FAILED, Tasks=(TaskView(TASK, "pending", (attempt,)),))
+    master(Get=FAILED, Tasks=(TaskView(TASK, "pending", (attempt,)),), Printed=SILENCE)
     assert run("logs", JOB).out.splitlines()[:3] == [
-        f"{ATTEMPT} failed on worker-1, 2.0 s: ZeroDivisionError: division by zero",
-        "    Traceback (most recent call last):",
-        '      File "ratio.py", line 3, in ratio',
+        f"== {ATTEMPT} failed on worker-1, 2.0 s: ZeroDivisionError: division by zero",
+        "Traceback (most recent call last):",
+        '  File "ratio.py", line 3, in ratio',
     ]
 
 
@@ -176,18 +188,72 @@ def test_an_interrupted_command_ends_with_130(run, master, monkeypatch: pytest.M
 
 
 def test_logs_of_a_failed_job_whose_tasks_are_forgotten_show_what_its_attempts_said(run, master) -> None:
-    master(Get=FAILED, Tasks=())
+    master(Get=FAILED, Tasks=(), Printed=SILENCE)
     for command in (("logs", JOB), ("logs", JOB, "--task", str(TASK))):
         ran = run(*command)
         assert ran.status == 0
-        assert ran.out.splitlines()[0] == f"{ATTEMPT} failed on worker-1: raised"
+        assert ran.out.splitlines()[0] == f"== {ATTEMPT} failed on worker-1: raised"
         assert ran.out.splitlines()[-3:] == [
-            "    ZeroDivisionError: division by zero",
-            "    while reading /in/a.txt, offset 1234",
-            "    record: '0 0'",
+            "ZeroDivisionError: division by zero",
+            "while reading /in/a.txt, offset 1234",
+            "record: '0 0'",
         ]
 
 
 def test_logs_of_a_job_of_which_nothing_is_kept_say_so(run, master) -> None:
-    master(Get=SUCCEEDED, Tasks=())
+    master(Get=SUCCEEDED, Tasks=(), Printed=SILENCE)
     assert run("logs", JOB).out.startswith(f"{JOB} succeeded")
+
+
+def page(*pieces: tuple[AttemptId, str, int, bytes], last: int = 1) -> PrintedPage:
+    return PrintedPage(tuple(PrintedPiece(attempt, "worker-1", *piece) for attempt, *piece in pieces), last, 0)
+
+
+def test_logs_show_what_each_attempt_printed_under_its_heading_and_count_the_silent_ones(run, master) -> None:
+    loud, silent = (AttemptView(AttemptId(TASK, n), "worker-1", "succeeded", 1.0, 2.0) for n in (0, 1))
+    pages = [
+        page((ATTEMPT, "stdout", 3, b"\xc3\xa4\n"), (ATTEMPT, "stdout", 0, b"one"), (ATTEMPT, "stderr", 0, b"two"))
+    ]
+    master(Get=SUCCEEDED, Tasks=(TaskView(TASK, "done", (loud, silent)),), Printed=[*pages, SILENCE])
+    assert run("logs", JOB).out.splitlines() == [
+        f"== {ATTEMPT} succeeded on worker-1, 2.0 s",
+        "-- stdout",
+        "oneä",
+        "-- stderr",
+        "two",
+        "1 attempt more, which printed nothing",
+    ]
+
+
+def test_a_gap_in_a_text_is_told_and_what_was_sent_twice_is_shown_once(run, master) -> None:
+    pieces = ((ATTEMPT, "stdout", 0, b"abc"), (ATTEMPT, "stdout", 0, b"abcdef"), (ATTEMPT, "stdout", 1006, b"xyz\n"))
+    master(Get=SUCCEEDED, Tasks=(), Printed=[page(*pieces), SILENCE])
+    assert run("logs", JOB).out.splitlines()[2:] == ["abcdef", "… 1,000 bytes were left out here …", "xyz"]
+
+
+def test_the_same_traceback_is_shown_once(run, master) -> None:
+    again = replace(FAILED.errors[0], attempt=AttemptId(TASK, 1))
+    master(Get=replace(FAILED, errors=(FAILED.errors[0], again)), Tasks=(), Printed=SILENCE)
+    out = run("logs", JOB).out
+    assert out.count('File "ratio.py"') == 1
+    assert f"the traceback of {ATTEMPT} again" in out
+
+
+def test_following_shows_pieces_as_they_come_until_the_job_has_ended(run, master) -> None:
+    other = AttemptId(TASK, 1)
+    pages = [
+        page((ATTEMPT, "stdout", 0, b"one\n"), (other, "stdout", 0, b"half"), last=5),
+        PrintedPage((), 5, 0),
+        page((ATTEMPT, "stdout", 4, b"two\n"), last=6),
+        PrintedPage((), 6, 0),
+    ]
+    fake = master(Get=RUNNING, Wait=SUCCEEDED, Printed=pages)
+    assert run("logs", JOB, "--follow").out.splitlines() == [
+        f"== {ATTEMPT} on worker-1, stdout",
+        "one",
+        f"== {other} on worker-1, stdout",
+        "half",
+        f"== {ATTEMPT} on worker-1, stdout",
+        "two",
+    ]
+    assert [request.after for name, request in fake.asked if name == "Printed"] == [0, 5, 5, 6]
