@@ -18,8 +18,11 @@ class Context(Protocol):
 
     path: str
     attempt_id: str
-    work_dir: Path | None
     status: str
+
+    @property
+    def work_dir(self) -> Path | None:
+        """A directory of this attempt's own."""
 
     @property
     def offset(self) -> int | None:

@@ -67,18 +67,16 @@ class TaskRun:
         self._watch = watch
         self._directory = Path(task.directory)
         self._disk: Disk = RealDisk()
-        self._work_dir = self._directory / "work"
         self._context = TaskContext(
             path=_input_path(task),
             attempt_id=str(task.attempt),
-            work_dir=self._work_dir,
+            work_dir=self._directory / "work",
             on_progress=lambda _: watch.page.beat(),
             idle_bytes=idle_bytes,
         )
 
     def run(self) -> Answer:
         """Do the task. Never raises for what can go wrong in it."""
-        self._work_dir.mkdir(mode=0o700, exist_ok=True)
         _at_work.append(self._context)
         try:
             with self._watch.over(self._context, _input_bytes(self._task)):
@@ -113,6 +111,7 @@ class TaskRun:
                         disk=self._disk,
                     )
                 )
+            self._disk.make_directories(self._directory)
             made = run_map(
                 self._step,
                 records,
@@ -131,6 +130,7 @@ class TaskRun:
 
     def _reduce(self) -> TaskOutput:
         assert isinstance(self._task.work, ReduceTask)
+        self._disk.make_directories(self._directory)
         runs = [
             RunSlice(file=Path(run.path), offset=run.offset, length=run.length, order=run.order)
             for run in self._task.work.runs

@@ -57,7 +57,6 @@ class PartsOfJob:
 
     def fetch(self, index: int, target: Path) -> None:
         """Write part `index` to `target`, verified. Raises Unavailable or Corruption once waiting is of no use."""
-
         damaged = 0
 
         def attempt() -> None:
@@ -86,6 +85,9 @@ class PartsOfJob:
 
 def _fetch_verified(result: ResultView, index: int, target: Path, authority: bytes | None) -> None:
     source = result.parts[index]
+    if not source.bytes_total:
+        target.write_bytes(b"")  # nobody keeps what has no bytes
+        return
     digest = xxhash.xxh3_128()
     undigested = 0 if result.is_text else _magic_bytes()
     length = 0

@@ -138,7 +138,10 @@ class JobResult(Generic[K, V]):
         assert self._parts is not None
         for index in range(self._parts.count):
             self._require_open()
-            with self._part(index).open("rb") as stream:
+            part = self._part(index)
+            if not part.stat().st_size:
+                continue  # it has no pairs; parts are held against their lengths when they come
+            with part.open("rb") as stream:
                 yield from read_pairs(stream, name=f"{part_name(index)} of {self.id}", allow_pickle=self._allow_pickle)
 
     def _part(self, index: int) -> Path:

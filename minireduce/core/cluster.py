@@ -205,7 +205,7 @@ class ClusterState:
         for job in compute.jobs.values():
             for task in job.tasks():
                 if task.winner is not None and task.winner.worker:
-                    compute.load_of(task.winner.worker).outputs[task.id] = task
+                    compute.load_of(task.winner.worker).keep(task)
             compute.queue_wanted(job)
             compute.complete_if_done(job, now, effects)
         return Submissions(compute, self._cluster_id, self._epoch, jobs_seen)

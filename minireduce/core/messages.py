@@ -106,6 +106,11 @@ class TaskOutput:
     records: int
     partition_bytes_log2: bytes = b""
 
+    @property
+    def is_empty_part(self) -> bool:
+        """Whether there is nothing that anybody could keep, fetch or lose: knowing of it is having it."""
+        return not self.bytes_total and not self.partition_bytes_log2
+
 
 @dataclass(frozen=True, slots=True)
 class TaskError:

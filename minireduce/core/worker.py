@@ -206,7 +206,8 @@ class WorkerState:
 
     def _list_all(self, hello: Hello) -> Hello:
         """Everything that a master must know. An attempt whose end it may not have heard of still counts as running:
-        that report follows, and until then the attempt shall not be taken for lost.
+        that report follows, and until then the attempt shall not be taken for lost. An empty part, which nobody keeps,
+        is listed as long as the master may not have heard of it.
         """
         unheard = [
             report.attempt
@@ -214,11 +215,16 @@ class WorkerState:
             if isinstance(report, AttemptFailed | AttemptLost | AttemptKilled)
         ]
         running = dict.fromkeys([*(attempt.id for attempt in self._assignments.attempts), *unheard])
+        unkept = [
+            report
+            for report in self._session.unacknowledged
+            if isinstance(report, AttemptSucceeded) and report.output.is_empty_part
+        ]
         return replace(
             hello,
             profile=replace(self._profile, free_bytes=self._session.free_bytes or self._profile.free_bytes),
             running=tuple(running),
-            outputs=tuple(self._assignments.outputs.values()),
+            outputs=(*self._assignments.outputs.values(), *unkept),
             replicas=tuple(self._replicas.values()),
         )
 

@@ -36,7 +36,7 @@ class TaskContext:
     ) -> None:
         self.path = path
         self.attempt_id = attempt_id
-        self.work_dir = work_dir
+        self._work_dir = work_dir
         self._pid = os.getpid()
         self.on_progress = on_progress
         self.idle_bytes = idle_bytes  # anonymous memory of the process before it touched any input, when known
@@ -49,6 +49,13 @@ class TaskContext:
         self._records: Sequence[Any] = ()
         self._remaining: Iterator[Any] = iter(())
         self._offset_of: Callable[[int], int] | None = None
+
+    @property
+    def work_dir(self) -> Path | None:
+        """A directory of this attempt's own, made when it is first asked for."""
+        if self._work_dir is not None:
+            self._work_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return self._work_dir
 
     def count(self, name: str, amount: int = 1, *, group: str = GROUP) -> None:
         """Add to a counter; minireduce's own stand in the group `minireduce`."""

@@ -3,6 +3,8 @@
 Keys and values come in either of two ways: encoded, when they go from runs into the part untouched, or as the objects
 that user code yielded. Keys of both are held to one kind. The part is synced, and its name too, before it counts as
 written.
+
+A part without pairs has no bytes and no file: nothing need be made, synced, kept or fetched for it.
 """
 
 from __future__ import annotations
@@ -11,7 +13,7 @@ from collections.abc import Iterable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, BinaryIO, Literal, Self
 
 import xxhash
 
@@ -45,10 +47,9 @@ class PartWriter:
     def __init__(self, path: Path, output: OutputKind, *, role: str, kinds: Kinds, disk: Disk) -> None:
         self._path, self._disk, self._role, self._kinds = path, disk, role, kinds
         self._stack = ExitStack()
-        self._file = self._stack.enter_context(disk.create(path))
-        self._section = SectionWriter(self._file) if output == "pairs" else None
-        if self._section is not None:
-            self._section.write_magic(PART_MAGIC)
+        self._is_typed = output == "pairs"
+        self._file: BinaryIO | None = None
+        self._section: SectionWriter | None = None
         self._digest = xxhash.xxh3_128()
         self._bytes_written = 0
         self._records = 0
@@ -64,9 +65,11 @@ class PartWriter:
 
     def add_encoded(self, texts: list[str], column: Column) -> None:
         """Pairs as they stand in runs."""
-        if self._section is not None:
+        if not texts:
+            return
+        if self._is_typed:
             self._records += len(texts)
-            self._section.add(texts, column)
+            self._typed_section().add(texts, column)
         else:
             self._write_lines(keys.decode_all(texts), columns.to_values(column))
 
@@ -92,17 +95,19 @@ class PartWriter:
             return
         each_bytes = max(1, held_bytes(self._values) // len(self._values))
         self._waiting_max = max(1, min(_YIELDED_PAIRS_MAX, 4 * len(self._keys), _YIELDED_BYTES // each_bytes))
-        if self._section is None:
+        if not self._is_typed:
             self._write_lines(self._keys, self._values)
         else:
             self._records += len(self._keys)
-            self._section.add(keys.sortable_all(self._keys), columns.make(self._values))
+            self._typed_section().add(keys.sortable_all(self._keys), columns.make(self._values))
         self._keys.clear()
         self._values.clear()
 
     def close(self) -> PartOutput:
         """End the part and make it durable."""
         self.flush()
+        if self._file is None:
+            return PartOutput(0, self._digest.digest(), 0)
         if self._section is not None:
             self._section.end()
             self._bytes_written, digest = self._section.bytes_written, self._section.digest()
@@ -113,9 +118,22 @@ class PartWriter:
         self._disk.sync_directory(self._path.parent)
         return PartOutput(self._bytes_written, digest, self._records)
 
+    def _opened(self) -> BinaryIO:
+        """The file, made for the first pair."""
+        if self._file is None:
+            self._disk.make_directories(self._path.parent)
+            self._file = self._stack.enter_context(self._disk.create(self._path))
+        return self._file
+
+    def _typed_section(self) -> SectionWriter:
+        if self._section is None:
+            self._section = SectionWriter(self._opened())
+            self._section.write_magic(PART_MAGIC)
+        return self._section
+
     def _write_lines(self, plain: list[Any], values: list[Any]) -> None:
         lines = text_lines(plain, values)
         self._digest.update(lines)
-        self._file.write(lines)
+        self._opened().write(lines)
         self._bytes_written += len(lines)
         self._records += len(plain)

@@ -65,13 +65,15 @@ class InlineResult(Generic[K, V]):
 
     def fetch(self, index: int, target: Path) -> None:
         """Copy one part to `target`."""
-        shutil.copyfile(self.parts[index], target)
+        target.touch()
+        if self.parts[index].exists():  # one without pairs has no file
+            shutil.copyfile(self.parts[index], target)
 
     def __iter__(self) -> Iterator[tuple[K, V]]:
         """The pairs, part by part. Raises RequestError for a text output, which keeps no types."""
         if self.output == "text":
             raise RequestError(f"{self.id} wrote text, which keeps no types", hint="run it without an output")
-        for part in self.parts:
+        for part in filter(Path.exists, self.parts):
             with part.open("rb") as stream:
                 yield from read_pairs(stream, name=str(part))
 
@@ -204,9 +206,7 @@ class _InlineRun:
         return folder / part_name(partition)
 
     def _context(self, directory: Path) -> TaskContext:
-        work = directory / "work"
-        work.mkdir(exist_ok=True)
-        return TaskContext(attempt_id="inline", work_dir=work)
+        return TaskContext(attempt_id="inline", work_dir=directory / "work")
 
     def _add(self, context: TaskContext) -> None:
         for (group, name), value in context.counters.items():
@@ -220,6 +220,8 @@ def _records(
     """The records of a split, or the pairs of a part."""
     if isinstance(source, Path):
         context.path = str(source)
+        if not source.exists():
+            return iter(())
         stream = opened.enter_context(source.open("rb"))
         size_bytes = source.stat().st_size
         return open_records(stream, offset=0, length=size_bytes, input_format=step.input, context=context)

@@ -120,6 +120,9 @@ class SimClient:
         return next((reducers for reducers in reversed(self.job.reducers) if reducers), len(self.job.texts))
 
     def _read_part(self, index: int, source: OutputSource, digest: bytes, token: str) -> None:
+        if not source.bytes_total:
+            self._parts[index] = b""
+            return
         worker = self._workers.get(source.address)
         if worker is None or not worker.node.is_up:
             return

@@ -347,6 +347,8 @@ class SimWorker:
         if isinstance(order.input, LocalFiles):
             return workload.run_first_map(program, task.index)
         part = PART if isinstance(order.input, PartInput) else task.index
+        if isinstance(order.input, PartInput) and not order.input.source.bytes_total:
+            return workload.run_later_map(program, task.step, b"")
         inputs = [
             self._own_output(run.source, part) if run.is_own else self._fetched[order.attempt, run.source]
             for run in order.runs

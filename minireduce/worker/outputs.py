@@ -46,6 +46,7 @@ class Outputs:
         self._jobs = data_dir / JOBS_NAME
         self._disk = disk
         self._task_ids = task_ids
+        self._placed: set[JobId] = set()
 
     def directory(self, attempt: AttemptId) -> Path:
         """Where an attempt writes, and where its output is after."""
@@ -55,8 +56,16 @@ class Outputs:
         """Where the output of `source` lies that was fetched for `attempt`."""
         return self.directory(attempt) / FETCHED_NAME / str(source)
 
+    def place(self, attempt: AttemptId) -> Path:
+        """Where an attempt may write: its directory, which it makes itself when it needs it, in that of its job."""
+        if attempt.task.job not in self._placed:
+            self._make(self._jobs / attempt.task.job)
+            self._placed.add(attempt.task.job)
+        return self.directory(attempt)
+
     def prepare(self, attempt: AttemptId) -> Path:
         """Make the directory of an attempt, which may hold fetched runs already."""
+        self.place(attempt)
         return self._make(self.directory(attempt))
 
     def create_fetched(self, attempt: AttemptId, source: AttemptId) -> Path:
@@ -95,7 +104,7 @@ class Outputs:
             for name in self._disk.names(self._jobs / job):
                 report = self._read(job, name)
                 if report is None:
-                    self._disk.remove_tree(self._jobs / job / name)
+                    self._remove(self._jobs / job / name)
                 else:
                     held.append(report)
             if not self._disk.names(self._jobs / job):
@@ -116,6 +125,7 @@ class Outputs:
 
     def remove_job(self, job: JobId) -> None:
         """Remove everything of a job."""
+        self._placed.discard(job)
         if is_job_id(job):
             self._disk.remove_tree(self._jobs / job)
 

@@ -26,6 +26,7 @@ from minireduce.attempt.conversation import (
     StoredFile,
 )
 from minireduce.core.messages import AttemptSucceeded, OpenJob, PartInput, PartitionInput, StoredInput
+from minireduce.core.spec import LocalFiles
 from minireduce.core.work.attempts import (
     AttemptEnded,
     AttemptOutcome,
@@ -47,6 +48,9 @@ if TYPE_CHECKING:
     from minireduce.worker.slots import Slots
 
 log = logging.getLogger(__name__)
+
+NO_INPUT = LocalFiles("", ())
+"""What a task reads whose input is a part without pairs, of which there is no file."""
 
 
 class OwnOutputMissing(Exception):
@@ -136,7 +140,8 @@ class Running:
             self._inputs.end(order.attempt)
         if isinstance(outcome, Succeeded):
             report = AttemptSucceeded(order.attempt, outcome.output, outcome.counters)
-            await asyncio.to_thread(self._outputs.keep, report)
+            if not outcome.output.is_empty_part:
+                await asyncio.to_thread(self._outputs.keep, report)
         if isinstance(outcome, Lost):
             self._tell_damage(order, task, outcome.reason)
         return outcome
@@ -161,8 +166,8 @@ class Running:
     # ── where the input is ──────────────────────────────────────────────────────────────────────────────────────────
 
     def _prepare(self, order: StartAttempt) -> RunTask:
-        """Make the attempt's directory and find its input on this machine."""
-        directory = self._outputs.prepare(order.attempt)
+        """Name the attempt's directory and find its input on this machine."""
+        directory = self._outputs.place(order.attempt)
         return RunTask(
             attempt=order.attempt,
             work=self._work(order),
@@ -176,7 +181,9 @@ class Running:
         match order.input:
             case PartitionInput(partition):
                 return ReduceTask(tuple(self._run_file(order.attempt, run, partition) for run in order.runs))
-            case PartInput():
+            case PartInput(source):
+                if not source.bytes_total:
+                    return MapTask(NO_INPUT, order.step.reducers)
                 return MapTask(self._part_file(order.attempt, order.runs[0]), order.step.reducers)
             case StoredInput(path, offset, length, file_bytes):
                 return MapTask(StoredFile(path, offset, length, file_bytes), order.step.reducers)
@@ -201,6 +208,6 @@ class Running:
         if not run.is_own:
             return PartFile(str(self._outputs.fetched(attempt, run.source)))
         path = self._outputs.directory(run.source) / PART_NAME
-        if not path.exists():
+        if not path.exists() or not path.stat().st_size:
             raise OwnOutputMissing(run.source, FileNotFoundError(str(path)))
         return PartFile(str(path))

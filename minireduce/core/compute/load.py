@@ -44,6 +44,11 @@ class WorkerLoad:
         """How busy the worker is, and is going to be."""
         return len(self.attempts) / max(self.slots, 1)
 
+    def keep(self, task: Task) -> None:
+        """The output of a task's winner is here, unless it is one that needs no place."""
+        if task.winner is not None and not task.winner.output.is_empty_part:
+            self.outputs[task.id] = task
+
     def add(self, task: Task, attempt: Attempt) -> int:
         """An attempt was placed here. Gives back how many slots it takes by that."""
         self.attempts[attempt.id] = (task, attempt)

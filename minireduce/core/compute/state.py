@@ -274,7 +274,7 @@ class ComputeState:
         winner = Winner(report.attempt, worker, report.output, report.counters)
         job.count_winner(winner, task.winner)
         task.win(winner)
-        self.load_of(worker).outputs[task.id] = task
+        self.load_of(worker).keep(task)
         persist_winner(task, fx)
         for rival in task.live_attempts:
             self.kill_attempt(job, task, rival, now, f"{report.attempt} was first", fx)

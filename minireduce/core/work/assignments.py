@@ -225,7 +225,7 @@ class Assignments:
                 tasks = _map_tasks(task.job, task.step, maps)
                 self._fetches.expect(attempt.id, tasks, partition=partition, shares=step.reducers, read_token=token)
                 self._announce(attempt, tuple(job.sources[task] for task in tasks if task in job.sources), now)
-            case PartInput(source):
+            case PartInput(source) if source.bytes_total:
                 self._fetches.expect(attempt.id, (source.attempt.task,), partition=PART, shares=1, read_token=token)
                 self._announce(attempt, (source,), now)
             case _:
@@ -241,7 +241,7 @@ class Assignments:
                 continue
             if isinstance(attempt.input, PartitionInput) and attempt.id.task.step == command.step:
                 self._announce(attempt, command.sources, now)
-            elif isinstance(attempt.input, PartInput):
+            elif isinstance(attempt.input, PartInput) and attempt.phase is Phase.WAITING:
                 task = attempt.input.source.attempt.task
                 self._announce(attempt, tuple(s for s in command.sources if s.attempt.task == task), now)
 
@@ -332,7 +332,8 @@ class Assignments:
         match event.outcome:
             case Succeeded(output, counters):
                 report = AttemptSucceeded(attempt.id, output, counters)
-                self.outputs[attempt.id] = report
+                if not output.is_empty_part:
+                    self.outputs[attempt.id] = report
                 self._progress.pop(attempt.id, None)
                 self.reports.append(report)
                 if isinstance(attempt.input, PartInput | PartitionInput):
