@@ -200,6 +200,7 @@ class ProcessPrinting:
 
 def _write_text(path: Path, text: bytes) -> None:
     """Leave `text` for people, in a directory that may belong to tasks: a link that waits there is not followed."""
+    path.parent.mkdir(mode=0o700, exist_ok=True)
     with contextlib.suppress(FileNotFoundError):
         path.unlink()
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)

@@ -319,3 +319,20 @@ def test_an_attempt_that_nobody_wants_is_killed_when_it_says_that_it_started():
     stranger = type(attempt)(task, 0)
     worker.say(AttemptStarted(stranger))
     assert [kill.attempt for kill in worker.take(KillAttempt)] == [stranger]
+
+
+def test_a_part_without_pairs_is_lost_with_no_worker_and_no_restart():
+    cluster = FakeCluster()
+    one, two = cluster.worker("w1", slots=1), cluster.worker("w2", slots=1)
+    job = cluster.submit(maps=2, reducers=0)
+    one.say(AttemptSucceeded(one.attempts()[0], TaskOutput(b"d", 0, 0), ()))
+    last = two.attempts()[0]
+    restarted = cluster.restart()
+    two = restarted.worker("w2", slots=1)
+    two.hello(running=[last])
+    restarted.pass_time(12, two)
+    two.say(AttemptSucceeded(last, TaskOutput(b"d", 0, 0), ()))
+    assert restarted.machine.views.job(job, restarted.now).state is JobState.SUCCEEDED
+    restarted.pass_time(12)
+    assert [part.bytes_total for part in restarted.machine.views.result(job, restarted.now).parts] == [0, 0]
+    assert two.attempts() == []

@@ -9,8 +9,10 @@ from scenes.worker import OUTPUT, Scene, launch_map, map_attempt, open_job, succ
 from minireduce.core.messages import (
     AttemptFailed,
     AttemptStarted,
+    AttemptSucceeded,
     Down,
     TaskError,
+    TaskOutput,
     Welcome,
 )
 from minireduce.core.work.attempts import AttemptEnded, Failed, Succeeded
@@ -31,6 +33,7 @@ from minireduce.core.worker import SpaceMeasured, StopRequested
 from minireduce.errors import Refused, Unavailable
 
 ERROR = TaskError("raised", "ValueError", "no")
+EMPTY = TaskOutput(b"digest", 0, 0)
 
 
 def test_the_first_tick_opens_a_stream_and_hello_lists_everything():
@@ -225,3 +228,20 @@ def test_a_stopped_worker_waits_no_longer_than_its_limit():
     scene.see(StopRequested())
     scene.tick(5.1)
     assert scene.take(StopWorker) == [StopWorker(None)]
+
+
+def test_a_part_without_pairs_is_listed_until_the_master_has_heard_of_it_and_never_again():
+    scene = Scene().join()
+    scene.command(open_job(reducers=0), launch_map())
+    scene.lose_stream()
+    scene.see(AttemptEnded(map_attempt(), Succeeded(EMPTY, ())))
+    scene.open_stream()
+    scene.welcome(epoch=2)
+    assert scene.hello().outputs == (AttemptSucceeded(map_attempt(), EMPTY, ()),)
+    scene.welcome(epoch=2)
+    assert AttemptSucceeded(map_attempt(), EMPTY, ()) in scene.reports()
+    scene.acknowledge()
+    scene.lose_stream()
+    scene.open_stream()
+    scene.welcome(epoch=3)
+    assert scene.hello().outputs == ()

@@ -140,7 +140,7 @@ def run(job: Job[Any, Any], splits: list[list[Any]], *, limit: int, partitions: 
                 RunSlice(directory / DATA_NAME, *read_index(directory / INDEX_NAME)[partition], order)
                 for order, directory in enumerate(maps)
             ]
-            run_reduce(
+            made = run_reduce(
                 step,
                 runs[::-1],  # whatever order they arrive in
                 directory=Path(name),
@@ -151,6 +151,10 @@ def run(job: Job[Any, Any], splits: list[list[Any]], *, limit: int, partitions: 
                 disk=QuickDisk(),
             )
             part = Path(name, f"part-{partition}")
+            assert part.exists() == (made.records > 0) == (made.bytes_written > 0)
+            if not made.records:
+                parts.append(b"")
+                continue
             parts.append(part.read_bytes())
             with part.open("rb") as stream:
                 pairs.extend(read_pairs(stream))

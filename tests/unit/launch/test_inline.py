@@ -120,8 +120,9 @@ def test_counters_of_user_code_are_added_up_over_tasks(texts: list[Path]) -> Non
 def test_no_input_gives_empty_parts(tmp_path: Path) -> None:
     empty = tmp_path / "empty.txt"
     empty.touch()
-    result = run_inline(Job(words, Sum()), [empty], output_dir=tmp_path / "out", reducers=2)
-    assert [part.read_bytes() for part in result.parts] == [b"", b""]
+    run_inline(Job(words, Sum()), [empty], output_dir=tmp_path / "out", reducers=2)
+    assert [(tmp_path / "out" / f"part-0000{n}").read_bytes() for n in (0, 1)] == [b"", b""]
+    assert list(run_inline(Job(words, Sum()).then(None, Collect()), [empty], reducers=2)) == []
 
 
 def test_a_record_over_the_limit_is_refused_and_a_greater_limit_lets_it_pass(texts: list[Path]) -> None:

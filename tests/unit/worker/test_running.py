@@ -9,7 +9,7 @@ import pytest
 from scenes.worker import OUTPUT, SPLIT, map_attempt, open_job, reduce_attempt, succeeded
 
 from minireduce.attempt.conversation import MapTask, PartFile, ReduceTask, RunFile
-from minireduce.core.messages import OutputSource, PartInput, PartitionInput, TaskError
+from minireduce.core.messages import OutputSource, PartInput, PartitionInput, TaskError, TaskOutput
 from minireduce.core.spec import StepSpec
 from minireduce.core.work.attempts import (
     AttemptEnded,
@@ -26,9 +26,14 @@ from minireduce.disk import RealDisk
 from minireduce.engine.index import encode_index
 from minireduce.worker.input_reader import InputReader
 from minireduce.worker.outputs import Outputs
-from minireduce.worker.running import Running
+from minireduce.worker.running import NO_INPUT, Running
 
 STEP = StepSpec(2, 1 << 20, 5.0, record_bytes_max=999)
+
+
+def write_into(directory: Path) -> None:
+    """As a task with an output does."""
+    directory.mkdir(exist_ok=True)
 
 
 class PlayedSlots:
@@ -42,6 +47,7 @@ class PlayedSlots:
 
     async def run(self, program, task, *, task_timeout_s):
         self.tasks.append((program, task, task_timeout_s))
+        write_into(Path(task.directory))
         if isinstance(self.outcome, Exception):
             raise self.outcome
         return self.outcome
@@ -89,10 +95,20 @@ def start_reduce(*runs: InputRun) -> StartAttempt:
 def test_a_map_of_a_split_gets_its_directory_and_its_limits(tmp_path: Path):
     (task,), told = play(tmp_path, start_map(), Succeeded(OUTPUT, ()))
     assert task.work == MapTask(SPLIT, 2)
-    assert Path(task.directory).is_dir()
+    assert Path(task.directory).parent.is_dir()  # its own it makes itself, when it needs it
     assert (task.memory_limit_bytes, task.record_bytes_max, task.output_text) == (1 << 20, 999, False)
     assert told == [AttemptEnded(map_attempt(), Succeeded(OUTPUT, ()))]
     assert Outputs(tmp_path, RealDisk()).held() == (succeeded(map_attempt()),)
+
+
+def test_for_a_part_without_pairs_nothing_is_written_and_its_readers_read_nothing(tmp_path: Path):
+    empty = TaskOutput(b"digest", 0, 0)
+    _, told = play(tmp_path, start_map(), Succeeded(empty, ()))
+    assert told == [AttemptEnded(map_attempt(), Succeeded(empty, ()))]
+    assert Outputs(tmp_path, RealDisk()).held() == ()
+    source = OutputSource(map_attempt(0), "w2", "w2:1", 0)
+    (task,), _ = play(tmp_path, start_map(PartInput(source)), Succeeded(empty, ()))
+    assert task.work == MapTask(NO_INPUT, 2)
 
 
 @pytest.mark.parametrize("outcome", [Failed(TaskError("raised", "E", "no")), Lost("gone"), Killed()])
