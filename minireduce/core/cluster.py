@@ -305,8 +305,7 @@ class ClusterState:
             effects.forget("workers", (member.id,))
             self.storage.worker_lost(member.id, now)
             worker_went(self._compute, member.id, now, effects)
-        self._compute.give_up_unclaimed(now, effects)
-        self._compute.ask_everybody()
+        self._compute.tick(now, effects)
         self.storage.tick(now, effects)
 
     # ── what leaves ─────────────────────────────────────────────────────────────────────────────────────────────────

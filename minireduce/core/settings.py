@@ -32,6 +32,8 @@ class ClusterSettings:
     troubled_tasks_min: int = 3  # tasks of a job that failed on a worker before that gets no more of the job
     locality_wait_node_s: float = 0.7  # slots pass a job by for so long, until it takes one in the rack of its input
     locality_wait_rack_s: float = 0.3  # and for so long after that, until it takes any
+    preempt_after_s: float = 30.0  # below its share, after which a job gets slots of those above theirs
+    preempted_per_tick_max: int = 100  # attempts that are killed at once for that
     priority_wait_s_max: float = 60.0  # without a slot, after which a job goes once before higher priorities
     queues: tuple[QueueSettings, ...] = (QueueSettings(DEFAULT_QUEUE),)
     errors_kept_max: int = 20  # of a job, for people

@@ -27,9 +27,11 @@ from minireduce.core.settings import ClusterSettings
 from minireduce.core.spec import JobSpec, LocalFiles, LocalRange, OutputKind, Program, StepSpec
 
 
-def job_spec(*, maps=2, reducers=1, steps=1, output=OutputKind.RESULT, **settings):
-    splits = tuple(LocalFiles("m1", (LocalRange(f"/in/{n}", 0, 10, "f"),)) for n in range(maps))
-    step = StepSpec(reducers, 1 << 20, 600.0)
+def job_spec(
+    *, maps=2, reducers=1, steps=1, output=OutputKind.RESULT, machine_id="m1", memory_bytes=1 << 20, **settings
+):
+    splits = tuple(LocalFiles(machine_id, (LocalRange(f"/in/{n}", 0, 10, "f"),)) for n in range(maps))
+    step = StepSpec(reducers, memory_bytes, 600.0)
     path = "" if output is OutputKind.RESULT else "/out"
     return JobSpec("wc", Program("source", b"", ""), (step,) * steps, splits, output, path, **settings)
 

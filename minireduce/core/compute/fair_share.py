@@ -13,11 +13,12 @@ Elsewhere: which task and which worker (scheduler.py); taking slots back (preemp
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from minireduce.core.compute.job import Job
 from minireduce.core.settings import ClusterSettings, QueueSettings
+from minireduce.ids import JobId
 
 Turn = tuple[float, str, bool, int, float, int]
 """What jobs are sorted by: the smallest goes first."""
@@ -44,6 +45,7 @@ class Queues:
 
     def __init__(self, settings: ClusterSettings) -> None:
         self._priority_wait_s_max = settings.priority_wait_s_max
+        self._configured = tuple(queue.name for queue in settings.queues)
         self._queues = {queue.name: Queue(queue) for queue in settings.queues}
 
     def of(self, job: Job) -> Queue:
@@ -55,8 +57,9 @@ class Queues:
         return queue
 
     @property
-    def names(self) -> Iterable[str]:
-        return self._queues
+    def configured(self) -> tuple[str, ...]:
+        """The names of the queues to which jobs can be submitted."""
+        return self._configured
 
     def count(self, job: Job, change: int) -> None:
         """So many slots more are used by a job."""
@@ -70,8 +73,44 @@ class Queues:
             (job for job in jobs if not self.of(job).is_full), key=lambda job: self._turn(job, now), default=None
         )
 
+    def shares(self, jobs: Iterable[Job], slots: int) -> dict[JobId, float]:
+        """How many slots each job would have if all were dealt out anew."""
+        by_queue: dict[str, list[Job]] = {}
+        for job in jobs:
+            by_queue.setdefault(job.spec.queue, []).append(job)
+        claims = []
+        for members in by_queue.values():
+            settings = self.of(members[0]).settings
+            wanted = sum(map(_wanted, members))
+            claims.append((settings.weight, min(wanted, settings.slots_max or wanted)))
+        shares: dict[JobId, float] = {}
+        for members, part in zip(by_queue.values(), divide(slots, claims), strict=True):
+            left = part
+            for priority in sorted({job.spec.priority for job in members}, reverse=True):
+                equals = [job for job in members if job.spec.priority == priority]
+                given = divide(left, [(job.spec.weight, _wanted(job)) for job in equals])
+                left -= sum(given)
+                shares |= {job.id: share for job, share in zip(equals, given, strict=True)}
+        return shares
+
     def _turn(self, job: Job, now: float) -> Turn:
         queue, spec = self.of(job), job.spec
         is_patient = now - job.served_s < self._priority_wait_s_max
         used_by_weight = job.slots_used / spec.weight
         return (queue.used_by_weight, spec.queue, is_patient, -spec.priority, used_by_weight, job.sequence)
+
+
+def _wanted(job: Job) -> int:
+    return job.slots_used + sum(step.waiting_maps.waiting for step in job.steps)
+
+
+def divide(amount: float, claims: Sequence[tuple[float, float]]) -> list[float]:
+    """The amount by weight among claims of (weight, wanted); what one does not want, the others share."""
+    given = [0.0] * len(claims)
+    weight_left = sum(weight for weight, _ in claims)
+    for index in sorted(range(len(claims)), key=lambda index: claims[index][1] / claims[index][0]):
+        weight, wanted = claims[index]
+        given[index] = min(wanted, amount * weight / weight_left)
+        amount -= given[index]
+        weight_left -= weight
+    return given

@@ -85,6 +85,7 @@ class Job:
     live_attempts: int = 0
     slots_used: int = 0
     served_s: float = 0.0  # when it last got a slot, or was submitted
+    is_starved: bool = False  # below its share for so long that it takes any slot
     errors: list[AttemptError] = field(default_factory=list)
     reason: str = ""
     sums: dict[tuple[str, str], int] = field(default_factory=dict)  # of counters, by group and name

@@ -103,7 +103,7 @@ class Scheduler:
         """The best pair of a free worker and a waiting map of this step, if any may be launched now."""
         step, settings = offer.step, self._settings
         node_s, rack_s = settings.locality_wait_node_s, settings.locality_wait_rack_s
-        level = step.locality_wait.level(now, node_s, rack_s)
+        level = Level.ANY if offer.job.is_starved else step.locality_wait.level(now, node_s, rack_s)
         choice = offer.again() or offer.near() or offer.homeless() or (offer.far(level) if level else None)
         if choice is None:
             if not level and offer.has_room:
@@ -112,13 +112,13 @@ class Scheduler:
             step.locality_wait.launched(choice.level, now, node_s)
         return choice
 
-    def may_run(self, job: Job, step: Step, member: Member) -> bool:
-        """Whether a task of this step may run on this worker at all, now that it has a slot free."""
+    def may_run(self, job: Job, step: Step, member: Member, freed_bytes: int = 0) -> bool:
+        """Whether a task of this step may run on this worker, once it has a slot free and so much memory more."""
         if member.id in job.excluded:
             return False
         if step.index == 0 and job.required_machine_id not in ("", member.profile.machine_id):
             return False
-        return self._loads[member.id].has_memory_for(step.spec.memory_limit_bytes)
+        return self._loads[member.id].has_memory_for(step.spec.memory_limit_bytes - freed_bytes)
 
     def avoids(self, job: Job, task: Task, worker: WorkerId) -> bool:
         """A task avoids workers on which it fared badly, as long as there is one on which it did not."""
@@ -168,9 +168,9 @@ class _Offers:
     """
 
     def __init__(self, scheduler: Scheduler, job: Job, step: Step, free: dict[WorkerId, Member]) -> None:
+        self.job = job
         self.step = step
         self._scheduler = scheduler
-        self._job = job
         self._queue = step.waiting_maps
         self._free = free
         self._members = [member for member in free.values() if scheduler.may_run(job, step, member)]
@@ -257,11 +257,11 @@ class _Offers:
 
     def _is_open(self, order: int) -> bool:
         member = self._members[order]
-        return member.id in self._free and self._scheduler.may_run(self._job, self.step, member)
+        return member.id in self._free and self._scheduler.may_run(self.job, self.step, member)
 
     def _suits(self, order: int) -> Callable[[Task], bool]:
         worker = self._members[order].id
-        return lambda task: not self._scheduler.avoids(self._job, task, worker)
+        return lambda task: not self._scheduler.avoids(self.job, task, worker)
 
     def _take(self, order: int, task: Task) -> Assignment:
         for node in task.homes.nodes:
@@ -270,6 +270,6 @@ class _Offers:
                     heapq.heappush(self._near, (self._queue.count_near(node) - 1, near))
         homes, spot = task.homes, self._spots[order]
         level = homes.level_of(spot) if homes.nodes else None
-        if self.step.index == 0 and self._job.required_machine_id:
+        if self.step.index == 0 and self.job.required_machine_id:
             level = Level.NODE  # this machine is the only one that can read it
-        return Assignment(self._job, self.step, task, self._members[order], level)
+        return Assignment(self.job, self.step, task, self._members[order], level)

@@ -18,11 +18,13 @@ from minireduce.core.compute.job import Job, Step
 from minireduce.core.compute.load import WorkerLoad
 from minireduce.core.compute.locality import NOWHERE, Homes, Level, Spot, find_homes
 from minireduce.core.compute.map_outputs import Announcements
+from minireduce.core.compute.preemption import Preemption
 from minireduce.core.compute.printed import PrintedText
 from minireduce.core.compute.records import EndedJob, persist_end, persist_job, persist_winner
 from minireduce.core.compute.scheduler import Assignment, Scheduler
 from minireduce.core.compute.show import show_job
 from minireduce.core.compute.task import ATTEMPTS_PER_EPOCH_MAX, Attempt, AttemptState, Task, TaskState, Winner
+from minireduce.core.compute.waiting import why_waiting
 from minireduce.core.effects import Effects
 from minireduce.core.membership import Member, Membership
 from minireduce.core.messages import (
@@ -48,6 +50,7 @@ LocateStored = Callable[[StoredRange, WorkerId], StoredInput]
 HoldersOf = Callable[[StoredRange], Iterable[tuple[int, Iterable[WorkerId]]]]
 """Of each block of a stored range, how many bytes of the range it holds, and which workers hold it."""
 
+PREEMPTED = "PREEMPTED_ATTEMPTS"
 LAUNCHED = {TaskKind.MAP: "TOTAL_LAUNCHED_MAPS", TaskKind.REDUCE: "TOTAL_LAUNCHED_REDUCES"}
 LOCAL = {Level.NODE: "DATA_LOCAL_MAPS", Level.RACK: "RACK_LOCAL_MAPS", Level.ANY: "OTHER_LOCAL_MAPS"}
 
@@ -80,6 +83,7 @@ class ComputeState:
         self._locate_stored = locate_stored
         self._holders_of = holders_of
         self.queues = Queues(settings)
+        self._preemption = Preemption(settings, self.queues, self._could_run)
         self._scheduler = Scheduler(settings, self.queues, self.loads, self._workers_that_take)
 
     # ── finding ─────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -365,6 +369,35 @@ class ComputeState:
             else:
                 self.end_job(job, JobState.SUCCEEDED, "", now, effects)
 
+    def tick(self, now: float, effects: Effects) -> None:
+        """Time passed."""
+        self.give_up_unclaimed(now, effects)
+        for job in list(self.jobs.values()):
+            limit_s = job.spec.time_limit_s
+            if limit_s and job.state is JobState.RUNNING and now - job.started_s > limit_s:
+                reason = f"it was not done within its time limit of {limit_s:g} s"
+                self.end_job(job, JobState.FAILED, reason, now, effects)
+        self._take_back_slots(now, effects)
+        self.ask_everybody()
+
+    def _take_back_slots(self, now: float, effects: Effects) -> None:
+        jobs = [job for job in self.jobs.values() if job.state is JobState.RUNNING]
+        if len(jobs) < 2:
+            return
+        slots = sum(self.loads[member.id].slots for member in self._workers_that_take())
+        for victim in self._preemption.choose(jobs, slots, now):
+            why = f"its slot is {victim.hungry.id}'s share"
+            self.kill_attempt(victim.job, victim.task, victim.attempt, now, why, effects)
+            victim.job.count(PREEMPTED)
+            self.queue_wanted(victim.job)
+
+    def _could_run(self, job: Job, worker: WorkerId, freed_bytes: int) -> bool:
+        member = self.membership.get(worker)
+        step = next((step for step in job.steps if step.waiting_maps), None)
+        if member is None or step is None or not member.is_live or not self._is_taking(member):
+            return False
+        return self._scheduler.may_run(job, step, member, freed_bytes)
+
     def _end_used_up(self, now: float, effects: Effects) -> None:
         for task in self._used_up:
             job = self.jobs.get(task.job)
@@ -408,19 +441,9 @@ class ComputeState:
             del self.by_key[self.ended.pop(oldest).key]
             effects.forget("jobs", (oldest,))
 
-    def waiting_for(self, job: Job) -> str:
+    def waiting_for(self, job: Job, now: float) -> str:
         """Why nothing of a running job runs, in words; "" when something does."""
-        if job.live_attempts or job.state is not JobState.RUNNING:
-            return ""
-        if self.membership.is_anyone_expected:
-            return "workers that were there before the master restarted"
-        live = self.membership.live()
-        if not live:
-            return "a worker: none is connected"
-        machine = job.required_machine_id
-        if machine and all(member.profile.machine_id != machine for member in live):
-            return "a worker on the machine whose disk holds the input"
-        return "a free slot"
+        return why_waiting(job, self.membership, self.loads, self.queues, self.settings, now)
 
 
 def _may_use(job: Job, member: Member) -> bool:

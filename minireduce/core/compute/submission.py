@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from minireduce.core.compute.job import Job, make_steps
 from minireduce.core.compute.records import persist_job
 from minireduce.core.compute.state import ComputeState
@@ -15,6 +17,7 @@ from minireduce.ids import JobId
 SPLITS_MAX = 1_000_000
 REDUCERS_MAX = 100_000
 STEPS_MAX = 100
+PRIORITY_MAX = 1000
 
 
 class Submissions:
@@ -48,6 +51,7 @@ class Submissions:
         if body.key in self._state.by_key:
             return self._state.by_key[body.key]
         _check(body.key, body.spec)
+        self._check_queue(body.spec)
         self._check_room()
         self._jobs_seen += 1
         job_id = f"job-{self._cluster_id[:6]}-{self._jobs_seen}"
@@ -60,6 +64,13 @@ class Submissions:
         persist_job(job, effects)
         state.requeue(job, now, effects)
         return job_id
+
+    def _check_queue(self, spec: JobSpec) -> None:
+        names = self._state.queues.configured
+        if spec.queue not in names:
+            raise RequestError(
+                f"there is no queue {spec.queue!r}", hint=f"the master's settings name {', '.join(names)}"
+            )
 
     def _check_room(self) -> None:
         """Refuse a job too many: each that has not ended holds memory here and disk space on workers."""
@@ -113,7 +124,12 @@ def _check(key: str, spec: JobSpec) -> None:
         *((step.reducers, 0, REDUCERS_MAX, "reducers") for step in spec.steps),
         (spec.attempts_max, 1, 100, "attempts"),
         (spec.losses_max, 0, 100, "losses"),
+        (spec.priority, -PRIORITY_MAX, PRIORITY_MAX, "as priority"),
     )
+    if not 0 < spec.weight < math.inf:
+        raise RequestError(f"a weight of {spec.weight:g}: must be above 0")
+    if not 0 <= spec.time_limit_s < math.inf:
+        raise RequestError(f"a time limit of {spec.time_limit_s:g} s: must be above 0, or 0 for none")
     for value, least, most, name in limits:
         if not least <= value <= most:
             raise RequestError(f"{value} {name}: must be {least} to {most}")
