@@ -66,7 +66,7 @@ def workers(common: Common, *, is_json: bool) -> None:
     rows = [
         (
             each.worker,
-            each.state,
+            each.condition,
             each.host,
             each.rack,
             f"{each.slots_used}/{each.slots}",

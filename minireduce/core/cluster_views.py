@@ -102,6 +102,7 @@ class ClusterViews:
             capacity_bytes=profile.capacity_bytes,
             free_bytes=member.free_bytes,
             blocks=self._storage.blocks_on(member.id),
+            is_slow=load.is_slow if load is not None else False,
         )
 
     def cluster(self) -> ClusterView:

@@ -140,12 +140,15 @@ class AttemptStarted:
 
 @dataclass(frozen=True, slots=True)
 class AttemptProgressed:
-    """How far an attempt is: `fraction` of its input in 0..1, records read, and the user's own words."""
+    """How far an attempt is: `fraction` of its input in 0..1, records read, the user's own words, and how much input it
+    has.
+    """
 
     attempt: AttemptId
     fraction: float
     records: int
     status: str = ""
+    input_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,6 +174,7 @@ class AttemptSucceeded:
     attempt: AttemptId
     output: TaskOutput
     counters: Counters
+    input_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,6 +36,16 @@ class ClusterSettings:
     preempted_per_tick_max: int = 100  # attempts that are killed at once for that
     priority_wait_s_max: float = 60.0  # without a slot, after which a job goes once before higher priorities
     queues: tuple[QueueSettings, ...] = (QueueSettings(DEFAULT_QUEUE),)
+    backup_check_interval_s: float = 0.5  # how often it is looked for attempts that need a backup
+    backup_age_s_min: float = 1.0  # an attempt that was begun so lately gets none
+    backup_gain_s_min: float = 1.0  # what a backup must be expected to save
+    backup_gain_ratio_min: float = 1.5  # an attempt must have so many times as far to go as a fresh one
+    backup_slots_fraction: float = 0.1  # of the cluster's slots may run backups, and one always may
+    backup_fetch_bytes_per_s: float = 50e6  # what the backup of a reduce is expected to fetch its input with
+    slow_worker_speed_max: float = 0.5  # a worker whose attempts run at less of the usual speed is slow
+    slow_worker_attempts_min: int = 3  # so many attempts must say so
+    slow_worker_task_s_min: float = 0.1  # tasks that usually take less say nothing about a worker
+    slow_worker_remembered_s: float = 300.0  # what attempts said of a worker counts for so long
     errors_kept_max: int = 20  # of a job, for people
     jobs_kept_max: int = 1000  # ended jobs that `jobs` still lists
     jobs_unended_max: int = 1000  # jobs that run, are being published, or whose result is kept; more are refused

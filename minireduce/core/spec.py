@@ -115,3 +115,4 @@ class JobSpec:
     priority: int = 0  # of two jobs of a queue, the higher goes first
     weight: float = 1.0  # among jobs of one queue and priority
     time_limit_s: float = 0.0  # after which the job fails; 0: none
+    speculation: bool = True  # stragglers may get backup attempts

@@ -78,6 +78,12 @@ class AttemptView:
     fraction: float
     elapsed_s: float
     message: str = ""
+    is_backup: bool = False
+
+    @property
+    def condition(self) -> str:
+        """Its state in words, for people."""
+        return f"{self.state}, backup" if self.is_backup else self.state
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +132,9 @@ class ResultView:
 
 @dataclass(frozen=True, slots=True)
 class WorkerView:
-    """One worker. `state` is "live", "lost" or "expected" (known from before a restart, not heard of yet)."""
+    """One worker. `state` is "live", "lost" or "expected" (known from before a restart, not heard of yet).
+    `is_slow`: its attempts take much longer than others, so it gets fewer.
+    """
 
     worker: WorkerId
     state: str
@@ -142,6 +150,12 @@ class WorkerView:
     capacity_bytes: int = 0
     free_bytes: int = 0
     blocks: int = 0
+    is_slow: bool = False
+
+    @property
+    def condition(self) -> str:
+        """Its state in words, for people."""
+        return f"{self.state}, slow" if self.is_slow else self.state
 
 
 @dataclass(frozen=True, slots=True)

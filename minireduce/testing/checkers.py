@@ -17,6 +17,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from minireduce.core import cluster as machine
+from minireduce.core.compute.task import Attempt
 from minireduce.core.effects import Row
 from minireduce.core.messages import FetchFailed, LaunchAttempt
 from minireduce.core.views import JobState
@@ -148,16 +149,21 @@ class Checker:
             return  # said again
         self._launched.add(attempt)
         self.seen["attempts launched"] += 1
+        if self._is_live(attempt) and len(self._live_attempts(attempt.task)) > 1:
+            self._world.strikes["straggler given a backup"] += 1
         winner = self._winners.get(attempt.task)
         if winner is not None and self._is_live(attempt):
             raise Wrong(f"{told(attempt)} is launched, but {told(winner[0])} on {winner[1]} has finished the task")
 
     def _is_live(self, attempt: AttemptId) -> bool:
         """Whether the master still wants an attempt: one whose launch waited for a stream may be killed by now."""
+        return any(attempt == live.id for live in self._live_attempts(attempt.task))
+
+    def _live_attempts(self, task_id: TaskId) -> list[Attempt]:
         jobs = self._master.state._compute.jobs  # noqa: SLF001 - a checker looks inside
-        job = jobs.get(attempt.task.job)
-        task = job.task(attempt.task) if job is not None else None
-        return task is not None and any(attempt == live.id for live in task.live_attempts)
+        job = jobs.get(task_id.job)
+        task = job.task(task_id) if job is not None else None
+        return task.live_attempts if task is not None else []
 
     # ── when it is over ─────────────────────────────────────────────────────────────────────────────────────────────
 

@@ -89,10 +89,12 @@ def build(seed: int, *, cut: Cut = WHOLE, is_calm: bool = False, is_told: bool =
     shapes, settings = draw_shapes(draws), draw_settings(draws)
     slots = sum(shape.slots for shape in shapes)
     cluster = SimCluster(seed, workers=shapes, plan=plan, is_told=is_told, settings=settings)
+    speculates = Random(f"{seed}/speculation")  # noqa: S311 - chance, not secrets
     for number in range(draws.randint(3, 5)):
         kills_at_s = draws.uniform(1.0, 15.0) if draws.random() < 0.08 else 0.0
         splits = draws.choice((draws.randint(1, 6), slots * draws.randint(2, 5)))
         job = draw_job(draws, f"job {number} of seed {seed}", slots * 4 if not number else splits)
+        job = replace(job, speculation=speculates.random() < 0.5 and not is_calm)
         after_s = draws.uniform(0.0, 12.0) if number else 0.0
         if cut.jobs is None or number in cut.jobs:
             cluster.submit(job, after_s=after_s, kills_at_s=kills_at_s if number else 0.0)

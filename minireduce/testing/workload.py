@@ -31,7 +31,7 @@ class SimJob:
     """A job: one split a text, `reducers` of each step. `failing` names tasks and how many of their attempts raise;
     `is_result`: the parts stay in the cluster until the client closes the result, else it publishes them itself.
     `failing_on` is a worker on which all attempts raise; `wavering` names tasks whose attempts all say that they wrote
-    other pairs than any before.
+    other pairs than any before. `speculation`: stragglers get backups.
     """
 
     key: str
@@ -43,6 +43,7 @@ class SimJob:
     is_result: bool = False
     wavering: tuple[str, ...] = ()
     failing_on: str = ""
+    speculation: bool = False
 
     @property
     def body(self) -> bytes:
@@ -76,6 +77,7 @@ class SimJob:
             output_path="" if self.is_result else f"/output/{self.key}",
             attempts_max=self.attempts_max,
             losses_max=self.losses_max,
+            speculation=self.speculation,
         )
 
 

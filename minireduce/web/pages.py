@@ -47,7 +47,7 @@ def overview(cluster: ClusterView, jobs: Sequence[JobView], workers: Sequence[Wo
             (
                 _cells(
                     worker.worker,
-                    worker.state,
+                    worker.condition,
                     worker.host,
                     worker.rack,
                     f"{worker.slots_used} of {worker.slots}",
@@ -97,7 +97,7 @@ def _task_rows(task: TaskView) -> Iterable[tuple[str, ...]]:
             task.state,
             str(attempt.attempt.number),
             attempt.worker,
-            attempt.state,
+            attempt.condition,
             f"{attempt.fraction:.0%}",
             f"{attempt.elapsed_s:.1f}",
             attempt.message,

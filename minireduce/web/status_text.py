@@ -26,7 +26,7 @@ def render(cluster: ClusterView, jobs: Sequence[JobView], workers: Sequence[Work
 
 def _worker(worker: WorkerView) -> tuple[str, ...]:
     slots = f"{worker.slots_used}/{worker.slots}"
-    return worker.worker, worker.state, worker.host or "-", slots, f"{worker.last_heard_s:.1f} s ago"
+    return worker.worker, worker.condition, worker.host or "-", slots, f"{worker.last_heard_s:.1f} s ago"
 
 
 def _job(job: JobView) -> tuple[str, ...]:

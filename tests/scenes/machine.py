@@ -28,9 +28,11 @@ from minireduce.core.spec import JobSpec, LocalFiles, LocalRange, OutputKind, Pr
 
 
 def job_spec(
-    *, maps=2, reducers=1, steps=1, output=OutputKind.RESULT, machine_id="m1", memory_bytes=1 << 20, **settings
-):
-    splits = tuple(LocalFiles(machine_id, (LocalRange(f"/in/{n}", 0, 10, "f"),)) for n in range(maps))
+    *, maps=2, reducers=1, steps=1, output=OutputKind.RESULT, machine_id="m1", memory_bytes=1 << 20, lengths=(),
+    **settings,
+):  # fmt: skip
+    lengths = lengths or (10,) * maps
+    splits = tuple(LocalFiles(machine_id, (LocalRange(f"/in/{n}", 0, size, "f"),)) for n, size in enumerate(lengths))
     step = StepSpec(reducers, memory_bytes, 600.0)
     path = "" if output is OutputKind.RESULT else "/out"
     return JobSpec("wc", Program("source", b"", ""), (step,) * steps, splits, output, path, **settings)

@@ -22,8 +22,9 @@ def worker_came(state: ComputeState, member: Member, hello: Hello, now: float, e
     """A worker was taken in anew with these lists."""
     load = state.load_of(member.id)
     profile = hello.profile
-    load.slots, load.memory_bytes = profile.slots, profile.memory_bytes
+    load.slots, load.memory_bytes, load.is_slow = profile.slots, profile.memory_bytes, False
     load.spot = Spot(profile.machine_id or profile.worker, profile.rack)
+    state.stragglers.forget_worker(member.id)
     load.opened.clear()
     held = {output.attempt: output for output in hello.outputs}
     running = set(hello.running)
@@ -123,6 +124,7 @@ def worker_went(state: ComputeState, worker: WorkerId, now: float, effects: Effe
             touched[task.id.job] = state.jobs[task.id.job]
             state.lose_output(task, now, f"worker {worker} was lost", effects)
     del state.loads[worker]
+    state.stragglers.forget_worker(worker)
     state.announcements.forget_worker(worker)
     state.complaints.forget(worker)
     state.judge_all_workers()

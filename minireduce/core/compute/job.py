@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 from minireduce.core.compute.locality import Homes, LocalityWait
 from minireduce.core.compute.queue import TaskQueue
+from minireduce.core.compute.speculation import Pace
 from minireduce.core.compute.task import ATTEMPTS_PER_EPOCH_MAX, Task, TaskState, Winner
 from minireduce.core.messages import Counters, OutputSource
 from minireduce.core.spec import JobSpec, LocalFiles, StepSpec
@@ -27,6 +28,7 @@ class Step:
     """One map and, unless it is map-only, one reduce.
 
     `ready` logs finished map outputs in the order of their commits; a later entry replaces an earlier one of its task.
+    `paces`: how long its tasks take; `maps_done_s`: since when all its maps were seen to be done.
     """
 
     index: int
@@ -41,6 +43,8 @@ class Step:
     waiting_reduces: TaskQueue = field(default_factory=TaskQueue)
     locality_wait: LocalityWait = field(default_factory=LocalityWait)
     ready: list[OutputSource] = field(default_factory=list)
+    paces: dict[TaskKind, Pace] = field(default_factory=lambda: {kind: Pace() for kind in TaskKind})
+    maps_done_s: float | None = None
 
     @property
     def finals(self) -> list[Task]:

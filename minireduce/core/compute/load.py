@@ -17,9 +17,10 @@ class WorkerLoad:
     gather may wait for this very step, even by way of another job, and nobody would ever go on.
     """
 
-    slots: int
+    slots: int  # fewer than it has while it is slow
     memory_bytes: int = 0
     spot: Spot = NO_SPOT
+    is_slow: bool = False
     attempts: dict[AttemptId, tuple[Task, Attempt]] = field(default_factory=dict)
     outputs: dict[TaskId, Task] = field(default_factory=dict)
     opened: dict[JobId, None] = field(default_factory=dict)

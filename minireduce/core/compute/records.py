@@ -114,7 +114,7 @@ def _restore_failure(jobs: dict[JobId, Job], row: Row, now: float) -> None:
         attempt = AttemptId(task.id, row.key[4])
         jobs[task.id.job].errors.insert(0, AttemptError(attempt, worker, from_plain(TaskError, error)))
         # Kept as an attempt too: its worker may not know that the report arrived, and say it again.
-        task.attempts.append(Attempt(attempt, worker, now, AttemptState.FAILED, now))
+        task.attempts.append(Attempt(attempt, worker, now, AttemptState.FAILED, ended_s=now))
         jobs[task.id.job].troubles.setdefault(worker, {})[task.id] = None
 
 

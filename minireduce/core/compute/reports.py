@@ -39,7 +39,7 @@ def take_report(state: ComputeState, member: Member, report: Report, now: float,
         case AttemptStarted():
             _started(state, member, report.attempt, now, effects)
         case AttemptProgressed():
-            _progressed(state, member, report)
+            _progressed(state, member, report, now)
         case AttemptPrinted():
             _printed(state, member, report, effects)
         case AttemptSucceeded():
@@ -75,10 +75,13 @@ def _started(state: ComputeState, member: Member, attempt: AttemptId, now: float
     state.start(*found, now)
 
 
-def _progressed(state: ComputeState, member: Member, report: AttemptProgressed) -> None:
+def _progressed(state: ComputeState, member: Member, report: AttemptProgressed, now: float) -> None:
     found = find_live(state, member, report.attempt)
     if found is not None:
-        attempt = found[2]
+        _, task, attempt = found
+        task.input_bytes = report.input_bytes or task.input_bytes
+        if (report.fraction, report.records) != (attempt.fraction, attempt.records):
+            attempt.moved_s = now
         attempt.fraction, attempt.records, attempt.status = report.fraction, report.records, report.status
 
 
@@ -108,6 +111,8 @@ def succeeded(state: ComputeState, member: Member, report: AttemptSucceeded, now
         effects.command(member.id, DropOutputs((report.attempt,)))
         return
     if attempt is not None and attempt.state.is_live:
+        task.input_bytes = report.input_bytes or task.input_bytes
+        state.stragglers.finished(job.steps[task.id.step], task, attempt, now)
         state.end_attempt(job, task, attempt, AttemptState.SUCCEEDED, now, "")
     if has_other_digest and winner is not None and not _may_replace(state, job, task, winner, report, now, effects):
         effects.command(member.id, DropOutputs((report.attempt,)))

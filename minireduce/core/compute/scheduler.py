@@ -39,7 +39,10 @@ from minireduce.ids import JobId, TaskKind, WorkerId
 
 @dataclass(frozen=True, slots=True)
 class Assignment:
-    """This task should be tried on this worker. `level` is None where the input lies nowhere in particular."""
+    """This task should be tried on this worker, beside the attempt that runs if it is a backup.
+
+    `level` is None where the input lies nowhere in particular.
+    """
 
     job: Job
     step: Step
@@ -49,7 +52,7 @@ class Assignment:
     is_backup: bool = False
 
 
-Launch = Callable[[Assignment], None]
+Launch = Callable[[Assignment], object]
 """Carries an assignment out; the loads and queues that the next choice is made from change by it."""
 
 Everybody = Callable[[], list[Member]]

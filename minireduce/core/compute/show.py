@@ -79,7 +79,8 @@ def _show_attempt(attempt: Attempt, now: float) -> AttemptView:
     ended_s = now if attempt.ended_s is None else attempt.ended_s
     fraction = 1.0 if attempt.state is AttemptState.SUCCEEDED else attempt.fraction
     message = attempt.message or attempt.status
-    return AttemptView(attempt.id, attempt.worker, state, fraction, ended_s - attempt.launched_s, message)
+    elapsed_s = ended_s - attempt.launched_s
+    return AttemptView(attempt.id, attempt.worker, state, fraction, elapsed_s, message, attempt.is_backup)
 
 
 def _counts(step: Step) -> list[TaskCounts]:

@@ -23,6 +23,7 @@ from minireduce.core.compute.printed import PrintedText
 from minireduce.core.compute.records import EndedJob, persist_end, persist_job, persist_winner
 from minireduce.core.compute.scheduler import Assignment, Scheduler
 from minireduce.core.compute.show import show_job
+from minireduce.core.compute.stragglers import Stragglers
 from minireduce.core.compute.task import ATTEMPTS_PER_EPOCH_MAX, Attempt, AttemptState, Task, TaskState, Winner
 from minireduce.core.compute.waiting import why_waiting
 from minireduce.core.effects import Effects
@@ -52,6 +53,7 @@ HoldersOf = Callable[[StoredRange], Iterable[tuple[int, Iterable[WorkerId]]]]
 
 PREEMPTED = "PREEMPTED_ATTEMPTS"
 LAUNCHED = {TaskKind.MAP: "TOTAL_LAUNCHED_MAPS", TaskKind.REDUCE: "TOTAL_LAUNCHED_REDUCES"}
+BACKUPS = {TaskKind.MAP: "NUM_BACKUP_MAPS", TaskKind.REDUCE: "NUM_BACKUP_REDUCES"}
 LOCAL = {Level.NODE: "DATA_LOCAL_MAPS", Level.RACK: "RACK_LOCAL_MAPS", Level.ANY: "OTHER_LOCAL_MAPS"}
 
 
@@ -84,7 +86,8 @@ class ComputeState:
         self._holders_of = holders_of
         self.queues = Queues(settings)
         self._preemption = Preemption(settings, self.queues, self._could_run)
-        self._scheduler = Scheduler(settings, self.queues, self.loads, self._workers_that_take)
+        self._scheduler = Scheduler(settings, self.queues, self.loads, self.workers_that_take)
+        self.stragglers = Stragglers(self)
 
     # ── finding ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -131,6 +134,16 @@ class ComputeState:
             for task in step.waiting_maps.near_to(self.load_of(worker).spot.node):
                 step.waiting_maps.move(task, self.homes(step, task))
 
+    def input_bytes(self, step: Step, task: Task) -> int:
+        """How much a task reads; of a reduce 0 until an attempt has said so."""
+        if task.id.kind is TaskKind.REDUCE:
+            return task.input_bytes
+        job = self.jobs[task.id.job]
+        if not step.index:
+            return job.spec.splits[task.id.index].length
+        producer = job.steps[step.index - 1].finals[task.id.index]
+        return producer.winner.output.bytes_total if producer.winner is not None else 0
+
     # ── attempts ────────────────────────────────────────────────────────────────────────────────────────────────────
 
     def schedule(self, now: float, effects: Effects) -> None:
@@ -139,11 +152,12 @@ class ComputeState:
         """
         self._hungry = {key: job for key, job in self._hungry.items() if key in self.jobs and job.has_waiting}
         if self._hungry and not self.membership.is_anyone_expected:
-            asked = self._workers_that_take() if self._is_everybody_asked else self._workers_with_room()
+            asked = self.workers_that_take() if self._is_everybody_asked else self._workers_with_room()
             jobs = self._hungry.values()
-            self._scheduler.assign(jobs, asked, now, lambda choice: self._launch(choice, now, effects))
+            self._scheduler.assign(jobs, asked, now, lambda choice: self.launch(choice, now, effects))
             self._is_everybody_asked = False
         self._with_room.clear()
+        self.stragglers.look(now, effects)
         self._end_used_up(now, effects)
         self.announcements.announce(now, effects)
 
@@ -151,7 +165,8 @@ class ComputeState:
         """Something changed that may let any worker take what it could not take before."""
         self._is_everybody_asked = True
 
-    def _workers_that_take(self) -> list[Member]:
+    def workers_that_take(self) -> list[Member]:
+        """Those that may be given attempts."""
         return [member for member in self.membership.live() if self._is_taking(member)]
 
     def _workers_with_room(self) -> list[Member]:
@@ -160,6 +175,15 @@ class ComputeState:
 
     def _is_taking(self, member: Member) -> bool:
         return not member.is_stopping and member.id in self.loads
+
+    def is_wanted(self, member: Member) -> bool:
+        """Whether an ordinary task waits that this worker may run, now that it has a slot free."""
+        return any(
+            step.waiting_maps and self._scheduler.may_run(job, step, member)
+            for job in self._hungry.values()
+            if not self.queues.of(job).is_full
+            for step in job.steps
+        )
 
     def queue_wanted(self, job: Job) -> None:
         """Queue whatever of a job is wanted and not under way."""
@@ -170,19 +194,23 @@ class ComputeState:
         self._hungry[job.id] = job
         self.ask_everybody()
 
-    def _launch(self, choice: Assignment, now: float, effects: Effects) -> None:
+    def launch(self, choice: Assignment, now: float, effects: Effects) -> Attempt | None:
+        """Begin an attempt, unless its task has been begun too often."""
         job, step, task, worker = choice.job, choice.step, choice.task, choice.member.id
         if task.is_used_up:
             task.leave_queue()
             self._used_up[task.id] = None
-            return
+            return None
         self.open_job(job, worker, effects)
-        attempt = task.launch(worker, now)
+        attempt = task.launch(worker, now, is_backup=choice.is_backup)
         self.track(job, task, attempt)
         job.count(LAUNCHED[task.id.kind])
+        if choice.is_backup:
+            job.count(BACKUPS[task.id.kind])
         if choice.level is not None:
             job.count(LOCAL[choice.level])
         effects.command(worker, LaunchAttempt(attempt.id, self._input_of(job, step, task, worker)))
+        return attempt
 
     def open_job(self, job: Job, worker: WorkerId, effects: Effects) -> None:
         """Make sure that a worker knows the job before it hears of an attempt."""
@@ -250,7 +278,7 @@ class ComputeState:
     def judge_workers(self, job: Job) -> None:
         """Decide afresh which workers get no more of the job; after troubles, and when workers came or went."""
         if job.troubles:
-            usable = [member.id for member in self._workers_that_take() if _may_use(job, member)]
+            usable = [member.id for member in self.workers_that_take() if _may_use(job, member)]
             before, job.excluded = job.excluded, choose_excluded(job.troubles, usable, self.settings.troubled_tasks_min)
             for worker in job.excluded:
                 if worker not in before:
@@ -267,7 +295,7 @@ class ComputeState:
         """Whether a worker that the task does not avoid could take it in place of `worker`."""
         return any(
             other.id != worker and other.id not in task.avoided and other.id not in job.excluded
-            for other in self._workers_that_take()
+            for other in self.workers_that_take()
             if task.id.step or task.id.kind is TaskKind.REDUCE or _may_use(job, other)
         )
 
@@ -280,9 +308,15 @@ class ComputeState:
         task.win(winner)
         self.load_of(worker).keep(task)
         persist_winner(task, fx)
-        for rival in task.live_attempts:
-            self.kill_attempt(job, task, rival, now, f"{report.attempt} was first", fx)
         step = job.steps[task.id.step]
+        first = task.find(report.attempt)
+        if first is not None and first.is_backup:
+            job.count("NUM_BACKUPS_WON")
+        for rival in task.live_attempts:
+            if rival.is_backup:
+                job.count("NUM_BACKUPS_LOST")
+            self.stragglers.overtaken(step, task, rival, now)
+            self.kill_attempt(job, task, rival, now, f"{report.attempt} was first", fx)
         step.count_done(task, 1)
         if task.id.kind is TaskKind.MAP and step.spec.reducers:
             self._map_output_is_ready(job, step, task)
@@ -384,7 +418,7 @@ class ComputeState:
         jobs = [job for job in self.jobs.values() if job.state is JobState.RUNNING]
         if len(jobs) < 2:
             return
-        slots = sum(self.loads[member.id].slots for member in self._workers_that_take())
+        slots = sum(self.loads[member.id].slots for member in self.workers_that_take())
         for victim in self._preemption.choose(jobs, slots, now):
             why = f"its slot is {victim.hungry.id}'s share"
             self.kill_attempt(victim.job, victim.task, victim.attempt, now, why, effects)

@@ -60,12 +60,17 @@ class TaskState(StrEnum):
 
 @dataclass(slots=True)
 class Attempt:
-    """One try. `fraction` and `records` are as last reported, `message` says how it ended."""
+    """One try. `fraction` and `records` are as last reported, `message` says how it ended. `started_s` is since when it
+    has its input and a slot, `moved_s` when it was last heard to have read on.
+    """
 
     id: AttemptId
     worker: WorkerId
     launched_s: float
     state: AttemptState = AttemptState.LAUNCHED
+    is_backup: bool = False
+    started_s: float | None = None
+    moved_s: float = 0.0
     ended_s: float | None = None
     fraction: float = 0.0
     records: int = 0
@@ -80,6 +85,8 @@ class Attempt:
             )
         self.state = state
         self.message = message
+        if state is AttemptState.RUNNING:
+            self.started_s = self.moved_s = now
         if not state.is_live:
             self.ended_s = now
 
@@ -100,7 +107,10 @@ class Winner:
 
 @dataclass(slots=True)
 class Task:
-    """One task; in `queue` while it waits for a slot, and there known to be near `homes`."""
+    """One task; in `queue` while it waits for a slot, and there known to be near `homes`.
+
+    `input_bytes` is what an attempt said that it reads; 0 as long as none did.
+    """
 
     id: TaskId
     first_number: int
@@ -116,6 +126,7 @@ class Task:
     queue: TaskQueue | None = None
     homes: Homes = NOWHERE
     numbers_used: int = 0
+    input_bytes: int = 0
 
     @property
     def is_done(self) -> bool:
@@ -149,8 +160,11 @@ class Task:
 
     @property
     def has_started(self) -> bool:
-        """Whether an attempt has all its input at hand, so that nobody else need keep it for this task."""
-        return any(attempt.state is AttemptState.RUNNING for attempt in self.attempts)
+        """Whether all that try it have their input at hand, so that nobody else need keep it for this task. A backup
+        that still gathers keeps it wanted: the original may never end.
+        """
+        live = self.live_attempts
+        return bool(live) and all(attempt.state is AttemptState.RUNNING for attempt in live)
 
     def find(self, attempt: AttemptId) -> Attempt | None:
         """The attempt of this id, if this master launched or adopted it."""
@@ -161,18 +175,20 @@ class Task:
         """Whether this epoch has no number left: kills and lost outputs have no limit but this."""
         return self.numbers_used >= ATTEMPTS_PER_EPOCH_MAX
 
-    def launch(self, worker: WorkerId, now: float) -> Attempt:
+    def launch(self, worker: WorkerId, now: float, *, is_backup: bool = False) -> Attempt:
         """A new attempt on `worker`."""
         if self.is_used_up:
             raise InvariantViolation(f"{self.id} has used up its {ATTEMPTS_PER_EPOCH_MAX} attempts of this epoch")
-        attempt = Attempt(AttemptId(self.id, self.first_number + self.numbers_used), worker, now)
+        attempt = Attempt(
+            AttemptId(self.id, self.first_number + self.numbers_used), worker, now, is_backup=is_backup, moved_s=now
+        )
         self.numbers_used += 1
         self._add(attempt)
         return attempt
 
     def adopt(self, attempt: AttemptId, worker: WorkerId, now: float) -> Attempt:
         """Take over an attempt that an earlier master launched. Whether it has its input is not known: LAUNCHED."""
-        adopted = Attempt(attempt, worker, now)
+        adopted = Attempt(attempt, worker, now, moved_s=now)
         self._add(adopted)
         return adopted
 

@@ -1,0 +1,210 @@
+"""Look for stragglers and slow workers, now and then, and order the backups that were chosen.
+
+Looked at is every live attempt, beside what tasks of its step and kind have usually taken. A backup takes a slot that
+no ordinary task wants, so none is ordered where anything waits that the worker could run. A reduce counts from when it
+has its input and a slot; one that gathers is late only once all maps are done.
+
+Not chased: a task whose partition is one hot key, which is as long wherever it runs, unless its worker is slow.
+Elsewhere: who deserves a backup and where (speculation.py), who is slow (slowness.py), ending the loser (state.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from minireduce.core.compute.job import Job, Step
+from minireduce.core.compute.scheduler import Assignment
+from minireduce.core.compute.slowness import WorkerSpeed
+from minireduce.core.compute.speculation import (
+    Place,
+    Straggler,
+    Underway,
+    backups_max,
+    choose_backups,
+    is_straggler,
+    remaining_s,
+)
+from minireduce.core.compute.task import Attempt, Task
+from minireduce.core.effects import Effects
+from minireduce.core.membership import Member
+from minireduce.ids import AttemptId, TaskKind, WorkerId
+
+if TYPE_CHECKING:
+    from minireduce.core.compute.state import ComputeState
+
+
+class Stragglers:
+    """What is known of how long tasks take and how fast workers are; nothing of it outlives the master."""
+
+    def __init__(self, state: ComputeState) -> None:
+        self._state = state
+        self._settings = state.settings
+        self._speeds: dict[WorkerId, WorkerSpeed] = {}
+        self._backups: dict[AttemptId, Attempt] = {}
+        self._look_at_s = 0.0
+
+    # ── what attempts tell ──────────────────────────────────────────────────────────────────────────────────────────
+
+    def finished(self, step: Step, task: Task, attempt: Attempt, now: float) -> None:
+        """An attempt is about to succeed: how long did such a task take, here?"""
+        if attempt.started_s is None:
+            return
+        elapsed_s = now - attempt.started_s
+        input_bytes = self._state.input_bytes(step, task)
+        pace = step.paces[task.id.kind]
+        if pace.is_known:
+            self._tell_speed(attempt.worker, pace.expected_s(input_bytes), elapsed_s, now)
+        pace.add(elapsed_s, input_bytes)
+
+    def overtaken(self, step: Step, task: Task, attempt: Attempt, now: float) -> None:
+        """An attempt is about to be ended because another was first."""
+        pace = step.paces[task.id.kind]
+        if pace.is_known and attempt.started_s is not None:
+            expected_s = pace.expected_s(self._state.input_bytes(step, task))
+            total_s = now - attempt.started_s + remaining_s(_underway(attempt, now), expected_s)
+            self._tell_speed(attempt.worker, expected_s, total_s, now)
+
+    def _tell_speed(self, worker: WorkerId, expected_s: float, needed_s: float, now: float) -> None:
+        if expected_s >= self._settings.slow_worker_task_s_min:
+            self._speeds.setdefault(worker, WorkerSpeed()).add(expected_s / max(needed_s, 1e-3), now)
+
+    def forget_worker(self, worker: WorkerId) -> None:
+        """The worker starts afresh, or is gone."""
+        self._speeds.pop(worker, None)
+
+    # ── looking ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def look(self, now: float, effects: Effects) -> None:
+        """Judge workers and order backups, unless that was done just now."""
+        if now < self._look_at_s:
+            return
+        self._look_at_s = now + self._settings.backup_check_interval_s
+        overdue: dict[WorkerId, list[float]] = {}
+        stragglers: list[tuple[Straggler, Job, Step, Task]] = []
+        for job in self._state.jobs.values():
+            for step in job.steps:
+                if step.running:
+                    stragglers.extend(self._look_at(job, step, overdue, now))
+        self._judge_workers(overdue, now)
+        if stragglers:
+            self._order(stragglers, now, effects)
+
+    def _look_at(
+        self, job: Job, step: Step, overdue: dict[WorkerId, list[float]], now: float
+    ) -> Iterator[tuple[Straggler, Job, Step, Task]]:
+        are_maps_done = step.maps_done == len(step.maps)
+        step.maps_done_s = (now if step.maps_done_s is None else step.maps_done_s) if are_maps_done else None
+        for pace in step.paces.values():
+            pace.refresh()
+        for task in step.running.values():
+            pace = step.paces[task.id.kind]
+            if pace.is_known:
+                expected_s = pace.expected_s(self._state.input_bytes(step, task))
+                live = task.live_attempts
+                for attempt in live:
+                    straggler = self._look_at_attempt(job, step, task, attempt, expected_s, overdue, now)
+                    if straggler is not None and len(live) == 1:
+                        yield straggler, job, step, task
+
+    def _look_at_attempt(
+        self,
+        job: Job,
+        step: Step,
+        task: Task,
+        attempt: Attempt,
+        expected_s: float,
+        overdue: dict[WorkerId, list[float]],
+        now: float,
+    ) -> Straggler | None:
+        since_s = _since_s(step, attempt)
+        if since_s is None or now - since_s < self._settings.backup_age_s_min:
+            return None
+        age_s = now - since_s
+        left_s = remaining_s(_underway(attempt, now, since_s), expected_s)
+        if attempt.started_s is not None and age_s > expected_s >= self._settings.slow_worker_task_s_min:
+            overdue.setdefault(attempt.worker, []).append(expected_s / (age_s + left_s))
+        fresh_s = expected_s + self._fetching_s(task)
+        if not job.spec.speculation or task.is_used_up or self._state.queues.of(job).is_full:
+            return None
+        if not is_straggler(left_s, fresh_s, age_s, self._settings):
+            return None
+        return self._straggler(job, step, task, attempt, left_s, fresh_s)
+
+    def _fetching_s(self, task: Task) -> float:
+        is_reduce = task.id.kind is TaskKind.REDUCE
+        return task.input_bytes / self._settings.backup_fetch_bytes_per_s if is_reduce else 0.0
+
+    def _straggler(
+        self, job: Job, step: Step, task: Task, attempt: Attempt, left_s: float, fresh_s: float
+    ) -> Straggler:
+        is_map = task.id.kind is TaskKind.MAP
+        return Straggler(
+            attempt=attempt.id,
+            remaining_s=left_s,
+            fresh_s=fresh_s,
+            memory_bytes=task.memory_limit_bytes,
+            avoided=task.avoided.union((attempt.worker, *job.excluded)),
+            node=self._state.load_of(attempt.worker).spot.node,
+            homes=task.homes.nodes if is_map else (),
+            required_node=job.required_machine_id if is_map and step.index == 0 else "",
+        )
+
+    # ── slow workers ────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _judge_workers(self, overdue: dict[WorkerId, list[float]], now: float) -> None:
+        for worker in overdue:
+            self._speeds.setdefault(worker, WorkerSpeed())
+        for worker, speed in self._speeds.items():
+            if speed.judge(overdue.get(worker, ()), now, self._settings):
+                self._state.load_of(worker).is_slow = speed.is_slow
+                member = self._state.membership.get(worker)
+                if member is not None:
+                    self._state.load_of(worker).slots = speed.slots_of(member.profile.slots)
+                self._state.ask_everybody()
+
+    # ── backups ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _order(self, found: list[tuple[Straggler, Job, Step, Task]], now: float, effects: Effects) -> None:
+        self._backups = {key: attempt for key, attempt in self._backups.items() if attempt.state.is_live}
+        members = {member.id: member for member in self._state.workers_that_take()}
+        slots = sum(member.profile.slots for member in members.values())
+        count_max = backups_max(slots, self._settings) - len(self._backups)
+        places = self._places(members)
+        if count_max <= 0 or not places:
+            return
+        tasks = {straggler.attempt: (job, step, task) for straggler, job, step, task in found}
+        for straggler, worker in choose_backups((straggler for straggler, *_ in found), places, count_max):
+            job, step, task = tasks[straggler.attempt]
+            spot = self._state.load_of(worker).spot
+            level = task.homes.level_of(spot) if straggler.homes else None
+            choice = Assignment(job, step, task, members[worker], level, is_backup=True)
+            attempt = self._state.launch(choice, now, effects)
+            if attempt is not None:
+                self._backups[attempt.id] = attempt
+
+    def _places(self, members: dict[WorkerId, Member]) -> list[Place]:
+        """The workers with slots that nothing else wants."""
+        places = []
+        for worker, member in members.items():
+            load = self._state.loads[worker]
+            if load.slots_free > 0 and not load.is_slow and not self._state.is_wanted(member):
+                places.append(
+                    Place(worker, load.spot.node, load.slots_free, load.memory_bytes - load.memory_used_bytes)
+                )
+        return places
+
+
+def _since_s(step: Step, attempt: Attempt) -> float | None:
+    """Since when an attempt could have got on; None while it rightly waits."""
+    if attempt.started_s is not None:
+        return attempt.started_s
+    if attempt.id.task.kind is TaskKind.MAP:
+        return attempt.launched_s
+    return max(step.maps_done_s, attempt.launched_s) if step.maps_done_s is not None else None
+
+
+def _underway(attempt: Attempt, now: float, since_s: float | None = None) -> Underway:
+    elapsed_s = now - attempt.started_s if attempt.started_s is not None else None
+    still_s = now - max(attempt.moved_s, attempt.launched_s if since_s is None else since_s)
+    return Underway(elapsed_s, attempt.fraction, still_s)
