@@ -72,6 +72,14 @@ def _seconds(value: object) -> float:
     return number
 
 
+def _seconds_or_none(value: object) -> float:
+    wanted = "a number of seconds, or 0"
+    number = _number(value, wanted)
+    if not 0 <= number < float("inf"):
+        raise ValueError(wanted)
+    return number
+
+
 def _fraction(value: object) -> float:
     wanted = "a number above 0 and at most 1"
     number = _number(value, wanted)
@@ -114,6 +122,10 @@ class Settings:
     block_size: int = _declare(64 << 20, size_bytes, "Size of the blocks of a new file.")
     repair_delay_s: float = _declare(
         60.0, _seconds, "How long a worker may be silent before its blocks are replicated again."
+    )
+
+    trash_kept_s: float = _declare(
+        86400.0, _seconds_or_none, "How long removed files and directories can be brought back; 0: not at all."
     )
 
     split_size: int = _declare(64 << 20, size_bytes, "Input that one map task reads.")

@@ -58,6 +58,9 @@ class Disk(Protocol):
     def free_bytes(self, path: Path) -> int:
         """The room left where `path` lies."""
 
+    def capacity_bytes(self, path: Path) -> int:
+        """All the room where `path` lies."""
+
 
 class RealDisk:
     """The operating system's files."""
@@ -110,3 +113,6 @@ class RealDisk:
 
     def free_bytes(self, path: Path) -> int:
         return shutil.disk_usage(path).free
+
+    def capacity_bytes(self, path: Path) -> int:
+        return shutil.disk_usage(path).total

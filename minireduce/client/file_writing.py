@@ -133,8 +133,14 @@ class FileWriter(io.RawIOBase):
 
 
 def new_file(
-    path: str, *, overwrite: bool = False, block_size_bytes: int = 0, replication: int = 0, lease: str = ""
+    path: str,
+    *,
+    overwrite: bool = False,
+    block_size_bytes: int = 0,
+    replication: int = 0,
+    lease: str = "",
+    owner: str = "",
 ) -> CreateFile:
     """The request with which a file begins."""
     key = secrets.token_hex(16)
-    return CreateFile(path, lease or key, key, overwrite, block_size_bytes, replication)
+    return CreateFile(path, lease or key, key, overwrite, block_size_bytes, replication, owner)

@@ -8,6 +8,7 @@ repeating one after a lost answer harms nothing.
 from __future__ import annotations
 
 import fnmatch
+import getpass
 import io
 import os
 import shutil
@@ -16,18 +17,22 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO, cast
 
+import google_crc32c
+
 from minireduce.client.connection import Connection
 from minireduce.client.file_reading import BUFFER_BYTES, FileReader
 from minireduce.client.file_writing import FileWriter, new_file
 from minireduce.client.local_tree import local_tree
 from minireduce.client.store_paths import has_glob, join, name_of, parse_store_path
-from minireduce.core.storage.namespace import Names, parse_path
-from minireduce.core.storage.requests import MakeDirectory, RemovePath, RenamePath
-from minireduce.core.storage.views import FileBlocks, FileStatus
+from minireduce.core.storage.paths import Names, parse_path
+from minireduce.core.storage.requests import ChangeAttributes, MakeDirectory, RemovePath, RenamePath
+from minireduce.core.storage.trash import TRASH
+from minireduce.core.storage.views import FileBlocks, FileStatus, Removed, Summary
 from minireduce.errors import AlreadyExists, NotFound, RequestError
 from minireduce.machine import machine_id
 from minireduce.wire import methods
-from minireduce.wire.file_questions import GetBlocks, GetStatus, ListDirectory
+from minireduce.wire.file_questions import GetBlocks, GetStatus, GetSummary, ListDirectory
+from minireduce.wire.questions import DescribeCluster
 
 COPY_BYTES = 1 << 20
 
@@ -38,6 +43,7 @@ class FileSystem:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
         self._machine_id = machine_id()
+        self._owner = _user_name()
 
     # ── looking ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -94,6 +100,14 @@ class FileSystem:
             if fnmatch.fnmatchcase(entry_name, name) and (name.startswith(".") or not entry_name.startswith("."))
         ]
 
+    def summary(self, path: str) -> Summary:
+        """How much `path` holds, itself included. Raises NotFound."""
+        return self._connection.call(methods.GET_SUMMARY, GetSummary(parse_store_path(path)))
+
+    def workers_live(self) -> int:
+        """How many workers can hold replicas now."""
+        return self._connection.call(methods.DESCRIBE_CLUSTER, DescribeCluster()).workers_live
+
     def blocks(self, path: str) -> FileBlocks:
         """A file's blocks and the workers that hold them."""
         path = parse_store_path(path)
@@ -103,14 +117,34 @@ class FileSystem:
 
     def mkdir(self, path: str, *, parents: bool = True) -> FileStatus:
         """Make a directory. With `parents`, those above it too, and one that exists is fine."""
-        request = MakeDirectory(parse_store_path(path), parents)
+        request = MakeDirectory(parse_store_path(path), parents, self._owner)
         return self._connection.call(methods.MAKE_DIRECTORY, request)
 
-    def rm(self, path: str, *, recursive: bool = False) -> int:
-        """Remove a file, or with `recursive` a directory; how many went. Raises NotFound."""
+    def rm(self, path: str, *, recursive: bool = False, skip_trash: bool = False) -> Removed:
+        """Remove a file, or with `recursive` a directory; how many went, and where they are kept for now.
+
+        Raises NotFound.
+        """
         found = self.stat(path)
-        request = RemovePath(found.path, found.inode, recursive)
+        request = RemovePath(found.path, found.inode, recursive, skip_trash)
         return self._connection.call(methods.REMOVE_PATH, request)
+
+    def expunge(self) -> int:
+        """Empty the trash; how many files and directories went."""
+        try:
+            return self.rm(f"/{TRASH}", recursive=True, skip_trash=True).inodes
+        except NotFound:
+            return 0
+
+    def change(self, path: str, *, replication: int = 0, owner: str = "", mode: int = -1) -> FileStatus:
+        """Change what is said about a file or directory; 0, "" and -1 leave things as they are. Raises NotFound."""
+        found = self.stat(path)
+        request = ChangeAttributes(found.path, found.inode, replication, owner, mode)
+        return self._connection.call(methods.CHANGE_ATTRIBUTES, request)
+
+    def setrep(self, path: str, replication: int) -> FileStatus:
+        """Have so many replicas of a file's blocks from now on: copies are made and removed after this returns."""
+        return self.change(path, replication=replication)
 
     def rename(self, source: str, target: str, *, replace: bool = False) -> FileStatus:
         """Give `source` exactly this name. Raises AlreadyExists for a taken one, unless it is to be replaced."""
@@ -160,7 +194,9 @@ class FileSystem:
     def write(self, path: str, *, overwrite: bool = False, block_size: int = 0, replication: int = 0) -> FileWriter:
         """A new file for writing. Sizes and counts of 0 take the cluster's defaults."""
         path = parse_store_path(path)
-        request = new_file(path, overwrite=overwrite, block_size_bytes=block_size, replication=replication)
+        request = new_file(
+            path, overwrite=overwrite, block_size_bytes=block_size, replication=replication, owner=self._owner
+        )
         return FileWriter(self._connection, request, self._machine_id)
 
     def put_stream(
@@ -171,6 +207,44 @@ class FileSystem:
             shutil.copyfileobj(source, file, COPY_BYTES)
         assert file.status is not None
         return file.status
+
+    def touch(self, path: str) -> FileStatus:
+        """A new empty file. Raises AlreadyExists."""
+        return self.put_stream(io.BytesIO(), path)
+
+    def copy(self, source: str, target: str, *, overwrite: bool = False) -> int:
+        """Copy a file, or a directory with all below, within the store; into `target` if that is a directory. Bytes.
+
+        A copy has the replication and the block size of what it is made from.
+        """
+        found = self.stat(source)
+        above, place = parse_path(found.path), self._within(parse_store_path(target), name_of(found.path))
+        if not found.is_directory:
+            return self._copy_file(found, place, overwrite=overwrite)
+        if parse_path(place)[: len(above)] == above:
+            raise RequestError(f"{found.path} cannot be copied below itself, to {place}")
+        self.mkdir(place)
+        total = 0
+        for entry in self.walk(found.path):
+            inner = join(place, "/".join(_names_below(above, entry.path)))
+            if entry.is_directory:
+                self.mkdir(inner)
+            else:
+                total += self._copy_file(entry, inner, overwrite=overwrite)
+        return total
+
+    def _copy_file(self, found: FileStatus, target: str, *, overwrite: bool) -> int:
+        with self.open(found.path) as reader:
+            sizes = {"block_size": found.block_size_bytes, "replication": found.replication}
+            return self.put_stream(reader, target, overwrite=overwrite, **sizes).length
+
+    def checksum(self, path: str) -> int:
+        """The CRC32C of a file's bytes. All of them are read and verified for it."""
+        with self.read(path) as reader:
+            value = 0
+            for piece in reader.pieces(0, reader.status.length):
+                value = google_crc32c.extend(value, piece)
+        return value
 
     def put(
         self,
@@ -252,6 +326,14 @@ def _names_below(above: Names, path: str) -> Names:
     if names[: len(above)] != above or len(names) == len(above):
         raise RequestError(f"{path!r} was listed, which is not below /{'/'.join(above)}")
     return names[len(above) :]
+
+
+def _user_name() -> str:
+    """Who runs this process; a number where it has no name."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return str(os.getuid())
 
 
 def _umask() -> int:

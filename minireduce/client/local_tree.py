@@ -13,7 +13,7 @@ from os import stat_result
 from pathlib import Path
 
 from minireduce.client.store_paths import join
-from minireduce.core.storage.namespace import parse_path
+from minireduce.core.storage.paths import parse_path
 from minireduce.errors import RequestError
 
 Identity = tuple[int, int]

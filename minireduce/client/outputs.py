@@ -104,7 +104,7 @@ class StoredOutput:
         """Make it appear with all parts. Raises AlreadyExists."""
         draft = join(self.path.rpartition("/")[0], f".{job}")  # short, so that every name has room for it
         if self.store.exists(draft):
-            self.store.rm(draft, recursive=True)  # left by a publishing that was cut off
+            self.store.rm(draft, recursive=True, skip_trash=True)  # left by a publishing that was cut off
         self.store.mkdir(draft)
         try:
             with tempfile.TemporaryDirectory(prefix="minireduce-") as folder:
@@ -116,7 +116,7 @@ class StoredOutput:
             self.store.put_stream(io.BytesIO(), join(draft, SUCCESS_NAME))
             self.store.rename(draft, self.path, replace=overwrite)
         except BaseException:
-            self.store.rm(draft, recursive=True)
+            self.store.rm(draft, recursive=True, skip_trash=True)
             raise
 
 

@@ -69,7 +69,9 @@ class RequestReceived:
 
 @dataclass(frozen=True, slots=True)
 class Ticked:
-    """Time passed; the shell sends one every `tick_interval_s`."""
+    """Time passed; the shell sends one every `tick_interval_s`. `at` is the wall clock's time, if it is known."""
+
+    at: float = 0.0
 
 
 Event = HelloReceived | UpReceived | StreamClosed | RequestReceived | Ticked
@@ -224,7 +226,7 @@ class ClusterState:
             case RequestReceived():
                 self._take_request(event, now, effects)
             case Ticked():
-                self._tick(now, effects)
+                self._tick(event.at, now, effects)
         self._compute.schedule(now, effects)
         return self._actions(event, effects, urgent, now)
 
@@ -294,7 +296,7 @@ class ClusterState:
                 else:
                     take_report(self._compute, member, report, now, effects)
 
-    def _tick(self, now: float, effects: Effects) -> None:
+    def _tick(self, at: float, now: float, effects: Effects) -> None:
         """Time passed. When the master itself stood still, deadlines move with it: nobody could be heard."""
         gap_s = now - self._ticked_at
         self._ticked_at = now
@@ -306,7 +308,7 @@ class ClusterState:
             self.storage.worker_lost(member.id, now)
             worker_went(self._compute, member.id, now, effects)
         self._compute.tick(now, effects)
-        self.storage.tick(now, effects)
+        self.storage.tick(now, effects, at)
 
     # ── what leaves ─────────────────────────────────────────────────────────────────────────────────────────────────
 

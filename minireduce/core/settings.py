@@ -57,6 +57,8 @@ class ClusterSettings:
     block_size_bytes: int = 64 << 20
     replicas_min: int = 2  # on disk before a block counts as written, at most the live workers
     lease_s: float = 60.0  # a writer that is silent for longer loses what it had not closed
+    trash_kept_s: float = 86_400.0  # what was removed can be brought back for so long; 0: nothing is kept
+    inodes_collected_per_tick: int = 1000  # of removed files and directories, so that no removal holds others up
     copies_per_worker_max: int = 4  # replicas that repair moves from and to one worker at a time
     copy_timeout_s: float = 30.0  # a copy may take so long, and the time that its bytes need
     copy_bytes_per_s_min: int = 1 << 20

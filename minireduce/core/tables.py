@@ -82,7 +82,8 @@ TABLES: tuple[Table, ...] = (
         read_later="data",
         order="sequence",
     ),
-    # Closed files and directories; sizes are 0 for directories. The root has no row.
+    # Closed files and directories; sizes are 0 for directories. The root has no row. What was removed has parent 0 and
+    # waits to be collected; below it nothing changes.
     Table(
         "inodes",
         (("inode", "int"),),
@@ -94,6 +95,8 @@ TABLES: tuple[Table, ...] = (
             ("length", "int"),
             ("block_size_bytes", "int"),
             ("replication", "int"),
+            ("owner", "text"),
+            ("mode", "int"),
         ),
     ),
     # Files that are being written.
@@ -107,6 +110,7 @@ TABLES: tuple[Table, ...] = (
             ("overwrite", "int"),
             ("block_size_bytes", "int"),
             ("replication", "int"),
+            ("owner", "text"),
         ),
     ),
     # `length` is -1 until the block is committed. Where its replicas are is not persisted: workers tell.

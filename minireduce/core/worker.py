@@ -257,6 +257,8 @@ class WorkerState:
                 case ReplicateBlock():
                     self._actions.append(StartReplication(command))
                 case RemoveReplica(replica):
+                    # A master that is told of it before it is gone would count on it.
+                    self._replicas.pop((replica.block_id, replica.generation), None)
                     self._actions.append(DeleteReplica(replica))
                 case _:
                     self._assignments.obey(command, now)

@@ -164,6 +164,7 @@ def _cluster_settings(settings: config.Settings) -> ClusterSettings:
         replication=settings.replication,
         replicas_min=settings.replicas_min,
         block_size_bytes=settings.block_size,
+        trash_kept_s=settings.trash_kept_s,
     )
 
 

@@ -179,7 +179,7 @@ class MasterLoop:
 
     async def _tick(self) -> None:
         while not self.ended.done():
-            self._take(Ticked())
+            self._take(Ticked(self._clock.time()))
             await asyncio.sleep(TICK_INTERVAL_S)
 
     def _take(self, event: Event) -> None:

@@ -16,7 +16,7 @@ from minireduce.core.compute.printed import show_piece
 from minireduce.core.messages import Hello, Up
 from minireduce.core.requests import ComputeRequest, SubmitJob
 from minireduce.core.storage.requests import FileRequest
-from minireduce.core.storage.views import DirectoryPage, FileBlocks, FileStatus, StoreView
+from minireduce.core.storage.views import DirectoryPage, FileBlocks, FileStatus, StoreView, Summary
 from minireduce.core.tables import TABLES_BY_NAME, place_of
 from minireduce.core.views import ClusterView, JobState, JobView, PrintedPage, ResultView, TaskView, WorkerView
 from minireduce.errors import MinireduceError, NotFound, RequestError
@@ -24,7 +24,7 @@ from minireduce.ids import JobId
 from minireduce.master.loop import MasterLoop, WorkerStream
 from minireduce.master.metadata import Metadata
 from minireduce.wire import methods
-from minireduce.wire.file_questions import DescribeStore, GetBlocks, GetStatus, ListDirectory
+from minireduce.wire.file_questions import DescribeStore, GetBlocks, GetStatus, GetSummary, ListDirectory
 from minireduce.wire.limits import PROGRAM_BYTES_MAX
 from minireduce.wire.methods import Method
 from minireduce.wire.questions import (
@@ -51,6 +51,7 @@ _FILE_CHANGES = (
     methods.MAKE_DIRECTORY,
     methods.RENAME_PATH,
     methods.REMOVE_PATH,
+    methods.CHANGE_ATTRIBUTES,
     methods.CREATE_FILE,
     methods.ADD_BLOCK,
     methods.COMMIT_BLOCK,
@@ -91,6 +92,7 @@ class MasterService:
             **dict.fromkeys(_FILE_CHANGES, self._change),
             methods.GET_STATUS: self._get_status,
             methods.LIST_DIRECTORY: self._list_directory,
+            methods.GET_SUMMARY: self._get_summary,
             methods.GET_BLOCKS: self._get_blocks,
             methods.DESCRIBE_STORE: self._describe_store,
             methods.CERTIFY_BLOCK_SERVER: self._certify_block_server,
@@ -178,6 +180,9 @@ class MasterService:
 
     async def _list_directory(self, request: ListDirectory) -> DirectoryPage:
         return await self._loop.read(lambda _now: self._state.storage.page(request.path, request.after))
+
+    async def _get_summary(self, request: GetSummary) -> Summary:
+        return await self._loop.read(lambda _now: self._state.storage.summary(request.path))
 
     async def _get_blocks(self, request: GetBlocks) -> FileBlocks:
         path, offset, length, machine_id = request.path, request.offset, request.length, request.machine_id

@@ -32,7 +32,9 @@ from minireduce.errors import Corruption, RequestError, Unavailable
 from minireduce.failpoints import hit
 
 FILE_NAME = "metadata.sqlite"
-SCHEMA = "1"
+SCHEMA = "2"
+SCHEMAS_READ = ("1", SCHEMA)
+"""What an earlier version wrote is taken over: it lacks columns, and is told from now on by its new number."""
 _CHECKPOINT_PAGES = 1000  # of 4 KiB in the write-ahead log
 
 Key = tuple[str, tuple[Any, ...]]
@@ -53,15 +55,16 @@ class Store:
     def open_epoch(self) -> None:
         """Begin the next epoch of this cluster, and name the cluster if this is its first."""
         with self._connection.begin():
-            for table in self._tables.values():
-                table.sql.create(self._connection, checkfirst=True)
+            self._tables["settings"].sql.create(self._connection, checkfirst=True)
             settings = {row.key[0]: row.values for row in self._tables["settings"].rows(self._connection)}
             schema = (settings.get("schema") or (SCHEMA,))[0]
-            if schema != SCHEMA:
+            if schema not in SCHEMAS_READ:
                 raise RequestError(
                     f"the metadata is of schema {schema}, this version knows {SCHEMA}",
                     hint="start the version of minireduce that wrote it, or name another --data-dir",
                 )
+            for table in self._tables.values():
+                table.create(self._connection)
             self.cluster_id = (settings.get("cluster_id") or (secrets.token_hex(3),))[0]
             self.epoch = int((settings.get("epoch") or ("0",))[0]) + 1
             self.txid = int((settings.get("committed") or ("0 0",))[0].split()[1])
@@ -190,6 +193,10 @@ _SQL_KINDS: dict[str, type[sa.types.TypeEngine[Any]]] = {
 }
 
 
+_ABSENT: dict[str, Any] = {"text": "", "int": 0, "real": 0.0, "plain": None}
+"""What a column holds in rows that were written before it was thought of."""
+
+
 class _SqlTable:
     """One table of the durable form in SQL."""
 
@@ -212,6 +219,18 @@ class _SqlTable:
             index_elements=list(self.sql.primary_key),
             set_={name: upsert.excluded[name] for name, _ in table.columns},
         )
+
+    def create(self, connection: sa.Connection) -> None:
+        """Make the table, or add the columns that it lacks since an earlier version made it."""
+        self.sql.create(connection, checkfirst=True)
+        present = {column["name"] for column in sa.inspect(connection).get_columns(self.sql.name)}
+        for column, kind in zip(self.sql.columns, self._kinds, strict=True):
+            if column.name not in present:
+                default = _ABSENT[kind]
+                spelled = sa.schema.CreateColumn(column).compile(connection.engine)
+                connection.exec_driver_sql(f"ALTER TABLE {self.sql.name} ADD COLUMN {spelled}")
+                if default is not None:
+                    connection.execute(sa.update(self.sql).values({column.name: default}))
 
     def rows(self, connection: sa.Connection) -> Iterator[Row]:
         """Every row, in the order of the keys, without what is read later."""

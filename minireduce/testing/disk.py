@@ -253,6 +253,9 @@ class SimDisk:
     def free_bytes(self, path: Path) -> int:  # noqa: ARG002 - one disk, whatever the path
         return self._free_bytes
 
+    def capacity_bytes(self, path: Path) -> int:
+        return self.free_bytes(path)
+
     # ── finding ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
     def _find(self, path: Path) -> _File | _Directory | None:

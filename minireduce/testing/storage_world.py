@@ -1,7 +1,8 @@
 """A block store whose workers, writers and faults are drawn from a seed, for `sim_storage`.
 
 The master's real storage machine, writers that follow the real `writing` machine, and workers that are nothing but the
-replicas they hold. Each seed draws workers, files and faults: workers die and come back with their disks, without them
+replicas they hold. Each seed draws workers, files, what becomes of them (other replication, removed, brought back) and
+faults: workers die and come back with their disks, without them
 or with damaged ones, connections break, the master starts again, requests and answers are lost, writers die, files are
 removed.
 
@@ -21,7 +22,7 @@ from __future__ import annotations
 from collections import Counter, deque
 from collections.abc import Generator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from random import Random
 from typing import Any
 
@@ -39,7 +40,16 @@ from minireduce.core.messages import (
 from minireduce.core.settings import ClusterSettings
 from minireduce.core.storage import writing
 from minireduce.core.storage.places import Place
-from minireduce.core.storage.requests import AddBlock, CloseFile, CommitBlock, CreateFile, FileRequest, RemovePath
+from minireduce.core.storage.requests import (
+    AddBlock,
+    ChangeAttributes,
+    CloseFile,
+    CommitBlock,
+    CreateFile,
+    FileRequest,
+    RemovePath,
+    RenamePath,
+)
 from minireduce.core.storage.state import ReplicaReport, StorageState
 from minireduce.core.storage.tokens import NoTokens
 from minireduce.core.storage.views import FileStatus, PlacedBlock
@@ -51,7 +61,7 @@ STEP_S = 0.5
 FAULTS_S = 60.0
 QUIET_S_MAX = 300.0
 FILES = 6
-SETTINGS = ClusterSettings(repair_delay_s=15.0, block_size_bytes=100)
+SETTINGS = ClusterSettings(repair_delay_s=15.0, block_size_bytes=100, trash_kept_s=5.0, inodes_collected_per_tick=1)
 Key = tuple[int, int]
 """A block and its generation."""
 
@@ -71,6 +81,7 @@ class SimHolder:
     is_up: bool = True
     back_at_s: float | None = 0.0
     heard_at_s: float = 0.0
+    obeys_from_s: float = 0.0
     inbox: deque[Command] = field(default_factory=deque)
     outbox: deque[ReplicaReport] = field(default_factory=deque)
 
@@ -104,6 +115,7 @@ class SimStorage:
         self._rows: dict[tuple[str, tuple[Any, ...]], Row] = {}
         self._state = StorageState(SETTINGS, self, NoTokens(), self.rng)
         self._writers = {f"/f{number}": self._write(f"/f{number}") for number in range(FILES)}
+        self._single: set[int] = set()  # files that have, had or will have one replica
         self._left: list[str] = []  # by writers that died; whether their files were closed is the master's to say
 
     # ── what the machine asks about workers ─────────────────────────────────────────────────────────────────────────
@@ -144,7 +156,7 @@ class SimStorage:
                 del self._writers[path]
         self.expected = {worker: until for worker, until in self.expected.items() if until > self.now}
         effects = Effects()
-        self._state.tick(self.now, effects)
+        self._state.tick(self.now, effects, self.now)
         self._take(effects)
         self._check_durability()
 
@@ -157,8 +169,9 @@ class SimStorage:
                 self._state.worker_lost(holder.name, self.now)
             return
         holder.heard_at_s = self.now
+        self._live[holder.name] = replace(self._live[holder.name], free_bytes=self._free_bytes())
         for _ in range(self.rng.randint(0, 4)):
-            if holder.inbox:
+            if holder.inbox and self.now >= holder.obeys_from_s:
                 self._obey(holder, holder.inbox.popleft())
         for _ in range(self.rng.randint(0, 4)):
             if holder.outbox:
@@ -169,7 +182,7 @@ class SimStorage:
     def _join(self, holder: SimHolder) -> None:
         holder.is_up, holder.back_at_s, holder.heard_at_s = True, None, self.now
         self.expected.pop(holder.name, None)
-        self._live[holder.name] = Place(holder.name, holder.name, "/r", f"{holder.name}:1", 1 << 40)
+        self._live[holder.name] = Place(holder.name, holder.name, "/r", f"{holder.name}:1", self._free_bytes())
         listed = [replica for key, replica in holder.replicas.items() if not holder.damaged.get(key)]
         holder.outbox.extend(
             ReplicaDamaged(replica, holder.name) for key, replica in holder.replicas.items() if holder.damaged.get(key)
@@ -177,6 +190,9 @@ class SimStorage:
         effects = Effects()
         self._state.worker_joined(holder.name, listed, effects)
         self._take(effects)
+
+    def _free_bytes(self) -> int:
+        return self.rng.randint(1, 9) << 40
 
     def _take(self, effects: Effects) -> None:
         for row in effects.rows:
@@ -232,12 +248,42 @@ class SimStorage:
             for position, length in enumerate(lengths):
                 yield from self._write_block(opened.file_id, path, position, length, excluded)
             self.closed[path] = yield from self._ask(CloseFile(opened.file_id, path, sum(lengths)))
+            for _ in range(self.rng.choice((0, 0, 2, 8))):
+                yield from self._change_replication(path)
             for _ in range(self.rng.randint(0, 60)):
                 yield
             if self.rng.random() < 0.4:
-                inode = self.closed.pop(path).inode
-                yield from self._ask(RemovePath(path, inode, recursive=False))
-                self.strikes["file removed"] += 1
+                yield from self._remove(path)
+
+    def _change_replication(self, path: str) -> Steps:
+        """Ask for more replicas or fewer, often again before that is done. One replica alone must be a good one."""
+        replication = self.rng.choice((1, 1, 2, 2, 3, 4))
+        if replication > 1 or not any(self._may_deceive(*each) for each in self._blocks_of(path)):
+            inode = self.closed[path].inode
+            if replication == 1:
+                self._single.add(inode)
+            request = ChangeAttributes(path, inode, replication)
+            self.closed[path] = yield from self._ask(request)
+            self.strikes["replication changed"] += 1
+        for _ in range(self.rng.choice((0, 1, 2, 3, 20))):
+            yield
+
+    def _may_deceive(self, key: Key, named: set[WorkerId]) -> bool:
+        """Whether some worker's replica is bad, or gone though the master names it."""
+        holders = self.holders.values()
+        return any(key in each.damaged for each in holders) or any(
+            key not in self.holders[name].good() for name in named
+        )
+
+    def _remove(self, path: str) -> Steps:
+        """Remove a file, perhaps for good; else it may be brought back."""
+        status = self.closed.pop(path)
+        is_for_good = self.rng.random() < 0.5
+        removed = yield from self._ask(RemovePath(path, status.inode, skip_trash=is_for_good))
+        self.strikes["file removed"] += 1
+        if removed.trash_path and self.rng.random() < 0.5:
+            self.closed[path] = yield from self._ask(RenamePath(removed.trash_path, path, status.inode))
+            self.strikes["file brought back"] += 1
 
     def _write_block(
         self, file_id: int, lease: str, position: int, length: int, excluded: dict[WorkerId, None]
@@ -311,6 +357,9 @@ class SimStorage:
                 holder.replicas.clear()
                 holder.damaged.clear()
                 self.strikes["disk lost"] += 1
+        elif drawn < 0.1:
+            holder.obeys_from_s = self.now + self.rng.uniform(1.0, 8.0)
+            self.strikes["orders left waiting"] += 1
         elif drawn < 0.14 and holder.replicas:
             key = self.rng.choice(list(holder.replicas))
             if self._is_spared(key, holder):
@@ -322,7 +371,10 @@ class SimStorage:
 
     def _is_spared(self, key: Key, holder: SimHolder) -> bool:
         """Whether good replicas are left without this worker's, and all others that the master counts on are good."""
-        named = next((view.workers for view in self._state.block_views() if _key(view.replica) == key), ())
+        view = next((view for view in self._state.block_views() if _key(view.replica) == key), None)
+        named = view.workers if view is not None else ()
+        if view is not None and view.file_id in self._single:
+            return False  # of one replica none may deceive
         others = [other for other in self.holders.values() if other is not holder]
         is_left = any(key in other.good() for other in others)
         return is_left and all(key in other.good() for other in others if other.name in named or key in other.damaged)
@@ -362,7 +414,7 @@ class SimStorage:
             for key, named in self._blocks_of(path):
                 wanted.add(key)
                 good = {each.name for each in self.holders.values() if key in each.good()}
-                if len(good) != status.replication or named != good:
+                if len(good) != min(status.replication, len(self._live)) or named != good:
                     return f"block {key} of {path} is on {sorted(good)}, the master names {sorted(named)}"
         for holder in self.holders.values():
             if set(holder.replicas) - wanted or holder.damaged:

@@ -24,6 +24,13 @@ class ListDirectory:
 
 
 @dataclass(frozen=True, slots=True)
+class GetSummary:
+    """How much a path holds."""
+
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
 class GetBlocks:
     """The blocks of a file that touch a range, replicas on the machine `machine_id` first."""
 

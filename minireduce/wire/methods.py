@@ -14,6 +14,7 @@ from minireduce.core.requests import CloseResult, ConfirmPublished, KillJob, Sub
 from minireduce.core.storage.requests import (
     AbandonFile,
     AddBlock,
+    ChangeAttributes,
     CloseFile,
     CommitBlock,
     CreateFile,
@@ -23,12 +24,21 @@ from minireduce.core.storage.requests import (
     RenewLease,
     ReportDamage,
 )
-from minireduce.core.storage.views import DirectoryPage, FileBlocks, FileStatus, OpenedFile, PlacedBlock, StoreView
+from minireduce.core.storage.views import (
+    DirectoryPage,
+    FileBlocks,
+    FileStatus,
+    OpenedFile,
+    PlacedBlock,
+    Removed,
+    StoreView,
+    Summary,
+)
 from minireduce.core.views import ClusterView, JobState, JobView, PrintedPage, ResultView, TaskView, WorkerView
 from minireduce.ids import JobId
 from minireduce.proto import services_pb2
 from minireduce.wire.codec import Codec, codec_of, message_of
-from minireduce.wire.file_questions import DescribeStore, GetBlocks, GetStatus, ListDirectory
+from minireduce.wire.file_questions import DescribeStore, GetBlocks, GetStatus, GetSummary, ListDirectory
 from minireduce.wire.questions import (
     CertifyBlockServer,
     DescribeCluster,
@@ -95,11 +105,15 @@ LIST_WORKERS: Method[ListWorkers, tuple[WorkerView, ...]] = Method(
 
 GET_STATUS: Method[GetStatus, FileStatus] = Method("Files", "Stat", GetStatus, FileStatus)
 LIST_DIRECTORY: Method[ListDirectory, DirectoryPage] = Method("Files", "List", ListDirectory, DirectoryPage)
+GET_SUMMARY: Method[GetSummary, Summary] = Method("Files", "Summary", GetSummary, Summary)
 GET_BLOCKS: Method[GetBlocks, FileBlocks] = Method("Files", "Blocks", GetBlocks, FileBlocks)
 DESCRIBE_STORE: Method[DescribeStore, StoreView] = Method("Files", "Describe", DescribeStore, StoreView)
 MAKE_DIRECTORY: Method[MakeDirectory, FileStatus] = Method("Files", "MakeDirectory", MakeDirectory, FileStatus)
 RENAME_PATH: Method[RenamePath, FileStatus] = Method("Files", "Rename", RenamePath, FileStatus)
-REMOVE_PATH: Method[RemovePath, int] = Method("Files", "Remove", RemovePath, int)
+REMOVE_PATH: Method[RemovePath, Removed] = Method("Files", "Remove", RemovePath, Removed)
+CHANGE_ATTRIBUTES: Method[ChangeAttributes, FileStatus] = Method(
+    "Files", "ChangeAttributes", ChangeAttributes, FileStatus
+)
 CREATE_FILE: Method[CreateFile, OpenedFile] = Method("Files", "Create", CreateFile, OpenedFile)
 ADD_BLOCK: Method[AddBlock, PlacedBlock] = Method("Files", "AddBlock", AddBlock, PlacedBlock)
 COMMIT_BLOCK: Method[CommitBlock, bool] = Method("Files", "CommitBlock", CommitBlock, bool)

@@ -182,6 +182,7 @@ class Worker:
             data_address=options.data_address,
             machine_id=machine_id(),
             software_version=options.software_version,
+            capacity_bytes=self._disk.capacity_bytes(options.data_dir),
             free_bytes=self._disk.free_bytes(options.data_dir),
         )
         return WorkerState(

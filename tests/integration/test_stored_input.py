@@ -136,7 +136,7 @@ def _is_damaged(path: Path) -> bool:
 def test_an_input_that_was_removed_fails_the_job_and_gives_no_empty_answer(cluster, files, tmp_path):
     files.put_stream(io.BytesIO(b"a\nb\n"), "/gone")
     spec = spec_of(tmp_path, files, "/gone", 100, losses_max=2)
-    files.rm("/gone")
+    files.rm("/gone", skip_trash=True)
     job = jobs.submit(files._connection, spec)
     shown = jobs.follow(files._connection, job)
     assert shown.state is JobState.FAILED

@@ -98,6 +98,7 @@ class ProcessCluster:
         return subprocess.Popen(
             [str(Path(sys.executable).with_name("minireduce")), *arguments, "--master", self.address],
             env=self.environment,
+            stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
         )

@@ -102,7 +102,7 @@ class StorageKit:
         self.now += after_s
         before = len(self.commands)
         effects = Effects()
-        self.state.tick(self.now, effects)
+        self.state.tick(self.now, effects, 1000.0 + self.now)
         self.take(effects)
         return self.commands[before:]
 

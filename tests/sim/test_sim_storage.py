@@ -17,9 +17,12 @@ from minireduce.testing.sim_storage import main, run_seed
 FAULTS = {
     "connection broken",
     "disk lost",
+    "file brought back",
     "file removed",
     "master started again",
+    "orders left waiting",
     "replica damaged",
+    "replication changed",
     "request or answer lost",
     "worker died",
     "writer died",
@@ -54,13 +57,15 @@ def remove_all_but_one(self, block, round_):
 
 real_remove_surplus = Repair._remove_surplus
 
+
 BUGS = {
     "replicas of older tries are kept": (Blocks, "stored", stored_whatever_the_generation),
     "replicas of removed files are kept": (IdSequence, "was_given", lambda self, number: False),
     "what a lost worker held still counts": (Blocks, "lose", lambda self, worker: None),
-    "damage is not noted": (Blocks, "damage", lambda self, block, worker: None),
+    "damage is not noted": (Blocks, "damage", lambda self, block, worker, **_: None),
     "too many are taken for surplus": (Repair, "_remove_surplus", remove_all_but_one),
     "copies that were cut off are waited for": (Repair, "_expire", lambda self, now: None),
+    "what only a writer told is believed for ever": (Blocks, "doubt", lambda self, now, confirm_s: None),
     "leases never end": (Leases, "expired", lambda self, now: []),
 }
 
@@ -73,4 +78,4 @@ def run_seeds(seeds: range) -> None:
 @pytest.mark.parametrize(("owner", "name", "bug"), BUGS.values(), ids=BUGS)
 def test_a_planted_bug_is_found(owner, name, bug):
     with patch.object(owner, name, bug), pytest.raises(Wrong):
-        run_seeds(range(60))
+        run_seeds(range(600))

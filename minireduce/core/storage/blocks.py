@@ -23,12 +23,21 @@ TABLE = "blocks"
 OPEN_LENGTH = -1
 
 
+@dataclass(frozen=True, slots=True)
+class Damage:
+    """What is known of a damaged replica: whether its own worker found it so, and whether it was told to remove it."""
+
+    is_own_word: bool = False
+    is_removal_asked: bool = False
+
+
 @dataclass(slots=True)
 class Block:
     """One block. `length` is -1 until the block is committed. `wanted` is how many good replicas it should have.
 
-    `good` says whether the worker itself has confirmed the replica (else its writer said so), `damaged` whether the
-    worker was told to remove it.
+    `good` says whether the worker itself has confirmed the replica (else its writer said so). A worker in `leaving` was
+    told to remove a good one: until it says that this is done, nothing that it says of the block counts and nothing is
+    copied there, or the order might come late and take what others rely on.
     """
 
     id: int
@@ -38,8 +47,9 @@ class Block:
     generation: int = 1
     length: int = OPEN_LENGTH
     good: dict[WorkerId, bool] = field(default_factory=dict)
-    damaged: dict[WorkerId, bool] = field(default_factory=dict)
+    damaged: dict[WorkerId, Damage] = field(default_factory=dict)
     absent: dict[WorkerId, None] = field(default_factory=dict)
+    leaving: dict[WorkerId, None] = field(default_factory=dict)
 
     @property
     def is_committed(self) -> bool:
@@ -59,6 +69,7 @@ class Blocks:
         self._of_worker: dict[WorkerId, dict[int, None]] = {}
         self._ends: dict[int, list[int]] = {}  # where each block of a closed file ends, once somebody asked
         self.unsettled: dict[int, None] = {}
+        self._doubted: dict[tuple[int, WorkerId], float] = {}  # since when; 0 until it is looked at
 
     def __len__(self) -> int:
         return len(self._blocks)
@@ -106,7 +117,7 @@ class Blocks:
         """Writing this block failed: whatever there is of it is void, and it is written under a new generation."""
         for worker in [*block.good, *block.damaged]:
             effects.command(worker, RemoveReplica(block.replica))
-        for worker in [*block.good, *block.damaged, *block.absent]:
+        for worker in [*block.good, *block.damaged, *block.absent, *block.leaving]:
             self.let_go(block, worker)
         block.generation += 1
         self._persist(block, effects)
@@ -115,9 +126,18 @@ class Blocks:
         """The block is complete: `workers`, which are live, have it on their disks."""
         block.length = length
         for worker in workers:
-            self._hold(block, worker, is_confirmed=block.good.get(worker, False))
+            is_confirmed = block.good.get(worker, False)
+            self._hold(block, worker, is_confirmed=is_confirmed)
+            if not is_confirmed:
+                self._doubted[block.id, worker] = 0.0
         self._persist(block, effects)
         self.unsettled[block.id] = None
+
+    def want(self, file_id: int, replicas: int) -> None:
+        """From now on the blocks of a file should have so many good replicas."""
+        for block in self.of_file(file_id):
+            block.wanted = replicas
+            self.unsettled[block.id] = None
 
     def drop_file(self, file_id: int, effects: Effects) -> None:
         """The file is gone: so are its blocks, and whoever holds them is told."""
@@ -126,7 +146,7 @@ class Blocks:
             block = self._blocks.pop(block_id)
             for worker in [*block.good, *block.damaged]:
                 effects.command(worker, RemoveReplica(block.replica))
-            for worker in [*block.good, *block.damaged, *block.absent]:
+            for worker in [*block.good, *block.damaged, *block.absent, *block.leaving]:
                 self._of_worker[worker].pop(block_id, None)
             self.unsettled.pop(block_id, None)
             effects.forget(TABLE, (block_id,))
@@ -140,25 +160,48 @@ class Blocks:
         if replica.generation > block.generation:
             return True  # of a later time than this metadata: keep it, count it not
         if block.is_committed and replica.length != block.length:
-            self.damage(block, worker)
+            self.damage(block, worker, is_own_word=True)
             return True
-        if worker in block.damaged:
+        damage = block.damaged.get(worker)
+        if damage is not None and (damage.is_removal_asked or not damage.is_own_word):
             self.unsettled[block.id] = None  # it may be a copy that came too late to count, and nobody waits for more
-            return True  # until it says that it removed it, what it has is the damaged one
-        self._hold(block, worker, is_confirmed=True)
+            return True  # until it says that it removed it, what it has is the damaged one, or will be removed
+        if worker not in block.leaving:
+            self._hold(block, worker, is_confirmed=True)
         return True
+
+    def ask_removal(self, block: Block, worker: WorkerId, effects: Effects) -> None:
+        """Have a worker remove its good replica, which counts no longer."""
+        del block.good[worker]
+        block.leaving[worker] = None
+        effects.command(worker, RemoveReplica(block.replica))
 
     def removed(self, block: Block, worker: WorkerId) -> None:
         """A worker no longer has the replica."""
         self.let_go(block, worker)
         self.unsettled[block.id] = None
 
-    def damage(self, block: Block, worker: WorkerId) -> None:
-        """A worker's replica holds wrong bytes."""
+    def damage(self, block: Block, worker: WorkerId, *, is_own_word: bool) -> None:
+        """A worker's replica holds wrong bytes. What the worker stores after saying so itself is another one."""
         self.let_go(block, worker)
-        block.damaged[worker] = False
+        block.damaged[worker] = Damage(is_own_word)
         self._of_worker.setdefault(worker, {})[block.id] = None
         self.unsettled[block.id] = None
+
+    def doubt(self, now: float, confirm_s: float) -> None:
+        """Give up replicas of which only a writer has told: their live workers would have said so by now.
+
+        A worker that lost its disk and came back while a writer was about to commit is not known to have nothing.
+        """
+        for (block_id, worker), since in list(self._doubted.items()):
+            block = self._blocks.get(block_id)
+            if block is None or block.good.get(worker, True):
+                del self._doubted[block_id, worker]
+            elif not since:
+                self._doubted[block_id, worker] = now
+            elif now - since >= confirm_s:
+                del self._doubted[block_id, worker]
+                self.removed(block, worker)
 
     def lose(self, worker: WorkerId) -> None:
         """A worker is lost: what it had is absent, and what it had damaged is forgotten."""
@@ -167,7 +210,7 @@ class Blocks:
             if worker in block.good:
                 del block.good[worker]
                 block.absent[worker] = None
-            elif worker in block.damaged:
+            elif worker in block.damaged or worker in block.leaving:
                 self.let_go(block, worker)
             self.unsettled[block_id] = None
 
@@ -181,13 +224,14 @@ class Blocks:
 
     def _hold(self, block: Block, worker: WorkerId, *, is_confirmed: bool) -> None:
         block.absent.pop(worker, None)
+        block.damaged.pop(worker, None)
         block.good[worker] = is_confirmed
         self._of_worker.setdefault(worker, {})[block.id] = None
         self.unsettled[block.id] = None
 
     def let_go(self, block: Block, worker: WorkerId) -> None:
         """Count a worker's replica no longer, whatever it was."""
-        for where in (block.good, block.damaged, block.absent):
+        for where in (block.good, block.damaged, block.absent, block.leaving):
             where.pop(worker, None)
         self._of_worker.get(worker, {}).pop(block.id, None)
 

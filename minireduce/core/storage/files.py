@@ -13,12 +13,14 @@ from minireduce.core.settings import ClusterSettings
 from minireduce.core.storage.blocks import Block, Blocks
 from minireduce.core.storage.ids import IdSequence
 from minireduce.core.storage.leases import Leases, WritingFile
-from minireduce.core.storage.namespace import Directory, File, Inode, Namespace, parse_path
+from minireduce.core.storage.namespace import ROOT, Directory, File, Namespace
+from minireduce.core.storage.paths import parse_path
 from minireduce.core.storage.placement import Want, choose_targets
 from minireduce.core.storage.places import Place, Places
 from minireduce.core.storage.requests import (
     AbandonFile,
     AddBlock,
+    ChangeAttributes,
     CloseFile,
     CommitBlock,
     CreateFile,
@@ -30,12 +32,14 @@ from minireduce.core.storage.requests import (
     ReportDamage,
 )
 from minireduce.core.storage.tokens import BlockTokens
-from minireduce.core.storage.views import BlockTarget, FileStatus, OpenedFile, PlacedBlock
+from minireduce.core.storage.trash import Trash
+from minireduce.core.storage.views import BlockTarget, FileStatus, OpenedFile, PlacedBlock, Removed
 from minireduce.errors import AlreadyExists, RequestError, Unavailable
 from minireduce.ids import WorkerId
 
 BLOCK_SIZE_BYTES_MAX = 1 << 40
 REPLICATION_MAX = 512
+MODE_MAX = 0o1777
 
 
 class Files:
@@ -58,6 +62,7 @@ class Files:
         self._places = places
         self._tokens = tokens
         self._rng = rng
+        self._trash = Trash(namespace, settings.trash_kept_s)
         self._recent: dict[WorkerId, int] = {}
         self.inode_ids = IdSequence("inodes_reserved", 2)
         self.block_ids = IdSequence("blocks_reserved", 1)
@@ -81,12 +86,20 @@ class Files:
                 self._leases.renew(request.lease, now)
                 return self._settings.lease_s
             case RenamePath():
-                return self._rename(request, at, effects)
+                return self._rename(request, effects)
             case RemovePath():
-                return self._remove(request, effects)
+                return self._remove(request, at, effects)
+            case ChangeAttributes():
+                return self._change(request, effects)
             case ReportDamage():
                 self._report_damage(request)
         return None
+
+    def collect(self, at: float, effects: Effects) -> None:
+        """Time passed: empty the trash of what is old, and go on with what was removed."""
+        self._trash.expire(at, effects)
+        for file in self._namespace.collect(self._settings.inodes_collected_per_tick, effects):
+            self._blocks.drop_file(file.id, effects)
 
     def forget_recent(self) -> None:
         """What was placed a while ago no longer keeps new blocks away."""
@@ -99,39 +112,52 @@ class Files:
             if isinstance(self._namespace.find(request.path), File):
                 raise AlreadyExists(f"{request.path} is a file")
             names = parse_path(request.path)
-            made = self._namespace.make_directories(names, self._inode_ids(effects), at, effects)
+            made = self._namespace.make_directories(names, self._inode_ids(effects), at, effects, request.owner)
         else:
-            made = self._namespace.make_directory(request.path, self._inode_ids(effects), at, effects)
+            ids = self._inode_ids(effects)
+            made = self._namespace.make_directory(request.path, ids, at, effects, request.owner)
         return self._namespace.status(made)
 
     def _inode_ids(self, effects: Effects) -> Iterator[int]:
         while True:
             yield self.inode_ids.take(effects)
 
-    def _rename(self, request: RenamePath, at: float, effects: Effects) -> FileStatus:
+    def _rename(self, request: RenamePath, effects: Effects) -> FileStatus:
         there = self._namespace.find(request.target)
         if there is not None and there.id == request.inode:
             return self._namespace.status(there)  # done already
         found = self._namespace.look_up(request.source)
         if found.id != request.inode:
             raise RequestError(f"{request.source} has been replaced meanwhile", hint="look at it and try again")
-        gone = self._namespace.rename(found, request.target, at, effects, replace=request.replace)
-        self._drop_blocks(gone, effects)
+        self._namespace.rename(found, request.target, effects, replace=request.replace)
         return self._namespace.status(found)
 
-    def _remove(self, request: RemovePath, effects: Effects) -> int:
+    def _remove(self, request: RemovePath, at: float, effects: Effects) -> Removed:
         found = self._namespace.find(request.path)
         if found is None or found.id != request.inode:
-            return 0  # removed already
+            return Removed(0)  # removed already
         if isinstance(found, Directory) and found.entries and not request.recursive:
             raise RequestError(f"{request.path} is not empty", hint="remove it with what it holds: rm -r")
-        gone = self._namespace.remove(found, effects)
-        self._drop_blocks(gone, effects)
-        return len(gone)
+        if not request.skip_trash and self._trash.takes(request.path) and found.id != ROOT:
+            inodes = self._namespace.inodes_in(found)
+            return Removed(inodes, self._trash.put(found, self._inode_ids(effects), at, effects))
+        return Removed(self._namespace.remove(found, effects))
 
-    def _drop_blocks(self, gone: list[Inode], effects: Effects) -> None:
-        for inode in gone:
-            self._blocks.drop_file(inode.id, effects)
+    def _change(self, request: ChangeAttributes, effects: Effects) -> FileStatus:
+        found = self._namespace.look_up(request.path)
+        if found.id != request.inode:
+            raise RequestError(f"{request.path} has been replaced meanwhile", hint="look at it and try again")
+        if request.mode > MODE_MAX:
+            raise RequestError(f"{request.mode:o} is no mode", hint="a mode is an octal number up to 1777")
+        if request.replication:
+            if isinstance(found, Directory):
+                raise RequestError(f"{request.path} is a directory", hint="set the replication of the files in it")
+            _check_within("replication", request.replication, REPLICATION_MAX)
+        wishes = {"replication": request.replication, "mode": request.mode}
+        self._namespace.change(found, effects, owner=request.owner, **wishes)
+        if request.replication:
+            self._blocks.want(found.id, request.replication)
+        return self._namespace.status(found)
 
     # ── writing a file ──────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -151,6 +177,7 @@ class Files:
                 request.overwrite,
                 block_size_bytes,
                 replication,
+                request.owner,
             )
             self._leases.open(file, now, effects)
         return OpenedFile(file.id, file.block_size_bytes, file.replication, self._settings.lease_s)
@@ -235,11 +262,11 @@ class Files:
             raise RequestError(f"{file.path} cannot be closed with {request.length} bytes: its blocks hold {length}")
         self._namespace.check_target(file.path, overwrite=file.overwrite)
         names = parse_path(file.path)
-        parent = self._namespace.make_directories(names[:-1], self._inode_ids(effects), at, effects)
+        parent = self._namespace.make_directories(names[:-1], self._inode_ids(effects), at, effects, file.owner)
         if names[-1] in parent.entries:
-            there = self._namespace.look_up(file.path)
-            self._drop_blocks(self._namespace.remove(there, effects), effects)
-        made = File(file.id, parent.id, names[-1], at, length, file.block_size_bytes, file.replication)
+            self._namespace.remove(self._namespace.look_up(file.path), effects)
+        sizes = (length, file.block_size_bytes, file.replication)
+        made = File(file.id, parent.id, names[-1], at, *sizes, file.owner)
         self._leases.end(file, effects)
         self._namespace.add_file(made, effects)
         return self._namespace.status(made)
@@ -257,7 +284,7 @@ class Files:
     def _report_damage(self, request: ReportDamage) -> None:
         block = self._blocks.get(request.replica.block_id)
         if block is not None and block.generation == request.replica.generation and request.worker in block.good:
-            self._blocks.damage(block, request.worker)
+            self._blocks.damage(block, request.worker, is_own_word=False)
 
 
 def _check_within(name: str, number: int, bound: int) -> None:

@@ -10,7 +10,7 @@ from then.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from minireduce.core.effects import Effects
 from minireduce.errors import NotFound
@@ -20,7 +20,7 @@ TABLE = "open_files"
 
 @dataclass(slots=True)
 class WritingFile:
-    """A file without a name yet; it will be called `path`. `blocks` are block ids by position."""
+    """A file without a name yet; it will be called `path`."""
 
     id: int
     path: str
@@ -29,7 +29,7 @@ class WritingFile:
     overwrite: bool
     block_size_bytes: int
     replication: int
-    blocks: list[int] = field(default_factory=list)
+    owner: str = ""
 
 
 class Leases:
@@ -47,7 +47,8 @@ class Leases:
         """Begin to write `file`."""
         self._files[file.id] = file
         self.renew(file.lease, now)
-        values = (file.path, file.lease, file.file_key, int(file.overwrite), file.block_size_bytes, file.replication)
+        sizes = (file.block_size_bytes, file.replication)
+        values = (file.path, file.lease, file.file_key, int(file.overwrite), *sizes, file.owner)
         effects.persist(TABLE, (file.id,), values)
 
     def find(self, lease: str, file_key: str) -> WritingFile | None:
@@ -90,9 +91,10 @@ class Leases:
         """The master slept for `jump_s`: nobody's silence in that time counts."""
         self._expires_s = {lease: at + jump_s for lease, at in self._expires_s.items()}
 
-    def load(self, rows: list[tuple[int, str, str, str, int, int, int]], now: float) -> None:
+    def load(self, rows: list[tuple[int, str, str, str, int, int, int, str]], now: float) -> None:
         """Take in the rows of `open_files` that were persisted; their leases begin now."""
-        for file_id, path, lease, file_key, overwrite, block_size_bytes, replication in rows:
-            file = WritingFile(file_id, path, lease, file_key, bool(overwrite), block_size_bytes, replication)
+        for file_id, path, lease, file_key, overwrite, block_size_bytes, replication, owner in rows:
+            sizes = (block_size_bytes, replication)
+            file = WritingFile(file_id, path, lease, file_key, bool(overwrite), *sizes, owner)
             self._files[file_id] = file
             self.renew(lease, now)

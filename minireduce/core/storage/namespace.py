@@ -2,43 +2,78 @@
 
 Every file and directory is an inode with a number that is never used twice, so what a job reads or a client renames can
 be told apart from a later thing of the same name. A file enters the tree when it is closed; before that it is in
-`leases`. Each change writes the rows of the inodes that it touched, and renaming a directory touches one inode.
+`leases`. Each change writes the rows of the inodes that it touched: renaming a directory touches one, and so does
+removing it. What is removed is detached at once, with all below, and collected later, a few inodes a tick (`collect`),
+so that a directory of a million files holds nobody up.
 
-Paths are absolute, `/a/b`; there is no `.`, no `..` and no empty name. Elsewhere: what the bytes of a file are
-(`blocks`), and the `mr://` spelling (the client's).
+Every directory knows how much is below it, so that sizes are asked for without a walk. These sums are not persisted.
+
+Elsewhere: how paths are written (`paths`), and what the bytes of a file are (`blocks`).
 """
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right, insort
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from minireduce.core.effects import Effects
-from minireduce.core.storage.views import DirectoryPage, FileStatus
+from minireduce.core.storage.paths import Names, parse_path
+from minireduce.core.storage.views import DirectoryPage, FileStatus, Summary
 from minireduce.errors import AlreadyExists, InvariantViolation, NotFound, RequestError
 
 ROOT = 1
-NAME_BYTES_MAX = 255
-DEPTH_MAX = 128
+DETACHED = 0
+"""The parent of what was removed and waits to be collected."""
+DIRECTORY_MODE = 0o755
+FILE_MODE = 0o644
 TABLE = "inodes"
 
-Names = tuple[str, ...]
+InodeRow = tuple[int, int, str, str, float, int, int, int, str, int]
 
 
 @dataclass(slots=True)
 class Directory:
-    """A directory. `entries` maps names to inode numbers."""
+    """A directory. `entries` maps names to inode numbers; `names` are the same in order, once somebody listed them.
+
+    The sums are over all below: files, directories, bytes, and bytes with all their replicas.
+    """
 
     id: int
     parent: int
     name: str
     modified_at: float
+    owner: str = ""
+    mode: int = DIRECTORY_MODE
     entries: dict[str, int] = field(default_factory=dict)
+    names: list[str] | None = None
+    files: int = 0
+    directories: int = 0
+    bytes: int = 0
+    replica_bytes: int = 0
+
+    def enter(self, name: str, inode: int) -> None:
+        """Have `name` stand for `inode`."""
+        self.entries[name] = inode
+        if self.names is not None:
+            insort(self.names, name)
+
+    def leave(self, name: str) -> None:
+        """Have `name` stand for nothing."""
+        del self.entries[name]
+        if self.names is not None:
+            del self.names[bisect_left(self.names, name)]
+
+    def in_order(self) -> list[str]:
+        """The names in ascending order."""
+        if self.names is None:
+            self.names = sorted(self.entries)
+        return self.names
 
 
 @dataclass(slots=True)
 class File:
-    """A closed file; it never changes."""
+    """A closed file."""
 
     id: int
     parent: int
@@ -47,35 +82,11 @@ class File:
     length: int
     block_size_bytes: int
     replication: int
+    owner: str = ""
+    mode: int = FILE_MODE
 
 
 Inode = Directory | File
-
-
-def parse_path(path: str) -> Names:
-    """The names in `path`, none for the root. Raises RequestError."""
-    if not path.startswith("/"):
-        raise RequestError(f"{path!r} is no path of the block store", hint="paths begin with a slash, such as /logs/a")
-    names = tuple(name for name in path.split("/") if name)
-    if len(names) > DEPTH_MAX:
-        raise RequestError(f"{path[:80]!r}… is {len(names)} directories deep, {DEPTH_MAX} are allowed")
-    for name in names:
-        _check_name(path, name)
-    return names
-
-
-def _check_name(path: str, name: str) -> None:
-    if name in {".", ".."}:
-        raise RequestError(f"{path!r} holds {name!r}", hint="write the path without it")
-    try:
-        size = len(name.encode())
-    except UnicodeEncodeError:
-        raise RequestError(f"{path!r} holds a name that is no text", hint="names are UTF-8") from None
-    if size > NAME_BYTES_MAX or any(sign < " " or sign == "\x7f" for sign in name):
-        raise RequestError(
-            f"{path[:80]!r} holds a name that is too long or holds control characters",
-            hint=f"a name has at most {NAME_BYTES_MAX} bytes",
-        )
 
 
 class Namespace:
@@ -84,8 +95,22 @@ class Namespace:
     def __init__(self) -> None:
         self._root = Directory(ROOT, ROOT, "", 0.0)
         self._inodes: dict[int, Inode] = {ROOT: self._root}
-        self.files_total = 0
-        self.bytes_total = 0
+        self._detached: list[Inode] = []
+
+    @property
+    def files_total(self) -> int:
+        """Files that have a name."""
+        return self._root.files
+
+    @property
+    def directories_total(self) -> int:
+        """Directories that can be reached, the root among them."""
+        return self._root.directories + 1
+
+    @property
+    def bytes_total(self) -> int:
+        """The bytes of all files that have a name, each once."""
+        return self._root.bytes
 
     # ── reading ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -93,8 +118,21 @@ class Namespace:
         return len(self._inodes)
 
     def get(self, inode: int) -> Inode | None:
-        """The file or directory with this number."""
+        """The file or directory with this number, unless it has been removed."""
+        found = self._inodes.get(inode)
+        return found if found is not None and self._is_attached(found) else None
+
+    def peek(self, inode: int) -> Inode | None:
+        """The file or directory with this number, also one that is removed and not collected yet."""
         return self._inodes.get(inode)
+
+    def _is_attached(self, inode: Inode) -> bool:
+        here = inode
+        while here.id != ROOT:
+            if here.parent == DETACHED:
+                return False
+            here = self._inodes[here.parent]
+        return True
 
     def find(self, path: str) -> Inode | None:
         """What `path` names, if anything. Raises RequestError for what is no path."""
@@ -109,7 +147,7 @@ class Namespace:
 
     def file(self, inode: int) -> File:
         """The file with this number. Raises NotFound."""
-        found = self._inodes.get(inode)
+        found = self.get(inode)
         if not isinstance(found, File):
             raise NotFound(f"file {inode} has been removed", hint="`minireduce fs ls` shows what is there")
         return found
@@ -124,30 +162,33 @@ class Namespace:
 
     def status(self, inode: Inode) -> FileStatus:
         """`inode` as it is shown."""
-        path = self.path_of(inode)
+        path, at, owner, mode = self.path_of(inode), inode.modified_at, inode.owner, inode.mode
         if isinstance(inode, Directory):
-            return FileStatus(path, inode.id, True, 0, 0, 0, inode.modified_at)
-        return FileStatus(
-            path, inode.id, False, inode.length, inode.block_size_bytes, inode.replication, inode.modified_at
-        )
+            return FileStatus(path, inode.id, True, 0, 0, 0, at, owner, mode)
+        sizes = (inode.length, inode.block_size_bytes, inode.replication)
+        return FileStatus(path, inode.id, False, *sizes, at, owner, mode)
 
     def page(self, path: str, after: str, entries_max: int) -> DirectoryPage:
         """Entries of the directory `path` whose names come after `after`; of a file, the file itself."""
         found = self.look_up(path)
         if isinstance(found, File):
             return DirectoryPage((self.status(found),), has_more=False)
-        names = [name for name in sorted(found.entries) if name > after]
-        entries = tuple(self.status(self._inodes[found.entries[name]]) for name in names[:entries_max])
-        return DirectoryPage(entries, has_more=len(names) > entries_max)
+        names = found.in_order()
+        begin = bisect_right(names, after) if after else 0
+        end = begin + entries_max
+        entries = tuple(self.status(self._inodes[found.entries[name]]) for name in names[begin:end])
+        return DirectoryPage(entries, has_more=len(names) > end)
 
-    def below(self, inode: Inode) -> Iterator[Inode]:
-        """`inode` and all below it, a directory before what it holds."""
-        waiting = [inode]
-        while waiting:
-            found = waiting.pop()
-            yield found
-            if isinstance(found, Directory):
-                waiting.extend(self._inodes[found.entries[name]] for name in sorted(found.entries, reverse=True))
+    @staticmethod
+    def inodes_in(inode: Inode) -> int:
+        """How many files and directories `inode` stands for, itself included."""
+        directories, files, *_ = _sums(inode)
+        return directories + files
+
+    def summary(self, path: str) -> Summary:
+        """How much `path` holds, itself included."""
+        found = self.look_up(path)
+        return Summary(self.path_of(found), *_sums(found))
 
     def _walk(self, names: Names) -> Inode | None:
         here: Inode = self._root
@@ -156,6 +197,17 @@ class Namespace:
                 return None
             here = self._inodes[here.entries[name]]
         return here
+
+    def is_free(self, names: Names) -> bool:
+        """Whether something can be called `names`: nothing is, and no file is in the way."""
+        here: Inode = self._root
+        for name in names:
+            if not isinstance(here, Directory):
+                return False
+            if name not in here.entries:
+                return True
+            here = self._inodes[here.entries[name]]
+        return False
 
     # ── changing ────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -182,20 +234,22 @@ class Namespace:
         if there is not None and not overwrite:
             raise AlreadyExists(f"{path} exists", hint="remove it first, or overwrite it")
 
-    def make_directories(self, names: Names, ids: Iterator[int], at: float, effects: Effects) -> Directory:
+    def make_directories(
+        self, names: Names, ids: Iterator[int], at: float, effects: Effects, owner: str = ""
+    ) -> Directory:
         """The directory `names`, made with those above it where missing. Raises RequestError where a file is."""
         here: Inode = self._root
         for name in names:
             if not isinstance(here, Directory):
                 break
             if name not in here.entries:
-                self._enter(Directory(next(ids), here.id, name, at), effects)
+                self._enter(Directory(next(ids), here.id, name, at, owner), effects)
             here = self._inodes[here.entries[name]]
         if not isinstance(here, Directory):
             raise RequestError(f"{self.path_of(here)} is a file, so nothing can be below it")
         return here
 
-    def make_directory(self, path: str, ids: Iterator[int], at: float, effects: Effects) -> Directory:
+    def make_directory(self, path: str, ids: Iterator[int], at: float, effects: Effects, owner: str = "") -> Directory:
         """The new directory `path`. Raises NotFound when the one above is missing, AlreadyExists when it is there."""
         names = parse_path(path)
         if self._walk(names) is not None:
@@ -205,7 +259,7 @@ class Namespace:
             raise NotFound(f"the directory above {path} does not exist", hint="make those above it too: mkdir -p")
         if not isinstance(parent, Directory):
             raise RequestError(f"{self.path_of(parent)} is a file, so nothing can be below it")
-        made = Directory(next(ids), parent.id, names[-1], at)
+        made = Directory(next(ids), parent.id, names[-1], at, owner)
         self._enter(made, effects)
         return made
 
@@ -213,27 +267,35 @@ class Namespace:
         """Enter a closed file under its parent and name, where nothing is."""
         self._enter(file, effects)
 
-    def rename(self, inode: Inode, target: str, at: float, effects: Effects, *, replace: bool) -> list[Inode]:
-        """Give `inode` the path `target`, whose directory exists; what was called so before, and is removed."""
+    def change(self, inode: Inode, effects: Effects, *, replication: int = 0, owner: str = "", mode: int = -1) -> None:
+        """Change what is said about `inode`; 0, "" and -1 leave things as they are."""
+        if replication and isinstance(inode, File):
+            self._count(inode, -1)
+            inode.replication = replication
+            self._count(inode, +1)
+        inode.owner = owner or inode.owner
+        inode.mode = mode if mode >= 0 else inode.mode
+        self._persist(inode, effects)
+
+    def rename(self, inode: Inode, target: str, effects: Effects, *, replace: bool) -> None:
+        """Give `inode` the path `target`, whose directory exists; what was called so before is removed."""
         names = parse_path(target)
         parent = self._walk(names[:-1]) if names else None
         if not isinstance(parent, Directory):
             raise NotFound(f"the directory above {target} does not exist", hint="make it first: mkdir -p")
         if self._is_within(parent, inode):
             raise RequestError(f"{self.path_of(inode)} cannot be moved below itself, to {target}")
-        gone: list[Inode] = []
         if names[-1] in parent.entries:
             there = self._inodes[parent.entries[names[-1]]]
             if not replace:
                 raise AlreadyExists(f"{target} exists", hint="remove it first")
             if self._is_within(self._directory(inode.parent), there):
                 raise RequestError(f"{target} cannot be replaced by {self.path_of(inode)}, which is below it")
-            gone = self.remove(there, effects)
-        del self._directory(inode.parent).entries[inode.name]
-        inode.parent, inode.name, inode.modified_at = parent.id, names[-1], at
-        parent.entries[inode.name] = inode.id
+            self.remove(there, effects)
+        self._unlink(inode)
+        inode.parent, inode.name = parent.id, names[-1]
+        self._link(inode)
         self._persist(inode, effects)
-        return gone
 
     def _is_within(self, directory: Directory, inode: Inode) -> bool:
         here: Inode = directory
@@ -243,35 +305,69 @@ class Namespace:
             here = self._inodes[here.parent]
         return inode.id == ROOT
 
-    def remove(self, inode: Inode, effects: Effects) -> list[Inode]:
-        """Take `inode` and all below it out of the tree; all that went."""
+    def remove(self, inode: Inode, effects: Effects) -> int:
+        """Take `inode` and all below it out of the tree; how many that were. `collect` does the rest."""
         if inode.id == ROOT:
             raise RequestError("the root directory cannot be removed", hint="remove what it holds")
-        gone = list(self.below(inode))
-        del self._directory(inode.parent).entries[inode.name]
-        for each in gone:
-            del self._inodes[each.id]
-            effects.forget(TABLE, (each.id,))
-            if isinstance(each, File):
-                self.files_total -= 1
-                self.bytes_total -= each.length
-        return gone
+        self._unlink(inode)
+        inode.parent = DETACHED
+        self._detached.append(inode)
+        self._persist(inode, effects)
+        return self.inodes_in(inode)
+
+    def collect(self, inodes_max: int, effects: Effects) -> list[File]:
+        """Forget up to `inodes_max` of the inodes that were removed, what is in a directory before it; the files.
+
+        A directory keeps its row until all below it have lost theirs, so a master that starts finds the rest.
+        """
+        files: list[File] = []
+        while self._detached and inodes_max > 0:
+            inode = self._detached[-1]
+            if isinstance(inode, Directory) and inode.entries:
+                _, below = inode.entries.popitem()
+                self._detached.append(self._inodes[below])
+                continue
+            self._detached.pop()
+            del self._inodes[inode.id]
+            effects.forget(TABLE, (inode.id,))
+            inodes_max -= 1
+            if isinstance(inode, File):
+                files.append(inode)
+        return files
 
     def _enter(self, inode: Inode, effects: Effects) -> None:
+        if inode.id in self._inodes:
+            raise InvariantViolation(f"inode {inode.id} is to be entered twice, now as {inode.name!r}")
+        self._inodes[inode.id] = inode
         self._link(inode)
         self._persist(inode, effects)
 
     def _link(self, inode: Inode) -> None:
         parent = self._directory(inode.parent)
-        if inode.name in parent.entries or inode.id in self._inodes:
+        if inode.name in parent.entries:
             raise InvariantViolation(
                 f"inode {inode.id} cannot be entered as {inode.name!r} into {self.path_of(parent)}"
             )
-        self._inodes[inode.id] = inode
-        parent.entries[inode.name] = inode.id
-        if isinstance(inode, File):
-            self.files_total += 1
-            self.bytes_total += inode.length
+        parent.enter(inode.name, inode.id)
+        self._count(inode, +1)
+
+    def _unlink(self, inode: Inode) -> None:
+        self._count(inode, -1)
+        self._directory(inode.parent).leave(inode.name)
+
+    def _count(self, inode: Inode, sign: int) -> None:
+        """Add what `inode` holds to the sums of all directories above it, or take it off."""
+        directories, files, size, replica_bytes = _sums(inode)
+        above: int = inode.parent
+        while True:
+            directory = self._directory(above)
+            directory.directories += sign * directories
+            directory.files += sign * files
+            directory.bytes += sign * size
+            directory.replica_bytes += sign * replica_bytes
+            if directory.id == ROOT or directory.parent == DETACHED:
+                return
+            above = directory.parent
 
     def _directory(self, inode: int) -> Directory:
         found = self._inodes[inode]
@@ -284,20 +380,44 @@ class Namespace:
     @staticmethod
     def _persist(inode: Inode, effects: Effects) -> None:
         if isinstance(inode, Directory):
-            values = (inode.parent, inode.name, "directory", inode.modified_at, 0, 0, 0)
+            kind, sizes = "directory", (0, 0, 0)
         else:
-            sizes = (inode.length, inode.block_size_bytes, inode.replication)
-            values = (inode.parent, inode.name, "file", inode.modified_at, *sizes)
+            kind, sizes = "file", (inode.length, inode.block_size_bytes, inode.replication)
+        values = (inode.parent, inode.name, kind, inode.modified_at, *sizes, inode.owner, inode.mode)
         effects.persist(TABLE, (inode.id,), values)
 
-    def load(self, rows: list[tuple[int, int, str, str, float, int, int, int]]) -> None:
+    def load(self, rows: list[InodeRow]) -> None:
         """Take in the rows of `inodes` that were persisted, in any order: key, then values."""
-        for inode, parent, name, kind, at, *_ in rows:
+        for number, parent, name, kind, at, length, block_size_bytes, replication, owner, mode in rows:
             if kind == "directory":
-                self._inodes[inode] = Directory(inode, parent, name, at)
-        for inode, parent, name, kind, at, length, block_size_bytes, replication in rows:
-            if kind == "file":
-                self._inodes[inode] = File(inode, parent, name, at, length, block_size_bytes, replication)
-                self.files_total += 1
-                self.bytes_total += length
-            self._directory(parent).entries[name] = inode
+                self._inodes[number] = Directory(number, parent, name, at, owner, mode or DIRECTORY_MODE)
+            else:
+                sizes = (length, block_size_bytes, replication)
+                self._inodes[number] = File(number, parent, name, at, *sizes, owner, mode or FILE_MODE)
+        for inode in self._inodes.values():
+            if inode.parent == DETACHED:
+                self._detached.append(inode)
+            elif inode.id != ROOT:
+                self._directory(inode.parent).entries[inode.name] = inode.id
+        self._add_up()
+
+    def _add_up(self) -> None:
+        """Make the sums of all directories, those below before those above."""
+        order: list[Directory] = [self._root, *(each for each in self._detached if isinstance(each, Directory))]
+        for directory in order:  # it grows while it is walked
+            below = (self._inodes[number] for number in directory.entries.values())
+            order.extend(each for each in below if isinstance(each, Directory))
+        for directory in reversed(order):
+            for number in directory.entries.values():
+                directories, files, size, replica_bytes = _sums(self._inodes[number])
+                directory.directories += directories
+                directory.files += files
+                directory.bytes += size
+                directory.replica_bytes += replica_bytes
+
+
+def _sums(inode: Inode) -> tuple[int, int, int, int]:
+    """Directories, files, bytes and bytes of replicas that `inode` stands for, itself included."""
+    if isinstance(inode, File):
+        return 0, 1, inode.length, inode.length * inode.replication
+    return inode.directories + 1, inode.files, inode.bytes, inode.replica_bytes

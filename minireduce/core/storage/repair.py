@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from minireduce.core.effects import Effects
 from minireduce.core.messages import RemoveReplica, ReplicateBlock
@@ -144,6 +144,7 @@ class Repair:
     def tick(self, now: float, effects: Effects) -> None:
         """Give up what took too long, and command the copies and removals that are due."""
         self._expire(now)
+        self._blocks.doubt(now, self._settings.worker_lost_s)
         if not self._blocks.unsettled or (self._places.is_anyone_expected and now < self._quiet_until_s):
             return
         round_ = _Round(self._places.live(), effects, now)
@@ -190,7 +191,7 @@ class Repair:
 
     def _copy(self, block: Block, missing: int, round_: _Round) -> bool:
         """Start copies of this block; False when some must wait for their turn."""
-        holders = [*block.good, *round_.coming.get(block.id, ()), *block.damaged]
+        holders = [*block.good, *round_.coming.get(block.id, ()), *block.damaged, *block.leaving]
         taken = [round_.live[worker] for worker in holders if worker in round_.live]
         if len(taken) >= len(round_.live):
             _remove_damaged(block, round_.effects)  # the only place for a good replica is where a bad one lies
@@ -227,14 +228,13 @@ class Repair:
         while len(confirmed) > block.wanted:
             place = choose_surplus([round_.live[worker] for worker in confirmed])
             confirmed.remove(place.worker)
-            self._blocks.let_go(block, place.worker)
-            round_.effects.command(place.worker, RemoveReplica(block.replica))
+            self._blocks.ask_removal(block, place.worker, round_.effects)
 
 
 def _remove_damaged(block: Block, effects: Effects) -> None:
-    for worker, is_removal_asked in block.damaged.items():
-        if not is_removal_asked:
-            block.damaged[worker] = True
+    for worker, damage in block.damaged.items():
+        if not damage.is_removal_asked:
+            block.damaged[worker] = replace(damage, is_removal_asked=True)
             effects.command(worker, RemoveReplica(block.replica))
 
 

@@ -23,6 +23,7 @@ class MakeDirectory:
 
     path: str
     with_parents: bool = False
+    owner: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +39,7 @@ class CreateFile:
     overwrite: bool = False
     block_size_bytes: int = 0
     replication: int = 0
+    owner: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,11 +106,29 @@ class RenamePath:
 
 @dataclass(frozen=True, slots=True)
 class RemovePath:
-    """Remove the file or directory `inode` called `path`; the reply is how many inodes went, 0 if it had gone."""
+    """Remove the file or directory `inode` called `path`; the reply is `Removed`, of 0 inodes if it had gone.
+
+    It is kept in the trash for a while, unless it is there already, or with `skip_trash`.
+    """
 
     path: str
     inode: int
     recursive: bool = False
+    skip_trash: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ChangeAttributes:
+    """Change what is said about the file or directory `inode` called `path`; the reply is its `FileStatus`.
+
+    0, "" and -1 leave things as they are. Replicas are copied and removed after the reply.
+    """
+
+    path: str
+    inode: int
+    replication: int = 0
+    owner: str = ""
+    mode: int = -1
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,5 +149,6 @@ FileRequest = (
     | RenewLease
     | RenamePath
     | RemovePath
+    | ChangeAttributes
     | ReportDamage
 )

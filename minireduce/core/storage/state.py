@@ -47,6 +47,7 @@ from minireduce.core.storage.views import (
     FileStatus,
     ReadableBlock,
     StoreView,
+    Summary,
 )
 from minireduce.errors import InvariantViolation, MinireduceError, RequestError
 from minireduce.ids import WorkerId
@@ -88,7 +89,7 @@ class StorageState:
         self._repair.restarted(now)
 
     def _replication_of(self, file_id: int) -> int:
-        found = self._namespace.get(file_id) or self._leases.peek(file_id)
+        found = self._namespace.peek(file_id) or self._leases.peek(file_id)
         if found is None or not hasattr(found, "replication"):
             raise InvariantViolation(f"the metadata holds blocks of file {file_id}, which is not there")
         return int(found.replication)
@@ -131,7 +132,7 @@ class StorageState:
                 self._found_damaged(worker, replica, effects)
             case ReplicaDamaged(replica, holder):
                 if block is not None and block.generation == replica.generation and holder in block.good:
-                    self._blocks.damage(block, holder)
+                    self._blocks.damage(block, holder, is_own_word=False)
             case ReplicationFailed(replica):
                 self._repair.copy_failed(replica.block_id, worker, now)
 
@@ -153,17 +154,18 @@ class StorageState:
         else:
             is_void = replica.generation < block.generation
             if replica.generation == block.generation:
-                self._blocks.damage(block, worker)
+                self._blocks.damage(block, worker, is_own_word=True)
         if is_void:
             effects.command(worker, RemoveReplica(replica))
 
-    def tick(self, now: float, effects: Effects) -> None:
-        """Time passed: drop what nobody writes any more, and repair."""
+    def tick(self, now: float, effects: Effects, at: float = 0.0) -> None:
+        """Time passed, it is `at` by the wall clock: drop what nobody writes or wants any more, and repair."""
         for file in self._leases.expired(now):
             self._files.drop(file, effects)
         if now >= self._recent_until_s:
             self._recent_until_s = now + RECENT_S
             self._files.forget_recent()
+        self._files.collect(at, effects)
         self._repair.tick(now, effects)
 
     def shift_deadlines(self, jump_s: float) -> None:
@@ -228,6 +230,10 @@ class StorageState:
         """Up to `ENTRIES_PER_PAGE` entries of a directory, those whose names come after `after`. Raises NotFound."""
         return self._namespace.page(path, after, ENTRIES_PER_PAGE)
 
+    def summary(self, path: str) -> Summary:
+        """How much `path` holds. Raises NotFound."""
+        return self._namespace.summary(path)
+
     def file_blocks(self, path: str, offset: int, length: int, machine_id: str = "") -> FileBlocks:
         """The blocks of a file that touch the range, the nearest replicas first. Raises NotFound."""
         found = self._namespace.look_up(path)
@@ -248,7 +254,7 @@ class StorageState:
         """The block store in numbers."""
         committed = [block for block in self._blocks if block.is_committed]
         return StoreView(
-            directories=len(self._namespace) - self._namespace.files_total,
+            directories=self._namespace.directories_total,
             files=self._namespace.files_total,
             bytes_total=self._namespace.bytes_total,
             blocks=len(committed),

@@ -22,6 +22,27 @@ class FileStatus:
     block_size_bytes: int
     replication: int
     modified_at: float
+    owner: str = ""
+    mode: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Removed:
+    """The answer to `RemovePath`. `trash_path`: where it is kept for now; empty when it is gone for good."""
+
+    inodes: int
+    trash_path: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """How much a file or directory holds, itself included. `replica_bytes` counts each byte once for each replica."""
+
+    path: str
+    directories: int
+    files: int
+    bytes: int
+    replica_bytes: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -131,7 +131,7 @@ def test_rm_says_how_many_went(files):
     touch(files, "/d/x", "/d/y")
     with pytest.raises(RequestError, match="not empty"):
         files.rm("/d")
-    assert files.rm("/d", recursive=True) == 3
+    assert files.rm("/d", recursive=True).inodes == 3
     with pytest.raises(NotFound):
         files.rm("/d")
 

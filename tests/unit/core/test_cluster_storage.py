@@ -107,7 +107,7 @@ def test_a_map_task_over_a_stored_file_gets_its_blocks_and_a_removed_file_gives_
     assert located.file_bytes == 100
     assert [block.replica for block in located.blocks] == [replica]
     assert located.blocks[0].workers[0] == "w2"
-    cluster.ask(RemovePath("/f", status.inode))
+    cluster.ask(RemovePath("/f", status.inode, skip_trash=True))
     assert cluster.machine.storage.locate_input(stored, "w2").blocks == ()
 
 

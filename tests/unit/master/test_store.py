@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import sqlite3
+from contextlib import closing
 
 import pytest
 from hypothesis import given, settings
@@ -161,6 +162,22 @@ def test_a_value_that_is_no_plain_value_is_reported(tmp_path):
     with pytest.raises(Corruption, match="cannot be read"):
         opened.load()
     opened.close()
+
+
+def test_metadata_of_the_first_schema_is_taken_over_with_its_rows(tmp_path):
+    open_store(tmp_path).close()
+    with closing(sqlite3.connect(tmp_path / FILE_NAME)) as connection:
+        connection.execute("UPDATE settings SET value = '1' WHERE name = 'schema'")
+        connection.execute("ALTER TABLE inodes DROP COLUMN owner")
+        connection.execute("ALTER TABLE inodes DROP COLUMN mode")
+        connection.execute("INSERT INTO inodes VALUES (2, 1, 'f', 'file', 5.0, 7, 64, 3)")
+        connection.commit()
+    for _ in range(2):
+        store = open_store(tmp_path)
+        assert [row for row in store.load() if row.table == "inodes"] == [
+            Row("inodes", (2,), (1, "f", "file", 5.0, 7, 64, 3, "", 0))
+        ]
+        store.close()
 
 
 def test_metadata_of_another_schema_is_refused(tmp_path):

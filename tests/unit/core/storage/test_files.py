@@ -120,7 +120,7 @@ def test_an_existing_file_is_kept_until_its_replacement_is_closed():
     assert kit.state.status("/f") == old
     kit.ask(CloseFile(opened.file_id, "lease", 10))
     assert kit.state.status("/f").length == 10
-    kit.carry_out()
+    kit.settle()
     assert all(len(disk) == 1 for disk in kit.disks.values())
 
 

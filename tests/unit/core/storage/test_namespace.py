@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 from scenes.storage import StorageKit
 
-from minireduce.core.storage.namespace import parse_path
+from minireduce.core.storage.paths import parse_path
 from minireduce.core.storage.requests import MakeDirectory, RemovePath, RenamePath
+from minireduce.core.storage.views import Removed
 from minireduce.errors import AlreadyExists, NotFound, RequestError
 
 
@@ -116,9 +117,10 @@ def test_removing_a_directory_that_holds_something_must_be_asked_for():
     directory = kit.state.status("/d")
     with pytest.raises(RequestError, match="not empty"):
         kit.ask(RemovePath("/d", directory.inode))
-    assert kit.ask(RemovePath("/d", directory.inode, recursive=True)) == 2
-    assert kit.ask(RemovePath("/d", directory.inode, recursive=True)) == 0
-    kit.carry_out()
+    remove = RemovePath("/d", directory.inode, recursive=True, skip_trash=True)
+    assert kit.ask(remove) == Removed(2)
+    assert kit.ask(remove) == Removed(0)
+    kit.settle()
     assert not any(kit.disks.values())
     assert {table for table, _ in kit.rows} == {"settings"}
 

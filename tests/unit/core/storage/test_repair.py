@@ -18,7 +18,7 @@ from minireduce.core.messages import (
     ReplicationFailed,
 )
 from minireduce.core.settings import ClusterSettings
-from minireduce.core.storage.requests import AddBlock, RemovePath
+from minireduce.core.storage.requests import AddBlock, CloseFile, CommitBlock, RemovePath, ReportDamage
 
 
 def copies(commands):
@@ -167,11 +167,52 @@ def test_damaged_replicas_of_removed_files_and_of_older_tries_are_removed():
     kit.ask(AddBlock(opened.file_id, "lease", 0))
     again = kit.ask(AddBlock(opened.file_id, "lease", 0))
     (old,) = (view.replica for view in kit.state.block_views() if view.is_committed)
-    kit.ask(RemovePath("/f", kit.state.status("/f").inode, recursive=False))
-    kit.carry_out()
+    kit.ask(RemovePath("/f", kit.state.status("/f").inode, skip_trash=True))
+    kit.settle()
     for replica in (old, Replica(again.block_id, again.generation - 1, 0)):
         kit.report("w1", ReplicaDamaged(replica, "w1"))
         assert kit.commands.pop() == ("w1", RemoveReplica(replica))
+
+
+def test_a_copy_stored_after_its_worker_said_that_what_it_had_was_damaged_is_a_good_one():
+    """The order to copy was given before the master heard of the damage, and the source is gone since."""
+    kit = StorageKit(2)
+    kit.write("/f", 10)
+    (block,) = kit.state.block_views()
+    kit.report("w1", ReplicaDamaged(block.replica, "w1"))
+    kit.report("w1", ReplicaStored(block.replica))
+    kit.lose("w2")
+    assert stored_on(kit) == {"w1"}
+    assert kit.state.view().damaged == 0
+
+
+def test_what_a_reader_found_damaged_is_not_good_because_its_worker_says_that_it_stored_it():
+    kit = StorageKit(3)
+    kit.write("/f", 10)
+    (block,) = kit.state.block_views()
+    kit.ask(ReportDamage(block.replica, "w1"))
+    kit.report("w1", ReplicaStored(block.replica))
+    assert stored_on(kit) == {"w2", "w3"}
+
+
+def test_a_replica_of_which_only_its_writer_told_is_given_up_after_a_while():
+    """Its worker lost its disk and came back between the write and the commit."""
+    kit = StorageKit(4)
+    opened = kit.create("/f")
+    placed = kit.ask(AddBlock(opened.file_id, "lease", 0))
+    replica = Replica(placed.block_id, placed.generation, 10)
+    workers = tuple(target.worker for target in placed.targets)
+    for worker in workers[1:]:
+        kit.disks[worker][replica.block_id] = replica
+        kit.report(worker, ReplicaStored(replica))
+    kit.join(workers[0])
+    assert kit.ask(CommitBlock(opened.file_id, "lease", replica, workers))
+    kit.ask(CloseFile(opened.file_id, "lease", 10))
+    assert workers[0] in stored_on(kit)
+    assert kit.tick() == []
+    assert kit.tick(kit.settings.worker_lost_s - 1.0) == []
+    assert len(copies(kit.tick())) == 1
+    assert workers[0] not in stored_on(kit)
 
 
 def test_the_only_replica_is_kept_and_offered_even_when_damaged():
@@ -305,7 +346,8 @@ def test_replicas_of_removed_files_go_and_those_of_a_later_time_stay():
     file = kit.write("/f", 10)
     kit.disks["w1"][10**6] = Replica(10**6, 1, 10)
     kit.lose("w1")
-    kit.ask(RemovePath("/f", file.inode))
+    kit.ask(RemovePath("/f", file.inode, skip_trash=True))
+    kit.tick()
     kit.join("w1")
     kit.carry_out()
     assert list(kit.disks["w1"]) == [10**6]

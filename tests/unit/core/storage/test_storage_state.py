@@ -9,13 +9,28 @@ from scenes.storage import StorageKit, place
 
 from minireduce.core.spec import StoredRange
 from minireduce.core.storage.requests import MakeDirectory, RemovePath, RenamePath
+from minireduce.core.storage.views import FileStatus, Summary
 from minireduce.core.tables import TABLES
 from minireduce.errors import NotFound, RequestError
 
 
 def tree(kit: StorageKit):
-    space = kit.state._namespace
-    return [space.status(inode) for inode in space.below(space.look_up("/"))]
+    def below(path: str):
+        for entry in kit.state.page(path).entries:
+            yield entry
+            if entry.is_directory:
+                yield from below(entry.path)
+
+    return [kit.state.status("/"), *below("/")]
+
+
+def sum_up(kit: StorageKit, status: FileStatus) -> Summary:
+    if not status.is_directory:
+        return Summary(status.path, 0, 1, status.length, status.length * status.replication)
+    below = [sum_up(kit, each) for each in kit.state.page(status.path).entries]
+    counts = [(each.directories, each.files, each.bytes, each.replica_bytes) for each in below]
+    directories, files, size, replica_bytes = (sum(column) for column in zip((0, 0, 0, 0), *counts, strict=True))
+    return Summary(status.path, directories + 1, files, size, replica_bytes)
 
 
 def test_locate_gives_the_blocks_that_touch_a_range():
@@ -62,7 +77,7 @@ def test_a_removed_file_is_not_found_by_its_number_and_a_renamed_one_is():
     file = kit.write("/f", 10)
     kit.ask(RenamePath("/f", "/g", file.inode))
     assert kit.state.locate(file.inode, 0, 10)
-    kit.ask(RemovePath("/g", file.inode))
+    kit.ask(RemovePath("/g", file.inode, skip_trash=True))
     with pytest.raises(NotFound):
         kit.state.locate(file.inode, 0, 10)
 
@@ -100,14 +115,18 @@ def test_a_restarted_master_knows_what_the_old_one_answered(seed):
                     kit.ask(RenamePath(chosen.path, path, chosen.inode, replace=rng.random() < 0.5))
                 case 4:
                     chosen = rng.choice(tree(kit))
-                    kit.ask(RemovePath(chosen.path, chosen.inode, recursive=rng.random() < 0.5))
+                    is_recursive, is_for_good = rng.random() < 0.5, rng.random() < 0.5
+                    kit.ask(RemovePath(chosen.path, chosen.inode, is_recursive, is_for_good))
         except RequestError:
             continue
     before, blocks = tree(kit), [block.replica for block in kit.state.block_views()]
     numbers = kit.state.view()
+    sums = [kit.state.summary(each.path) for each in before]
+    assert sums == [sum_up(kit, each) for each in before]
     assert len(before) > 2
     kit.restart()
     assert tree(kit) == before
+    assert [kit.state.summary(each.path) for each in before] == sums
     assert sorted(block.replica for block in kit.state.block_views()) == sorted(blocks)
     assert kit.state.view().missing == len(blocks)
     for worker in list(kit.places.all):
@@ -118,7 +137,8 @@ def test_a_restarted_master_knows_what_the_old_one_answered(seed):
 def test_numbers_are_not_used_again_after_a_restart():
     kit = StorageKit()
     file = kit.write("/f", 10)
-    kit.ask(RemovePath("/f", file.inode))
+    kit.ask(RemovePath("/f", file.inode, skip_trash=True))
+    kit.settle()
     kit.restart()
     assert kit.write("/f", 10).inode > file.inode
 

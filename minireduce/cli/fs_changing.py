@@ -1,0 +1,194 @@
+"""The verbs of `fs` that change names and what is said about files."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+import click
+
+from minireduce.cli.options import Common, common_options, json_option
+from minireduce.cli.show import plural, print_json
+from minireduce.cli.stored import (
+    check_target,
+    expand,
+    expand_all,
+    opened,
+    overwrite_option,
+    paths_argument,
+    recursive_option,
+)
+from minireduce.errors import NotFound, RequestError
+
+if TYPE_CHECKING:
+    from minireduce.client.fs import FileSystem
+    from minireduce.core.storage.views import FileStatus
+
+WAIT_INTERVAL_S = 0.5
+
+
+@click.command(epilog="Example:  minireduce fs mkdir -p /logs/2026")
+@paths_argument
+@click.option("-p", "--parents", is_flag=True, help="Make those above, too; one that exists is fine.")
+@json_option
+@common_options
+def mkdir(paths: tuple[str, ...], common: Common, *, parents: bool, is_json: bool) -> None:
+    """Make directories."""
+    with opened(common) as files:
+        made = [files.mkdir(path, parents=parents) for path in paths]
+    if is_json:
+        print_json(made)
+
+
+@click.command(epilog="Example:  minireduce fs rm -r /out")
+@paths_argument
+@click.option("-r", "-R", "--recursive", is_flag=True, help="Directories with all they hold, too.")
+@click.option("-f", "--force", is_flag=True, help="What does not exist is no error.")
+@click.option("--skip-trash", is_flag=True, help="For good: it cannot be brought back.")
+@json_option
+@common_options
+def rm(
+    paths: tuple[str, ...], common: Common, *, recursive: bool, force: bool, skip_trash: bool, is_json: bool
+) -> None:
+    """Remove files and directories. They are kept in the trash for a day; `fs mv` brings them back."""
+    removed: list[dict[str, object]] = []
+    with opened(common) as files:
+        for path in paths:
+            try:
+                for found in expand(files, (path,)):
+                    done = files.rm(found.path, recursive=recursive, skip_trash=skip_trash)
+                    removed.append({"path": found.path, "inodes": done.inodes, "trash_path": done.trash_path})
+                    if not is_json:
+                        kept = f"Moved: {found.path} to trash at: {done.trash_path}"
+                        click.echo(kept if done.trash_path else f"Deleted {found.path}", err=True)
+            except NotFound:
+                if not force:
+                    raise
+    if is_json:
+        print_json({"removed": sum(int(str(each["inodes"])) for each in removed), "paths": removed})
+
+
+@click.command(epilog="Example:  minireduce fs expunge")
+@json_option
+@common_options
+def expunge(common: Common, *, is_json: bool) -> None:
+    """Empty the trash now."""
+    with opened(common) as files:
+        removed = files.expunge()
+    if is_json:
+        print_json({"removed": removed})
+    else:
+        click.echo(f"{plural(removed, 'name')} removed", err=True)
+
+
+@click.command(epilog="Example:  minireduce fs mv /out /archive/out")
+@click.argument("sources", nargs=-1, required=True, metavar="SOURCE...")
+@click.argument("target", metavar="TARGET")
+@json_option
+@common_options
+def mv(sources: tuple[str, ...], target: str, common: Common, *, is_json: bool) -> None:
+    """Rename; into TARGET if that is a directory. Each happens whole or not at all."""
+    with opened(common) as files:
+        found = expand(files, sources)
+        check_target(files, target, len(found))
+        moved = [files.mv(each.path, target) for each in found]
+    if is_json:
+        print_json(moved)
+
+
+@click.command(epilog="Example:  minireduce fs cp /logs/a /archive")
+@click.argument("sources", nargs=-1, required=True, metavar="SOURCE...")
+@click.argument("target", metavar="TARGET")
+@overwrite_option
+@json_option
+@common_options
+def cp(sources: tuple[str, ...], target: str, common: Common, *, overwrite: bool, is_json: bool) -> None:
+    """Copy within the block store; into TARGET if that is a directory, directories with all they hold."""
+    with opened(common) as files:
+        found = expand(files, sources)
+        check_target(files, target, len(found))
+        total = sum(files.copy(each.path, target, overwrite=overwrite) for each in found)
+    if is_json:
+        print_json({"bytes": total})
+
+
+@click.command(epilog="Example:  minireduce fs touch /logs/_READY")
+@paths_argument
+@json_option
+@common_options
+def touch(paths: tuple[str, ...], common: Common, *, is_json: bool) -> None:
+    """Make empty files where there are none."""
+    with opened(common) as files:
+        made = [files.stat(path) if files.exists(path) else files.touch(path) for path in paths]
+    if is_json:
+        print_json(made)
+
+
+@click.command(epilog="Example:  minireduce fs setrep -w 2 /logs")
+@click.argument("replication", type=click.IntRange(min=1), metavar="N")
+@paths_argument
+@click.option("-w", "--wait", is_flag=True, help="Return once all replicas are there, and none too many.")
+@click.option("-R", "--recursive", is_flag=True, help="Taken as given: directories are always meant with all below.")
+@json_option
+@common_options
+def setrep(
+    replication: int, paths: tuple[str, ...], common: Common, *, wait: bool, recursive: bool, is_json: bool
+) -> None:
+    """Set the number of replicas of files, and of all files below directories."""
+    del recursive
+    with opened(common) as files:
+        changed = [
+            files.setrep(found.path, replication)
+            for found in expand_all(files, paths, recursive=True)
+            if not found.is_directory
+        ]
+        for each in changed:
+            if not is_json:
+                click.echo(f"Replication {replication} set: {each.path}", err=True)
+        if wait:
+            for each in changed:
+                _wait_for_replicas(files, each)
+    if is_json:
+        print_json(changed)
+
+
+def _wait_for_replicas(files: FileSystem, status: FileStatus) -> None:
+    """Return once each block has as many good replicas as it should, or as there are live workers."""
+    while True:
+        workers = files.workers_live()
+        wanted = min(status.replication, workers)
+        if all(len(block.source.workers) == wanted for block in files.blocks(status.path).blocks):
+            return
+        time.sleep(WAIT_INTERVAL_S)
+
+
+@click.command(epilog="Example:  minireduce fs chmod 640 /logs/access.log")
+@click.argument("mode", metavar="MODE")
+@paths_argument
+@recursive_option
+@json_option
+@common_options
+def chmod(mode: str, paths: tuple[str, ...], common: Common, *, recursive: bool, is_json: bool) -> None:
+    """Set the mode of files and directories, an octal number. It is shown; who has a client's token may do anything."""
+    try:
+        bits = int(mode, 8)
+    except ValueError:
+        raise RequestError(f"{mode} is no mode", hint="a mode is an octal number such as 640") from None
+    with opened(common) as files:
+        changed = [files.change(each.path, mode=bits) for each in expand_all(files, paths, recursive=recursive)]
+    if is_json:
+        print_json(changed)
+
+
+@click.command(epilog="Example:  minireduce fs chown ada /logs")
+@click.argument("owner", metavar="OWNER")
+@paths_argument
+@recursive_option
+@json_option
+@common_options
+def chown(owner: str, paths: tuple[str, ...], common: Common, *, recursive: bool, is_json: bool) -> None:
+    """Set the owner of files and directories. It is shown; who has a client's token may do anything."""
+    with opened(common) as files:
+        changed = [files.change(each.path, owner=owner) for each in expand_all(files, paths, recursive=recursive)]
+    if is_json:
+        print_json(changed)

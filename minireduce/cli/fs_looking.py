@@ -1,0 +1,377 @@
+"""The verbs of `fs` that look: listings, sizes, pieces of files."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import time
+from base64 import b64encode
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, BinaryIO, cast
+
+import click
+
+from minireduce.cli.options import Common, common_options, json_option
+from minireduce.cli.show import print_json, print_table, size
+from minireduce.cli.stored import (
+    COPY_BYTES,
+    expand,
+    human_option,
+    opened,
+    paths_argument,
+    recursive_option,
+    spelled,
+)
+
+if TYPE_CHECKING:
+    from minireduce.client.fs import FileSystem
+    from minireduce.core.storage.views import FileStatus
+
+PIECE_BYTES = 1024
+"""What `head` and `tail` show."""
+FOLLOW_INTERVAL_S = 1.0
+
+
+@click.command(epilog="Example:  minireduce fs ls -h /logs")
+@click.argument("paths", nargs=-1, metavar="[PATH]...")
+@recursive_option
+@click.option("-a", "--all", "is_all", is_flag=True, help="Names that begin with a dot, too.")
+@click.option("-d", "--directory", "is_itself", is_flag=True, help="Directories themselves, not what they hold.")
+@human_option
+@json_option
+@common_options
+def ls(
+    paths: tuple[str, ...],
+    common: Common,
+    *,
+    recursive: bool,
+    is_all: bool,
+    is_itself: bool,
+    is_human: bool,
+    is_json: bool,
+) -> None:
+    """List directories; the root without PATH. Mode, replicas, owner, size, time and path."""
+    with opened(common) as files:
+        listed: list[FileStatus] = []
+        for found in expand(files, paths or ("/",)):
+            if is_itself:
+                listed.append(found)
+                continue
+            below = files.walk(found.path) if recursive and found.is_directory else files.ls(found.path)
+            listed.extend(entry for entry in below if is_all or not _is_hidden(entry.path, found.path))
+    if is_json:
+        print_json(listed)
+    else:
+        _print_listing(listed, is_human=is_human)
+
+
+def _print_listing(listed: Sequence[FileStatus], *, is_human: bool) -> None:
+    rows = [
+        (
+            mode_text(each),
+            "-" if each.is_directory else str(each.replication),
+            each.owner or "-",
+            "0" if each.is_directory else spelled(each.length, is_human=is_human),
+            time.strftime("%Y-%m-%d %H:%M", time.localtime(each.modified_at)),
+            each.path,
+        )
+        for each in listed
+    ]
+    widths = [max((len(row[column]) for row in rows), default=0) for column in range(5)]
+    for mode, replicas, owner, length, at, path in rows:
+        print(f"{mode} {replicas:>{widths[1]}} {owner:<{widths[2]}} {length:>{widths[3]}} {at} {path}")
+
+
+def mode_text(status: FileStatus) -> str:
+    """The mode as `ls` writes it, such as `drwxr-xr-x`."""
+    letters = "".join(
+        letter if status.mode >> (8 - position) & 1 else "-" for position, letter in enumerate("rwxrwxrwx")
+    )
+    return ("d" if status.is_directory else "-") + letters
+
+
+def _is_hidden(path: str, below: str) -> bool:
+    return any(name.startswith(".") for name in path[len(below) :].split("/"))
+
+
+@click.command(epilog="Example:  minireduce fs cat /out/part-00000 | head")
+@paths_argument
+@json_option
+@common_options
+def cat(paths: tuple[str, ...], common: Common, *, is_json: bool) -> None:
+    """Write files to standard output, one after the other; as JSON an object a file, its bytes in base64."""
+    _write_out(paths, common, is_json=is_json, is_plain=False)
+
+
+@click.command(epilog="Example:  minireduce fs text /logs/access.log.gz")
+@paths_argument
+@json_option
+@common_options
+def text(paths: tuple[str, ...], common: Common, *, is_json: bool) -> None:
+    """Write files to standard output, .gz .bz2 .zst .xz as what they hold."""
+    _write_out(paths, common, is_json=is_json, is_plain=True)
+
+
+def _write_out(paths: Sequence[str], common: Common, *, is_json: bool, is_plain: bool) -> None:
+    from minireduce.engine.read import decompressed
+
+    with opened(common) as files:
+        for found in expand(files, paths):
+            with files.open(found.path) as reader:
+                stream = decompressed(reader, found.path) if is_plain else reader
+                if is_json:
+                    print_json({"path": found.path, "base64": b64encode(stream.read()).decode("ascii")})
+                else:
+                    shutil.copyfileobj(stream, sys.stdout.buffer, COPY_BYTES)
+        sys.stdout.buffer.flush()
+
+
+@click.command(epilog="Example:  minireduce fs head /logs/access.log")
+@paths_argument
+@click.option("-c", "--bytes", "count", type=click.IntRange(min=0), default=PIECE_BYTES, show_default=True)
+@json_option
+@common_options
+def head(paths: tuple[str, ...], common: Common, *, count: int, is_json: bool) -> None:
+    """Write the first bytes of files to standard output."""
+    with opened(common) as files:
+        for found in expand(files, paths):
+            with files.open(found.path) as stream:
+                _give(found, stream.read(count), is_json=is_json)
+
+
+@click.command(epilog="Example:  minireduce fs tail -f /logs/access.log")
+@paths_argument
+@click.option("-c", "--bytes", "count", type=click.IntRange(min=0), default=PIECE_BYTES, show_default=True)
+@click.option("-f", "--follow", is_flag=True, help="Go on with what is appended, until interrupted.")
+@json_option
+@common_options
+def tail(paths: tuple[str, ...], common: Common, *, count: int, follow: bool, is_json: bool) -> None:
+    """Write the last bytes of files to standard output."""
+    with opened(common) as files:
+        shown = expand(files, paths)
+        for found in shown:
+            with files.open(found.path) as stream:
+                stream.seek(max(0, found.length - count))
+                _give(found, stream.read(), is_json=is_json)
+        if follow and len(shown) == 1:
+            _follow(files, shown[0], is_json=is_json)
+
+
+def _follow(files: FileSystem, found: FileStatus, *, is_json: bool) -> None:
+    while True:
+        time.sleep(FOLLOW_INTERVAL_S)
+        now = files.stat(found.path)
+        if now.length > found.length:
+            with files.open(now.path) as stream:
+                stream.seek(found.length)
+                _give(now, stream.read(), is_json=is_json)
+        found = now
+
+
+def _give(found: FileStatus, data: bytes, *, is_json: bool) -> None:
+    if is_json:
+        print_json({"path": found.path, "base64": b64encode(data).decode("ascii")})
+        return
+    sys.stdout.buffer.write(data)
+    sys.stdout.buffer.flush()
+
+
+@click.command(epilog="Example:  minireduce fs stat /logs/access.log")
+@paths_argument
+@json_option
+@common_options
+def stat(paths: tuple[str, ...], common: Common, *, is_json: bool) -> None:
+    """Show files and directories, with the blocks of files and the workers that hold them."""
+    with opened(common) as files:
+        shown = [_described(files, found) for found in expand(files, paths)]
+    if is_json:
+        print_json(shown)
+        return
+    for described in shown:
+        blocks = described.pop("blocks", [])
+        for name, value in described.items():
+            click.echo(f"{name:<18}{value}")
+        for block in blocks:
+            held = ", ".join(block["workers"]) or "nobody: the file cannot be read now"
+            click.echo(f"{'block':<18}{block['block_id']}  {block['length']} bytes at {block['offset']} on {held}")
+
+
+def _described(files: FileSystem, found: FileStatus) -> dict[str, Any]:
+    described: dict[str, Any] = {
+        "path": found.path,
+        "kind": "directory" if found.is_directory else "file",
+        "inode": found.inode,
+        "owner": found.owner,
+        "mode": f"{found.mode:04o}",
+        "modified_at": time.strftime("%Y-%m-%dT%H:%M:%S%z", time.localtime(found.modified_at)),
+    }
+    if not found.is_directory:
+        sources = [block.source for block in files.blocks(found.path).blocks]
+        described.update(length=found.length, block_size=found.block_size_bytes, replication=found.replication)
+        described["blocks"] = [
+            {
+                "block_id": source.replica.block_id,
+                "offset": source.file_offset,
+                "length": source.replica.length,
+                "workers": list(source.workers),
+            }
+            for source in sources
+        ]
+    return described
+
+
+@click.command(epilog="Example:  minireduce fs du -h /logs")
+@paths_argument
+@click.option("-s", "--summary", "is_summary", is_flag=True, help="One line for each PATH.")
+@human_option
+@json_option
+@common_options
+def du(paths: tuple[str, ...], common: Common, *, is_summary: bool, is_human: bool, is_json: bool) -> None:
+    """Show how much files and directories hold: bytes, bytes with all replicas, path."""
+    with opened(common) as files:
+        shown = [
+            files.summary(each.path)
+            for found in expand(files, paths)
+            for each in ([found] if is_summary or not found.is_directory else files.ls(found.path))
+        ]
+    if is_json:
+        print_json(shown)
+        return
+    for each in shown:
+        sizes = (spelled(amount, is_human=is_human) for amount in (each.bytes, each.replica_bytes))
+        print("  ".join([*(f"{amount:<12}" for amount in sizes), each.path]))
+
+
+@click.command(epilog="Example:  minireduce fs count /logs")
+@paths_argument
+@human_option
+@json_option
+@common_options
+def count(paths: tuple[str, ...], common: Common, *, is_human: bool, is_json: bool) -> None:
+    """Count what paths hold, themselves included: directories, files, bytes, path."""
+    with opened(common) as files:
+        shown = [files.summary(found.path) for found in expand(files, paths)]
+    if is_json:
+        print_json(shown)
+        return
+    for each in shown:
+        print(f"{each.directories:>12} {each.files:>12} {spelled(each.bytes, is_human=is_human):>18} {each.path}")
+
+
+@click.command(epilog="Example:  minireduce fs df -h")
+@human_option
+@json_option
+@common_options
+def df(common: Common, *, is_human: bool, is_json: bool) -> None:
+    """Show the room on the disks of all live workers."""
+    from minireduce.client.connection import open_connection
+    from minireduce.wire import methods
+    from minireduce.wire.questions import ListWorkers
+
+    with open_connection(common.configuration()) as connection:
+        workers = connection.call(methods.LIST_WORKERS, ListWorkers())
+    live = [worker for worker in workers if worker.state == "live"]
+    capacity, free = sum(each.capacity_bytes for each in live), sum(each.free_bytes for each in live)
+    used = max(0, capacity - free)
+    percent = round(100 * used / capacity) if capacity else 0
+    if is_json:
+        print_json({"size": capacity, "used": used, "available": free, "used_percent": percent})
+        return
+    sizes = [size(amount) if is_human else str(amount) for amount in (capacity, used, free)]
+    print_table(("FILESYSTEM", "SIZE", "USED", "AVAILABLE", "USE%"), [("mr://", *sizes, f"{percent}%")])
+
+
+@click.command(epilog="Example:  minireduce fs test -d /logs && echo there")
+@click.argument("path", metavar="PATH")
+@click.option("-e", "--exists", "wish", flag_value="e", default=True, help="Something has this path (the default).")
+@click.option("-d", "--is-directory", "wish", flag_value="d", help="It is a directory.")
+@click.option("-f", "--is-file", "wish", flag_value="f", help="It is a file.")
+@click.option("-s", "--is-filled", "wish", flag_value="s", help="It is a file or directory that is not empty.")
+@click.option("-z", "--is-empty", "wish", flag_value="z", help="It is a file without a byte.")
+@json_option
+@common_options
+def test(path: str, common: Common, *, wish: str, is_json: bool) -> None:
+    """Ask one thing about a path; the exit status is 0 if it is so, else 1."""
+    from minireduce.errors import NotFound
+
+    with opened(common) as files:
+        try:
+            found = files.stat(path)
+        except NotFound:
+            is_so = False
+        else:
+            is_so = _holds(files, found, wish)
+    if is_json:
+        print_json({"path": path, "answer": is_so})
+    click.get_current_context().exit(0 if is_so else 1)
+
+
+def _holds(files: FileSystem, found: FileStatus, wish: str) -> bool:
+    match wish:
+        case "d":
+            return found.is_directory
+        case "f":
+            return not found.is_directory
+        case "s":
+            return bool(files.ls(found.path)) if found.is_directory else found.length > 0
+        case "z":
+            return not found.is_directory and found.length == 0
+    return True
+
+
+@click.command(epilog="Example:  minireduce fs checksum /logs/access.log")
+@paths_argument
+@json_option
+@common_options
+def checksum(paths: tuple[str, ...], common: Common, *, is_json: bool) -> None:
+    """Show the CRC32C of files, whatever their blocks: all bytes are read and verified for it."""
+    with opened(common) as files:
+        shown = [(found.path, files.checksum(found.path)) for found in expand(files, paths)]
+    if is_json:
+        print_json([{"path": path, "algorithm": "CRC32C", "checksum": f"{value:08x}"} for path, value in shown])
+        return
+    for path, value in shown:
+        print(f"{path}\tCRC32C\t{value:08x}")
+
+
+@click.command(epilog="Example:  minireduce fs getmerge /out out.txt")
+@click.argument("sources", nargs=-1, required=True, metavar="PATH...")
+@click.argument("target", metavar="LOCAL")
+@click.option("-n", "--newline", "is_newline", is_flag=True, help="A newline after each file.")
+@click.option("-e", "--skip-empty", "is_skipping", is_flag=True, help="Pass over empty files.")
+@json_option
+@common_options
+def getmerge(
+    sources: tuple[str, ...], target: str, common: Common, *, is_newline: bool, is_skipping: bool, is_json: bool
+) -> None:
+    """Write the files of directories into one local file, in ascending order of name; - is standard output."""
+    from pathlib import Path
+
+    from minireduce.client.store_paths import name_of
+    from minireduce.client.stored_inputs import is_passed_over
+
+    with opened(common) as files:
+        merged: list[FileStatus] = []
+        for found in expand(files, sources):
+            below = files.ls(found.path) if found.is_directory else [found]
+            merged.extend(
+                each
+                for each in below
+                if not each.is_directory
+                and not (found.is_directory and is_passed_over(name_of(each.path)))
+                and not (is_skipping and not each.length)
+            )
+        stream = cast("BinaryIO", sys.stdout.buffer if target == "-" else Path(target).open("wb"))  # noqa: SIM115
+        try:
+            for each in merged:
+                with files.open(each.path) as reader:
+                    shutil.copyfileobj(reader, stream, COPY_BYTES)
+                if is_newline:
+                    stream.write(os.linesep.encode())
+            stream.flush()
+        finally:
+            if target != "-":
+                stream.close()
+    if is_json:
+        print_json({"files": len(merged), "bytes": sum(each.length for each in merged)})

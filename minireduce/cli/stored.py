@@ -1,0 +1,81 @@
+"""What the verbs of `fs` share: the open file system, paths and patterns that users type, and their options."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from minireduce.cli.options import Common
+from minireduce.cli.show import size
+from minireduce.config import size_bytes
+from minireduce.errors import NotFound, RequestError
+
+if TYPE_CHECKING:
+    from minireduce.client.fs import FileSystem
+    from minireduce.core.storage.views import FileStatus
+
+STDIN = "-"
+COPY_BYTES = 1 << 20
+
+paths_argument = click.argument("paths", nargs=-1, required=True, metavar="PATH...")
+overwrite_option = click.option("-f", "--overwrite", is_flag=True, help="Replace what is there.")
+human_option = click.option("-h", "--human", "is_human", is_flag=True, help="Sizes with units.")
+recursive_option = click.option("-R", "--recursive", is_flag=True, help="All below, too.")
+
+
+@contextmanager
+def opened(common: Common) -> Iterator[FileSystem]:
+    """The file system of the cluster that is meant."""
+    from minireduce.client.connection import open_connection
+    from minireduce.client.fs import FileSystem
+
+    with open_connection(common.configuration()) as connection:
+        yield FileSystem(connection)
+
+
+def expand(files: FileSystem, paths: Sequence[str]) -> list[FileStatus]:
+    """What the paths mean. Raises NotFound for one that means nothing."""
+    from minireduce.client.store_paths import has_glob
+
+    found: list[FileStatus] = []
+    for path in paths:
+        matches = files.glob(path) if has_glob(path) else [files.stat(path)]
+        if not matches:
+            raise NotFound(f"nothing matches {path}", hint="`minireduce fs ls` shows what is there")
+        found.extend(matches)
+    return found
+
+
+def expand_all(files: FileSystem, paths: Sequence[str], *, recursive: bool) -> Iterator[FileStatus]:
+    """What the paths mean, and with `recursive` all below."""
+    for found in expand(files, paths):
+        yield found
+        if recursive and found.is_directory:
+            yield from files.walk(found.path)
+
+
+def check_target(files: FileSystem, target: str, sources: int) -> None:
+    """Raise RequestError if several things should become one."""
+    if sources > 1 and not (files.exists(target) and files.stat(target).is_directory):
+        raise RequestError(f"{target} is no directory, and {sources} sources need one", hint="make it first")
+
+
+def size_option(name: str, text: str) -> Callable[[Any], Any]:
+    """An option whose value is a size such as 16MiB."""
+
+    def convert(ctx: click.Context, parameter: click.Parameter, value: str | None) -> int:
+        del ctx, parameter
+        try:
+            return 0 if value is None else size_bytes(value)
+        except ValueError as error:
+            raise click.BadParameter(f"it must be {error}") from None
+
+    return click.option(name, callback=convert, metavar="SIZE", help=text)
+
+
+def spelled(amount: int, *, is_human: bool) -> str:
+    """A number of bytes as asked for."""
+    return size(amount) if is_human else str(amount)

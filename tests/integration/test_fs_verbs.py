@@ -1,0 +1,134 @@
+"""The verbs of `minireduce fs` against a real cluster: what they print, and their exit status."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import json
+import random
+import re
+
+import pytest
+from scenes.cluster import ProcessCluster
+
+from minireduce.client.fs import FileSystem
+
+SETTINGS = {"MINIREDUCE_REPAIR_DELAY_S": "1", "MINIREDUCE_WORKER_LOST_S": "2", "MINIREDUCE_BLOCK_SIZE": "1MiB"}
+DATA = random.Random(8).randbytes((2 << 20) + 77)
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory):
+    with ProcessCluster(tmp_path_factory.mktemp("verbs"), workers=3, settings=SETTINGS) as running:
+        yield running
+
+
+@pytest.fixture
+def files(cluster):
+    with cluster.connect() as connection:
+        system = FileSystem(connection)
+        for entry in system.ls("/"):
+            system.rm(entry.path, recursive=True, skip_trash=True)
+        yield system
+
+
+@pytest.fixture
+def fs(cluster):
+    def run(*arguments, stdin=None, status=0):
+        process = cluster.command("fs", *arguments)
+        out, err = process.communicate(stdin, timeout=60)
+        assert process.returncode == status, err.decode()
+        return out
+
+    return run
+
+
+def test_listings_look_as_users_of_hadoop_know_them(files, fs):
+    files.put_stream(io.BytesIO(DATA), "/d/a")
+    files.put_stream(io.BytesIO(b""), "/d/b", replication=1)
+    files.change("/d/b", owner="ada", mode=0o640)
+    lines = fs("ls", "/d").decode().splitlines()
+    assert re.fullmatch(rf"-rw-r--r-- 3 \S+ +{len(DATA)} \d{{4}}-\d\d-\d\d \d\d:\d\d /d/a", lines[0])
+    assert re.fullmatch(r"-rw-r----- 1 ada +0 \d{4}-\d\d-\d\d \d\d:\d\d /d/b", lines[1])
+    assert fs("ls", "-h", "/d/a").split()[3:5] == [b"2.0", b"MiB"]
+    assert fs("ls", "-d", "/d").decode().startswith("drwxr-xr-x - ")
+    fs("chmod", "-R", "700", "/d")
+    fs("chown", "eve", "/d/a")
+    assert [(each.owner, each.mode) for each in files.ls("/d")] == [("eve", 0o700), ("ada", 0o700)]
+
+
+def test_pieces_of_files(files, fs):
+    files.put_stream(io.BytesIO(DATA), "/f")
+    files.put_stream(io.BytesIO(gzip.compress(b"plain\n")), "/z.gz")
+    assert fs("head", "/f") == DATA[:1024]
+    assert fs("tail", "-c", "5", "/f") == DATA[-5:]
+    assert fs("text", "/z.gz") == b"plain\n"
+    assert fs("get", "/f", "-") == DATA
+    fs("put", "-", "/in", stdin=b"from a pipe")
+    assert fs("cat", "/in") == b"from a pipe"
+
+
+def test_sizes_and_questions(files, fs):
+    files.put_stream(io.BytesIO(b"12345"), "/d/e/f", replication=2)
+    files.put_stream(io.BytesIO(b""), "/d/empty")
+    assert [line.split() for line in fs("du", "/d").decode().splitlines()] == [
+        ["5", "10", "/d/e"],
+        ["0", "0", "/d/empty"],
+    ]
+    assert fs("du", "-s", "/d").decode().split() == ["5", "10", "/d"]
+    assert fs("count", "/d").decode().split() == ["2", "2", "5", "/d"]
+    assert json.loads(fs("df", "--json"))["size"] > 0
+    for flag, path, status in (
+        ("-e", "/d", 0),
+        ("-e", "/x", 1),
+        ("-d", "/d", 0),
+        ("-d", "/d/empty", 1),
+        ("-f", "/d/empty", 0),
+        ("-s", "/d/e/f", 0),
+        ("-s", "/d/empty", 1),
+        ("-z", "/d/empty", 0),
+    ):
+        fs("test", flag, path, status=status)
+
+
+def test_copies_and_checksums(files, fs, tmp_path):
+    files.put_stream(io.BytesIO(DATA), "/d/a", block_size=1 << 19)
+    files.put_stream(io.BytesIO(b"b\n"), "/d/sub/b")
+    fs("touch", "/d/_SUCCESS")
+    fs("cp", "/d", "/copy")
+    (one, other) = (fs("checksum", path).split()[1:] for path in ("/d/a", "/copy/a"))
+    assert one == other
+    assert files.stat("/copy/a").block_size_bytes == 1 << 19
+    assert fs("cat", "/copy/sub/b") == b"b\n"
+    fs("cp", "/d/a", "/copy", status=2)
+    fs("cp", "-f", "/d/sub/b", "/copy/a")
+    files.put_stream(io.BytesIO(b"c"), "/m/part-00001")
+    files.put_stream(io.BytesIO(b"d"), "/m/part-00000")
+    fs("touch", "/m/_SUCCESS")
+    fs("getmerge", "-n", "/m", str(tmp_path / "out"))
+    assert (tmp_path / "out").read_bytes() == b"d\nc\n"
+
+
+def test_the_number_of_replicas_changes_on_live_files(files, fs):
+    files.put_stream(io.BytesIO(DATA), "/d/f", replication=1)
+    fs("setrep", "-w", "3", "/d")
+    assert [len(block.source.workers) for block in files.blocks("/d/f").blocks] == [3, 3, 3]
+    fs("setrep", "-w", "1", "/d/f")
+    assert [len(block.source.workers) for block in files.blocks("/d/f").blocks] == [1, 1, 1]
+    assert fs("cat", "/d/f") == DATA
+
+
+def test_what_was_removed_can_be_brought_back_until_the_trash_is_emptied(files, fs):
+    files.put_stream(io.BytesIO(b"kept"), "/d/f")
+    ((path, trash_path),) = (
+        (each["path"], each["trash_path"]) for each in json.loads(fs("rm", "-r", "--json", "/d"))["paths"]
+    )
+    assert (path, files.exists("/d")) == ("/d", False)
+    assert fs("ls", "/") == b""
+    fs("mv", trash_path, "/d")
+    assert fs("cat", "/d/f") == b"kept"
+    fs("rm", "/d/f")
+    fs("expunge")
+    assert not files.exists("/.Trash")
+    fs("rm", "-r", "--skip-trash", "/d")
+    assert not files.exists("/.Trash")
