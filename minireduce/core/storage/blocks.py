@@ -191,7 +191,8 @@ class Blocks:
     def doubt(self, now: float, confirm_s: float) -> None:
         """Give up replicas of which only a writer has told: their live workers would have said so by now.
 
-        A worker that lost its disk and came back while a writer was about to commit is not known to have nothing.
+        A worker that lost its disk and came back while a writer was about to commit is not known to have nothing. What
+        no worker has confirmed yet is waited for.
         """
         for (block_id, worker), since in list(self._doubted.items()):
             block = self._blocks.get(block_id)
@@ -199,9 +200,13 @@ class Blocks:
                 del self._doubted[block_id, worker]
             elif not since:
                 self._doubted[block_id, worker] = now
-            elif now - since >= confirm_s:
+            elif now - since >= confirm_s and any(block.good.values()):
                 del self._doubted[block_id, worker]
                 self.removed(block, worker)
+
+    def shift_deadlines(self, jump_s: float) -> None:
+        """The master slept for `jump_s`: nobody could say anything in that time."""
+        self._doubted = {key: since + jump_s if since else 0.0 for key, since in self._doubted.items()}
 
     def lose(self, worker: WorkerId) -> None:
         """A worker is lost: what it had is absent, and what it had damaged is forgotten."""

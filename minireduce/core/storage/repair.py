@@ -133,6 +133,7 @@ class Repair:
     def shift_deadlines(self, jump_s: float) -> None:
         """The master slept for `jump_s`."""
         self._quiet_until_s += jump_s
+        self._blocks.shift_deadlines(jump_s)
         self._absent_since_s = {worker: at + jump_s for worker, at in self._absent_since_s.items()}
         self._copies = {
             key: Copy(copy.block_id, copy.source, copy.target, copy.deadline_s + jump_s)
