@@ -10,7 +10,7 @@ worker, cut a link, restart the master. `sim` draws all that from the seed inste
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 
 from minireduce.core.settings import ClusterSettings, WorkerSettings
 from minireduce.testing.checkers import Checker, Wrong
@@ -30,7 +30,9 @@ WORKER_SETTINGS = WorkerSettings(tick_interval_s=0.25)
 
 
 class SimCluster:
-    """A master, workers and clients; `workers` by name, "worker-1" first. Given as a number, each has `slots`."""
+    """A master, workers and clients; `workers` by name, "worker-1" first. Given as a number, each has `slots`.
+    Those `absent` are there when a test starts them.
+    """
 
     def __init__(
         self,
@@ -42,9 +44,11 @@ class SimCluster:
         is_told: bool = False,
         map_s: tuple[float, float] = (1.0, 6.0),
         settings: WorkerSettings = WORKER_SETTINGS,
+        cluster_settings: ClusterSettings = CLUSTER_SETTINGS,
+        absent: Collection[str] = (),
     ) -> None:
         self.world = World(seed, plan.weather, is_told=is_told)
-        self.master = SimMaster(self.world, settings=CLUSTER_SETTINGS)
+        self.master = SimMaster(self.world, settings=cluster_settings)
         self._by_address: dict[str, SimWorker] = {}
         self.workers: dict[str, SimWorker] = {}
         shapes = [WorkerShape(slots)] * workers if isinstance(workers, int) else workers
@@ -65,7 +69,8 @@ class SimCluster:
         self.world.watchers.append(self.checker)
         self.master.start()
         for worker in self.workers.values():
-            worker.start()
+            if worker.name not in absent:
+                worker.start()
 
     def submit(self, job: SimJob, *, after_s: float = 0.0, kills_at_s: float = 0.0) -> SimClient:
         """A client that sees `job` through to its end, or kills it on the way."""

@@ -16,9 +16,12 @@ from minireduce.ids import AttemptId, TaskId, TaskKind, WorkerId
 
 
 def task(of: TaskId) -> str:
-    """A task as people say it: "map 3", or with its step, "map 1.3", from the second step on."""
+    """A task as people say it: "map 3"; from the second step on with its step, "map 1.3"; from the second job on with
+    its job, "map 3 of job 2".
+    """
     step = f"{of.step}." if of.step else ""
-    return f"{of.kind} {step}{of.index}"
+    number = of.job.rpartition("-")[2]
+    return f"{of.kind} {step}{of.index}" + (f" of job {number}" if number != "1" else "")
 
 
 def attempt(of: AttemptId) -> str:

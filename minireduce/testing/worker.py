@@ -86,6 +86,7 @@ class WorkerShape:
 
     slots: int = 1
     rack: str = "/default"
+    memory_bytes: int = 1 << 30
 
 
 @dataclass(slots=True)
@@ -168,9 +169,9 @@ class SimWorker:
             host=self.name,
             rack=self.shape.rack,
             slots=self.shape.slots,
-            memory_bytes=1 << 30,
+            memory_bytes=self.shape.memory_bytes,
             data_address=address_of(self.name),
-            machine_id=workload.MACHINE_ID,
+            machine_id=f"machine of {self.name}",
             software_version="0",
         )
 

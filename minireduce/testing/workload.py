@@ -16,12 +16,14 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from minireduce.core.messages import Counters, TaskOutput
-from minireduce.core.spec import JobSpec, LocalFiles, LocalRange, OutputKind, Program, StepSpec
+from minireduce.core.spec import DEFAULT_QUEUE, JobSpec, LocalFiles, LocalRange, OutputKind, Program, StepSpec
 from minireduce.errors import Corruption
 from minireduce.ids import TaskId, TaskKind
 
 Pair = tuple[str, int]
-MACHINE_ID = "machine-of-the-simulation"
+ANY_MACHINE = ""
+"""Where the input is: all simulated machines see it, as on a network file system."""
+
 COUNTER_GROUP = "words"
 FAILS_ALWAYS = 1_000_000
 
@@ -44,6 +46,11 @@ class SimJob:
     wavering: tuple[str, ...] = ()
     failing_on: str = ""
     speculation: bool = False
+    memory_bytes: int = 1 << 20
+    queue: str = DEFAULT_QUEUE
+    priority: int = 0
+    weight: float = 1.0
+    time_limit_s: float = 0.0
 
     @property
     def body(self) -> bytes:
@@ -68,9 +75,9 @@ class SimJob:
         return JobSpec(
             name=self.key,
             program=Program("source", self.body, hashlib.sha256(self.body).hexdigest()),
-            steps=tuple(StepSpec(reducers, 1 << 20, 600.0) for reducers in self.reducers),
+            steps=tuple(StepSpec(reducers, self.memory_bytes, 600.0) for reducers in self.reducers),
             splits=tuple(
-                LocalFiles(MACHINE_ID, (LocalRange(f"/input/{index}", 0, len(text), "fingerprint"),))
+                LocalFiles(ANY_MACHINE, (LocalRange(f"/input/{index}", 0, len(text), "fingerprint"),))
                 for index, text in enumerate(self.texts)
             ),
             output=OutputKind.RESULT if self.is_result else OutputKind.TEXT,
@@ -78,6 +85,10 @@ class SimJob:
             attempts_max=self.attempts_max,
             losses_max=self.losses_max,
             speculation=self.speculation,
+            queue=self.queue,
+            priority=self.priority,
+            weight=self.weight,
+            time_limit_s=self.time_limit_s,
         )
 
 

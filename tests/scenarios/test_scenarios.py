@@ -7,8 +7,11 @@ trace that the real machines must give for them, to the letter. When a change of
 
 writes the new ones, and the difference is read like any other change. Orders:
 
-    cluster workers=N [slots=N]               at the start; every task takes one second, every message 5 ms
+    cluster workers=N [slots=N] [task_s=S] [absent=WORKER,...] [queue=NAME:WEIGHT:SLOTS_MAX] [SETTING=NUMBER]...
+            [memory_mib_of_WORKER=N] [rack_of_WORKER=RACK]
+                                              at the start; every task takes one second, every message 5 ms
     submit NAME splits=N reducers=N[,N...] [failing=TASK:TIMES] [wavering=TASK] [failing_on=WORKER]
+            [memory_mib=N] [queue=NAME] [priority=N] [weight=N] [time_limit_s=N]
     submit NAME again                         another client with the same key
     until SENTENCE                            let things happen until the trace has a new line that ends so
     wait SECONDS
@@ -16,6 +19,7 @@ writes the new ones, and the difference is read like any other change. Orders:
     stop WORKER                               in good order, as SIGTERM does
     lose OUTPUT on WORKER                     such as: lose map 1 on worker-2
     cut FROM TO SECONDS                       one way
+    look NAME                                 ask how a job is
     end                                       until each client has seen the end of its job, which is then judged
 """
 
@@ -23,15 +27,19 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from itertools import cycle, islice
 from pathlib import Path
 
 import pytest
 
+from minireduce.core.settings import ClusterSettings, QueueSettings
+from minireduce.core.spec import DEFAULT_QUEUE
 from minireduce.core.worker import StopRequested
 from minireduce.testing import tell
 from minireduce.testing.cluster import SimCluster
 from minireduce.testing.faults import Left, Plan
 from minireduce.testing.network import Weather
+from minireduce.testing.worker import WorkerShape
 from minireduce.testing.workload import SimJob
 
 HERE = Path(__file__).parent
@@ -43,9 +51,24 @@ TEXTS = ("the map of maps", "the key and the value", "sort and merge", "a map", 
 class Situation:
     """One scenario under way."""
 
-    def __init__(self, workers: int, slots: int = 1) -> None:
+    def __init__(self, options: dict[str, str]) -> None:
         even = Plan(Weather(delay_s=(0.005, 0.005)), (), 0.0)
-        self.cluster = SimCluster(0, workers=workers, slots=slots, plan=even, is_told=True, map_s=(1.0, 1.0))
+        names = [f"worker-{number}" for number in range(1, int(options.pop("workers")) + 1)]
+        slots, task_s = int(options.pop("slots", 1)), float(options.pop("task_s", 1.0))
+        memory_bytes = {name: int(options.pop(f"memory_mib_of_{name}", 1024)) << 20 for name in names}
+        racks = {name: options.pop(f"rack_of_{name}", "/default") for name in names}
+        absent = options.pop("absent", "").split(",")
+        queue = options.pop("queue", "default:1:0").split(":")
+        queues = (QueueSettings(DEFAULT_QUEUE), QueueSettings(queue[0], float(queue[1]), int(queue[2])))[-2:]
+        self.cluster = SimCluster(
+            0,
+            workers=[WorkerShape(slots, racks[name], memory_bytes[name]) for name in names],
+            plan=even,
+            is_told=True,
+            map_s=(task_s, task_s),
+            cluster_settings=ClusterSettings(queues=queues, **{name: float(text) for name, text in options.items()}),
+            absent=absent,
+        )
         self.jobs: dict[str, SimJob] = {}
 
     def obey(self, order: str) -> None:
@@ -61,6 +84,7 @@ class Situation:
             "stop": lambda name: self.cluster.workers[name].handle(StopRequested()),
             "lose": self.lose,
             "cut": self.cut,
+            "look": self.look,
             "end": self.end,
         }
         orders[verb](rest)
@@ -71,7 +95,7 @@ class Situation:
             options = options_of(words)
             reducers = tuple(int(count) for count in options["reducers"].split(","))
             task, _, times = options.get("failing", "s0_m0:0").partition(":")
-            texts = TEXTS[: int(options["splits"])]
+            texts = tuple(islice(cycle(TEXTS), int(options["splits"])))
             wavering = tuple(options["wavering"].split(",")) if "wavering" in options else ()
             self.jobs[name] = SimJob(
                 name,
@@ -80,6 +104,11 @@ class Situation:
                 ((task, int(times)),),
                 wavering=wavering,
                 failing_on=options.get("failing_on", ""),
+                memory_bytes=int(options.get("memory_mib", 1)) << 20,
+                queue=options.get("queue", DEFAULT_QUEUE),
+                priority=int(options.get("priority", 0)),
+                weight=float(options.get("weight", 1)),
+                time_limit_s=float(options.get("time_limit_s", 0)),
             )
         self.cluster.submit(self.jobs[name])
 
@@ -110,6 +139,15 @@ class Situation:
         self.cluster.world.network.cut(source, target, float(seconds))
         self.cluster.world.trace.tell("network", f"carries nothing from {source} to {target} for {seconds} s")
 
+    def look(self, name: str) -> None:
+        """What a person who asks is told of a job."""
+        view = next(
+            view for view in self.cluster.master.state.views.jobs(self.cluster.master.now()) if view.name == name
+        )
+        running = sum(counts.running for counts in view.tasks)
+        waiting = f"waits for {view.waiting_for}" if view.waiting_for else f"{running} tasks run"
+        self.cluster.world.trace.tell("client", f"asks: {name!r} is {view.state}, {waiting}")
+
     def end(self, _: str) -> None:
         self.cluster.run_to_end(seconds_max=200.0)
         self.cluster.run_for(QUIET_S)
@@ -125,7 +163,7 @@ def play(orders: list[str]) -> str:
     first, *others = orders
     verb, *words = first.split()
     assert verb == "cluster", "a scenario begins with its cluster"
-    situation = Situation(**{name: int(value) for name, value in options_of(words).items()})
+    situation = Situation(options_of(words))
     for order in others:
         situation.obey(order)
     assert others[-1] == "end", "a scenario is judged at its end"
