@@ -6,7 +6,8 @@ for or not.
 
 With a task process: it says `Ready` once. Then for each task the worker sends `LoadProgram` (the first time only) and
 `RunTask`, and gets one of `Finished`, `Raised` and `InputUnusable`, before it sends the next. While a task runs it may
-ask for bytes of stored files with `ReadRange`, which is answered by `RangeBytes` or `RangeRefused`.
+ask for bytes of stored files with `ReadRange`, which is answered by `RangeBytes` or `RangeRefused`; a probe says
+`Probing` before user code sees its record.
 
 Paths are text; sizes and offsets are bytes.
 """
@@ -17,6 +18,7 @@ from dataclasses import dataclass
 
 from minireduce.core.messages import Counters, TaskError, TaskOutput
 from minireduce.core.spec import LocalFiles, NumberRange, Program
+from minireduce.core.work.bad_records import PLAIN, Care
 from minireduce.ids import AttemptId
 
 # ── what a task leaves in its directory, beside what the engine names ───────────────────────────────────────────────
@@ -131,9 +133,7 @@ class LoadProgram:
 class RunTask:
     """Run one task.
 
-    Everything it leaves goes into `directory`, which exists. With `is_place_exact` the place of each record is noted
-    before user code sees it, so that a record that kills the process is known; it costs time, and serves attempts
-    after a crash.
+    Everything it leaves goes into `directory`, which exists. `care` says how its records are treated.
     """
 
     attempt: AttemptId
@@ -142,7 +142,7 @@ class RunTask:
     output_text: bool
     memory_limit_bytes: int
     record_bytes_max: int = 64 << 20
-    is_place_exact: bool = False
+    care: Care = PLAIN
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,9 +182,10 @@ class Finished:
 
 @dataclass(frozen=True, slots=True)
 class Raised:
-    """The program, or the limit set for it, is at fault: the attempt failed."""
+    """The program, or the limit set for it, is at fault: the attempt failed. `suspects`: what a careful run found."""
 
     error: TaskError
+    suspects: tuple[TaskError, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,4 +204,18 @@ class ReadRange:
     length: int
 
 
-FromTask = Ready | Finished | Raised | InputUnusable | ReadRange
+@dataclass(frozen=True, slots=True)
+class Probing:
+    """User code is about to see this record, alone. The fields are those of `SkippedRecord`."""
+
+    position: int
+    proof: int
+    path: str
+    offset: int
+    record: str
+    data: bytes
+    is_text: bool
+    bytes_total: int
+
+
+FromTask = Ready | Finished | Raised | InputUnusable | ReadRange | Probing

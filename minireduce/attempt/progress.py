@@ -4,11 +4,12 @@ The page outlives the process: after a crash it still names the place of the las
 one side writes and the other reads, so none is ever half written; the status text may be, for one glance, which people
 do not mind. The page is a memfd, made by the worker for each task process and sent to it through the zygote.
 
-    words 0..6: beats, records, offset, input index, bytes read, bytes in all, length of the status; from byte 64: the
-    status
+    words 0..9: beats, records, offset, input index, bytes read, bytes in all, length of the status, mark, proof, length
+    of the record; from byte 128: the status; from byte 1024: the record
 
-`beats` grows with every sign of life that is not a record: a block read, a spill, a merge. Offsets are -1 where there
-is none.
+`beats` grows with every sign of life that is not a record: a block read, a spill, a merge. The mark is the position of
+the record in work, written before user code sees it; all else follows ten times a second, or, where an attempt failed
+before, for each record too, with its proof and its text. Offsets and marks are -1 where there is none.
 """
 
 from __future__ import annotations
@@ -18,15 +19,24 @@ import os
 from dataclasses import dataclass
 
 PAGE_BYTES = 4096
-STATUS_AT = 64
+STATUS_AT = 128
 STATUS_BYTES_MAX = 512
+RECORD_AT = 1024
+RECORD_BYTES_MAX = 2048
 
-_BEATS, _RECORDS, _OFFSET, _INPUT, _BYTES_READ, _BYTES_TOTAL, _STATUS_LENGTH = range(7)
+_WORDS = 10
+_BEATS, _RECORDS, _OFFSET, _INPUT, _BYTES_READ, _BYTES_TOTAL, _STATUS_LENGTH, _MARK, _PROOF, _RECORD_LENGTH = range(
+    _WORDS
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """What a page said at one moment. `input_index` counts the files of the task's input."""
+    """What a page said at one moment. `input_index` counts the files of the task's input.
+
+    `mark` is the position of the record in work; `offset`, `proof` and `record` are -1, 0 and "" where they belong to
+    an earlier one.
+    """
 
     beats: int
     records: int
@@ -35,6 +45,9 @@ class Progress:
     bytes_read: int
     bytes_total: int
     status: str
+    mark: int = -1
+    proof: int = 0
+    record: str = ""
 
     @property
     def fraction(self) -> float:
@@ -51,8 +64,9 @@ class ProgressPage:
 
     def clear(self, bytes_total: int) -> None:
         """Begin a task that has this much to read."""
-        for word, value in ((_RECORDS, 0), (_OFFSET, -1), (_INPUT, 0), (_BYTES_READ, 0), (_STATUS_LENGTH, 0)):
-            self._words[word] = value
+        for word in range(_BEATS + 1, _WORDS):
+            self._words[word] = 0
+        self._words[_OFFSET] = self._words[_MARK] = -1
         self._words[_BYTES_TOTAL] = bytes_total
         self._words[_BEATS] += 1
 
@@ -64,10 +78,24 @@ class ProgressPage:
         """The task reads its input of this index from now on."""
         self._words[_INPUT] = index
 
+    @property
+    def marks(self) -> memoryview:
+        """The mark, for the task to write."""
+        return self._words[_MARK : _MARK + 1]
+
     def at_record(self, records: int, offset: int) -> None:
         """So many records were handed to user code, the last of which begins at `offset`."""
+        if self._words[_RECORDS] != records:
+            self._words[_PROOF] = self._words[_RECORD_LENGTH] = 0
         self._words[_RECORDS] = records
         self._words[_OFFSET] = offset
+
+    def show_record(self, proof: int, record: str) -> None:
+        """What that record is."""
+        data = record.encode(errors="replace")[:RECORD_BYTES_MAX]
+        self._map[RECORD_AT : RECORD_AT + len(data)] = data
+        self._words[_PROOF] = proof
+        self._words[_RECORD_LENGTH] = len(data)
 
     def has_read(self, bytes_read: int) -> None:
         """So many bytes of the input were read."""
@@ -81,18 +109,25 @@ class ProgressPage:
 
     def read(self) -> Progress:
         """What the page says now."""
-        length = min(max(self._words[_STATUS_LENGTH], 0), STATUS_BYTES_MAX)
-        status = self._map[STATUS_AT : STATUS_AT + length].decode(errors="ignore")
         words = self._words
+        mark = words[_MARK]
+        is_noted = words[_RECORDS] == mark + 1
         return Progress(
             words[_BEATS],
-            words[_RECORDS],
-            words[_OFFSET],
+            max(words[_RECORDS], mark + 1),
+            words[_OFFSET] if is_noted or mark < 0 else -1,
             words[_INPUT],
             words[_BYTES_READ],
             words[_BYTES_TOTAL],
-            status,
+            self._text(STATUS_AT, _STATUS_LENGTH, STATUS_BYTES_MAX),
+            mark,
+            words[_PROOF] if is_noted else 0,
+            self._text(RECORD_AT, _RECORD_LENGTH, RECORD_BYTES_MAX) if is_noted else "",
         )
+
+    def _text(self, at: int, length_word: int, bytes_max: int) -> str:
+        length = min(max(self._words[length_word], 0), bytes_max)
+        return self._map[at : at + length].decode(errors="ignore")
 
     def close(self) -> None:
         """Unmap the page."""

@@ -10,12 +10,12 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 from minireduce.attempt.progress import ProgressPage
 from minireduce.engine.context import TaskContext
+from minireduce.engine.faults import shown
 
 LOOK_INTERVAL_S = 0.1
 
@@ -55,11 +55,12 @@ class Watch:
         if context.status:
             self.page.say(context.status)
 
-    def noting_each(self, records: Iterable[Any]) -> Iterator[Any]:
-        """`records`, the place of each written down before it is handed out."""
-        for record in records:
+    def note_record(self) -> None:
+        """Write down the record in work, so that it can be told even if it ends the process."""
+        with self._lock:
             self.note()
-            yield record
+            if self._context is not None:
+                self.page.show_record(self._context.proof, shown(self._context.record))
 
     def _look(self) -> None:
         while True:

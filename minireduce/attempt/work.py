@@ -14,6 +14,7 @@ import os
 import traceback
 from collections.abc import Iterator
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -24,6 +25,7 @@ from minireduce.attempt.conversation import (
     InputUnusable,
     MapTask,
     PartFile,
+    Probing,
     Raised,
     ReduceTask,
     RunTask,
@@ -34,10 +36,12 @@ from minireduce.attempt.inputs import Unusable, open_local, open_part, open_stor
 from minireduce.attempt.watch import Watch
 from minireduce.core.messages import Counters, TaskError, TaskOutput
 from minireduce.core.spec import LocalFiles, NumberRange
+from minireduce.core.work.bad_records import NO_PROBE
 from minireduce.disk import Disk, RealDisk
+from minireduce.engine.bad_records import Care, Suspect
 from minireduce.engine.context import TaskContext
 from minireduce.engine.errors import UserCodeError
-from minireduce.engine.faults import user_traceback
+from minireduce.engine.faults import shown, user_traceback
 from minireduce.engine.map import run_map, run_map_only
 from minireduce.engine.merge import RunSlice
 from minireduce.engine.read import number_records, open_records
@@ -50,6 +54,9 @@ TEXT_LENGTH_MAX = 20_000
 """Characters of a message or traceback that are kept: its beginning and its end."""
 
 _at_work: list[TaskContext] = []
+
+RECORD_KEPT_BYTES_MAX = 4096
+"""Bytes of a bad record that are kept with it: the whole can be read at its place."""
 
 COUNTERS_MAX = 1000
 """Counters of one attempt; a counter for each key would drown the master."""
@@ -73,6 +80,14 @@ class TaskRun:
             work_dir=self._directory / "work",
             on_progress=lambda _: watch.page.beat(),
             idle_bytes=idle_bytes,
+            marks=watch.page.marks,
+            on_each=watch.note_record if task.care.is_place_exact else None,
+        )
+        self._care = Care(
+            is_careful=task.care.is_careful,
+            skips={place.position: place.proof for place in task.care.skips},
+            probe=None if task.care.probe == NO_PROBE else task.care.probe,
+            on_probe=self._tell_probe,
         )
 
     def run(self) -> Answer:
@@ -83,7 +98,7 @@ class TaskRun:
                 output = self._map(self._task.work) if isinstance(self._task.work, MapTask) else self._reduce()
         except (Exception, SystemExit) as error:
             self._context.end_if_forked()
-            return answer_to(error)
+            return self._with_suspects(answer_to(error))
         finally:
             _at_work.remove(self._context)
         if len(self._context.counters) > COUNTERS_MAX:
@@ -92,13 +107,13 @@ class TaskRun:
                 hint="counters are for a few totals; yield what belongs to a key",
             )
             return answer_to(too_many)
+        if self._care.suspects:
+            return self._with_suspects(Raised(_suspect_error(self._care.suspects[0])))
         return Finished(output, _counters(self._context))
 
     def _map(self, work: MapTask) -> TaskOutput:
         with ExitStack() as opened:
             records = self._records(work.input, opened)
-            if self._task.is_place_exact:
-                records = self._watch.noting_each(records)
             if work.partitions == 0:
                 return _part_output(
                     run_map_only(
@@ -109,7 +124,9 @@ class TaskRun:
                         output=self._output_kind,
                         context=self._context,
                         disk=self._disk,
-                    )
+                        care=self._care,
+                    ),
+                    self._care,
                 )
             self._disk.make_directories(self._directory)
             made = run_map(
@@ -120,12 +137,14 @@ class TaskRun:
                 memory_limit_bytes=self._task.memory_limit_bytes,
                 context=self._context,
                 disk=self._disk,
+                care=self._care,
             )
         return TaskOutput(
             digest=made.digest,
             bytes_total=sum(made.partition_bytes),
             records=_map_output_records(self._context),
             partition_bytes_log2=bytes(rounded_log2(size) for size in made.partition_bytes),
+            skipped=tuple(self._care.skipped),
         )
 
     def _reduce(self) -> TaskOutput:
@@ -145,8 +164,32 @@ class TaskRun:
                 memory_limit_bytes=self._task.memory_limit_bytes,
                 context=self._context,
                 disk=self._disk,
+                care=self._care,
+            ),
+            self._care,
+        )
+
+    def _tell_probe(self) -> None:
+        """Say which record user code is about to see, for it may be the last that is heard of this process."""
+        context = self._context
+        data, is_text, bytes_total = _record_data(context.record)
+        self._worker.send(
+            Probing(
+                position=-1 if context.position is None else context.position,
+                proof=context.proof,
+                path=context.path,
+                offset=-1 if context.offset is None else context.offset,
+                record=_told(shown(context.record)),
+                data=data,
+                is_text=is_text,
+                bytes_total=bytes_total,
             )
         )
+
+    def _with_suspects(self, answer: Answer) -> Answer:
+        if not isinstance(answer, Raised):
+            return answer
+        return Raised(answer.error, tuple(_suspect_error(suspect) for suspect in self._care.suspects))
 
     @property
     def _output_kind(self) -> OutputKind:
@@ -205,6 +248,8 @@ def answer_to(error: BaseException) -> Answer:
                     path=error.path,
                     offset=-1 if error.offset is None else error.offset,
                     record=_told(error.record),
+                    position=-1 if error.position is None else error.position,
+                    proof=error.proof,
                 )
             )
         case Unusable() | Corruption():
@@ -235,8 +280,25 @@ def rounded_log2(size_bytes: int) -> int:
     return max(1, (size_bytes - 1).bit_length()) if size_bytes else 0
 
 
-def _part_output(made: PartOutput) -> TaskOutput:
-    return TaskOutput(digest=made.digest, bytes_total=made.bytes_written, records=made.records)
+def _part_output(made: PartOutput, care: Care) -> TaskOutput:
+    return TaskOutput(
+        digest=made.digest, bytes_total=made.bytes_written, records=made.records, skipped=tuple(care.skipped)
+    )
+
+
+def _suspect_error(suspect: Suspect) -> TaskError:
+    """What is told of a record that a careful run could not compute."""
+    answer = answer_to(suspect.error)
+    assert isinstance(answer, Raised)
+    return replace(answer.error, position=suspect.position, proof=suspect.proof)
+
+
+def _record_data(record: object) -> tuple[bytes, bool, int]:
+    """The beginning of a record, whether it is text, and how many bytes the whole has."""
+    if isinstance(record, bytes):
+        return record[:RECORD_KEPT_BYTES_MAX], False, len(record)
+    whole = (record if isinstance(record, str) else repr(record)).encode(errors="backslashreplace")
+    return whole[:RECORD_KEPT_BYTES_MAX].decode(errors="ignore").encode(), True, len(whole)
 
 
 def _counters(context: TaskContext) -> Counters:

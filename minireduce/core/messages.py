@@ -105,6 +105,7 @@ class TaskOutput:
     bytes_total: int
     records: int
     partition_bytes_log2: bytes = b""
+    skipped: tuple[int, ...] = ()  # positions of the records that it lacks, since they were found to be bad
 
     @property
     def is_empty_part(self) -> bool:
@@ -113,10 +114,21 @@ class TaskOutput:
 
 
 @dataclass(frozen=True, slots=True)
+class Place:
+    """One record (of a reduce: one group) in the input of its task: how many lie before it, and what proves that it is
+    this one: its offset, or a fingerprint of its key; 0 where there is nothing such.
+    """
+
+    position: int
+    proof: int
+
+
+@dataclass(frozen=True, slots=True)
 class TaskError:
     """Why an attempt failed, as text: nothing of it is ever turned back into code.
 
-    `traceback` holds the user's frames only. `path`, `offset` and `record` name the record at hand, when there was one.
+    `traceback` holds the user's frames only. `path`, `offset` and `record` name the record at hand, when there was one;
+    `position` and `proof` are its `Place`, -1 where it is not known for sure.
     """
 
     kind: str  # "raised", "crashed", "exited", "memory", "timeout"
@@ -126,6 +138,26 @@ class TaskError:
     path: str = ""
     offset: int = -1
     record: str = ""
+    position: int = -1
+    proof: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class SkippedRecord:
+    """A record that failed again alone, and so is left out; `error` is what it came to then.
+
+    `data` is the beginning of the record (of a reduce: of the key) as text, or as bytes where it is not `is_text`;
+    `bytes_total` says how long the whole is.
+    """
+
+    error: TaskError
+    data: bytes
+    is_text: bool
+    bytes_total: int
+
+    @property
+    def place(self) -> Place:
+        return Place(self.error.position, self.error.proof)
 
 
 # ── reports: worker to master ───────────────────────────────────────────────────────────────────────────────────────
@@ -183,6 +215,14 @@ class AttemptFailed:
 
     attempt: AttemptId
     error: TaskError
+
+
+@dataclass(frozen=True, slots=True)
+class RecordsSkipped:
+    """These records of the attempt's task were found to be bad: what it leaves will lack them."""
+
+    attempt: AttemptId
+    records: tuple[SkippedRecord, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -253,6 +293,7 @@ Report = (
     | AttemptPrinted
     | AttemptSucceeded
     | AttemptFailed
+    | RecordsSkipped
     | AttemptLost
     | AttemptKilled
     | WorkerStopping
@@ -280,10 +321,15 @@ class OpenJob:
 
 @dataclass(frozen=True, slots=True)
 class LaunchAttempt:
-    """Run this attempt as soon as its input is at hand and a slot and its memory are free."""
+    """Run this attempt as soon as its input is at hand and a slot and its memory are free.
+
+    `is_retry`: an attempt of this task has failed before. `skips`: records of it that were found to be bad.
+    """
 
     attempt: AttemptId
     input: TaskInput
+    is_retry: bool = False
+    skips: tuple[Place, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -79,6 +79,7 @@ class WorkerSettings:
     printed_waiting_bytes_max: int = 4 << 20  # of what attempts print waits for a master that is away
     remember_interval_s: float = 1.0  # how often the master's latest commit is written down, within one epoch
     stop_wait_s: float = 5.0  # how long an orderly end may take
+    probes_max: int = 1000  # of one attempt that looks for bad records, after which it fails
     fetches_max: int = 8  # under way at once
     fetches_per_source_max: int = 4
     fetch_retry_s_min: float = 0.2  # the pause after a source did not answer; it doubles up to the bound

@@ -42,6 +42,7 @@ class StepSpec:
     memory_limit_bytes: int
     task_timeout_s: float
     record_bytes_max: int = 64 << 20
+    skips_bad_records: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,3 +117,5 @@ class JobSpec:
     weight: float = 1.0  # among jobs of one queue and priority
     time_limit_s: float = 0.0  # after which the job fails; 0: none
     speculation: bool = True  # stragglers may get backup attempts
+    skipped_max: int = 0  # bad records that may be left out, in all
+    skipped_fraction_max: float = 0.0  # the same, as a share of the records read

@@ -32,6 +32,7 @@ class Combiner:
         self._named = function
         self._context = TaskContext(path=context.path)  # walks over keys, while the task's own walks over records
         self._context.label = "key"
+        self._context.is_of_input = False
         self.pairs_in = 0
         self.pairs_out = 0
 

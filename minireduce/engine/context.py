@@ -2,16 +2,21 @@
 
 Readers hand records out in blocks, and a block is walked by a C iterator that the context holds as well: how many
 records are left in it tells which record is being worked on. So the place of an error costs nothing until there is
-one.
+one. An end of the process leaves no time to ask: `marks`, memory that outlives it, is told the position of each record
+before user code sees that, by an iterator in C as well.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from itertools import repeat
+from operator import itemgetter, setitem
 from pathlib import Path
 from typing import Any
 
+from minireduce.engine import keys
 from minireduce.engine.errors import Cancelled
 
 GROUP = "minireduce"
@@ -19,6 +24,11 @@ GROUP = "minireduce"
 FORGOTTEN_CHILD_STATUS = 70
 """With what a forked child ends that came back from user code; EX_SOFTWARE of sysexits.h."""
 
+NO_RECORD = -1
+"""The mark while no record is in work."""
+
+_first = itemgetter(0)
+_set: Callable[[Any, int, int], None] = setitem
 _end_process = os._exit  # a task process wraps it later, for calls of user code
 
 
@@ -33,6 +43,8 @@ class TaskContext:
         work_dir: Path | None = None,
         on_progress: Callable[[TaskContext], None] | None = None,
         idle_bytes: int | None = None,
+        marks: memoryview | None = None,
+        on_each: Callable[[], None] | None = None,
     ) -> None:
         self.path = path
         self.attempt_id = attempt_id
@@ -40,11 +52,14 @@ class TaskContext:
         self._pid = os.getpid()
         self.on_progress = on_progress
         self.idle_bytes = idle_bytes  # anonymous memory of the process before it touched any input, when known
+        self.on_each = on_each  # called for each record before user code sees it
+        self.is_of_input = True  # whether what is walked over is the input of the task
         self.counters: dict[tuple[str, str], int] = {}
         self.status = ""
         self.label = "record"  # what errors call the things that are walked over
         self.cancelled = False
         self.bytes_read = 0
+        self._marks = marks
         self._records_before = 0
         self._records: Sequence[Any] = ()
         self._remaining: Iterator[Any] = iter(())
@@ -68,7 +83,32 @@ class TaskContext:
         self._records = records
         self._offset_of = offset_of
         self._remaining = iter(records)
-        return self._remaining
+        if self.on_each is not None:
+            return self._told(self.on_each)
+        if self._marks is None:
+            return self._remaining
+        first = self._records_before
+        marking = map(_set, repeat(self._marks), repeat(0), range(first, first + len(records)))
+        return map(_first, zip(self._remaining, marking, strict=False))
+
+    def _told(self, on_each: Callable[[], None]) -> Iterator[Any]:
+        for record in self._remaining:
+            if self._marks is not None:
+                self._marks[0] = self.records_read - 1
+            on_each()
+            yield record
+
+    @contextmanager
+    def between_records(self) -> Iterator[None]:
+        """For work that is not about the record that was handed out last, so that it is not blamed on that one."""
+        if self._marks is None:
+            yield
+            return
+        mark, self._marks[0] = self._marks[0], NO_RECORD
+        try:
+            yield
+        finally:
+            self._marks[0] = mark
 
     def forsake_records(self) -> None:
         """Leave no more records to whoever iterates over this block; the record in work stays what it is."""
@@ -105,6 +145,19 @@ class TaskContext:
         if self._offset_of is None or not position:
             return None
         return self._offset_of(position - 1)
+
+    @property
+    def position(self) -> int | None:
+        """How many records of the task's input lie before the one in work; None where none is."""
+        return self.records_read - 1 if self.is_of_input and self.records_read else None
+
+    @property
+    def proof(self) -> int:
+        """Tells the record in work from another one that might have its position: its offset, or a fingerprint."""
+        offset = self.offset
+        if offset is not None:
+            return offset
+        return keys.fingerprint(self.record) if self.label == "key" else 0
 
     def _position(self) -> int:
         remaining: int = self._remaining.__length_hint__()  # type: ignore[attr-defined]

@@ -23,10 +23,16 @@ def mapped(step: Step, records: Iterable[Any], stack: ExitStack) -> Iterator[Pai
     """What the map of this step yields, unchecked; a map that is a context manager is entered in `stack`."""
     if step.map is None:
         return iter(records)
-    function = entered(step.map, stack)
-    if not is_generator(function):
-        function = _looked_at(function, "map")
+    function = calling(entered(step.map, stack), "map")
     return chain.from_iterable(starmap(function, records) if step.takes_pairs else map(function, records))
+
+
+def mapping(step: Step, stack: ExitStack) -> Callable[[Any], Iterable[Pair]]:
+    """What to call with one record after the other, for those who look at each."""
+    if step.map is None:
+        return lambda record: (record,)
+    function = calling(entered(step.map, stack), "map")
+    return (lambda record: function(*record)) if step.takes_pairs else function
 
 
 def entered(function: Any, stack: ExitStack) -> Callable[..., Any]:

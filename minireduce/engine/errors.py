@@ -23,6 +23,8 @@ class UserCodeError(RequestError):
         path: str = "",
         offset: int | None = None,
         record: str = "",
+        position: int | None = None,
+        proof: int = 0,
     ) -> None:
         super().__init__(message, hint=hint)
         self.traceback_text = traceback_text
@@ -30,6 +32,8 @@ class UserCodeError(RequestError):
         self.path = path
         self.offset = offset
         self.record = record
+        self.position = position  # how many records of the task's input came before; None where that is not known
+        self.proof = proof
 
     def __reduce__(self) -> tuple[object, ...]:
         return (_rebuild, (self.message, self.hint, dict(self.__dict__)))

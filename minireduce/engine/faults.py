@@ -75,6 +75,8 @@ def _fault(
         path=context.path,
         offset=context.offset if is_placed else None,
         record=shown(context.record) if where and context.records_read else "",
+        position=context.position if is_placed else None,
+        proof=context.proof if is_placed and context.position is not None else 0,
     )
 
 

@@ -72,6 +72,11 @@ def partition_of(encoded: bytes, partitions: int) -> int:
     return xxhash.xxh3_64_intdigest(encoded) % partitions
 
 
+def fingerprint(key: Any) -> int:
+    """A number from 0 to 2^63 - 1 that tells a plain key from others."""
+    return xxhash.xxh3_64_intdigest(encode(key)) >> 1
+
+
 def partition_all(encoded: Sequence[str], partitions: int) -> npt.NDArray[np.uint32]:
     """`partition_of` each sortable string."""
     if partitions == 1:

@@ -25,10 +25,11 @@ from minireduce.api.job import Step
 from minireduce.api.partitioners import Hash
 from minireduce.disk import Disk
 from minireduce.engine import columns, keys
+from minireduce.engine.bad_records import Care, checking
 from minireduce.engine.columns import Column, Index
 from minireduce.engine.combine import Combiner
 from minireduce.engine.context import TaskContext
-from minireduce.engine.emit import entered, mapped
+from minireduce.engine.emit import Pair, entered, mapped, mapping
 from minireduce.engine.errors import InvalidValue
 from minireduce.engine.faults import blamed, place
 from minireduce.engine.fold import folded
@@ -62,14 +63,16 @@ def run_map(
     memory_limit_bytes: int,
     context: TaskContext,
     disk: Disk,
+    care: Care | None = None,
 ) -> MapOutput:
     """Map `records` and write the two output files into `directory`. Raises UserCodeError, Cancelled."""
     with ExitStack() as stack:
         stack.enter_context(task.entered(context))
         attempt = _MapAttempt(step, directory, partitions, memory_limit_bytes, context, disk, stack)
         with blamed(context, "map", step.map):
-            attempt.gather(mapped(step, records, stack))
-        return attempt.finish()
+            attempt.gather(_pairs(step, records, stack, context, care))
+        with context.between_records():
+            return attempt.finish()
 
 
 def run_map_only(
@@ -81,6 +84,7 @@ def run_map_only(
     output: OutputKind,
     context: TaskContext,
     disk: Disk,
+    care: Care | None = None,
 ) -> PartOutput:
     """Map `records` straight into the part `directory/part_name`, durable when this returns. Raises as `run_map`."""
     kinds = Kinds(lambda: f"from {place(context)}")
@@ -88,11 +92,35 @@ def run_map_only(
         stack.enter_context(task.entered(context))
         part = stack.enter_context(PartWriter(directory / part_name, output, role="map", kinds=kinds, disk=disk))
         with blamed(context, "map", step.map):
-            part.add_yielded(mapped(step, records, stack))
+            part.add_yielded(_pairs(step, records, stack, context, care))
             part.flush()
-        result = part.close()
+        with context.between_records():
+            result = part.close()
     context.count("MAP_OUTPUT_RECORDS", result.records)
     return result
+
+
+def _pairs(
+    step: Step, records: Iterable[Any], stack: ExitStack, context: TaskContext, care: Care | None
+) -> Iterator[Pair]:
+    """What the map yields for the records that it is to see."""
+    if care is None or care.is_plain:
+        return mapped(step, records, stack)
+
+    def skip(_: Any) -> None:
+        context.count("MAP_INPUT_RECORDS", -1)
+        context.count("MAP_SKIPPED_RECORDS")
+
+    kept = care.kept(records, context, skip)
+    if not care.is_careful:
+        return mapped(step, kept, stack)
+    return care.guarded(
+        kept,
+        mapping(step, stack),
+        context,
+        blamed=lambda: blamed(context, "map", step.map),
+        check=checking(step, "map", Kinds(lambda: f"from {place(context)}")),
+    )
 
 
 class _MapAttempt:
@@ -170,9 +198,10 @@ class _MapAttempt:
 
     def _spill(self) -> None:
         self._context.progress()
-        gathered = self._drain()
         path = self._directory / f"spill-{len(self._spills):05d}.data"
-        lengths, _, written = self._write(path, self._sections(gathered))
+        with self._context.between_records():
+            gathered = self._drain()
+            lengths, _, written = self._write(path, self._sections(gathered))
         self._spills.append((path, lengths))
         self._folded += len(gathered.keys)
         self._context.count("SPILLED_RECORDS", written)

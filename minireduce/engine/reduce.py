@@ -7,7 +7,7 @@ is possible; a `reduce` function sees one group at a time, and need not look at 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -15,12 +15,13 @@ from typing import Any
 from minireduce.api import task
 from minireduce.api.job import Step
 from minireduce.disk import Disk
+from minireduce.engine.bad_records import Care, checking
 from minireduce.engine.combine import Combiner
 from minireduce.engine.context import TaskContext
-from minireduce.engine.emit import calling, entered
+from minireduce.engine.emit import Pair, calling, entered
 from minireduce.engine.faults import blamed
 from minireduce.engine.fold import finished, folded
-from minireduce.engine.groups import groups
+from minireduce.engine.groups import Group, groups
 from minireduce.engine.kinds import Kinds
 from minireduce.engine.merge import Fold, Merged, RunSlice, flat, merge_in_passes, merged, open_runs
 from minireduce.engine.part import OutputKind, PartOutput, PartWriter
@@ -39,6 +40,7 @@ def run_reduce(
     memory_limit_bytes: int,
     context: TaskContext,
     disk: Disk,
+    care: Care | None = None,
 ) -> PartOutput:
     """Write `directory/part_name`, durable when this returns.
 
@@ -59,12 +61,18 @@ def run_reduce(
         out_kinds = kinds if step.aggregation is not None else Kinds()
         part = stack.enter_context(PartWriter(directory / part_name, output, role="reduce", kinds=out_kinds, disk=disk))
         with blamed(context, "reduce", step.reduce):
-            if step.aggregation is not None:
+            if step.aggregation is not None and (care is None or care.is_plain):
                 _aggregate(step, merging, part, context)
             else:
-                _call(step, merging, part, context, stack, directory, memory_limit_bytes, disk)
+                grouped = groups(_counted(merging, context), context)
+                if care is not None:
+                    grouped = care.kept(grouped, context, lambda group: _skip(group, context))
+                if step.sort_values is not False:
+                    grouped = _sorted(step, grouped, directory, memory_limit_bytes, disk)
+                _call(step, _reducing(step, stack), grouped, part, context, care)
             part.flush()
-        result = part.close()
+        with context.between_records():
+            result = part.close()
     for run in few:
         if isinstance(run.file, Path) and run not in runs:
             disk.remove(run.file)
@@ -91,28 +99,65 @@ def _aggregate(step: Step, merging: Iterator[Merged], part: PartWriter, context:
         part.add_encoded(texts, finished(aggregation, column))
 
 
+def _reducing(step: Step, stack: ExitStack) -> Callable[[Any, Iterator[Any]], Iterable[Pair]]:
+    """What to call with each key and its values; those of a declared aggregation are its states."""
+    aggregation = step.aggregation
+    if aggregation is None:
+        return calling(entered(step.reduce, stack), "reduce")
+
+    def finish(key: Any, states: Iterator[Any]) -> Iterator[Pair]:
+        state = next(states)
+        for other in states:
+            state = aggregation.merge(state, other)
+        yield key, aggregation.finish(state)
+
+    return finish
+
+
+def _sorted(
+    step: Step, grouped: Iterator[Group], directory: Path, memory_limit_bytes: int, disk: Disk
+) -> Iterator[Group]:
+    sort_key = None if step.sort_values is True else step.sort_values
+    assert not isinstance(sort_key, bool)
+    return sorted_groups(grouped, sort_key, memory_limit_bytes=memory_limit_bytes, directory=directory, disk=disk)
+
+
 def _call(
     step: Step,
-    merging: Iterator[Merged],
+    function: Callable[[Any, Iterator[Any]], Iterable[Pair]],
+    grouped: Iterator[Group],
     part: PartWriter,
     context: TaskContext,
-    stack: ExitStack,
-    directory: Path,
-    memory_limit_bytes: int,
-    disk: Disk,
+    care: Care | None,
 ) -> None:
-    function = calling(entered(step.reduce, stack), "reduce")
-    grouped = groups(_counted(merging, context), context)
-    if step.sort_values is not False:
-        sort_key = None if step.sort_values is True else step.sort_values
-        grouped = sorted_groups(
-            grouped, sort_key, memory_limit_bytes=memory_limit_bytes, directory=directory, disk=disk
-        )
     count = 0
-    for _, key, values in grouped:
-        part.add_yielded(function(key, values))
-        count += 1
-    context.count("REDUCE_INPUT_GROUPS", count)
+    if care is None or not care.is_careful:
+        for _, key, values in grouped:
+            part.add_yielded(function(key, values))
+            count += 1
+        context.count("REDUCE_INPUT_GROUPS", count)
+        return
+
+    def call(group: Group) -> Iterable[Pair]:
+        context.count("REDUCE_INPUT_GROUPS")
+        return function(group[1], group[2])
+
+    part.add_yielded(
+        care.guarded(
+            grouped,
+            call,
+            context,
+            blamed=lambda: blamed(context, "reduce", step.reduce),
+            check=checking(step, "reduce", Kinds()),
+        )
+    )
+
+
+def _skip(group: Group, context: TaskContext) -> None:
+    records = sum(1 for _ in group[2])
+    context.count("REDUCE_INPUT_RECORDS", -records)
+    context.count("REDUCE_SKIPPED_GROUPS")
+    context.count("REDUCE_SKIPPED_RECORDS", records)
 
 
 def _counted(merging: Iterator[Merged], context: TaskContext) -> Iterator[Any]:

@@ -119,6 +119,13 @@ class Outputs:
             if name not in LOG_NAMES:
                 self._remove(directory / name)
 
+    def clear(self, attempt: AttemptId) -> None:
+        """Remove what an attempt wrote, so that it can begin again: all but what was fetched for it, and its logs."""
+        directory = self.directory(attempt)
+        for name in self._disk.names(directory):
+            if name not in (*LOG_NAMES, FETCHED_NAME):
+                self._remove(directory / name)
+
     def remove_fetched(self, attempt: AttemptId) -> None:
         """Remove what was fetched for an attempt."""
         self._disk.remove_tree(self.directory(attempt) / FETCHED_NAME)

@@ -38,6 +38,7 @@ from minireduce.core.work.attempts import (
     StartAttempt,
     Succeeded,
 )
+from minireduce.core.work.bad_records import PLAIN
 from minireduce.engine.index import DATA_NAME, INDEX_NAME, read_index
 from minireduce.errors import Corruption, NotFound
 from minireduce.ids import AttemptId, JobId
@@ -167,6 +168,8 @@ class Running:
 
     def _prepare(self, order: StartAttempt) -> RunTask:
         """Name the attempt's directory and find its input on this machine."""
+        if order.care != PLAIN:
+            self._outputs.clear(order.attempt)  # of what an earlier run of it left
         directory = self._outputs.place(order.attempt)
         return RunTask(
             attempt=order.attempt,
@@ -175,6 +178,7 @@ class Running:
             output_text=order.output_text,
             memory_limit_bytes=order.step.memory_limit_bytes,
             record_bytes_max=order.step.record_bytes_max,
+            care=order.care,
         )
 
     def _work(self, order: StartAttempt) -> MapTask | ReduceTask:

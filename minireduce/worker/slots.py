@@ -22,7 +22,7 @@ import contextlib
 import os
 import signal
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from minireduce.attempt import linux
@@ -34,6 +34,7 @@ from minireduce.attempt.conversation import (
     LoadProgram,
     MapTask,
     PartFile,
+    Probing,
     Raised,
     RangeBytes,
     RangeRefused,
@@ -41,7 +42,7 @@ from minireduce.attempt.conversation import (
     RunTask,
     StoredFile,
 )
-from minireduce.core.messages import TaskError
+from minireduce.core.messages import SkippedRecord, TaskError
 from minireduce.core.spec import LocalFiles, Program
 from minireduce.core.work.attempts import AttemptOutcome, Failed, Killed, Lost, ProgressMade, Succeeded
 from minireduce.core.work.printed import TextPrinted
@@ -77,6 +78,7 @@ class _Run:
     alive_mark: tuple[int, int] = (-1, -1)
     reported_at: float = 0.0
     reported: ProgressMade | None = None
+    probing: Probing | None = None
 
     def end(self, verdict: AttemptOutcome) -> None:
         """Kill the attempt; the first reason counts."""
@@ -201,6 +203,9 @@ class Slots:
         """What the process says of its task, its questions answered on the way; None when it ended without a word."""
         while True:
             message = await process.receive()
+            if isinstance(message, Probing):
+                run.probing = message
+                continue
             if not isinstance(message, ReadRange):
                 return message
             try:
@@ -222,14 +227,29 @@ class Slots:
         is_unwanted = isinstance(run.verdict, Killed)
         await process.printing.end(Path(run.task.directory), is_of_failure=not is_unwanted)
         match answer:
-            case Raised(error):
-                outcome: AttemptOutcome = Failed(error)
+            case Raised(error, suspects):
+                outcome: AttemptOutcome = Failed(error, suspects)
             case InputUnusable(reason):
                 outcome = Lost(reason)
             case _:
                 outcome = run.verdict or self._verdict_on(run, status)
         process.close()
-        return outcome
+        return self._blaming(run.probing, outcome)
+
+    @staticmethod
+    def _blaming(probing: Probing | None, outcome: AttemptOutcome) -> AttemptOutcome:
+        """What became of a probe, with its record."""
+        if probing is None or not isinstance(outcome, Failed):
+            return outcome
+        error = replace(
+            outcome.error,
+            path=probing.path,
+            offset=probing.offset,
+            record=probing.record,
+            position=probing.position,
+            proof=probing.proof,
+        )
+        return Failed(error, probed=SkippedRecord(error, probing.data, probing.is_text, probing.bytes_total))
 
     def _verdict_on(self, run: _Run, status: int | None) -> AttemptOutcome:
         """What the exit status of a process that nobody here killed means for its attempt."""
@@ -248,8 +268,18 @@ class Slots:
         assert run.process is not None
         at = run.process.page.read()
         path = _path_of(run.task, at.input_index)
-        place = f" (at record {at.records})" if at.records else ""
-        return TaskError(kind, type_name, message + place, traceback=told, path=path, offset=at.offset)
+        place = f" (at record {at.mark + 1})" if at.mark >= 0 else ""
+        return TaskError(
+            kind,
+            type_name,
+            message + place,
+            traceback=told,
+            path=path,
+            offset=at.offset,
+            record=at.record,
+            position=at.mark,
+            proof=at.proof,
+        )
 
     # ── processes ───────────────────────────────────────────────────────────────────────────────────────────────────
 

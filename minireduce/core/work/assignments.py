@@ -35,6 +35,7 @@ from minireduce.core.messages import (
     OutputSource,
     PartInput,
     PartitionInput,
+    RecordsSkipped,
     Report,
     WorkerProfile,
 )
@@ -42,6 +43,7 @@ from minireduce.core.settings import WorkerSettings
 from minireduce.core.work.attempts import (
     Attempt,
     AttemptEnded,
+    AttemptOutcome,
     Attempts,
     Change,
     CopyFoundDamaged,
@@ -55,6 +57,7 @@ from minireduce.core.work.attempts import (
     StopAttempt,
     Succeeded,
 )
+from minireduce.core.work.bad_records import Care, GiveUp, Search
 from minireduce.core.work.fetches import PART, CancelFetch, FetchEnded, Fetches, StartFetch
 from minireduce.errors import InvariantViolation
 from minireduce.ids import AttemptId, JobId, TaskId, TaskKind
@@ -132,6 +135,7 @@ class Assignments:
         self, profile: WorkerProfile, settings: WorkerSettings, *, outputs: tuple[AttemptSucceeded, ...], rng: Random
     ) -> None:
         self._profile = profile
+        self._settings = settings
         self.outputs = {output.attempt: output for output in outputs}
         self.attempts = Attempts(slots=profile.slots, memory_bytes=profile.memory_bytes)
         self._fetches = Fetches(worker=profile.worker, own_outputs=self.outputs, settings=settings, rng=rng)
@@ -156,11 +160,20 @@ class Assignments:
         if self._is_stopping:
             return
         for attempt in self.attempts.admissible():
-            runs, _ = self._fetches.release(attempt.id)
+            attempt.runs, _ = self._fetches.release(attempt.id)
             self.attempts.change(attempt, Change.ADMITTED, now)
-            self.actions.append(StartAttempt(attempt.id, attempt.input, attempt.step, runs, attempt.output_text))
+            self.actions.append(attempt.start(self._first_care(attempt)))
             self.reports.append(AttemptStarted(attempt.id))
         self.actions.extend(self._fetches.plan(now, self.attempts.exceeding_max))
+
+    def _first_care(self, attempt: Attempt) -> Care:
+        """How the first run of an attempt treats its records."""
+        if not attempt.step.skips_bad_records:
+            return Care(is_place_exact=attempt.is_retry)
+        is_wary = attempt.is_retry or bool(attempt.skips)
+        care = Care(is_place_exact=is_wary, is_careful=is_wary, skips=attempt.skips)
+        attempt.search = Search(attempt.skips, care, self._settings.probes_max)
+        return care
 
     def stop(self, now: float) -> None:
         """End all attempts and take in no more."""
@@ -217,7 +230,14 @@ class Assignments:
         task = command.attempt.task
         step = job.opened.steps[task.step]
         is_last = task.step == len(job.opened.steps) - 1 and (task.kind is TaskKind.REDUCE or step.reducers == 0)
-        attempt = Attempt(command.attempt, command.input, step, output_text=is_last and job.opened.output_text)
+        attempt = Attempt(
+            command.attempt,
+            command.input,
+            step,
+            output_text=is_last and job.opened.output_text,
+            is_retry=command.is_retry,
+            skips=command.skips,
+        )
         self.attempts.add(attempt)
         token = job.opened.read_token
         match command.input:
@@ -325,11 +345,18 @@ class Assignments:
         if attempt is None:
             raise InvariantViolation(f"attempt {event.attempt} ended on {self._profile.worker}, where none such ran")
         was_wanted = attempt.phase is Phase.RUNNING
+        outcome = event.outcome
+        if was_wanted and attempt.search is not None:
+            following = self._search_on(attempt, attempt.search, outcome)
+            if isinstance(following, Care):
+                self.actions.append(attempt.start(following))
+                return
+            outcome = following
         self.attempts.change(attempt, Change.PROCESS_ENDED, now)
         if not was_wanted:
             self._settle_end(attempt, self._unwanted_report(attempt.id))
             return
-        match event.outcome:
+        match outcome:
             case Succeeded(output, counters):
                 report = AttemptSucceeded(attempt.id, output, counters)
                 if not output.is_empty_part:
@@ -338,12 +365,26 @@ class Assignments:
                 self.reports.append(report)
                 if isinstance(attempt.input, PartInput | PartitionInput):
                     self.actions.append(RemoveFetched(attempt.id))
-            case Failed(error):
+            case Failed(error=error):
                 self._settle_end(attempt, AttemptFailed(attempt.id, error))
             case Lost(reason):
                 self._settle_end(attempt, AttemptLost(attempt.id, reason))
             case Killed():
                 self._settle_end(attempt, AttemptLost(attempt.id, "its process was killed from outside"))
+
+    def _search_on(self, attempt: Attempt, search: Search, outcome: AttemptOutcome) -> Care | AttemptOutcome:
+        """Where bad records may be skipped: how to run the attempt again, or what it came to."""
+        following: Care | GiveUp | None = None
+        match outcome:
+            case Failed():
+                following, bad = search.failed(outcome.error, outcome.suspects, outcome.probed)
+                if bad is not None:
+                    self.reports.append(RecordsSkipped(attempt.id, (bad,)))
+            case Succeeded():
+                following = search.went_through()
+        if isinstance(following, GiveUp):
+            return Failed(following.error)
+        return outcome if following is None else following
 
     def _unwanted_report(self, attempt: AttemptId) -> EndReport:
         return AttemptKilled(attempt) if not self._is_stopping else AttemptLost(attempt, _STOPPING)

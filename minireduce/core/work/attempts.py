@@ -14,8 +14,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from minireduce.core.messages import Counters, TaskError, TaskInput, TaskOutput
+from minireduce.core.messages import Counters, Place, SkippedRecord, TaskError, TaskInput, TaskOutput
 from minireduce.core.spec import StepSpec
+from minireduce.core.work.bad_records import PLAIN, Care, Search
 from minireduce.errors import InvariantViolation
 from minireduce.ids import AttemptId, JobId, TaskKind
 
@@ -32,9 +33,14 @@ class Succeeded:
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """User code raised, or its process crashed, exited, or overran a limit."""
+    """User code raised, or its process crashed, exited, or overran a limit.
+
+    `suspects`: the records that a careful run could not compute; `probed`: the record that a probe failed at.
+    """
 
     error: TaskError
+    suspects: tuple[TaskError, ...] = ()
+    probed: SkippedRecord | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +106,8 @@ class InputRun:
 class StartAttempt:
     """Run this attempt in a task process. `runs`: in the order of the tasks that wrote them; empty for splits.
 
-    `output_text`: this attempt writes the job's final text rather than typed pairs.
+    `output_text`: this attempt writes the job's final text rather than typed pairs. An attempt may be run several
+    times, one after the other, with another `care` each time.
     """
 
     attempt: AttemptId
@@ -108,6 +115,7 @@ class StartAttempt:
     step: StepSpec
     runs: tuple[InputRun, ...]
     output_text: bool
+    care: Care = PLAIN
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,12 +170,20 @@ class Attempt:
     input: TaskInput
     step: StepSpec
     output_text: bool
+    is_retry: bool = False
+    skips: tuple[Place, ...] = ()
+    runs: tuple[InputRun, ...] = ()  # known once it has a slot
+    search: Search | None = None  # for bad records, from then on, where they may be skipped
     phase: Phase = Phase.WAITING
     story: list[str] = field(default_factory=list)
 
     @property
     def holds_slot(self) -> bool:
         return self.phase in {Phase.RUNNING, Phase.STOPPING}
+
+    def start(self, care: Care) -> StartAttempt:
+        """The order to run it."""
+        return StartAttempt(self.id, self.input, self.step, self.runs, self.output_text, care)
 
     def change(self, change: Change, now: float) -> None:
         """Move on as the table says; anything else is a mistake of ours."""
