@@ -9,7 +9,7 @@ from minireduce.core.compute.show import show_job, show_result, show_task
 from minireduce.core.compute.state import ComputeState
 from minireduce.core.membership import Member, Membership
 from minireduce.core.storage.state import StorageState
-from minireduce.core.views import ClusterView, JobView, ResultView, TaskView, WorkerView
+from minireduce.core.views import ClusterView, JobView, ResultView, SkippedView, TaskView, WorkerView
 from minireduce.errors import NotFound, RequestError
 from minireduce.ids import JobId, TaskId
 
@@ -70,6 +70,12 @@ class ClusterViews:
                 f"there is no task {task}, or its job is over", hint="`minireduce jobs` lists the jobs that run"
             )
         return show_task(found, now)
+
+    def skipped(self, job: JobId, now: float) -> tuple[SkippedView, ...]:
+        """The bad records of a job. Raises NotFound."""
+        self.job(job, now)
+        found = self._compute.jobs.get(job)
+        return found.skipped() if found is not None else self._compute.ended[job].skipped
 
     def result(self, job: JobId, now: float) -> ResultView:
         """Where the parts of a complete job are. Raises NotFound, RequestError, Unavailable."""

@@ -48,6 +48,7 @@ class ClusterSettings:
     slow_worker_remembered_s: float = 300.0  # what attempts said of a worker counts for so long
     errors_kept_max: int = 20  # of a job, for people
     jobs_kept_max: int = 1000  # ended jobs that `jobs` still lists
+    skipped_kept_max: int = 50_000  # bad records of all ended jobs, those of the latest
     jobs_unended_max: int = 1000  # jobs that run, are being published, or whose result is kept; more are refused
     workers_lost_kept_max: int = 1000  # lost workers that `cluster workers` still lists
     printed_job_bytes_max: int = 16 << 20  # of what a job's attempts print is kept here, each piece and 512

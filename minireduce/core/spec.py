@@ -11,6 +11,9 @@ from enum import StrEnum
 
 DEFAULT_QUEUE = "default"
 
+SKIPPED_MAX = 10_000
+"""Bad records of one job that may be left out, whatever it allows: each is kept, with its traceback, for people."""
+
 
 class OutputKind(StrEnum):
     """What the last step's parts are, and who puts them where they belong."""
@@ -119,3 +122,8 @@ class JobSpec:
     speculation: bool = True  # stragglers may get backup attempts
     skipped_max: int = 0  # bad records that may be left out, in all
     skipped_fraction_max: float = 0.0  # the same, as a share of the records read
+
+    @property
+    def skips_bad_records(self) -> bool:
+        """Whether records that cannot be computed may be left out."""
+        return self.skipped_max > 0 or self.skipped_fraction_max > 0

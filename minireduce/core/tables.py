@@ -82,6 +82,12 @@ TABLES: tuple[Table, ...] = (
         read_later="data",
         order="sequence",
     ),
+    # Records that were found to be bad; of a job that has ended, those that people may ask about.
+    Table(
+        "skipped",
+        (("job", "text"), ("step", "int"), ("kind", "text"), ("task_index", "int"), ("position", "int")),
+        (("attempt_number", "int"), ("worker", "text"), ("record", "plain")),
+    ),
     # Closed files and directories; sizes are 0 for directories. The root has no row. What was removed has parent 0 and
     # waits to be collected; below it nothing changes.
     Table(

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-from minireduce.core.messages import Counters, OutputSource, TaskError
+from minireduce.core.messages import Counters, OutputSource, SkippedRecord, TaskError
 from minireduce.core.spec import OutputKind
 from minireduce.ids import AttemptId, JobId, TaskId, TaskKind, WorkerId
 
@@ -35,6 +35,15 @@ class AttemptError:
     attempt: AttemptId
     worker: WorkerId
     error: TaskError
+
+
+@dataclass(frozen=True, slots=True)
+class SkippedView:
+    """A bad record, and the attempt that found it to be so."""
+
+    attempt: AttemptId
+    worker: WorkerId
+    record: SkippedRecord
 
 
 @dataclass(frozen=True, slots=True)

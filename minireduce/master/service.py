@@ -18,7 +18,16 @@ from minireduce.core.requests import ComputeRequest, SubmitJob
 from minireduce.core.storage.requests import FileRequest
 from minireduce.core.storage.views import DirectoryPage, FileBlocks, FileStatus, StoreView, Summary
 from minireduce.core.tables import TABLES_BY_NAME, place_of
-from minireduce.core.views import ClusterView, JobState, JobView, PrintedPage, ResultView, TaskView, WorkerView
+from minireduce.core.views import (
+    ClusterView,
+    JobState,
+    JobView,
+    PrintedPage,
+    ResultView,
+    SkippedView,
+    TaskView,
+    WorkerView,
+)
 from minireduce.errors import MinireduceError, NotFound, RequestError
 from minireduce.ids import JobId
 from minireduce.master.loop import MasterLoop, WorkerStream
@@ -33,6 +42,7 @@ from minireduce.wire.questions import (
     GetJob,
     GetResult,
     ListJobs,
+    ListSkipped,
     ListTasks,
     ListWorkers,
     ReadPrinted,
@@ -86,6 +96,7 @@ class MasterService:
             methods.WAIT_JOB: self._wait_job,
             methods.LIST_TASKS: self._list_tasks,
             methods.READ_PRINTED: self._read_printed,
+            methods.LIST_SKIPPED: self._list_skipped,
             methods.GET_RESULT: self._get_result,
             methods.DESCRIBE_CLUSTER: self._describe_cluster,
             methods.LIST_WORKERS: self._list_workers,
@@ -165,6 +176,9 @@ class MasterService:
 
     async def _read_printed(self, request: ReadPrinted) -> PrintedPage:
         return await self.printed(request.job, request.after)
+
+    async def _list_skipped(self, request: ListSkipped) -> tuple[SkippedView, ...]:
+        return await self._loop.read(lambda now: self._state.views.skipped(request.job, now))
 
     async def _get_result(self, request: GetResult) -> ResultView:
         return await self._loop.read(lambda now: self._state.views.result(request.job, now))

@@ -34,7 +34,16 @@ from minireduce.core.storage.views import (
     StoreView,
     Summary,
 )
-from minireduce.core.views import ClusterView, JobState, JobView, PrintedPage, ResultView, TaskView, WorkerView
+from minireduce.core.views import (
+    ClusterView,
+    JobState,
+    JobView,
+    PrintedPage,
+    ResultView,
+    SkippedView,
+    TaskView,
+    WorkerView,
+)
 from minireduce.ids import JobId
 from minireduce.proto import services_pb2
 from minireduce.wire.codec import Codec, codec_of, message_of
@@ -45,6 +54,7 @@ from minireduce.wire.questions import (
     GetJob,
     GetResult,
     ListJobs,
+    ListSkipped,
     ListTasks,
     ListWorkers,
     ReadPrinted,
@@ -94,6 +104,9 @@ WAIT_JOB: Method[WaitJob, JobView] = Method("Jobs", "Wait", WaitJob, JobView)
 KILL_JOB: Method[KillJob, JobState] = Method("Jobs", "Kill", KillJob, JobState)
 LIST_TASKS: Method[ListTasks, tuple[TaskView, ...]] = Method("Jobs", "Tasks", ListTasks, tuple[TaskView, ...])
 READ_PRINTED: Method[ReadPrinted, PrintedPage] = Method("Jobs", "Printed", ReadPrinted, PrintedPage)
+LIST_SKIPPED: Method[ListSkipped, tuple[SkippedView, ...]] = Method(
+    "Jobs", "Skipped", ListSkipped, tuple[SkippedView, ...]
+)
 GET_RESULT: Method[GetResult, ResultView] = Method("Jobs", "Result", GetResult, ResultView)
 CONFIRM_PUBLISHED: Method[ConfirmPublished, JobState] = Method("Jobs", "ConfirmPublished", ConfirmPublished, JobState)
 CLOSE_RESULT: Method[CloseResult, None] = Method("Jobs", "CloseResult", CloseResult, type(None))

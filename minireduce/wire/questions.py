@@ -59,6 +59,13 @@ class ReadPrinted:
 
 
 @dataclass(frozen=True, slots=True)
+class ListSkipped:
+    """The bad records that a job left out, or has found so far."""
+
+    job: JobId
+
+
+@dataclass(frozen=True, slots=True)
 class GetResult:
     """Where the parts of a job are."""
 

@@ -27,6 +27,7 @@ from minireduce.attempt.linux import children
 from minireduce.attempt.load import python_version
 from minireduce.core.spec import LocalFiles, LocalRange, Program
 from minireduce.core.work.attempts import AttemptOutcome, Failed, Killed, Lost, ProgressMade, Succeeded
+from minireduce.core.work.bad_records import Care
 from minireduce.core.work.printed import TextPrinted, left_out_note
 from minireduce.engine.index import read_index
 from minireduce.errors import Unavailable
@@ -188,7 +189,7 @@ class Bench:
             output_text=False,
             memory_limit_bytes=limit_bytes,
             record_bytes_max=record_bytes_max,
-            is_place_exact=is_place_exact,
+            care=Care(is_place_exact=is_place_exact),
         )
 
     async def run(self, task: RunTask, *, task_timeout_s: float = 60.0) -> AttemptOutcome:

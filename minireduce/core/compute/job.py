@@ -16,7 +16,7 @@ from minireduce.core.compute.speculation import Pace
 from minireduce.core.compute.task import ATTEMPTS_PER_EPOCH_MAX, Task, TaskState, Winner
 from minireduce.core.messages import Counters, OutputSource
 from minireduce.core.spec import JobSpec, LocalFiles, StepSpec
-from minireduce.core.views import AttemptError, JobState
+from minireduce.core.views import AttemptError, JobState, SkippedView
 from minireduce.ids import JobId, TaskId, TaskKind, WorkerId
 
 FindHomes = Callable[["Step", Task], Homes]
@@ -92,6 +92,7 @@ class Job:
     is_starved: bool = False  # below its share for so long that it takes any slot
     errors: list[AttemptError] = field(default_factory=list)
     reason: str = ""
+    skipped_records: int = 0  # found to be bad, in all tasks
     sums: dict[tuple[str, str], int] = field(default_factory=dict)  # of counters, by group and name
     troubles: dict[WorkerId, dict[TaskId, None]] = field(default_factory=dict)  # tasks that fared badly on a worker
     excluded: tuple[WorkerId, ...] = ()  # workers that get no more of this job
@@ -152,6 +153,10 @@ class Job:
             wanted = [
                 want and not task.is_done and not task.has_started for want, task in zip(wanted, step.maps, strict=True)
             ]
+
+    def skipped(self) -> tuple[SkippedView, ...]:
+        """The records that finished tasks left out, and those that were found to be bad by tasks that have not."""
+        return tuple(view for task in self.tasks() if task.skipped for view in task.left_out())
 
     def counters(self) -> Counters:
         """The sum over all committed tasks, each once, and the scheduler's own."""

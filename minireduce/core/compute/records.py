@@ -7,16 +7,16 @@ what runs is told by the workers when they register again.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from minireduce.core.compute.job import Job, make_steps
 from minireduce.core.compute.task import Attempt, AttemptState, Task, TaskState, Winner
 from minireduce.core.effects import Effects, Row
-from minireduce.core.messages import Counters, TaskError, TaskOutput
+from minireduce.core.messages import Counters, SkippedRecord, TaskError, TaskOutput
 from minireduce.core.plain import from_plain, to_plain
 from minireduce.core.spec import JobSpec
-from minireduce.core.views import AttemptError, JobState, JobView
+from minireduce.core.views import AttemptError, JobState, JobView, SkippedView
 from minireduce.ids import AttemptId, JobId, TaskId, TaskKind, WorkerId
 
 
@@ -26,6 +26,7 @@ class EndedJob:
 
     key: str
     view: JobView
+    skipped: tuple[SkippedView, ...] = ()
 
 
 def persist_job(job: Job, effects: Effects) -> None:
@@ -40,6 +41,9 @@ def persist_end(job: JobId, ended: EndedJob, effects: Effects) -> None:
     effects.persist("jobs", (job,), (ended.key, str(view.state), view.submitted_at, None, _view_to_plain(view)))
     effects.forget("winners", (job,))
     effects.forget("failures", (job,))
+    effects.forget("skipped", (job,))
+    for skipped in ended.skipped:
+        persist_skipped(skipped, effects)
 
 
 def persist_winner(task: Task, effects: Effects) -> None:
@@ -53,6 +57,12 @@ def persist_winner(task: Task, effects: Effects) -> None:
 def persist_failure(attempt: AttemptId, worker: WorkerId, error: TaskError, effects: Effects) -> None:
     """A failure that counts."""
     effects.persist("failures", (*_task_key(attempt.task), attempt.number), (worker, to_plain(error)))
+
+
+def persist_skipped(view: SkippedView, effects: Effects) -> None:
+    """A record that was found to be bad."""
+    key = (*_task_key(view.attempt.task), view.record.place.position)
+    effects.persist("skipped", key, (view.attempt.number, view.worker, to_plain(view.record)))
 
 
 def restore_jobs(rows: Iterable[Row], epoch: int, now: float) -> tuple[dict[JobId, Job], dict[JobId, EndedJob]]:
@@ -73,6 +83,8 @@ def restore_jobs(rows: Iterable[Row], epoch: int, now: float) -> tuple[dict[JobI
         _restore_winner(jobs, row)
     for row in by_table.get("failures", ()):
         _restore_failure(jobs, row, now)
+    for row in by_table.get("skipped", ()):
+        _restore_skipped(jobs, ended, row)
     return jobs, ended
 
 
@@ -110,12 +122,28 @@ def _restore_failure(jobs: dict[JobId, Job], row: Row, now: float) -> None:
     task = _find_task(jobs, row)
     if task is not None:
         worker, error = _values(row)
+        blamed = from_plain(TaskError, error).position
+        if blamed >= 0:
+            task.blamed[blamed] = None
         task.failures += 1
         attempt = AttemptId(task.id, row.key[4])
         jobs[task.id.job].errors.insert(0, AttemptError(attempt, worker, from_plain(TaskError, error)))
         # Kept as an attempt too: its worker may not know that the report arrived, and say it again.
         task.attempts.append(Attempt(attempt, worker, now, AttemptState.FAILED, ended_s=now))
         jobs[task.id.job].troubles.setdefault(worker, {})[task.id] = None
+
+
+def _restore_skipped(jobs: dict[JobId, Job], ended: dict[JobId, EndedJob], row: Row) -> None:
+    job, step, kind, index, position = row.key
+    number, worker, record = _values(row)
+    attempt = AttemptId(TaskId(job, step, TaskKind(kind), index), number)
+    view = SkippedView(attempt, worker, from_plain(SkippedRecord, record))
+    task = _find_task(jobs, row)
+    if task is not None:
+        task.skipped[position] = view
+        jobs[job].skipped_records += 1
+    elif job in ended:
+        ended[job] = replace(ended[job], skipped=(*ended[job].skipped, view))
 
 
 def _find_task(jobs: dict[JobId, Job], row: Row) -> Task | None:

@@ -6,7 +6,7 @@ That is normal. Such a report changes nothing, and the worker is told to remove 
 
 from __future__ import annotations
 
-from minireduce.core.compute import disagreement
+from minireduce.core.compute import bad_records, disagreement
 from minireduce.core.compute.disagreement import Verdict
 from minireduce.core.compute.job import Job
 from minireduce.core.compute.records import persist_failure
@@ -26,6 +26,7 @@ from minireduce.core.messages import (
     DropOutputs,
     FetchFailed,
     KillAttempt,
+    RecordsSkipped,
     Report,
     WorkerStopping,
 )
@@ -51,6 +52,8 @@ def take_report(state: ComputeState, member: Member, report: Report, now: float,
             if found is not None and not member.is_stopping:
                 state.note_trouble(found[0], found[1], member.id)
             lost(state, member, report.attempt, report.reason, now, effects)
+        case RecordsSkipped():
+            bad_records.take_skipped(state, member.id, report, now, effects)
         case AttemptKilled():
             lost(state, member, report.attempt, "its worker ended it", now, effects)
         case WorkerStopping():
@@ -117,6 +120,10 @@ def succeeded(state: ComputeState, member: Member, report: AttemptSucceeded, now
     if has_other_digest and winner is not None and not _may_replace(state, job, task, winner, report, now, effects):
         effects.command(member.id, DropOutputs((report.attempt,)))
         return
+    too_many = bad_records.exceeds_share(job, task, report)
+    if too_many and job.state is not JobState.SUCCEEDED:
+        state.end_job(job, JobState.FAILED, too_many, now, effects)
+        return
     state.commit(job, task, member.id, report, now, effects)
     if has_other_digest:
         state.requeue(job, now, effects)
@@ -150,7 +157,10 @@ def _failed(state: ComputeState, member: Member, report: AttemptFailed, now: flo
     del job.errors[state.settings.errors_kept_max :]
     persist_failure(attempt.id, attempt.worker, report.error, effects)
     state.note_trouble(job, task, member.id)
-    if task.failures >= job.spec.attempts_max and job.state is not JobState.SUCCEEDED:
+    is_blamed_again = bad_records.is_blamed_again(job, task, report.error)
+    if is_blamed_again and job.state is not JobState.SUCCEEDED:
+        state.end_job(job, JobState.FAILED, bad_records.describe_blamed(task, report.error), now, effects)
+    elif task.failures >= job.spec.attempts_max and job.state is not JobState.SUCCEEDED:
         times = "once" if task.failures == 1 else f"{task.failures} times"
         state.end_job(job, JobState.FAILED, f"{task.id} failed {times}", now, effects)
     else:

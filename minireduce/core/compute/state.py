@@ -11,6 +11,7 @@ live; a job that has ended has no live attempts.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 
 from minireduce.core.compute.blame import Complaints, choose_excluded
 from minireduce.core.compute.fair_share import Queues
@@ -209,7 +210,9 @@ class ComputeState:
             job.count(BACKUPS[task.id.kind])
         if choice.level is not None:
             job.count(LOCAL[choice.level])
-        effects.command(worker, LaunchAttempt(attempt.id, self._input_of(job, step, task, worker)))
+        task_input = self._input_of(job, step, task, worker)
+        skips = tuple(view.record.place for view in task.skipped.values())
+        effects.command(worker, LaunchAttempt(attempt.id, task_input, task.failures > 0, skips))
         return attempt
 
     def open_job(self, job: Job, worker: WorkerId, effects: Effects) -> None:
@@ -453,12 +456,14 @@ class ComputeState:
         job.state = state
         job.reason = job.reason or reason
         job.ended_s = now if job.ended_s is None else job.ended_s
-        ended = EndedJob(job.key, show_job(job, now))
+        ended = EndedJob(job.key, show_job(job, now), job.skipped())
         del self.jobs[job.id]
         self.ended[job.id] = ended
         persist_end(job.id, ended, effects)
         self._drop_everywhere(job, effects)
         self._drop_oldest(effects)
+        if ended.skipped:
+            self._drop_oldest_skipped(effects)
         effects.changed(job.id)
 
     def _drop_everywhere(self, job: Job, effects: Effects) -> None:
@@ -474,6 +479,17 @@ class ComputeState:
             self.printed.forget(oldest, effects)
             del self.by_key[self.ended.pop(oldest).key]
             effects.forget("jobs", (oldest,))
+            effects.forget("skipped", (oldest,))
+
+    def _drop_oldest_skipped(self, effects: Effects) -> None:
+        """Forget bad records of the jobs that ended first, where there are too many of all."""
+        kept = sum(len(ended.skipped) for ended in self.ended.values())
+        for job, ended in list(self.ended.items()):
+            if kept <= self.settings.skipped_kept_max:
+                return
+            kept -= len(ended.skipped)
+            self.ended[job] = replace(ended, skipped=())
+            effects.forget("skipped", (job,))
 
     def waiting_for(self, job: Job, now: float) -> str:
         """Why nothing of a running job runs, in words; "" when something does."""

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from minireduce.core.compute.locality import NOWHERE, Homes
 from minireduce.core.messages import Counters, OutputSource, TaskOutput
+from minireduce.core.views import SkippedView
 from minireduce.errors import InvariantViolation
 from minireduce.ids import AttemptId, TaskId, WorkerId
 
@@ -127,6 +128,8 @@ class Task:
     homes: Homes = NOWHERE
     numbers_used: int = 0
     input_bytes: int = 0
+    blamed: dict[int, None] = field(default_factory=dict)  # positions of records at which attempts failed
+    skipped: dict[int, SkippedView] = field(default_factory=dict)  # records found to be bad, by their positions
 
     @property
     def is_done(self) -> bool:
@@ -203,6 +206,14 @@ class Task:
         self.state = TaskState.DONE
         self.leave_queue()
         self.fetch_reports = 0
+
+    def left_out(self) -> list[SkippedView]:
+        """The bad records that the winner's output lacks; before there is a winner, all that are known."""
+        known = [self.skipped[position] for position in sorted(self.skipped)]
+        if self.winner is None:
+            return known
+        positions = set(self.winner.output.skipped)
+        return [view for view in known if view.record.place.position in positions]
 
     def lose_output(self) -> None:
         """The winner's output is gone; its counters stay."""

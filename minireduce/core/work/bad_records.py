@@ -20,11 +20,14 @@ Not here: how many records may be skipped (compute/bad_records.py), how a run tr
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from minireduce.core.messages import Place, SkippedRecord, TaskError
 
 NO_PROBE = -1
+
+TOLD_CHARACTERS_MAX = 4000
+"""Of a message or traceback that is kept with a bad record, its end: many may have to be kept."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +71,7 @@ class Search:
             if probed is None:  # it did not come so far as to the record
                 return GiveUp(error), None
             self.skips = (*self.skips, probed.place)
-            return self._next(), probed
+            return self._next(), replace(probed, error=_shortened(probed.error))
         if not self.care.is_careful:
             return self._set(self._careful()), None
         found = list(suspects)
@@ -101,3 +104,8 @@ class Search:
     def _set(self, care: Care) -> Care:
         self.care = care
         return care
+
+
+def _shortened(error: TaskError) -> TaskError:
+    message, traceback = error.message[-TOLD_CHARACTERS_MAX:], error.traceback[-TOLD_CHARACTERS_MAX:]
+    return replace(error, message=message, traceback=traceback)

@@ -22,8 +22,9 @@ from minireduce.attempt.conversation import (
     ToTask,
     ToZygote,
 )
-from minireduce.core.messages import TaskError, TaskOutput
+from minireduce.core.messages import Place, TaskError, TaskOutput
 from minireduce.core.spec import LocalFiles, LocalRange, Program
+from minireduce.core.work.bad_records import Care
 from minireduce.errors import Corruption, InvariantViolation, RequestError
 from minireduce.ids import AttemptId, TaskId, TaskKind
 
@@ -32,7 +33,8 @@ LOCAL = LocalFiles("machine", (LocalRange("/a", 0, 10, "10:1:2"), LocalRange("/b
 
 
 def run_task(work: MapTask | ReduceTask) -> RunTask:
-    return RunTask(ATTEMPT, work, "/data", output_text=True, memory_limit_bytes=1 << 20, is_place_exact=True)
+    care = Care(is_place_exact=True, is_careful=True, skips=(Place(7, 120),))
+    return RunTask(ATTEMPT, work, "/data", output_text=True, memory_limit_bytes=1 << 20, care=care)
 
 
 @pytest.mark.parametrize(

@@ -33,11 +33,41 @@ def test_the_place_is_that_of_the_record_in_work(watch):
 
 
 def test_each_record_is_noted_before_it_is_handed_out_where_places_must_be_exact(watch):
-    context = TaskContext()
+    context = TaskContext(marks=watch.page.marks, on_each=watch.note_record)
     with watch.over(context, 0):
         walked = context.walk(["a", "b"], lambda index: 100 + index)
-        places = [watch.page.read().offset for _ in watch.noting_each(walked)]
-    assert places == [100, 101]
+        seen = [watch.page.read() for _ in walked]
+    assert [(page.mark, page.offset, page.proof, page.record) for page in seen] == [
+        (0, 100, 100, "'a'"),
+        (1, 101, 101, "'b'"),
+    ]
+
+
+def test_the_mark_is_that_of_the_record_in_work_without_anybody_noting_it(watch):
+    context = TaskContext(marks=watch.page.marks)
+    with watch.over(context, 0):
+        marks = [watch.page.read().mark for block in (["a", "b"], ["c"]) for _ in context.walk(block)]
+    assert marks == [0, 1, 2]
+
+
+def test_the_place_of_an_earlier_record_is_not_told_for_that_of_the_marked_one(watch):
+    context = TaskContext(marks=watch.page.marks)
+    with watch.over(context, 0):
+        walked = context.walk(["a", "b"], lambda index: 100 + index)
+        next(walked)
+        watch.note_record()
+        next(walked)
+        seen = watch.page.read()
+    assert (seen.mark, seen.offset, seen.proof, seen.record) == (1, -1, 0, "")
+
+
+def test_no_record_is_marked_during_work_between_records(watch):
+    context = TaskContext(marks=watch.page.marks)
+    with watch.over(context, 0):
+        next(context.walk(["a", "b"]))
+        with context.between_records():
+            assert watch.page.read().mark == -1
+        assert watch.page.read().mark == 0
 
 
 def test_nothing_is_written_between_tasks(watch):
