@@ -150,6 +150,10 @@ class Settings:
     )
     results_keep_s: float = _declare(86400.0, _seconds, "How long results without an output path are kept.")
 
+    backup_slots_fraction: float = _declare(
+        0.1, _fraction, "Share of the cluster's slots that may run backup attempts; one always may."
+    )
+
     slots: int | None = _declare(None, _count, "Attempts that a worker runs at once.", default_text="its cores")
     worker_lost_s: float = _declare(10.0, _seconds, "Silence after which a worker gets no more work.")
     master_wait_s: float = _declare(

@@ -82,6 +82,7 @@ class JobOptions(StepOptions, total=False):
 
     name: str | None
     attempts_max: int | None
+    speculation: bool
 
 
 class Job(Generic[K, V]):
@@ -101,17 +102,19 @@ class Job(Generic[K, V]):
         task_timeout_s: how long an attempt may go without finishing a record.
         name: shown in listings; the name of the map if not given.
         attempts_max: failed attempts of one task before the job fails; None: what the settings say.
+        speculation: whether a task that is expected to end late may be tried a second time beside the first.
 
     Raises:
         RequestError: an option has a value that cannot be.
         TypeError: an option does not exist.
     """
 
-    __slots__ = ("attempts_max", "name", "steps")
+    __slots__ = ("attempts_max", "name", "speculation", "steps")
 
     steps: tuple[Step, ...]
     name: str
     attempts_max: int | None
+    speculation: bool
 
     @overload
     def __init__(
@@ -179,6 +182,7 @@ class Job(Generic[K, V]):
         task_timeout_s: float | None = None,
         name: str | None = None,
         attempts_max: int | None = None,
+        speculation: bool = True,
     ) -> None:
         record = TEXT if input is None else input
         if not isinstance(record, InputFormat):
@@ -201,11 +205,14 @@ class Job(Generic[K, V]):
             raise RequestError("a job needs a map", hint="give a function of a record that yields (key, value) pairs")
         if attempts_max is not None and not _is_count(attempts_max, 1, 100):
             raise RequestError(f"attempts_max={attempts_max!r} must be a whole number from 1 to 100")
+        if not isinstance(speculation, bool):
+            raise RequestError(f"speculation={speculation!r} must be True or False")
         if name is not None and not isinstance(name, str):
             raise RequestError(f"name={name!r} must be a string")
         object.__setattr__(self, "steps", (step,))
         object.__setattr__(self, "name", name or getattr(map, "__name__", None) or type(map).__name__)
         object.__setattr__(self, "attempts_max", attempts_max)
+        object.__setattr__(self, "speculation", speculation)
 
     def __setattr__(self, name: str, value: object) -> None:
         raise AttributeError(f"a Job never changes; make another one with {name}=…")
@@ -217,7 +224,7 @@ class Job(Generic[K, V]):
         return f"<Job {self.name!r}, {len(self.steps)} {'step' if len(self.steps) == 1 else 'steps'}>"
 
     def __reduce__(self) -> tuple[object, ...]:
-        return (_rebuild, (self.steps, self.name, self.attempts_max))
+        return (_rebuild, (self.steps, self.name, self.attempts_max, self.speculation))
 
     @overload
     def then(
@@ -286,7 +293,7 @@ class Job(Generic[K, V]):
         )
         if step.map is None and step.reduce is None:
             raise RequestError("this step does nothing", hint="give .then a map, a reduce, or both")
-        return _rebuild((*self.steps, step), self.name, self.attempts_max)
+        return _rebuild((*self.steps, step), self.name, self.attempts_max, self.speculation)
 
     def test(self, records: Iterable[Any]) -> list[tuple[K, V]]:
         """The pairs that the job gives for `records`, in this process and without files.
@@ -316,14 +323,16 @@ class Job(Generic[K, V]):
 
     def replaced(self, **fields: Any) -> Job[K, V]:
         """This job with fields of every step replaced, for settings that come from outside such as `--reducers`."""
-        return _rebuild(tuple(replace(step, **fields) for step in self.steps), self.name, self.attempts_max)
+        steps = tuple(replace(step, **fields) for step in self.steps)
+        return _rebuild(steps, self.name, self.attempts_max, self.speculation)
 
 
-def _rebuild(steps: tuple[Step, ...], name: str, attempts_max: int | None) -> Job[Any, Any]:
+def _rebuild(steps: tuple[Step, ...], name: str, attempts_max: int | None, speculation: bool) -> Job[Any, Any]:
     job: Job[Any, Any] = object.__new__(Job)
     object.__setattr__(job, "steps", steps)
     object.__setattr__(job, "name", name)
     object.__setattr__(job, "attempts_max", attempts_max)
+    object.__setattr__(job, "speculation", speculation)
     return job
 
 

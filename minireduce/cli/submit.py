@@ -40,6 +40,7 @@ class Wanted:
     inline: bool
     parameters: tuple[str, ...]
     reducers: int | None
+    speculation: bool
     name: str | None
     detach: bool
     quiet: bool
@@ -67,6 +68,9 @@ class Ended:
 @click.option("--inline", is_flag=True, help="Run in this process, without any cluster: for debuggers.")
 @click.option("-p", "parameters", metavar="NAME=VALUE", multiple=True, help="A parameter of the job file's `job`.")
 @click.option("--reducers", type=click.IntRange(min=1), help="Parts of the output.")
+@click.option(
+    "--no-speculation", "speculation", is_flag=True, flag_value=False, default=True, help="No backup attempts."
+)
 @click.option("--name", help="What the job is called in listings.")
 @click.option("--detach", is_flag=True, help="Return once the job is submitted.")
 @click.option("-q", "--quiet", is_flag=True, help="Show no progress.")
@@ -130,6 +134,7 @@ def _run(wanted: Wanted, common: Common, progress: Progress) -> None:
             overwrite=wanted.overwrite,
             reducers=wanted.reducers,
             name=wanted.name,
+            speculation=wanted.speculation,
         )
         handle = session.submit(job, program, inputs, wishes)
         if wanted.detach:

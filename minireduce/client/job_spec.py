@@ -30,6 +30,7 @@ class Wishes:
     overwrite: bool = False
     reducers: int | None = None
     name: str | None = None
+    speculation: bool = True
 
     @property
     def output_path(self) -> str:
@@ -76,6 +77,7 @@ def make_spec(
         output_path=wishes.output_path,
         attempts_max=job.attempts_max or settings.attempts_max,
         losses_max=settings.losses_max,
+        speculation=job.speculation and wishes.speculation,
     )
 
 

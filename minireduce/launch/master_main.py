@@ -161,6 +161,7 @@ def _cluster_settings(settings: config.Settings) -> ClusterSettings:
         jobs_unended_max=settings.jobs_unended_max,
         printed_job_bytes_max=settings.job_logs_size,
         printed_bytes_max=settings.logs_size,
+        backup_slots_fraction=settings.backup_slots_fraction,
         replication=settings.replication,
         replicas_min=settings.replicas_min,
         block_size_bytes=settings.block_size,

@@ -308,6 +308,7 @@ def submit(
     slots: int | None = None,
     reducers: int | None = None,
     name: str | None = None,
+    speculation: bool = True,
     **settings: object,
 ) -> JobHandle[K, V]:
     """Start `job` over `inputs`; see `Job.submit`. `settings` are settings by name, such as `memory_limit`."""
@@ -330,6 +331,7 @@ def submit(
             overwrite=overwrite,
             reducers=reducers,
             name=name,
+            speculation=speculation,
         )
         return session.submit(job, pickle_program(job), found, wishes, owns_session=True)
     except BaseException:

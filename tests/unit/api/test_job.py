@@ -26,10 +26,19 @@ def total(key: str, values: Iterator[int]) -> Iterator[tuple[str, int]]:
 
 
 def test_a_job_says_what_it_does() -> None:
-    job = Job(words, total, combine=total, memory_limit="64MiB", reducers=3, task_timeout_s=5, attempts_max=2)
+    job = Job(
+        words,
+        total,
+        combine=total,
+        memory_limit="64MiB",
+        reducers=3,
+        task_timeout_s=5,
+        attempts_max=2,
+        speculation=False,
+    )
     (step,) = job.steps
     assert (step.memory_limit_bytes, step.reducers, step.task_timeout_s) == (64 << 20, 3, 5)
-    assert (job.name, job.attempts_max) == ("words", 2)
+    assert (job.name, job.attempts_max, job.speculation) == ("words", 2, False)
     assert repr(job) == "<Job 'words', 1 step>"
     assert step.input == Text()
     assert not step.takes_pairs
@@ -82,6 +91,7 @@ def test_a_job_survives_pickling() -> None:
         ((words, Sum()), {"input": "a.txt"}, "input='a.txt' is no format"),
         ((words, Sum()), {"attempts_max": 0}, "attempts_max=0"),
         ((words, Sum()), {"name": 3}, "name=3"),
+        ((words, Sum()), {"speculation": "no"}, "speculation='no'"),
     ],
 )
 def test_options_that_cannot_be_are_refused(arguments: Any, options: Any, message: str) -> None:
@@ -90,8 +100,8 @@ def test_options_that_cannot_be_are_refused(arguments: Any, options: Any, messag
 
 
 def test_options_that_do_not_exist_are_no_options() -> None:
-    with pytest.raises(TypeError, match="speculation"):
-        Job(words, Sum(), speculation=False)  # type: ignore[call-overload]
+    with pytest.raises(TypeError, match="speculate"):
+        Job(words, Sum(), speculate=False)  # type: ignore[call-overload]
     with pytest.raises(TypeError, match="input"):
         Job(words, Sum()).then(None, Sum(), input=Bytes())  # type: ignore[call-overload]
     with pytest.raises(RequestError, match="does nothing"):

@@ -88,6 +88,12 @@ def test_attempts_are_as_many_as_the_job_says_or_else_the_settings() -> None:
     assert spec(Job(words, Sum(), attempts_max=1), settings=Settings(attempts_max=2)).attempts_max == 1
 
 
+def test_a_job_has_backups_unless_it_or_whoever_runs_it_says_no() -> None:
+    assert spec(Job(words, Sum())).speculation
+    assert not spec(Job(words, Sum(), speculation=False).then(None, Sum())).speculation
+    assert not spec(Job(words, Sum()), wishes=Wishes(speculation=False)).speculation
+
+
 def test_the_longest_record_is_what_the_settings_say() -> None:
     assert spec(Job(words, Sum())).steps[0].record_bytes_max == 64 * MIB
     assert spec(Job(words, Sum()), settings=Settings(record_bytes_max=MIB)).steps[0].record_bytes_max == MIB
