@@ -11,12 +11,13 @@ writes the new ones, and the difference is read like any other change. Orders:
             [memory_mib_of_WORKER=N] [rack_of_WORKER=RACK]
                                               at the start; every task takes one second, every message 5 ms
     submit NAME splits=N reducers=N[,N...] [failing=TASK:TIMES] [wavering=TASK] [failing_on=WORKER]
-            [memory_mib=N] [queue=NAME] [priority=N] [weight=N] [time_limit_s=N]
+            [memory_mib=N] [queue=NAME] [priority=N] [weight=N] [time_limit_s=N] [backups=yes: stragglers get some]
     submit NAME again                         another client with the same key
     until SENTENCE                            let things happen until the trace has a new line that ends so
     wait SECONDS
     kill WORKER [disk=lost] | kill master | start WORKER | start master | pause WORKER | resume WORKER
     stop WORKER                               in good order, as SIGTERM does
+    slow WORKER TIMES                         what it starts from now on takes so many times as long
     lose OUTPUT on WORKER                     such as: lose map 1 on worker-2
     cut FROM TO SECONDS                       one way
     look NAME                                 ask how a job is
@@ -82,6 +83,7 @@ class Situation:
             "pause": lambda name: self.cluster.world.agenda.pause(self.cluster.workers[name].node),
             "resume": lambda name: self.cluster.world.agenda.resume(self.cluster.workers[name].node),
             "stop": lambda name: self.cluster.workers[name].handle(StopRequested()),
+            "slow": self.slow,
             "lose": self.lose,
             "cut": self.cut,
             "look": self.look,
@@ -109,6 +111,7 @@ class Situation:
                 priority=int(options.get("priority", 0)),
                 weight=float(options.get("weight", 1)),
                 time_limit_s=float(options.get("time_limit_s", 0)),
+                speculation=options.get("backups") == "yes",
             )
         self.cluster.submit(self.jobs[name])
 
@@ -127,6 +130,11 @@ class Situation:
 
     def start(self, name: str) -> None:
         (self.cluster.master if name == "master" else self.cluster.workers[name]).start()
+
+    def slow(self, rest: str) -> None:
+        name, times = rest.split()
+        self.cluster.workers[name].slowness = float(times)
+        self.cluster.world.trace.tell(name, f"takes {times} times as long from now on")
 
     def lose(self, rest: str) -> None:
         task, _, name = rest.partition(" on ")
