@@ -73,7 +73,7 @@ def _contenders(work: Path, text: Path) -> list[Contender]:
         print("SKIPPED: PySpark and Hadoop, since there is no JDK")
         return rows
     env = {**os.environ, "PYSPARK_PYTHON": sys.executable, "SPARK_LOCAL_IP": "127.0.0.1"}
-    spark = [sys.executable, str(HERE / "peers" / "pyspark_rdd_wordcount.py"), str(text), "OUTPUT", str(SLOTS)]
+    spark = [sys.executable, str(HERE / "peers" / "pyspark_rdd.py"), "wordcount", str(text), "OUTPUT", str(SLOTS)]
     rows.append(contender("PySpark RDD", spark, env))
     rows.append(contender("Hadoop local", [*_hadoop(work, jars), str(text), "OUTPUT", str(SLOTS)]))
     return rows
@@ -88,7 +88,7 @@ def _hadoop(work: Path, jars: Path) -> list[str]:
 
 def _digest(output: Path) -> str:
     lines: list[bytes] = []
-    for part in sorted(output.glob("part-*")):
+    for part in sorted(output.rglob("part-*")):
         lines.extend(part.read_bytes().splitlines())
     lines.sort()
     return hashlib.sha256(b"\n".join(lines)).hexdigest()

@@ -1,0 +1,15 @@
+"""For each word the names of the files that it occurs in, ascending."""
+
+from collections.abc import Iterator
+from pathlib import PurePath
+
+from minireduce import Distinct, Job, task
+
+
+def words(line: str) -> Iterator[tuple[str, str]]:
+    name = PurePath(task.input_path or "").name
+    for word in set(line.split()):
+        yield word, name
+
+
+job = Job(words, Distinct())
