@@ -140,6 +140,10 @@ class Settings:
     attempts_max: int = _declare(4, _count, "Failed attempts after which a task fails its job.")
     losses_max: int = _declare(10, _count, "Lost attempts after which a task fails its job.")
     task_timeout_s: float = _declare(600.0, _seconds, "How long an attempt may go without finishing a record.")
+    job_history_max: int = _declare(
+        10_000, _count, "Attempts of an ended job that the master keeps, those that did not succeed first."
+    )
+    history_max: int = _declare(200_000, _count, "Attempts of all ended jobs that the master keeps.")
     attempt_log_size: int = _declare(
         1 << 20, size_bytes, "What a worker keeps of each stream that an attempt prints, half of it from the end."
     )

@@ -197,6 +197,7 @@ class ClusterState:
         compute = self._compute
         compute.jobs, compute.ended = restore_jobs(rows, self._epoch, now)
         compute.printed.restore(rows)
+        compute.history.restore(rows)
         jobs_seen = 0
         for row in rows:
             if row.table == "workers" and row.values is not None:

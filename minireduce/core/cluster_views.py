@@ -54,22 +54,32 @@ class ClusterViews:
         """The tasks of a job, maps before reduces, step by step; none once the job is over. Raises NotFound."""
         self.job(job, now)
         found = self._compute.jobs.get(job)
-        return [show_task(task, now) for task in found.tasks()] if found is not None else []
+        return [show_task(found, task, now) for task in found.tasks()] if found is not None else []
+
+    def is_over(self, job: JobId, now: float) -> bool:
+        """Whether only its history is left of a job. Raises NotFound."""
+        self.job(job, now)
+        return job not in self._compute.jobs
 
     def printed_left_out(self, job: JobId, now: float) -> int:
         """How many pieces of what a job printed found no room. Raises NotFound."""
         self.job(job, now)
         return self._compute.printed.left_out(job)
 
+    def attempts_left_out(self, job: JobId, now: float) -> int:
+        """How many attempts of an ended job are not kept. Raises NotFound."""
+        self.job(job, now)
+        return self._compute.history.left_out(job)
+
     def task(self, task: TaskId, now: float) -> TaskView:
         """One task of a job that is not over. Raises NotFound."""
         job = self._compute.jobs.get(task.job)
         found = job.task(task) if job is not None else None
-        if found is None:
+        if job is None or found is None:
             raise NotFound(
                 f"there is no task {task}, or its job is over", hint="`minireduce jobs` lists the jobs that run"
             )
-        return show_task(found, now)
+        return show_task(job, found, now)
 
     def skipped(self, job: JobId, now: float) -> tuple[SkippedView, ...]:
         """The bad records of a job. Raises NotFound."""

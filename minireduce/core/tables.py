@@ -88,6 +88,14 @@ TABLES: tuple[Table, ...] = (
         (("job", "text"), ("step", "int"), ("kind", "text"), ("task_index", "int"), ("position", "int")),
         (("attempt_number", "int"), ("worker", "text"), ("record", "plain")),
     ),
+    # The attempts of ended jobs, a thousand a row; `total` were made by the job.
+    Table(
+        "history",
+        (("job", "text"), ("place", "int")),
+        (("attempts", "int"), ("total", "int"), ("data", "plain")),
+        read_later="data",
+        order="place",
+    ),
     # Closed files and directories; sizes are 0 for directories. The root has no row. What was removed has parent 0 and
     # waits to be collected; below it nothing changes.
     Table(

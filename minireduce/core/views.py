@@ -79,7 +79,10 @@ class JobView:
 
 @dataclass(frozen=True, slots=True)
 class AttemptView:
-    """One attempt. `state` is "running", "succeeded", "failed", "lost" or "killed"."""
+    """One attempt. `state` is "running", "succeeded", "failed", "lost" or "killed".
+
+    `launched_at_s` and `started_at_s` (with its input at hand, in a slot; -1: never) are since the job was submitted.
+    """
 
     attempt: AttemptId
     worker: WorkerId
@@ -88,6 +91,8 @@ class AttemptView:
     elapsed_s: float
     message: str = ""
     is_backup: bool = False
+    launched_at_s: float = 0.0
+    started_at_s: float = -1.0
 
     @property
     def condition(self) -> str:

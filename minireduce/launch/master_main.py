@@ -159,6 +159,8 @@ def _cluster_settings(settings: config.Settings) -> ClusterSettings:
         repair_delay_s=settings.repair_delay_s,
         result_kept_s=settings.results_keep_s,
         jobs_unended_max=settings.jobs_unended_max,
+        history_job_attempts_max=settings.job_history_max,
+        history_attempts_max=settings.history_max,
         printed_job_bytes_max=settings.job_logs_size,
         printed_bytes_max=settings.logs_size,
         backup_slots_fraction=settings.backup_slots_fraction,

@@ -11,6 +11,8 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any
 
 from minireduce.core.cluster import ClusterState
+from minireduce.core.compute.history import TABLE as HISTORY
+from minireduce.core.compute.history import read_tasks
 from minireduce.core.compute.printed import TABLE as PRINTED
 from minireduce.core.compute.printed import show_piece
 from minireduce.core.messages import Hello, Up
@@ -55,6 +57,7 @@ Sign = Callable[[bytes, Sequence[str]], bytes]
 
 WAIT_S_MAX = 60.0
 LATEST = "@"
+ROWS_OF_HISTORY_MAX = 1000  # of a thousand attempts each
 PIECES_PER_PAGE_MAX = 128  # of what attempts printed, each of some 32 KiB at most
 
 _FILE_CHANGES = (
@@ -129,8 +132,11 @@ class MasterService:
         return jobs[0]
 
     async def tasks(self, job: JobId) -> list[TaskView]:
-        """The tasks of a job with their attempts. Raises NotFound."""
-        return await self._loop.read(lambda now: self._state.views.tasks(job, now))
+        """The tasks of a job with their attempts; of a job that is over those that are kept. Raises NotFound."""
+        if not await self._loop.read(lambda now: self._state.views.is_over(job, now)):
+            return await self._loop.read(lambda now: self._state.views.tasks(job, now))
+        rows = await asyncio.to_thread(self._metadata.read, HISTORY, (job,), after=-1, rows_max=ROWS_OF_HISTORY_MAX)
+        return read_tasks(rows)
 
     async def printed(self, job: JobId, after: int = 0) -> PrintedPage:
         """A page of what the attempts of a job have printed. Raises NotFound."""

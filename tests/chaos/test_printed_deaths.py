@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import json
 from pathlib import Path
 
 import pytest
@@ -117,3 +118,11 @@ def test_the_text_of_attempts_that_left_by_exit_is_there_once_the_job_has_failed
     assert text.count("after the gate") == 4
     task = job.errors[0].attempt.task
     assert command(cluster, "logs", "@", "--task", str(task)).count("c says bad") == 4
+    trace = tmp_path / "trace.json"
+    cluster.kill("master")
+    cluster.start_master()
+    command(cluster, "timeline", "@", "-o", trace)
+    events = json.loads(trace.read_text())["traceEvents"]
+    slices = [event for event in events if event["ph"] == "X" and not event["name"].startswith("waits")]
+    assert [event["cat"] for event in slices] == ["failed"] * 4
+    assert {event["args"]["message"] for event in slices} == {job.errors[0].error.message}

@@ -41,9 +41,26 @@ def _notes(job: Job) -> Iterator[str]:
         yield f"worker {worker} gets no more of this job: {count} of its tasks failed or were lost there"
 
 
-def show_task(task: Task, now: float) -> TaskView:
-    """The task with all its attempts of this epoch, and the winner of an earlier one."""
-    return TaskView(task.id, str(task.state), tuple(_show_attempt(attempt, now) for attempt in task.attempts))
+def show_task(job: Job, task: Task, now: float) -> TaskView:
+    """The task with its attempts of this epoch, and earlier ones that failed."""
+    attempts = tuple(show_attempt(attempt, job.started_s, now) for attempt in task.attempts)
+    return TaskView(task.id, str(task.state), attempts)
+
+
+def show_attempt(attempt: Attempt, began_s: float, now: float) -> AttemptView:
+    """The attempt; its times since `began_s`, when its job was submitted."""
+    ended_s = now if attempt.ended_s is None else attempt.ended_s
+    return AttemptView(
+        attempt=attempt.id,
+        worker=attempt.worker,
+        state="running" if attempt.state is AttemptState.LAUNCHED else str(attempt.state),
+        fraction=1.0 if attempt.state is AttemptState.SUCCEEDED else attempt.fraction,
+        elapsed_s=ended_s - attempt.launched_s,
+        message=attempt.message or attempt.status,
+        is_backup=attempt.is_backup,
+        launched_at_s=attempt.launched_s - began_s,
+        started_at_s=-1.0 if attempt.started_s is None else attempt.started_s - began_s,
+    )
 
 
 def show_result(job: Job, addresses: dict[str, str], read_token: str) -> ResultView:
@@ -72,15 +89,6 @@ def show_result(job: Job, addresses: dict[str, str], read_token: str) -> ResultV
 
 def _address(task: Task, addresses: dict[str, str]) -> str:
     return addresses.get(task.winner.worker, "") if task.winner is not None else ""
-
-
-def _show_attempt(attempt: Attempt, now: float) -> AttemptView:
-    state = "running" if attempt.state is AttemptState.LAUNCHED else str(attempt.state)
-    ended_s = now if attempt.ended_s is None else attempt.ended_s
-    fraction = 1.0 if attempt.state is AttemptState.SUCCEEDED else attempt.fraction
-    message = attempt.message or attempt.status
-    elapsed_s = ended_s - attempt.launched_s
-    return AttemptView(attempt.id, attempt.worker, state, fraction, elapsed_s, message, attempt.is_backup)
 
 
 def _counts(step: Step) -> list[TaskCounts]:

@@ -15,6 +15,7 @@ from dataclasses import replace
 
 from minireduce.core.compute.blame import Complaints, choose_excluded
 from minireduce.core.compute.fair_share import Queues
+from minireduce.core.compute.history import History
 from minireduce.core.compute.job import Job, Step
 from minireduce.core.compute.load import WorkerLoad
 from minireduce.core.compute.locality import NOWHERE, Homes, Level, Spot, find_homes
@@ -77,6 +78,7 @@ class ComputeState:
         self.by_key: dict[str, JobId] = {}  # the job of each submission that is remembered
         self.loads: dict[WorkerId, WorkerLoad] = {}
         self.printed = PrintedText(settings)
+        self.history = History(settings)
         self.announcements = Announcements(self.find_step)
         self.complaints = Complaints(settings.fetch_complaint_kept_s)
         self._hungry: dict[JobId, Job] = {}  # those with tasks that may wait for a slot
@@ -460,6 +462,7 @@ class ComputeState:
         del self.jobs[job.id]
         self.ended[job.id] = ended
         persist_end(job.id, ended, effects)
+        self.history.keep(job, now, effects)
         self._drop_everywhere(job, effects)
         self._drop_oldest(effects)
         if ended.skipped:
@@ -477,6 +480,7 @@ class ComputeState:
         while len(self.ended) > self.settings.jobs_kept_max:
             oldest = next(iter(self.ended))
             self.printed.forget(oldest, effects)
+            self.history.forget(oldest, effects)
             del self.by_key[self.ended.pop(oldest).key]
             effects.forget("jobs", (oldest,))
             effects.forget("skipped", (oldest,))
