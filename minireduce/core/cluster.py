@@ -223,7 +223,9 @@ class ClusterState:
             case UpReceived():
                 self._take_up(event, now, effects)
             case StreamClosed():
-                self._membership.close_stream(event.stream)
+                ended = self._membership.close_stream(event.stream)
+                if ended is not None:
+                    self._lose(ended, now, effects)
             case RequestReceived():
                 self._take_request(event, now, effects)
             case Ticked():
@@ -305,11 +307,14 @@ class ClusterState:
             self._membership.shift_deadlines(gap_s)
             self.storage.shift_deadlines(gap_s)
         for member in self._membership.lose_the_silent(now):
-            effects.forget("workers", (member.id,))
-            self.storage.worker_lost(member.id, now)
-            worker_went(self._compute, member.id, now, effects)
+            self._lose(member, now, effects)
         self._compute.tick(now, effects)
         self.storage.tick(now, effects, at)
+
+    def _lose(self, member: Member, now: float, effects: Effects) -> None:
+        effects.forget("workers", (member.id,))
+        self.storage.worker_lost(member.id, now)
+        worker_went(self._compute, member.id, now, effects)
 
     # ── what leaves ─────────────────────────────────────────────────────────────────────────────────────────────────
 

@@ -149,11 +149,18 @@ class Membership:
         """The member whose current stream this is."""
         return self._by_stream.get(stream)
 
-    def close_stream(self, stream: int) -> None:
-        """A stream broke; its worker has `worker_lost_s` to open another."""
+    def close_stream(self, stream: int) -> Member | None:
+        """A stream broke; its worker has `worker_lost_s` to open another. One that said that it stops has ended: it is
+        lost at once, and given back.
+        """
         member = self._by_stream.pop(stream, None)
-        if member is not None and member.stream == stream:
-            member.stream = 0
+        if member is None or member.stream != stream:
+            return None
+        member.stream = 0
+        if not member.is_stopping or not member.is_live:
+            return None
+        member.state = MemberState.LOST
+        return member
 
     def lose_the_silent(self, now: float) -> list[Member]:
         """Mark as lost whoever was not heard for `worker_lost_s`, and give them back."""

@@ -242,7 +242,9 @@ class AttemptKilled:
 
 @dataclass(frozen=True, slots=True)
 class WorkerStopping:
-    """This worker takes in no more attempts and is about to end. What it has finished stays until then."""
+    """This worker takes in no more attempts and is about to end. What it has finished stays until then; the master
+    answers `ReleaseWorker` when nothing of it is needed any more.
+    """
 
 
 @dataclass(frozen=True, slots=True)
@@ -253,6 +255,17 @@ class FetchFailed:
 
     attempt: AttemptId
     source: AttemptId
+    is_gone: bool
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class PartCopyFailed:
+    """A `CopyPart` could not be carried out; `is_gone`: the other side answered that it does not have the part. One
+    that was carried out is told by `AttemptSucceeded`.
+    """
+
+    attempt: AttemptId
     is_gone: bool
     reason: str
 
@@ -298,6 +311,7 @@ Report = (
     | AttemptKilled
     | WorkerStopping
     | FetchFailed
+    | PartCopyFailed
     | ReplicaStored
     | ReplicaRemoved
     | ReplicaDamaged
@@ -371,6 +385,21 @@ class DropJob:
 
 
 @dataclass(frozen=True, slots=True)
+class CopyPart:
+    """Fetch a finished part from the worker that holds it and keep it like one of your own."""
+
+    part: AttemptSucceeded
+    source: OutputSource
+    is_text: bool
+    read_token: str
+
+
+@dataclass(frozen=True, slots=True)
+class ReleaseWorker:
+    """Nothing that you hold is needed any more, or others have it: a worker that was told to stop may end."""
+
+
+@dataclass(frozen=True, slots=True)
 class ReplicateBlock:
     """Send your replica of a block to another worker. `write_token` opens the door there."""
 
@@ -395,6 +424,8 @@ Command = (
     | KillAttempt
     | DropOutputs
     | DropJob
+    | CopyPart
+    | ReleaseWorker
     | ReplicateBlock
     | RemoveReplica
 )

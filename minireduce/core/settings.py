@@ -29,6 +29,10 @@ class ClusterSettings:
     fetch_reports_max: int = 3  # reports about one output, or workers in trouble, before a fetch is given up
     fetch_complaint_kept_s: float = 120.0  # how long such a report counts when the two are weighed
     fetch_moves_max: int = 2  # how often a task is taken from a worker that cannot read its input
+    part_copies: int = 2  # workers that should hold each part of a job's last step, at most the live ones
+    part_copies_per_worker_max: int = 4  # such copies that a worker gives and takes at a time
+    part_copy_run_s_min: float = 1.0  # a part that took less to make is not copied while its job runs
+    part_copy_wait_s: float = 10.0  # how long a job waits for the copies of its result before it has succeeded
     troubled_tasks_min: int = 3  # tasks of a job that failed on a worker before that gets no more of the job
     locality_wait_node_s: float = 0.7  # slots pass a job by for so long, until it takes one in the rack of its input
     locality_wait_rack_s: float = 0.3  # and for so long after that, until it takes any

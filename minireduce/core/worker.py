@@ -41,6 +41,7 @@ from minireduce.core.messages import (
 from minireduce.core.settings import WorkerSettings
 from minireduce.core.work.assignments import AssignmentAction, Assignments
 from minireduce.core.work.attempts import AttemptEnded, CopyFoundDamaged, OutputFoundMissing, ProgressMade
+from minireduce.core.work.copies import CopyEnded
 from minireduce.core.work.fetches import FetchEnded
 from minireduce.core.work.printed import TextPrinted, WaitingText
 from minireduce.core.work.session import (
@@ -119,6 +120,7 @@ Event = (
     | ProgressMade
     | TextPrinted
     | FetchEnded
+    | CopyEnded
     | ReplicaWritten
     | ReplicaDeleted
     | ReplicaFoundDamaged
@@ -337,12 +339,20 @@ class WorkerState:
         self._session.push(WorkerStopping())
         self._assignments.stop(now)
 
+    def _copy_ended(self, event: CopyEnded, _: float) -> None:
+        self._assignments.copy_ended(event)
+
     def _stop_if_done(self, now: float) -> None:
-        """A stopped worker leaves when the master has heard of all that ended, or after a bounded wait."""
+        """A stopped worker leaves when the master has heard of all that ended and parts that only it holds were
+        copied, or after a bounded wait.
+        """
         if self._stop_at is None:
             return
-        is_said = not self._session.is_talking or not self._session.unacknowledged
-        if (not self._assignments.attempts and is_said) or now >= self._stop_at:
+        is_said = not self._session.unacknowledged and (
+            self._assignments.is_released or not self._assignments.holds_parts
+        )
+        is_over = is_said or not self._session.is_talking
+        if (not self._assignments.attempts and is_over) or now >= self._stop_at:
             self._actions.append(StopWorker(None))
 
     _EVENTS: Mapping[type, Callable[[WorkerState, Any, float], None]] = {
@@ -359,6 +369,7 @@ class WorkerState:
         ProgressMade: _progress_made,
         TextPrinted: _text_printed,
         FetchEnded: _fetch_ended,
+        CopyEnded: _copy_ended,
         ReplicaWritten: _replica_written,
         ReplicaDeleted: _replica_deleted,
         ReplicaFoundDamaged: _replica_found_damaged,

@@ -105,9 +105,10 @@ class Checker:
             if report.source.task in self._winners:
                 self._complained.setdefault(self._winners[report.source.task][1], set()).add(stream)
             return
-        holders = [name for name, worker in self._workers.items() if report.source in worker.disk.outputs]
-        if holders:
-            raise Wrong(f"the output of {told(report.source)} is reported gone, but {holders[0]} has it")
+        holder = self._winners.get(report.source.task, (None, ""))[1]
+        is_of_reader = report.attempt == report.source  # who tells of its own output, which may be a copy
+        if holder and not is_of_reader and report.source in self._workers[holder].disk.outputs:
+            raise Wrong(f"the output of {told(report.source)} is reported gone, but {holder} has it")
         self._gone.add(report.source)
 
     def _row(self, row: Row) -> None:
@@ -130,10 +131,18 @@ class Checker:
     def _given_up(self, attempt: AttemptId, worker: WorkerId) -> None:
         """A committed output no longer counts: there must be a reason."""
         self.seen["outputs given up"] += 1
+        job = self._master.state._compute.jobs.get(attempt.task.job)  # noqa: SLF001 - a checker looks inside
+        task = job.task(attempt.task) if job is not None else None
+        for other in task.copies if task is not None else ():
+            if self._workers[other].node.is_up and attempt in self._workers[other].disk.outputs:
+                raise Wrong(f"the output of {told(attempt)} was given up, but {other} holds a copy of it")
         silent_s = self._master.now() - self._ears.heard_at(worker)
         reports = self._unreachable.get(attempt, ())
+        member = self._master.state._membership.get(worker)  # noqa: SLF001 - a checker looks inside
         if (
-            attempt not in self._workers[worker].disk.outputs
+            member is None
+            or member.is_stopping
+            or attempt not in self._workers[worker].disk.outputs
             or attempt in self._gone
             or silent_s > self._master.settings.worker_lost_s
             or max(len(reports), len(self._complained.get(worker, ()))) >= self._master.settings.fetch_reports_max

@@ -37,6 +37,14 @@ def master(
 ) -> Iterator[str]:
     """What the master took in and what it does about it. `worker_of` names the worker at the end of a stream."""
     committed = {row.key for action in actions if isinstance(action, cluster.Persist) for row in action.rows}
+    dropped = {
+        attempt
+        for action in actions
+        if isinstance(action, cluster.SendDown)
+        for command in action.down.commands
+        if isinstance(command, messages.DropOutputs)
+        for attempt in command.attempts
+    }
     match event:
         case cluster.HelloReceived():
             profile = event.hello.profile
@@ -49,7 +57,7 @@ def master(
             yield f"is asked to kill {body.job}"
         case cluster.UpReceived():
             for report in event.up.reports:
-                yield from _report(report, committed, worker_of(event.stream))
+                yield from _report(report, committed, dropped, worker_of(event.stream))
     for action in actions:
         yield from _master_action(action, worker_of)
 
@@ -64,12 +72,16 @@ def _lists(hello: messages.Hello) -> str:
     )
 
 
-def _report(report: messages.Report, committed: set[tuple[Any, ...]], speaker: WorkerId) -> Iterator[str]:
+def _report(
+    report: messages.Report, committed: set[tuple[Any, ...]], dropped: set[AttemptId], speaker: WorkerId
+) -> Iterator[str]:
     match report:
         case messages.AttemptSucceeded():
             of = report.attempt.task
-            if (of.job, of.step, str(of.kind), of.index) not in committed:
-                yield f"hears from {speaker}, again or too late: {attempt(report.attempt)} succeeded"
+            if report.attempt in dropped:
+                yield f"hears from {speaker}, too late: {attempt(report.attempt)} succeeded"
+            elif (of.job, of.step, str(of.kind), of.index) not in committed:
+                yield f"hears from {speaker} that it holds the output of {attempt(report.attempt)}"
         case messages.AttemptFailed():
             error = report.error
             yield f"hears from {speaker}: {attempt(report.attempt)} failed: {error.type_name}: {error.message}"
@@ -79,6 +91,8 @@ def _report(report: messages.Report, committed: set[tuple[Any, ...]], speaker: W
             yield f"hears from {speaker}: {attempt(report.attempt)} is killed"
         case messages.WorkerStopping():
             yield f"hears that {speaker} takes in no more"
+        case messages.PartCopyFailed():
+            yield f"hears from {speaker}: the output of {attempt(report.attempt)} cannot be copied: {report.reason}"
         case messages.FetchFailed():
             how = "is gone" if report.is_gone else "cannot be reached"
             yield f"hears from {speaker}: the output of {attempt(report.source)} {how}"
@@ -132,6 +146,10 @@ def _command(command: messages.Command, to: WorkerId) -> Iterator[str]:
             yield f"has {to} kill {attempt(command.attempt)}: {command.reason}"
         case messages.DropOutputs():
             yield f"has {to} drop the output of {', '.join(attempt(each) for each in command.attempts)}"
+        case messages.CopyPart():
+            yield f"has {to} copy the output of {attempt(command.part.attempt)} from {command.source.worker}"
+        case messages.ReleaseWorker():
+            yield f"lets {to} go"
         case messages.DropJob():
             yield f"has {to} drop {command.job}"
 

@@ -35,6 +35,7 @@ from minireduce.core.work.attempts import (
     StopAttempt,
     Succeeded,
 )
+from minireduce.core.work.copies import CopyEnded, KeepCopy
 from minireduce.core.work.fetches import (
     PART,
     CancelFetch,
@@ -70,6 +71,7 @@ from minireduce.testing.workload import Product, SimJob
 from minireduce.testing.world import World, address_of, read_token
 
 FETCH_TIMEOUT_S = 3.0
+COPY_S = 0.01
 
 
 @dataclass(frozen=True, slots=True)
@@ -249,6 +251,8 @@ class SimWorker:
                 self._start_fetch(action)
             case CancelFetch():
                 self._cancelled.add(action.fetch)
+            case KeepCopy():
+                self._keep_copy(action)
             case RemoveOutputs():
                 self._remove_outputs(action.attempts)
             case RemoveFetched():
@@ -261,6 +265,19 @@ class SimWorker:
                 self.world.trace.tell(self.name, f"warns: {action.message}")
             case machine.StartReplication() | machine.DeleteReplica():
                 raise InvariantViolation(f"no block was ever stored, but {self.name} is told to {action}")
+
+    def _keep_copy(self, action: KeepCopy) -> None:
+        part = action.order.part
+        data = self._fetched.get((part.attempt, part.attempt), b"")
+
+        def keep() -> None:
+            error = "" if workload.digest_of([data]) == part.output.digest else "it is another part"
+            if not error:
+                self.disk.outputs[part.attempt] = Kept(part, (data,))
+            self._remove_fetched(lambda attempt: attempt == part.attempt)
+            self.handle(CopyEnded(part.attempt, error))
+
+        self.world.agenda.after(COPY_S, self.node, keep)
 
     def _stopped(self, error: MinireduceError | None) -> None:
         self.world.trace.tell(self.name, f"ends{f': {error.message}' if error else ' in good order'}")

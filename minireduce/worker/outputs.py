@@ -19,8 +19,9 @@ import os
 from pathlib import Path
 
 import msgpack
+import xxhash
 
-from minireduce.attempt.conversation import STDERR_NAME, STDOUT_NAME
+from minireduce.attempt.conversation import PART_NAME, STDERR_NAME, STDOUT_NAME
 from minireduce.core.messages import AttemptSucceeded
 from minireduce.core.plain import from_plain, to_plain
 from minireduce.disk import Disk
@@ -30,6 +31,7 @@ from minireduce.ids import AttemptId, JobId, is_job_id, parse_attempt_id
 JOBS_NAME = "jobs"
 META_NAME = "output.meta"
 FETCHED_NAME = "fetched"
+_READ_BYTES = 1 << 20
 LOG_NAMES = (STDOUT_NAME, STDERR_NAME)
 
 
@@ -94,6 +96,26 @@ class Outputs:
         if is_part:
             for place in (directory, directory.parent, self._jobs, self._data_dir):
                 self._disk.sync_directory(place)
+
+    def keep_copy(self, report: AttemptSucceeded, *, is_text: bool) -> None:
+        """Make a part that was fetched for itself one that is held here. Raises Corruption when it is another one."""
+        from minireduce.engine.frames import PART_MAGIC
+
+        directory = self.directory(report.attempt)
+        fetched = self.fetched(report.attempt, report.attempt)
+        with contextlib.closing(self._disk.open_append(fetched)) as file:
+            length = file.tell()
+            file.seek(0)
+            digest = xxhash.xxh3_128()
+            file.seek(0 if is_text else len(PART_MAGIC))
+            while data := file.read(_READ_BYTES):
+                digest.update(data)
+            if (length, digest.digest()) != (report.output.bytes_total, report.output.digest):
+                raise Corruption(f"what was fetched of {report.attempt} is not the part that was committed")
+            self._disk.sync(file)
+        self._disk.rename(fetched, directory / PART_NAME)
+        self.keep(report)
+        self._disk.remove_tree(directory / FETCHED_NAME)
 
     def held(self) -> tuple[AttemptSucceeded, ...]:
         """The whole outputs that are here, in the order of their names. Removes all else: nobody will finish it."""

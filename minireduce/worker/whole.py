@@ -24,10 +24,12 @@ from minireduce.core.messages import RemoveReplica, Replica, WorkerProfile
 from minireduce.core.settings import WorkerSettings
 from minireduce.core.work.assignments import CloseProgram, OpenProgram, RemoveFetched, RemoveJob, RemoveOutputs
 from minireduce.core.work.attempts import StartAttempt, StopAttempt
+from minireduce.core.work.copies import CopyEnded, KeepCopy
 from minireduce.core.work.fetches import CancelFetch, StartFetch
 from minireduce.core.work.session import CloseStream, OpenStream, Remember, SendHello, SendUp
 from minireduce.core.worker import DeleteReplica, SpaceMeasured, StartReplication, WorkerState
 from minireduce.disk import Disk
+from minireduce.errors import Corruption
 from minireduce.machine import machine_id
 from minireduce.worker.account import task_ids
 from minireduce.worker.block_messages import ReplicaEvent
@@ -116,6 +118,7 @@ class Worker:
         self._is_closed_to_blocks = False
         self._streams: MasterStreams | None = None
         self._beside: list[asyncio.Task[None]] = []
+        self._copying: set[asyncio.Task[None]] = set()
 
     async def start(self) -> None:
         """Start what imports for a while beside this process."""
@@ -139,6 +142,7 @@ class Worker:
                 StopAttempt: lambda action: self._running.stop(action.attempt),
                 StartFetch: self._fetcher.start,
                 CancelFetch: lambda action: self._fetcher.cancel(action.fetch),
+                KeepCopy: self._keep_copy,
                 RemoveOutputs: self._remove_outputs,
                 RemoveFetched: lambda action: self.loop.on_disk(self._outputs.remove_fetched, action.attempt),
                 RemoveJob: self._remove_job,
@@ -152,7 +156,7 @@ class Worker:
         """End everything that this worker started."""
         for task in self._beside:
             task.cancel()
-        await asyncio.gather(*self._beside, return_exceptions=True)
+        await asyncio.gather(*self._beside, *self._copying, return_exceptions=True)
         await self._running.close()
         if self._streams is not None:
             await self._streams.close_all()
@@ -199,6 +203,19 @@ class Worker:
         store = BlockStore(self._disk, (self._options.data_dir / BLOCKS_NAME,))
         store.open()
         return store.replicas()
+
+    def _keep_copy(self, action: KeepCopy) -> None:
+        task = asyncio.create_task(self._keep_copy_and_tell(action), name=f"copy of {action.order.part.attempt}")
+        self._copying.add(task)
+        task.add_done_callback(self._copying.discard)
+
+    async def _keep_copy_and_tell(self, action: KeepCopy) -> None:
+        part, error = action.order.part, ""
+        try:
+            await asyncio.to_thread(self._outputs.keep_copy, part, is_text=action.order.is_text)
+        except (OSError, Corruption) as raised:
+            error = str(raised)
+        self.loop.tell(CopyEnded(part.attempt, error))
 
     def _remove_outputs(self, action: RemoveOutputs) -> None:
         for attempt in action.attempts:

@@ -12,6 +12,7 @@ writes the new ones, and the difference is read like any other change. Orders:
                                               at the start; every task takes one second, every message 5 ms
     submit NAME splits=N reducers=N[,N...] [failing=TASK:TIMES] [wavering=TASK] [failing_on=WORKER]
             [memory_mib=N] [queue=NAME] [priority=N] [weight=N] [time_limit_s=N] [backups=yes: stragglers get some]
+            [result=yes]
     submit NAME again                         another client with the same key
     until SENTENCE                            let things happen until the trace has a new line that ends so
     wait SECONDS
@@ -112,6 +113,7 @@ class Situation:
                 weight=float(options.get("weight", 1)),
                 time_limit_s=float(options.get("time_limit_s", 0)),
                 speculation=options.get("backups") == "yes",
+                is_result="result" in options,
             )
         self.cluster.submit(self.jobs[name])
 

@@ -78,7 +78,9 @@ class FakeWorker:
 class FakeCluster:
     """A machine with its clock, its rows and its workers."""
 
-    def __init__(self, rows=(), epoch=1, txid=0, **settings):
+    def __init__(self, rows=(), epoch=1, txid=0, part_copies=1, **settings):
+        settings["part_copies"] = part_copies
+        self.settings = settings
         self.now, self.streams, self.requests = 100.0, 0, 0
         self.rows = dict(rows)
         self.workers = {}
@@ -137,7 +139,7 @@ class FakeCluster:
             self.advance(Ticked())
 
     def restart(self):
-        new = FakeCluster(self.rows, epoch=2, txid=1000)
+        new = FakeCluster(self.rows, epoch=2, txid=1000, **self.settings)
         new.now = self.now
         return new
 

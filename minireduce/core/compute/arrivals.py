@@ -12,6 +12,7 @@ from minireduce.core.compute.load import WorkerLoad
 from minireduce.core.compute.locality import Spot
 from minireduce.core.compute.reports import lose_attempt, succeeded
 from minireduce.core.compute.state import ComputeState
+from minireduce.core.compute.task import Task
 from minireduce.core.effects import Effects
 from minireduce.core.membership import Member
 from minireduce.core.messages import AttemptSucceeded, DropJob, DropOutputs, Hello, KillAttempt
@@ -29,6 +30,9 @@ def worker_came(state: ComputeState, member: Member, hello: Hello, now: float, e
     held = {output.attempt: output for output in hello.outputs}
     running = set(hello.running)
     touched = _lose_what_is_not_there(state, load, held, running, now, effects)
+    state.copies.worker_began_anew(member.id)
+    for task in [task for task in load.copies.values() if not _is_winner_among(task, held)]:
+        state.copies.lost(task, member.id)
     state.announcements.forget_worker(member.id)
     state.complaints.forget(member.id)
     state.judge_all_workers()
@@ -39,6 +43,8 @@ def worker_came(state: ComputeState, member: Member, hello: Hello, now: float, e
     for attempt in hello.running:
         _check_attempt(state, member, attempt, now, effects)
     _gather_again(state, load, member.id)
+    if state.copies.were_workers_too_few():
+        state.want_copies()
     for job in [state.jobs[job] for job in touched if job in state.jobs]:
         state.requeue(job, now, effects)
 
@@ -59,12 +65,15 @@ def _lose_what_is_not_there(
             touched[job.id] = None
     for task in list(load.outputs.values()):
         winner = task.winner
-        if winner is not None and task.id.job in state.jobs:
-            output = held.get(winner.attempt)
-            if output is None or output.output.digest != winner.output.digest:
-                state.lose_output(task, now, "its worker came back without it", effects)
-                touched[task.id.job] = None
+        if winner is not None and task.id.job in state.jobs and not _is_winner_among(task, held):
+            state.lose_output(task, now, "its worker came back without it", effects)
+            touched[task.id.job] = None
     return touched
+
+
+def _is_winner_among(task: Task, held: dict[AttemptId, AttemptSucceeded]) -> bool:
+    output = held.get(task.winner.attempt) if task.winner is not None else None
+    return output is not None and task.winner is not None and output.output.digest == task.winner.output.digest
 
 
 def _check_output(state: ComputeState, member: Member, output: AttemptSucceeded, now: float, effects: Effects) -> None:
@@ -123,6 +132,7 @@ def worker_went(state: ComputeState, worker: WorkerId, now: float, effects: Effe
         if task.id.job in state.jobs:
             touched[task.id.job] = state.jobs[task.id.job]
             state.lose_output(task, now, f"worker {worker} was lost", effects)
+    state.copies.worker_gone(worker)
     del state.loads[worker]
     state.stragglers.forget_worker(worker)
     state.announcements.forget_worker(worker)

@@ -126,6 +126,11 @@ class Job:
         """Whether every part of the last step is there."""
         return self.steps[-1].are_finals_done
 
+    def is_final(self, task: Task) -> bool:
+        """Whether what the task leaves is a part of the last step."""
+        last = self.steps[-1]
+        return task.id.step == last.index and (task.id.kind is TaskKind.REDUCE or not last.spec.reducers)
+
     def consumer(self, task: Task) -> Task | None:
         """The map task of the next step that reads this part; None for map outputs and for the last step."""
         step = self.steps[task.id.step]

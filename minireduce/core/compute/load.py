@@ -23,6 +23,7 @@ class WorkerLoad:
     is_slow: bool = False
     attempts: dict[AttemptId, tuple[Task, Attempt]] = field(default_factory=dict)
     outputs: dict[TaskId, Task] = field(default_factory=dict)
+    copies: dict[TaskId, Task] = field(default_factory=dict)  # parts whose winner is on another worker
     opened: dict[JobId, None] = field(default_factory=dict)
     slots_used: int = 0
     memory_used_bytes: int = 0

@@ -26,6 +26,7 @@ from minireduce.core.messages import (
     DropOutputs,
     FetchFailed,
     KillAttempt,
+    PartCopyFailed,
     RecordsSkipped,
     Report,
     WorkerStopping,
@@ -59,7 +60,10 @@ def take_report(state: ComputeState, member: Member, report: Report, now: float,
         case WorkerStopping():
             member.is_stopping = True
             state.leave_homes(member.id)
+            state.copies.worker_stops(member.id)
             state.ask_everybody()  # what avoided the others may come to them now
+        case PartCopyFailed():
+            _part_copy_failed(state, member, report, now, effects)
         case FetchFailed():
             _fetch_failed(state, member, report, now, effects)
 
@@ -109,6 +113,8 @@ def succeeded(state: ComputeState, member: Member, report: AttemptSucceeded, now
     if task.is_done and winner is not None:
         if winner.attempt == report.attempt and winner.worker == member.id:
             return  # said again
+        if winner.attempt == report.attempt and not has_other_digest and state.copies.copied(job, task, member.id):
+            return
         if attempt is not None and attempt.state.is_live:
             state.end_attempt(job, task, attempt, AttemptState.KILLED, now, f"{winner.attempt} was first")
         effects.command(member.id, DropOutputs((report.attempt,)))
@@ -199,6 +205,9 @@ def _fetch_failed(state: ComputeState, member: Member, report: FetchFailed, now:
     if task.winner.attempt != report.source:
         return
     source = task.winner.worker
+    if member.id in task.copies and report.attempt == report.source:
+        state.copies.lost(task, member.id)  # only its own copy is gone
+        return
     task.fetch_reports += 1
     if not report.is_gone:
         state.complaints.note(member.id, source, now)
@@ -212,6 +221,21 @@ def _fetch_failed(state: ComputeState, member: Member, report: FetchFailed, now:
     effects.command(source, DropOutputs((report.source,)))
     state.lose_output(task, now, report.reason, effects)
     state.requeue(job, now, effects)
+
+
+def _part_copy_failed(
+    state: ComputeState, member: Member, report: PartCopyFailed, now: float, effects: Effects
+) -> None:
+    """Someone could not copy a part: another tries, or the part is made again when its worker does not have it."""
+    job = state.jobs.get(report.attempt.task.job)
+    task = job.task(report.attempt.task) if job is not None else None
+    if job is None or task is None or task.winner is None:
+        return
+    source = state.copies.failed(task, member.id)
+    if report.is_gone and source and (task.winner.attempt, task.winner.worker) == (report.attempt, source):
+        effects.command(source, DropOutputs((report.attempt,)))
+        state.lose_output(task, now, report.reason, effects)
+        state.requeue(job, now, effects)
 
 
 def _move_reader(

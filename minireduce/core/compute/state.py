@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 
 from minireduce.core.compute.blame import Complaints, choose_excluded
+from minireduce.core.compute.copies import Copies
 from minireduce.core.compute.fair_share import Queues
 from minireduce.core.compute.history import History
 from minireduce.core.compute.job import Job, Step
@@ -80,10 +81,13 @@ class ComputeState:
         self.printed = PrintedText(settings)
         self.history = History(settings)
         self.announcements = Announcements(self.find_step)
+        self.copies = Copies(settings, membership, self.find_job, self.load_of, make_read_token)
         self.complaints = Complaints(settings.fetch_complaint_kept_s)
         self._hungry: dict[JobId, Job] = {}  # those with tasks that may wait for a slot
         self._with_room: dict[WorkerId, None] = {}  # those that may take something that they could not take before
         self._is_everybody_asked = True
+        self._are_copies_known = False  # after a restart, once all workers have listed theirs
+        self._copying_until: dict[JobId, float] = {}  # complete jobs that wait for the copies of their result
         self._used_up: dict[TaskId, None] = {}  # tasks that must not be tried again
         self._locate_stored = locate_stored
         self._holders_of = holders_of
@@ -97,6 +101,10 @@ class ComputeState:
     def find_step(self, job: JobId, step: int) -> Step | None:
         """A step of a job that is not over."""
         return self.jobs[job].steps[step] if job in self.jobs else None
+
+    def find_job(self, job: JobId) -> Job | None:
+        """A job that is not over."""
+        return self.jobs.get(job)
 
     def load_of(self, worker: WorkerId) -> WorkerLoad:
         """What a worker is busy with; made when the worker is first met."""
@@ -162,6 +170,12 @@ class ComputeState:
         self._with_room.clear()
         self.stragglers.look(now, effects)
         self._end_used_up(now, effects)
+        if not self.membership.is_anyone_expected:
+            if not self._are_copies_known:
+                self._are_copies_known = True
+                self.want_copies()
+            self.copies.order(effects)
+            self._complete_copied(now, effects)
         self.announcements.announce(now, effects)
 
     def ask_everybody(self) -> None:
@@ -338,6 +352,9 @@ class ComputeState:
     def _part_is_ready(self, job: Job, task: Task, now: float, effects: Effects) -> None:
         consumer = job.consumer(task)
         if consumer is None:
+            attempt = task.find(task.winner.attempt) if task.winner is not None else None
+            if attempt is not None and not job.is_complete:
+                self.copies.part_is_done(task, now - attempt.launched_s)
             self.complete_if_done(job, now, effects)
         elif consumer.state is TaskState.PENDING and not consumer.is_queued:
             next_step = job.steps[task.id.step + 1]
@@ -361,6 +378,10 @@ class ComputeState:
         if winner is None or not winner.worker:
             return
         self.load_of(winner.worker).outputs.pop(task.id, None)
+        heir = self.copies.inherit(task)
+        if heir:
+            self._move_output(task, heir, effects)
+            return
         task.lose_output()
         persist_winner(task, effects)
         job.steps[task.id.step].count_done(task, -1)
@@ -377,6 +398,18 @@ class ComputeState:
             job.complete_s = None
             self._change(job, JobState.RUNNING, effects)
 
+    def _move_output(self, task: Task, heir: WorkerId, effects: Effects) -> None:
+        """A copy takes the place of the winner's part."""
+        task.move_output(heir)
+        self.load_of(heir).outputs[task.id] = task
+        persist_winner(task, effects)
+        self.copies.want(task)
+
+    def want_copies(self) -> None:
+        """Of every part that is there: after a restart, and when there are at last enough workers."""
+        for job in self.jobs.values():
+            self.copies.want_all(job)
+
     def requeue(self, job: Job, now: float, effects: Effects) -> None:
         """After failures and losses: queue again whatever is wanted and not under way."""
         if job.id in self.jobs:
@@ -389,12 +422,25 @@ class ComputeState:
         """All parts are there: text parts are now the client's to publish, anything else is done."""
         if job.state is not JobState.RUNNING or not job.is_complete:
             return
-        job.complete_s = now
         if job.spec.output is not OutputKind.RESULT:
+            job.complete_s = now
             self._change(job, JobState.PUBLISHING, effects)
-        else:
-            job.ended_s = now
-            self._change(job, JobState.SUCCEEDED, effects)
+            return
+        if job.id not in self._copying_until:
+            self._copying_until[job.id] = now + self.settings.part_copy_wait_s
+            self.copies.want_all(job)
+        if self.copies.is_waiting(job) and now < self._copying_until[job.id]:
+            return
+        del self._copying_until[job.id]
+        job.complete_s = job.ended_s = now
+        self._change(job, JobState.SUCCEEDED, effects)
+
+    def _complete_copied(self, now: float, effects: Effects) -> None:
+        for job in [self.jobs[job] for job in self._copying_until]:
+            if job.is_complete:
+                self.complete_if_done(job, now, effects)
+            else:
+                del self._copying_until[job.id]  # a part was lost before it had a copy
 
     def give_up_unclaimed(self, now: float, effects: Effects) -> None:
         """End jobs whose parts nobody has published or closed for `result_kept_s`: workers hold disk space for them."""
@@ -413,11 +459,13 @@ class ComputeState:
         self.give_up_unclaimed(now, effects)
         for job in list(self.jobs.values()):
             limit_s = job.spec.time_limit_s
-            if limit_s and job.state is JobState.RUNNING and now - job.started_s > limit_s:
+            is_running = job.state is JobState.RUNNING and not job.is_complete
+            if limit_s and is_running and now - job.started_s > limit_s:
                 reason = f"it was not done within its time limit of {limit_s:g} s"
                 self.end_job(job, JobState.FAILED, reason, now, effects)
         self._take_back_slots(now, effects)
         self.ask_everybody()
+        self.copies.look_again()
 
     def _take_back_slots(self, now: float, effects: Effects) -> None:
         jobs = [job for job in self.jobs.values() if job.state is JobState.RUNNING]
@@ -459,6 +507,8 @@ class ComputeState:
         job.reason = job.reason or reason
         job.ended_s = now if job.ended_s is None else job.ended_s
         ended = EndedJob(job.key, show_job(job, now), job.skipped())
+        self.copies.job_is_over(job)
+        self._copying_until.pop(job.id, None)
         del self.jobs[job.id]
         self.ended[job.id] = ended
         persist_end(job.id, ended, effects)
@@ -474,6 +524,8 @@ class ComputeState:
             load.opened.pop(job.id, None)
             for task in [task for task in load.outputs if task.job == job.id]:
                 del load.outputs[task]
+            for task in [task for task in load.copies if task.job == job.id]:
+                del load.copies[task]
             effects.command(worker, DropJob(job.id))
 
     def _drop_oldest(self, effects: Effects) -> None:
@@ -497,6 +549,8 @@ class ComputeState:
 
     def waiting_for(self, job: Job, now: float) -> str:
         """Why nothing of a running job runs, in words; "" when something does."""
+        if job.id in self._copying_until:
+            return "second copies of its parts"
         return why_waiting(job, self.membership, self.loads, self.queues, self.settings, now)
 
 

@@ -11,7 +11,7 @@ own: after a restart, an attempt that nobody remembers cannot share its number w
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
@@ -124,6 +124,7 @@ class Task:
     moves: int = 0  # how often it was taken from a worker that could not read its input
     shunned: dict[WorkerId, None] = field(default_factory=dict)  # where it should not be made again
     winner: Winner | None = None
+    copies: dict[WorkerId, None] = field(default_factory=dict)  # other workers that hold the winner's part
     queue: TaskQueue | None = None
     homes: Homes = NOWHERE
     numbers_used: int = 0
@@ -219,8 +220,14 @@ class Task:
         """The winner's output is gone; its counters stay."""
         if self.winner is None or not self.is_done:
             raise InvariantViolation(f"{self.id} is {self.state} and has no output to lose")
-        self.winner = Winner(self.winner.attempt, "", self.winner.output, self.winner.counters)
+        self.winner = replace(self.winner, worker="")
         self.settle()
+
+    def move_output(self, worker: WorkerId) -> None:
+        """The winner's part is on another worker from now on."""
+        if self.winner is None or not self.is_done:
+            raise InvariantViolation(f"{self.id} is {self.state} and has no output to move")
+        self.winner = replace(self.winner, worker=worker)
 
     def settle(self) -> None:
         """After an attempt ended or an output went: RUNNING while another attempt lives, else PENDING."""

@@ -24,6 +24,7 @@ from minireduce.core.messages import (
     AttemptProgressed,
     AttemptStarted,
     AttemptSucceeded,
+    CopyPart,
     DropJob,
     DropOutputs,
     FetchFailed,
@@ -33,9 +34,11 @@ from minireduce.core.messages import (
     MapOutputsReady,
     OpenJob,
     OutputSource,
+    PartCopyFailed,
     PartInput,
     PartitionInput,
     RecordsSkipped,
+    ReleaseWorker,
     Report,
     WorkerProfile,
 )
@@ -58,6 +61,7 @@ from minireduce.core.work.attempts import (
     Succeeded,
 )
 from minireduce.core.work.bad_records import Care, GiveUp, Search
+from minireduce.core.work.copies import Copies, CopyEnded, KeepCopy
 from minireduce.core.work.fetches import PART, CancelFetch, FetchEnded, Fetches, StartFetch
 from minireduce.errors import InvariantViolation
 from minireduce.ids import AttemptId, JobId, TaskId, TaskKind
@@ -107,6 +111,7 @@ AssignmentAction = (
     | StopAttempt
     | StartFetch
     | CancelFetch
+    | KeepCopy
     | RemoveOutputs
     | RemoveFetched
     | RemoveJob
@@ -139,9 +144,11 @@ class Assignments:
         self.outputs = {output.attempt: output for output in outputs}
         self.attempts = Attempts(slots=profile.slots, memory_bytes=profile.memory_bytes)
         self._fetches = Fetches(worker=profile.worker, own_outputs=self.outputs, settings=settings, rng=rng)
+        self._copies = Copies(self._fetches)
         self._jobs: dict[JobId, _Job] = {}
         self._progress: dict[AttemptId, AttemptProgressed] = {}
         self._is_stopping = False
+        self.is_released = False
         self.actions: list[AssignmentAction] = []
         self.reports: list[Report] = []
 
@@ -180,6 +187,13 @@ class Assignments:
         self._is_stopping = True
         for attempt in self.attempts:
             self._end_unwanted(attempt, _STOPPING, now)
+        for attempt_id in list(self._copies.orders):
+            self._drop_copy(attempt_id)
+
+    @property
+    def holds_parts(self) -> bool:
+        """Whether parts are here, which others may have to copy before this worker ends."""
+        return any(not report.output.partition_bytes_log2 for report in self.outputs.values())
 
     def give_up(self, now: float) -> list[JobId]:
         """Drop everything; gives back the jobs that were here."""
@@ -284,7 +298,37 @@ class Assignments:
                 del job.sources[lost.task]
             self._withdraw(lost, now)
 
+    def _copy_part(self, command: CopyPart, _: float) -> None:
+        attempt = command.part.attempt
+        if attempt in self.outputs:
+            self.reports.append(self.outputs[attempt])
+        elif self._is_stopping:
+            self.reports.append(PartCopyFailed(attempt, is_gone=False, reason=_STOPPING))
+        else:
+            self._copies.begin(command)
+
+    def _drop_copy(self, attempt: AttemptId) -> None:
+        self.actions.extend(self._copies.drop(attempt))
+        self.actions.append(RemoveOutputs((attempt,)))
+
+    def copy_ended(self, event: CopyEnded) -> None:
+        """Tell the master of a part that is here now, or why it is not."""
+        part = self._copies.ended(event)
+        if part is not None:
+            self.outputs[event.attempt] = part
+            self.reports.append(part)
+            return
+        if event.attempt not in self.outputs:
+            self.actions.append(RemoveOutputs((event.attempt,)))
+        if event.error:
+            self.reports.append(PartCopyFailed(event.attempt, is_gone=False, reason=event.error))
+
+    def _release_worker(self, _command: ReleaseWorker, _now: float) -> None:
+        self.is_released = True
+
     def _withdraw(self, lost: AttemptId, now: float) -> None:
+        if lost in self._copies.orders:
+            self._drop_copy(lost)
         cancelled, lacking = self._fetches.withdraw(lost)
         self.actions.extend(cancelled)
         for attempt_id in lacking:
@@ -311,12 +355,14 @@ class Assignments:
         held = tuple(attempt for attempt in command.attempts if self.outputs.pop(attempt, None) is not None)
         if held:
             self.actions.append(RemoveOutputs(held))
-        for attempt in held:
+        for attempt in command.attempts:
             self._withdraw(attempt, now)
 
     def _drop_job(self, command: DropJob, now: float) -> None:
         for attempt_id in [attempt for attempt in self.outputs if attempt.task.job == command.job]:
             del self.outputs[attempt_id]
+        for attempt_id in self._copies.of_job(command.job):
+            self.actions.extend(self._copies.drop(attempt_id))
         job = self._jobs.get(command.job)
         for attempt in self.attempts.of_job(command.job):
             self._end_unwanted(attempt, "its job was dropped", now)
@@ -419,6 +465,12 @@ class Assignments:
     def fetch_ended(self, event: FetchEnded, now: float) -> None:
         """Note what a fetch brought."""
         attempt, failed = self._fetches.ended(event, now)
+        if attempt is not None and attempt in self._copies.orders:
+            actions, reports = self._copies.fetched(attempt, failed)
+            self.actions.extend(actions)
+            self.reports.extend(reports)
+            self.actions.extend(RemoveOutputs((report.attempt,)) for report in reports)
+            return
         self.reports.extend(failed)
         if attempt is not None:
             self._note_input(attempt, now)
@@ -431,6 +483,8 @@ class Assignments:
         KillAttempt: _kill_attempt,
         DropOutputs: _drop_outputs,
         DropJob: _drop_job,
+        CopyPart: _copy_part,
+        ReleaseWorker: _release_worker,
     }
 
 

@@ -6,7 +6,8 @@ fetched copy stays good whatever becomes of its source, until its attempt ends: 
 
 Fetching begins while maps still run, which hides most of the network behind them, but only within
 `prefetch_bytes_max`. When all sources of an attempt are known it may pass that bound, if it is among the first that the
-slots can take: else a budget full of half-fetched reduces could wait for ever.
+slots can take: else a budget full of half-fetched reduces could wait for ever. A part that is fetched only to be kept
+(`is_copy`) stands beside that budget, since it waits for nobody.
 
 A source that does not answer is tried again after a pause that doubles, and the master is told after every
 `fetch_tries_per_report` tries, since it alone sees whether others get through. A source that answers that it does not
@@ -111,6 +112,7 @@ class Inputs:
     partition: int
     shares: int
     read_token: str
+    is_copy: bool = False
     runs: dict[TaskId, InputRun] = field(default_factory=dict)
     sources: dict[TaskId, OutputSource] = field(default_factory=dict)
     queues: dict[str, deque[TaskId]] = field(default_factory=dict)
@@ -151,10 +153,17 @@ class Fetches:
         self._retries_seen = 0
 
     def expect(
-        self, attempt: AttemptId, tasks: tuple[TaskId, ...], *, partition: int, shares: int, read_token: str
+        self,
+        attempt: AttemptId,
+        tasks: tuple[TaskId, ...],
+        *,
+        partition: int,
+        shares: int,
+        read_token: str,
+        is_copy: bool = False,
     ) -> None:
         """An attempt needs a run of each of these tasks."""
-        self._waiting[attempt] = Inputs(attempt, tasks, partition, max(1, shares), read_token)
+        self._waiting[attempt] = Inputs(attempt, tasks, partition, max(1, shares), read_token, is_copy)
 
     def is_complete(self, attempt: AttemptId) -> bool:
         """Whether all runs of a waiting attempt are at hand."""
@@ -220,11 +229,14 @@ class Fetches:
         """The fetches to start now. `exceeding_max`: how many attempts may fetch beyond the budget."""
         self._requeue_due(now)
         started: list[StartFetch] = []
-        bytes_held = sum(inputs.bytes_held for inputs in self._waiting.values())
+        bytes_held = sum(inputs.bytes_held for inputs in self._waiting.values() if not inputs.is_copy)
         for inputs in self._waiting.values():
             if len(self._under_way) >= self._settings.fetches_max:
                 break
             if inputs.is_complete:
+                continue
+            if inputs.is_copy:
+                started.extend(self._start_some(inputs, None))
                 continue
             may_exceed = inputs.is_announced and exceeding_max > 0
             exceeding_max -= may_exceed

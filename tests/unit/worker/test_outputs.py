@@ -7,10 +7,13 @@ import random
 from pathlib import Path
 
 import pytest
+import xxhash
 from scenes.worker import JOB, OUTPUT, map_attempt, reduce_attempt, succeeded
 
 from minireduce.core.messages import AttemptSucceeded, TaskOutput
 from minireduce.disk import RealDisk
+from minireduce.engine.frames import PART_MAGIC
+from minireduce.errors import Corruption
 from minireduce.testing.disk import SimDisk
 from minireduce.worker.outputs import META_NAME, Outputs
 
@@ -145,3 +148,38 @@ def test_a_part_that_was_kept_survives_a_crash_of_the_machine():
         outputs.keep(report)
         disk.crash()
         assert Outputs(DATA_DIR, disk).held() == (report,), seed
+
+
+def fetched_copy(outputs: Outputs, disk, content: bytes) -> AttemptSucceeded:
+    """A part that was fetched to be kept; its digest covers what follows the magic, unless it is text."""
+    attempt = reduce_attempt(0)
+    path = outputs.create_fetched(attempt, attempt)
+    with disk.open_append(path) as file:
+        file.write(content)
+    digest = xxhash.xxh3_128(content.removeprefix(PART_MAGIC)).digest()
+    return AttemptSucceeded(attempt, TaskOutput(digest, len(content), 1), ())
+
+
+@pytest.mark.parametrize(("content", "is_text"), [(b"a\t1\n", True), (PART_MAGIC + b"frames", False)])
+def test_a_copy_of_a_part_becomes_an_output_that_survives_a_crash_of_the_machine(content, is_text):
+    for seed in range(20):
+        disk = SimDisk(random.Random(seed))
+        disk.make_directories(DATA_DIR)
+        disk.sync_directory(DATA_DIR.parent)
+        outputs = Outputs(DATA_DIR, disk)
+        report = fetched_copy(outputs, disk, content)
+        outputs.keep_copy(report, is_text=is_text)
+        disk.crash()
+        assert Outputs(DATA_DIR, disk).held() == (report,)
+        with disk.open(outputs.directory(report.attempt) / "part") as part:
+            assert part.read() == content
+
+
+def test_a_copy_that_is_not_the_part_that_was_committed_is_refused(tmp_path):
+    disk = RealDisk()
+    outputs = Outputs(tmp_path, disk)
+    report = fetched_copy(outputs, disk, b"a\t1\n")
+    outputs.fetched(report.attempt, report.attempt).write_bytes(b"a\t2\n")
+    with pytest.raises(Corruption, match="not the part that was committed"):
+        outputs.keep_copy(report, is_text=True)
+    assert outputs.held() == ()
