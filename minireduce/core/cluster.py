@@ -153,7 +153,7 @@ class ClusterState:
     """Made from the rows that an earlier master left, with an `epoch` higher than any before it.
 
     `txid` is the last one on disk, `make_read_token` signs the token with which a job's outputs may be read,
-    `block_tokens` those that open one block, and `rng` draws where new replicas go.
+    `block_tokens` those that open one block, and `rng` draws where new replicas go. `at` is the time of the wall clock.
     """
 
     def __init__(
@@ -166,6 +166,7 @@ class ClusterState:
         rows: Iterable[Row],
         make_read_token: Callable[[JobId], str],
         now: float,
+        at: float = 0.0,
         software_version: str = "",
         block_tokens: BlockTokens | None = None,
         rng: random.Random | None = None,
@@ -190,12 +191,12 @@ class ClusterState:
             epoch=epoch,
             software_version=software_version,
         )
-        self._submissions = self._restore(list(rows), now)
+        self._submissions = self._restore(list(rows), now, at)
 
-    def _restore(self, rows: list[Row], now: float) -> Submissions:
+    def _restore(self, rows: list[Row], now: float, at: float) -> Submissions:
         self.storage.load(rows, now)
         compute = self._compute
-        compute.jobs, compute.ended = restore_jobs(rows, self._epoch, now)
+        compute.jobs, compute.ended = restore_jobs(rows, self._epoch, now, at)
         compute.printed.restore(rows)
         compute.history.restore(rows)
         jobs_seen = 0

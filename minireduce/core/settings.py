@@ -29,6 +29,7 @@ class ClusterSettings:
     fetch_reports_max: int = 3  # reports about one output, or workers in trouble, before a fetch is given up
     fetch_complaint_kept_s: float = 120.0  # how long such a report counts when the two are weighed
     fetch_moves_max: int = 2  # how often a task is taken from a worker that cannot read its input
+    progress_interval_s: float = 1.0  # how often what the scheduler counted of a job is persisted
     part_copies: int = 2  # workers that should hold each part of a job's last step, at most the live ones
     part_copies_per_worker_max: int = 4  # such copies that a worker gives and takes at a time
     part_copy_run_s_min: float = 1.0  # a part that took less to make is not copied while its job runs

@@ -47,6 +47,8 @@ TABLES: tuple[Table, ...] = (
             ("finished", "plain"),
         ),
     ),
+    # How far a job was when last looked at: since when it runs, and what the scheduler itself counted, by name.
+    Table("progress", (("job", "text"),), (("elapsed_s", "real"), ("counted", "plain"))),
     # The winner of each finished task.
     Table(
         "winners",

@@ -102,6 +102,7 @@ async def start_master(options: MasterOptions, clock: Clock) -> Master:
             rows=metadata.load(),
             make_read_token=_read_tokens(options.tokens, clock),
             now=clock.now(),
+            at=clock.time(),
             software_version=options.software_version,
             block_tokens=_SignedBlockTokens(options.tokens, clock),
             rng=random.SystemRandom(),

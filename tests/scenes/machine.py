@@ -106,6 +106,7 @@ class FakeCluster:
         self.settings = settings
         self.now, self.streams, self.requests = 100.0, 0, 0
         self.rows = dict(rows)
+        self.commits = []
         self.workers = {}
         self.answers = {}
         self.machine = ClusterState(
@@ -132,6 +133,7 @@ class FakeCluster:
         return actions
 
     def _write(self, action):
+        self.commits.append(action)
         for row in action.rows:
             if row.values is None:
                 gone = [k for k in self.rows if k[0] == row.table and k[1][: len(row.key)] == row.key]

@@ -7,6 +7,7 @@ made again only when somebody still needs it, and what it needs in turn is made 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
@@ -21,6 +22,10 @@ from minireduce.ids import JobId, TaskId, TaskKind, WorkerId
 
 FindHomes = Callable[["Step", Task], Homes]
 """Where a map task's input lies."""
+
+
+OWN_GROUP = "minireduce"
+"""The group of the counters that every job has."""
 
 
 @dataclass(slots=True)
@@ -103,6 +108,9 @@ class Job:
     reason: str = ""
     skipped_records: int = 0  # found to be bad, in all tasks
     sums: dict[tuple[str, str], int] = field(default_factory=dict)  # of counters, by group and name
+    counted: dict[str, int] = field(default_factory=dict)  # by the scheduler itself, by name
+    counted_durably: dict[str, int] = field(default_factory=dict)
+    looked_at_s: float = -math.inf  # when that was last compared
     troubles: dict[WorkerId, dict[TaskId, None]] = field(default_factory=dict)  # tasks that fared badly on a worker
     excluded: tuple[WorkerId, ...] = ()  # workers that get no more of this job
     disagreed: dict[TaskId, None] = field(default_factory=dict)  # tasks of which two attempts wrote different pairs
@@ -174,7 +182,8 @@ class Job:
 
     def counters(self) -> Counters:
         """The sum over all committed tasks, each once, and the scheduler's own."""
-        return tuple((group, name, self.sums[group, name]) for group, name in sorted(self.sums))
+        own = {(OWN_GROUP, name): value for name, value in self.counted.items()}
+        return tuple((*key, self.sums.get(key, 0) + own.get(key, 0)) for key in sorted({*self.sums, *own}))
 
     def count_winner(self, winner: Winner, former: Winner | None) -> None:
         """Add what a committed attempt counted, in place of what an earlier winner of its task did."""
@@ -194,7 +203,7 @@ class Job:
 
     def count(self, name: str) -> None:
         """Add one to a counter of the scheduler's own."""
-        self._add("minireduce", name, 1)
+        self.counted[name] = self.counted.get(name, 0) + 1
 
 
 def _open_reduces(step: Step, wanted: list[bool], reduce_start_fraction: float) -> None:

@@ -19,6 +19,12 @@ from minireduce.core.spec import JobSpec
 from minireduce.core.views import AttemptError, JobState, JobView, SkippedView
 from minireduce.ids import AttemptId, JobId, TaskId, TaskKind, WorkerId
 
+COUNTED_OF_KIND = (
+    (TaskKind.MAP, "TOTAL_LAUNCHED_MAPS", "NUM_FAILED_MAPS"),
+    (TaskKind.REDUCE, "TOTAL_LAUNCHED_REDUCES", "NUM_FAILED_REDUCES"),
+)
+"""What the scheduler counts of each kind of task: attempts, and those that failed."""
+
 
 @dataclass(frozen=True, slots=True)
 class EndedJob:
@@ -35,12 +41,20 @@ def persist_job(job: Job, effects: Effects) -> None:
     effects.persist("jobs", (job.id,), values)
 
 
+def persist_progress(job: Job, now: float, effects: Effects) -> None:
+    """What would else begin anew with each master: how long the job runs, and what the scheduler counted."""
+    job.counted_durably = dict(job.counted)
+    elapsed_s = (now if job.ended_s is None else job.ended_s) - job.started_s
+    effects.persist("progress", (job.id,), (elapsed_s, tuple(sorted(job.counted.items()))))
+
+
 def persist_end(job: JobId, ended: EndedJob, effects: Effects) -> None:
     """What is left of the job: what people ask about. Its tasks are forgotten."""
     view = ended.view
     effects.persist("jobs", (job,), (ended.key, str(view.state), view.submitted_at, None, _view_to_plain(view)))
     effects.forget("winners", (job,))
     effects.forget("failures", (job,))
+    effects.forget("progress", (job,))
     effects.forget("skipped", (job,))
     for skipped in ended.skipped:
         persist_skipped(skipped, effects)
@@ -65,8 +79,12 @@ def persist_skipped(view: SkippedView, effects: Effects) -> None:
     effects.persist("skipped", key, (view.attempt.number, view.worker, to_plain(view.record)))
 
 
-def restore_jobs(rows: Iterable[Row], epoch: int, now: float) -> tuple[dict[JobId, Job], dict[JobId, EndedJob]]:
-    """The jobs that go on, with their winners and failures, and those that have ended. Raises Corruption."""
+def restore_jobs(
+    rows: Iterable[Row], epoch: int, now: float, at: float
+) -> tuple[dict[JobId, Job], dict[JobId, EndedJob]]:
+    """The jobs that go on, with their winners and failures, and those that have ended. `at` is the time of the wall
+    clock, 0 if that is not known. Raises Corruption.
+    """
     by_table: dict[str, list[Row]] = {}
     for row in rows:
         by_table.setdefault(row.table, []).append(row)
@@ -83,6 +101,11 @@ def restore_jobs(rows: Iterable[Row], epoch: int, now: float) -> tuple[dict[JobI
         _restore_winner(jobs, row)
     for row in by_table.get("failures", ()):
         _restore_failure(jobs, row, now)
+    for row in by_table.get("progress", ()):
+        if row.key[0] in jobs:
+            _restore_progress(jobs[row.key[0]], row, now)
+    for job_left in jobs.values():
+        _recount(job_left, now, at)
     for row in by_table.get("skipped", ()):
         _restore_skipped(jobs, ended, row)
     return jobs, ended
@@ -103,6 +126,26 @@ def _restore_job(
     if state is JobState.SUCCEEDED:
         restored.ended_s = now
     return restored
+
+
+def _restore_progress(job: Job, row: Row, now: float) -> None:
+    elapsed_s, counted = _values(row)
+    job.counted = dict(counted)
+    job.counted_durably = dict(counted)
+    job.started_s = now - elapsed_s
+
+
+def _recount(job: Job, now: float, at: float) -> None:
+    """Make up for what happened between the last look at a job and the end of its master, as far as that is known."""
+    if at and not job.state.is_ended:
+        job.started_s = min(job.started_s, now - max(0.0, at - job.submitted_at))
+    for kind, launched, failed in COUNTED_OF_KIND:
+        tasks = [task for step in job.steps for task in (step.maps if kind is TaskKind.MAP else step.reduces)]
+        failures = sum(task.failures for task in tasks)
+        wins = sum(task.winner is not None for task in tasks)
+        for name, least in ((launched, wins + failures), (failed, failures)):
+            if job.counted.get(name, 0) < least:
+                job.counted[name] = least
 
 
 def _restore_winner(jobs: dict[JobId, Job], row: Row) -> None:

@@ -23,7 +23,14 @@ from minireduce.core.compute.locality import NOWHERE, Homes, Level, Spot, find_h
 from minireduce.core.compute.map_outputs import Announcements
 from minireduce.core.compute.preemption import Preemption
 from minireduce.core.compute.printed import PrintedText
-from minireduce.core.compute.records import EndedJob, persist_end, persist_job, persist_winner
+from minireduce.core.compute.records import (
+    COUNTED_OF_KIND,
+    EndedJob,
+    persist_end,
+    persist_job,
+    persist_progress,
+    persist_winner,
+)
 from minireduce.core.compute.scheduler import Assignment, Scheduler
 from minireduce.core.compute.show import show_job
 from minireduce.core.compute.stragglers import Stragglers
@@ -56,7 +63,7 @@ HoldersOf = Callable[[StoredRange], Iterable[tuple[int, Iterable[WorkerId]]]]
 
 HOMES_LOOKED_UP_PER_TICK = 100
 PREEMPTED = "PREEMPTED_ATTEMPTS"
-LAUNCHED = {TaskKind.MAP: "TOTAL_LAUNCHED_MAPS", TaskKind.REDUCE: "TOTAL_LAUNCHED_REDUCES"}
+LAUNCHED = {kind: launched for kind, launched, _ in COUNTED_OF_KIND}
 BACKUPS = {TaskKind.MAP: "NUM_BACKUP_MAPS", TaskKind.REDUCE: "NUM_BACKUP_REDUCES"}
 LOCAL = {Level.NODE: "DATA_LOCAL_MAPS", Level.RACK: "RACK_LOCAL_MAPS", Level.ANY: "OTHER_LOCAL_MAPS"}
 
@@ -397,7 +404,7 @@ class ComputeState:
                     self.kill_attempt(job, consumer, attempt, now, reason, effects)
         if job.state is JobState.PUBLISHING:
             job.complete_s = None
-            self._change(job, JobState.RUNNING, effects)
+            self._change(job, JobState.RUNNING, now, effects)
 
     def _move_output(self, task: Task, heir: WorkerId, effects: Effects) -> None:
         """A copy takes the place of the winner's part."""
@@ -425,7 +432,7 @@ class ComputeState:
             return
         if job.spec.output is not OutputKind.RESULT:
             job.complete_s = now
-            self._change(job, JobState.PUBLISHING, effects)
+            self._change(job, JobState.PUBLISHING, now, effects)
             return
         if job.id not in self._copying_until:
             self._copying_until[job.id] = now + self.settings.part_copy_wait_s
@@ -434,7 +441,7 @@ class ComputeState:
             return
         del self._copying_until[job.id]
         job.complete_s = job.ended_s = now
-        self._change(job, JobState.SUCCEEDED, effects)
+        self._change(job, JobState.SUCCEEDED, now, effects)
 
     def _complete_copied(self, now: float, effects: Effects) -> None:
         for job in [self.jobs[job] for job in self._copying_until]:
@@ -459,6 +466,10 @@ class ComputeState:
         """Time passed."""
         self.give_up_unclaimed(now, effects)
         for job in list(self.jobs.values()):
+            if now - job.looked_at_s >= self.settings.progress_interval_s:
+                job.looked_at_s = now
+                if job.counted != job.counted_durably:
+                    persist_progress(job, now, effects)
             limit_s = job.spec.time_limit_s
             is_running = job.state is JobState.RUNNING and not job.is_complete
             if limit_s and is_running and now - job.started_s > limit_s:
@@ -505,9 +516,10 @@ class ComputeState:
                 self.end_job(job, JobState.FAILED, reason, now, effects)
         self._used_up.clear()
 
-    def _change(self, job: Job, state: JobState, effects: Effects) -> None:
+    def _change(self, job: Job, state: JobState, now: float, effects: Effects) -> None:
         job.state = state
         persist_job(job, effects)
+        persist_progress(job, now, effects)
         effects.changed(job.id)
 
     def end_job(self, job: Job, state: JobState, reason: str, now: float, effects: Effects) -> None:
