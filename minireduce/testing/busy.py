@@ -5,22 +5,33 @@ the master: whenever a map task stands in a queue, all slots of workers that the
 ones that it has given away (`assigned`) and the ones in which a process runs (`running`); between the two lie the
 messages, which weather delays.
 
-Not counted is what nothing can be done about: a master that waits for its workers after a restart, and workers that
-stop, that are cut off, or that are gone without the master knowing it yet.
+Not counted is what nothing can be done about: a master that waits for its workers after a restart, workers that stop,
+that are cut off, or that are gone without the master knowing it yet; and slots that a job lets pass for a nearer one,
+which it may do for a bounded time only.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from minireduce.ids import JobId
+from minireduce.testing.wrong import Wrong
+
 if TYPE_CHECKING:
+    from minireduce.core.compute.job import Job, Step
+    from minireduce.core.compute.load import WorkerLoad
+    from minireduce.core.membership import Member
+    from minireduce.core.settings import ClusterSettings
     from minireduce.testing.master import SimMaster
     from minireduce.testing.worker import SimWorker
 
 BUSY_FRACTION_MIN = 0.8
 SLOT_TICKS_MIN = 40
 """Less than this measures nothing."""
+
+WAIT_SLACK_S = 1.0
+"""The master looks once a tick, and only then finds that a wait is over."""
 
 SILENCE_S_MAX = 2.0
 """Of a worker that still counts as live: it should be heard every second."""
@@ -36,6 +47,8 @@ class SlotUse:
     slots: int = 0
     assigned: int = 0
     running: int = 0
+    passed: int = 0  # slots that a job let pass for one that is nearer to its input, or that none of the tasks may take
+    _idle_since: dict[tuple[JobId, int], float] = field(default_factory=dict)
 
     @property
     def assigned_fraction(self) -> float:
@@ -57,21 +70,50 @@ class SlotUse:
         self.slots += other.slots
         self.assigned += other.assigned
         self.running += other.running
+        self.passed += other.passed
 
     def look(self, master: SimMaster, workers: dict[str, SimWorker]) -> None:
         """One tick of the master."""
         membership, compute = master.state._membership, master.state._compute  # noqa: SLF001 - the truth within
-        if membership.is_anyone_expected or not any(
-            step.waiting_maps for job in compute.jobs.values() for step in job.steps
-        ):
+        waiting = [(job, step) for job in compute.jobs.values() for step in job.steps if step.waiting_maps]
+        if membership.is_anyone_expected or not waiting:
+            self._idle_since.clear()
             return
+        now, idle = master.now(), []
         for member in membership.live():
             worker = workers[member.id]
             load = compute.loads.get(member.id)
             if load is None or member.is_stopping or not worker.node.is_up or worker.node.is_paused:
                 continue
-            if not worker.state.is_joined or master.now() - member.heard_at_s > SILENCE_S_MAX:
+            if not worker.state.is_joined or now - member.heard_at_s > SILENCE_S_MAX:
                 continue
+            for_whom = [(job, step) for job, step in waiting if _may_take(job, step, member, load)]
+            if load.slots_free > 0:
+                idle += for_whom
+                if not for_whom or any(step.locality_wait.since_s is not None for _, step in for_whom):
+                    self.passed += load.slots_free
+                    self.slots -= load.slots_free
             self.slots += load.slots
             self.assigned += min(load.slots_used, load.slots)
             self.running += min(len(worker.running), load.slots)
+        self._judge_waits({(job.id, step.index): step for job, step in idle}, now, master.settings)
+
+    def _judge_waits(self, idle: dict[tuple[JobId, int], Step], now: float, settings: ClusterSettings) -> None:
+        """No step lets slots pass for longer than it may, counted from the last launch of one of its maps."""
+        bound_s = settings.locality_wait_node_s + settings.locality_wait_rack_s + WAIT_SLACK_S
+        for key in [key for key in self._idle_since if key not in idle]:
+            del self._idle_since[key]
+        for key, step in idle.items():
+            launched = max((attempt.launched_s for task in step.maps for attempt in task.attempts[-1:]), default=0.0)
+            since_s = self._idle_since.setdefault(key, now)
+            if now - max(since_s, launched) > bound_s:
+                raise Wrong(f"maps of {key[0]} wait beside free slots for {now - max(since_s, launched):.1f} s")
+
+
+def _may_take(job: Job, step: Step, member: Member, load: WorkerLoad) -> bool:
+    """Whether some waiting map of a step may run on a worker that has a slot for it."""
+    if member.id in job.excluded or not load.has_memory_for(step.spec.memory_limit_bytes):
+        return False
+    if step.index == 0 and job.required_machine_id not in ("", member.profile.machine_id):
+        return False
+    return any(task.is_queued and member.id not in task.avoided for task in step.maps)

@@ -19,13 +19,14 @@ from typing import TYPE_CHECKING, Any
 from minireduce.core import cluster as machine
 from minireduce.core.compute.task import Attempt
 from minireduce.core.effects import Row
-from minireduce.core.messages import FetchFailed, LaunchAttempt
+from minireduce.core.messages import FetchFailed, LaunchAttempt, Replica
 from minireduce.core.views import JobState
-from minireduce.errors import MinireduceError
 from minireduce.ids import AttemptId, JobId, TaskId, TaskKind, WorkerId
+from minireduce.testing.blocks import key_of
 from minireduce.testing.busy import SlotUse
 from minireduce.testing.tell import attempt as told
 from minireduce.testing.workload import COUNTER_GROUP, SimJob, sequential
+from minireduce.testing.wrong import Wrong
 
 if TYPE_CHECKING:
     from minireduce.testing.client import SimClient
@@ -35,11 +36,8 @@ if TYPE_CHECKING:
 
 OBJECTS_PER_ENDED_JOB_MAX = 400
 OBJECTS_PER_WORKER_MAX = 200
+OBJECTS_PER_BLOCK_MAX = 100
 OBJECTS_MAX = 500
-
-
-class Wrong(MinireduceError):
-    """A run did what must not be."""
 
 
 class Checker:
@@ -54,6 +52,7 @@ class Checker:
         self._ears = _Ears()
         self._unreachable: dict[AttemptId, set[tuple[int, int]]] = {}
         self._complained: dict[WorkerId, set[int]] = {}  # by which streams
+        self._missed: dict[int, set[WorkerId]] = {}  # by stream: from whom nothing could be read
         self._gone: set[AttemptId] = set()
         self._launched: set[AttemptId] = set()
         self.seen: Counter[str] = Counter()
@@ -66,6 +65,7 @@ class Checker:
         self._ears = _Ears(self._master.now())
         self._unreachable.clear()
         self._complained.clear()
+        self._missed.clear()
         self._winners.clear()
         for row in rows:
             if row.table == "winners" and row.values is not None and row.values[1]:
@@ -103,11 +103,13 @@ class Checker:
         if not report.is_gone:
             self._unreachable.setdefault(report.source, set()).add((stream, number))
             if report.source.task in self._winners:
-                self._complained.setdefault(self._winners[report.source.task][1], set()).add(stream)
+                source = self._winners[report.source.task][1]
+                self._complained.setdefault(source, set()).add(stream)
+                self._missed.setdefault(stream, set()).add(source)
             return
         holder = self._winners.get(report.source.task, (None, ""))[1]
         is_of_reader = report.attempt == report.source  # who tells of its own output, which may be a copy
-        if holder and not is_of_reader and report.source in self._workers[holder].disk.outputs:
+        if holder and not is_of_reader and _has_whole(self._workers[holder], report.source):
             raise Wrong(f"the output of {told(report.source)} is reported gone, but {holder} has it")
         self._gone.add(report.source)
 
@@ -134,18 +136,20 @@ class Checker:
         job = self._master.state._compute.jobs.get(attempt.task.job)  # noqa: SLF001 - a checker looks inside
         task = job.task(attempt.task) if job is not None else None
         for other in task.copies if task is not None else ():
-            if self._workers[other].node.is_up and attempt in self._workers[other].disk.outputs:
+            if self._workers[other].node.is_up and _has_whole(self._workers[other], attempt):
                 raise Wrong(f"the output of {told(attempt)} was given up, but {other} holds a copy of it")
         silent_s = self._master.now() - self._ears.heard_at(worker)
-        reports = self._unreachable.get(attempt, ())
+        reports = self._unreachable.get(attempt, set())
+        missed_max = max((len(self._missed.get(stream, ())) for stream, _ in reports), default=0)
+        witnesses = max(len(reports), missed_max, len(self._complained.get(worker, ())))
         member = self._master.state._membership.get(worker)  # noqa: SLF001 - a checker looks inside
         if (
             member is None
             or member.is_stopping
-            or attempt not in self._workers[worker].disk.outputs
+            or not _has_whole(self._workers[worker], attempt)
             or attempt in self._gone
             or silent_s > self._master.settings.worker_lost_s
-            or max(len(reports), len(self._complained.get(worker, ()))) >= self._master.settings.fetch_reports_max
+            or witnesses >= self._master.settings.fetch_reports_max
         ):
             return
         raise Wrong(
@@ -173,6 +177,38 @@ class Checker:
         job = jobs.get(task_id.job)
         task = job.task(task_id) if job is not None else None
         return task.live_attempts if task is not None else []
+
+    def files_are_safe(self) -> None:
+        """Each block of a file whose closing was acknowledged has a good replica on some disk, up or down."""
+        for path in self._world.files:
+            for replica, _ in self._blocks_of(path):
+                if not any(worker.holds(replica) for worker in self._workers.values()):
+                    raise Wrong(f"no disk holds a good replica of block {replica.block_id} of {path}")
+
+    def what_is_wrong_with_files(self) -> str:
+        """What of the block store is not as it shall be in the end; "" when all is well."""
+        wanted: set[tuple[int, int]] = set()
+        for path, data in self._world.files.items():
+            blocks = self._blocks_of(path)
+            if b"".join(self._world.blocks[key_of(replica)] for replica, _ in blocks) != data:
+                return f"{path} is not what was written"
+            for replica, named in blocks:
+                wanted.add(key_of(replica))
+                good = {name for name, worker in self._workers.items() if worker.holds(replica)}
+                if named != good or len(good) != self._wanted(path):
+                    return f"block {replica.block_id} of {path} is on {sorted(good)}, the master names {sorted(named)}"
+        for worker in self._workers.values():
+            surplus = {key_of(replica) for replica in worker.blocks.store.replicas()} - wanted
+            if surplus:
+                return f"{worker.name} keeps blocks {sorted(surplus)}, which no file has"
+        return ""
+
+    def _blocks_of(self, path: str) -> list[tuple[Replica, set[WorkerId]]]:
+        found = self._master.state.storage.file_blocks(path, 0, 1 << 60)
+        return [(block.source.replica, set(block.source.workers)) for block in found.blocks]
+
+    def _wanted(self, path: str) -> int:
+        return self._master.state.storage.status(path).replication
 
     # ── when it is over ─────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -215,9 +251,14 @@ class Checker:
                 raise Wrong(f"all jobs are over, but {worker.name} still has {', '.join(left)}")
         objects = count_objects(self._master.state)
         bound = OBJECTS_MAX + OBJECTS_PER_ENDED_JOB_MAX * len(self._jobs_by_key)
-        bound += OBJECTS_PER_WORKER_MAX * len(self._workers)
+        bound += OBJECTS_PER_WORKER_MAX * len(self._workers) + OBJECTS_PER_BLOCK_MAX * len(self._world.blocks)
         if objects > bound:
             raise Wrong(f"all jobs are over, but the master keeps {objects} objects, more than {bound}")
+
+
+def _has_whole(worker: SimWorker, attempt: AttemptId) -> bool:
+    kept = worker.disk.outputs.get(attempt)
+    return kept is not None and not kept.is_damaged
 
 
 class _Ears:

@@ -12,7 +12,8 @@ from collections.abc import Callable
 from typing import Any
 
 from minireduce.core.messages import OutputSource
-from minireduce.core.requests import CloseResult, ComputeRequest, ConfirmPublished, KillJob, SubmitJob
+from minireduce.core.requests import CloseResult, ConfirmPublished, KillJob, SubmitJob
+from minireduce.core.storage.views import FileStatus
 from minireduce.core.views import JobState, JobView, ResultView
 from minireduce.core.work.fetches import PART, Fetched, FetchOutcome
 from minireduce.errors import MinireduceError
@@ -22,6 +23,7 @@ from minireduce.testing.master import SimMaster
 from minireduce.testing.worker import SimWorker
 from minireduce.testing.workload import SimJob
 from minireduce.testing.world import World
+from minireduce.testing.writer import SimWriter
 from minireduce.wire import codec
 
 ANSWER_TIMEOUT_S = 2.0
@@ -44,6 +46,7 @@ class SimClient:
         self._workers = workers
         self._parts: dict[int, bytes] = {}
         self._kills_at_s = kills_at_s
+        self._file_id = 0
         self.has_asked_to_kill = False
 
     @property
@@ -60,13 +63,26 @@ class SimClient:
             self.world.failures_left[self.job.body, name] = times
         if self._kills_at_s:
             self.world.agenda.after(self._kills_at_s, self.world.client, self._ask_to_kill)
+        if self.job.is_stored:
+            SimWriter(self, self.path, self.job.data, self.job.replication, self._written).start()
+        else:
+            self._submit()
+
+    @property
+    def path(self) -> str:
+        """Where the input of a job lies that reads from the block store."""
+        return f"/input/{self.job.key}"
+
+    def _written(self, status: FileStatus) -> None:
+        self.world.files[self.path] = self.job.data
+        self._file_id = status.inode
         self._submit()
 
     # ── what it asks ────────────────────────────────────────────────────────────────────────────────────────────────
 
     def _submit(self) -> None:
         self.world.trace.tell("client", f"submits {self.job.key!r}")
-        self._request(SubmitJob(self.job.key, self.job.spec()), self._submitted, self._submit)
+        self.request(SubmitJob(self.job.key, self.job.spec(self._file_id, self.path)), self._submitted, self._submit)
 
     def _submitted(self, value: Any) -> None:
         if isinstance(value, MinireduceError):
@@ -101,7 +117,7 @@ class SimClient:
             self.world.agenda.after(1.0, self.world.client, self._ask_to_kill)
             return
         self.has_asked_to_kill = True
-        self._request(KillJob(self.job_id, "no longer wanted"), lambda _: None, self._ask_to_kill)
+        self.request(KillJob(self.job_id, "no longer wanted"), lambda _: None, self._ask_to_kill)
 
     # ── reading and publishing ──────────────────────────────────────────────────────────────────────────────────────
 
@@ -117,7 +133,7 @@ class SimClient:
 
     def _final_parts(self) -> int:
         """How many parts a job that ends in a step without reducers has: as many as that step has maps."""
-        return next((reducers for reducers in reversed(self.job.reducers) if reducers), len(self.job.texts))
+        return next((reducers for reducers in reversed(self.job.reducers) if reducers), self.job.splits_total)
 
     def _read_part(self, index: int, source: OutputSource, digest: bytes, token: str) -> None:
         if not source.bytes_total:
@@ -152,15 +168,26 @@ class SimClient:
             self._poll()
 
         body = CloseResult(self.job_id) if self.job.is_result else ConfirmPublished(self.job_id)
-        self._request(body, agreed, lambda: self._confirm_or_poll(parts))
+        self.request(body, agreed, lambda: self._confirm_or_poll(parts))
 
     # ── asking ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
-    def _request(self, body: ComputeRequest, then: Callable[[Any], None], again: Callable[[], None]) -> None:
+    def request(self, body: Any, then: Callable[[Any], None], again: Callable[[], None]) -> None:
         data = codec.encode(body)
         kind = type(body)
         self.world.trace.mark("client", kind.__name__, data)
         self._carry(lambda answer: self._master.on_request(codec.decode(kind, data), answer), then, again)
+
+    def ask_worker(
+        self,
+        address: str,
+        question: Callable[[SimWorker, Callable[[Any], None]], None],
+        then: Callable[[Any], None],
+        *,
+        timeout_s: float,
+    ) -> None:
+        """Ask a worker's block server; `then` is told its answer, or None."""
+        self.world.ask(self.world.client, self._workers.get(address), question, then, timeout_s=timeout_s)
 
     def _ask(self, read: Callable[..., Any], then: Callable[[Any], None], again: Callable[[], None]) -> None:
         self._carry(lambda answer: self._master.on_question(read, answer), then, again)

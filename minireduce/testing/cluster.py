@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Sequence
 
 from minireduce.core.settings import ClusterSettings, WorkerSettings
-from minireduce.testing.checkers import Checker, Wrong
+from minireduce.testing.checkers import Checker
 from minireduce.testing.client import SimClient
 from minireduce.testing.faults import CALM, Plan
 from minireduce.testing.injector import Injector
@@ -21,12 +21,13 @@ from minireduce.testing.master import SimMaster
 from minireduce.testing.worker import SimWorker, WorkerShape
 from minireduce.testing.workload import SimJob
 from minireduce.testing.world import World
+from minireduce.testing.wrong import Wrong
 
 EVENTS_MAX = 400_000
 
-CLUSTER_SETTINGS = ClusterSettings()
+CLUSTER_SETTINGS = ClusterSettings(repair_delay_s=15.0, block_size_bytes=250)
 WORKER_SETTINGS = WorkerSettings(tick_interval_s=0.25)
-"""As in production, but for coarser ticks, which cost most of a simulation's events."""
+"""As in production, but for small blocks that are soon repaired, and coarser ticks, which cost most of the events."""
 
 
 class SimCluster:
@@ -101,6 +102,18 @@ class SimCluster:
     def run_to_end(self, *, seconds_max: float = 600.0) -> None:
         """Until every client has seen the end of its job."""
         self.run_until(lambda: all(client.is_done for client in self.clients), seconds_max=seconds_max)
+
+    def repair(self, *, seconds_max: float = 300.0) -> None:
+        """Somebody reads all replicas, and damage is mended. Raises Wrong when that takes longer than `seconds_max`."""
+        if self.world.files:
+            for worker in self.workers.values():
+                if worker.node.is_up:
+                    worker.blocks.scrub()
+            end = self.world.clock.now() + seconds_max
+            while wrong := self.checker.what_is_wrong_with_files():
+                if self.world.clock.now() > end:
+                    raise Wrong(wrong)
+                self.run_for(1.0)
 
     def judge(self) -> None:
         """What must hold when all is over. Raises Wrong."""

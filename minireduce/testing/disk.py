@@ -10,7 +10,8 @@ Faults are ordered by `fail_next`: an operation raises OSError, ENOSPC or EIO. A
 to make durable stays volatile, and a later successful sync of the same file does not bring it back, as on Linux.
 
 Changes of a directory survive in order and a rename within a directory is one change; across directories they are
-independent. Not here: links, permissions, and damage to what was durable (`flip_bit` does one, on request).
+independent. Not here: links, permissions, and damage to what was durable (done on request:
+`flip_bit`, `cut_short`, `misdirect`).
 """
 
 from __future__ import annotations
@@ -165,6 +166,19 @@ class SimDisk:
         """Damage a durable file, as a decaying disk does."""
         file = self._file(path)
         file.data[bit // 8] ^= 1 << bit % 8
+        file.durable = bytes(file.data)
+
+    def cut_short(self, path: Path, size: int) -> None:
+        """Lose the end of a durable file."""
+        file = self._file(path)
+        del file.data[size:]
+        file.durable = bytes(file.data)
+
+    def misdirect(self, source: Path, target: Path) -> None:
+        """Let what was written to `source` have hit `target` instead, from its beginning."""
+        data = bytes(self._file(source).data)
+        file = self._file(target)
+        file.data[: len(data)] = data[: len(file.data)]
         file.durable = bytes(file.data)
 
     def check(self, operation: str) -> None:

@@ -17,6 +17,9 @@ from minireduce.testing.worker import WorkerShape
 from minireduce.testing.workload import FAILS_ALWAYS, SimJob
 
 WORKERS = (6, 12)
+STORED_SHARE = 0.6
+"""Of the seeds: their jobs read from the block store, the others files that all machines see."""
+
 _WORDS = ("the", "of", "map", "reduce", "split", "worker", "master", "sort", "merge", "spill", "key", "value")
 
 
@@ -61,8 +64,10 @@ def draw_settings(rng: Random) -> WorkerSettings:
     )
 
 
-def draw_job(rng: Random, key: str, splits: int) -> SimJob:
+def draw_job(rng: Random, key: str, splits: int, *, is_stored: bool) -> SimJob:
     """A job of one to three steps, some words, sometimes code that raises."""
+    if is_stored:
+        return _store(rng, draw_job(rng, key, splits, is_stored=False))
     texts = tuple(
         "\n".join(" ".join(rng.choices(_WORDS, k=rng.randint(1, 6))) for _ in range(rng.randint(0, 6)))
         for _ in range(splits)
@@ -80,10 +85,20 @@ def draw_job(rng: Random, key: str, splits: int) -> SimJob:
     return SimJob(key, texts, reducers, tuple(failing), is_result=rng.random() < 0.3)
 
 
+def _store(rng: Random, job: SimJob) -> SimJob:
+    """The job with its input in the block store, in as many splits; what fails is one of these."""
+    texts = (*job.texts, "so that there is something to read")
+    size = len(SimJob(job.key, texts, (1,)).data)
+    stored = replace(job, texts=texts, split_bytes=max(8, size // len(job.texts)), replication=rng.choice((2, 3)))
+    failing = tuple((name, times) for name, times in job.failing if int(name[4:]) < stored.splits_total)
+    return replace(stored, failing=failing)
+
+
 def build(seed: int, *, cut: Cut = WHOLE, is_calm: bool = False, is_told: bool = False) -> tuple[SimCluster, Plan]:
     """The cluster of a seed, with its jobs submitted. `is_calm`: nothing fails but user code."""
     draws = Random(f"{seed}/plan")  # noqa: S311 - chance, not secrets
-    plan = cut.plan(draw_plan(draws))
+    is_stored = draws.random() < STORED_SHARE
+    plan = cut.plan(draw_plan(draws, has_blocks=is_stored))
     if is_calm:
         plan = Plan(Weather(delay_s=plan.weather.delay_s), (), 0.0)
     shapes, settings = draw_shapes(draws), draw_settings(draws)
@@ -93,7 +108,7 @@ def build(seed: int, *, cut: Cut = WHOLE, is_calm: bool = False, is_told: bool =
     for number in range(draws.randint(3, 5)):
         kills_at_s = draws.uniform(1.0, 15.0) if draws.random() < 0.08 else 0.0
         splits = draws.choice((draws.randint(1, 6), slots * draws.randint(2, 5)))
-        job = draw_job(draws, f"job {number} of seed {seed}", slots * 4 if not number else splits)
+        job = draw_job(draws, f"job {number} of seed {seed}", slots * 4 if not number else splits, is_stored=is_stored)
         job = replace(job, speculation=speculates.random() < 0.5 and not is_calm)
         after_s = draws.uniform(0.0, 12.0) if number else 0.0
         if cut.jobs is None or number in cut.jobs:

@@ -38,6 +38,13 @@ class FaultKind(StrEnum):
     WORKER_PAUSED = "worker paused"
     WORKER_SLOW = "worker slowed down"
     OUTPUT_LOST = "output lost on a living worker"
+    OUTPUT_DAMAGED = "output damaged on a living worker"
+    COPY_DAMAGED = "fetched copy damaged"
+    REPLICA_FLIPPED = "bit of a replica flipped"
+    REPLICA_TORN = "replica cut short"
+    REPLICA_MISDIRECTED = "write to one replica hit another"
+    BLOCK_DISK_FULL = "block disk full"
+    BLOCK_DISK_ERROR = "block disk failed to sync"
     STREAM_BROKEN = "stream broken"
     CUT_TO_MASTER = "link to the master cut"
     CUT_FROM_MASTER = "link from the master cut"
@@ -63,6 +70,13 @@ _MOMENTS: dict[FaultKind, tuple[str, ...]] = {
     FaultKind.WORKER_PAUSED: ("a map runs", "a reduce runs", "a map is done"),
     FaultKind.WORKER_SLOW: ("a map runs",),
     FaultKind.OUTPUT_LOST: ("a map is done", "a reduce is done"),
+    FaultKind.OUTPUT_DAMAGED: ("a map is done", "a reduce is done"),
+    FaultKind.COPY_DAMAGED: ("a run is fetched",),
+    FaultKind.REPLICA_FLIPPED: ("a replica is stored", "a map runs"),
+    FaultKind.REPLICA_TORN: ("a replica is stored", "a map runs"),
+    FaultKind.REPLICA_MISDIRECTED: ("a replica is stored", "a map runs"),
+    FaultKind.BLOCK_DISK_FULL: ("a replica is stored",),
+    FaultKind.BLOCK_DISK_ERROR: ("a replica is stored",),
     FaultKind.STREAM_BROKEN: ("a map runs", "a map is done", "a reduce is done"),
     FaultKind.CUT_TO_MASTER: ("a map runs", "a reduce runs"),
     FaultKind.CUT_FROM_MASTER: ("a map runs", "a map is done"),
@@ -126,9 +140,22 @@ STRIKES_MIN = 5
 KINDS_MIN = 3
 
 
-def draw_plan(rng: random.Random) -> Plan:
+OF_BLOCKS = (
+    FaultKind.REPLICA_FLIPPED,
+    FaultKind.REPLICA_TORN,
+    FaultKind.REPLICA_MISDIRECTED,
+    FaultKind.BLOCK_DISK_FULL,
+    FaultKind.BLOCK_DISK_ERROR,
+)
+"""Faults of disks that hold blocks: drawn only where there are some."""
+
+
+def draw_plan(rng: random.Random, *, has_blocks: bool) -> Plan:
     """The faults of one seed."""
-    kinds = rng.sample(list(FaultKind), rng.randint(KINDS_MIN + 2, 8))
+    possible = [kind for kind in FaultKind if has_blocks or kind not in OF_BLOCKS]
+    kinds = rng.sample(possible, rng.randint(KINDS_MIN + 2, 8))
+    if has_blocks:
+        kinds.append(rng.choice(OF_BLOCKS[:3]))
     first = [_draw_fault(rng, kind, nth_max=12) for kind in kinds]
     more = [_draw_fault(rng, rng.choice(kinds), nth_max=100) for _ in range(rng.randint(4, 8))]
     return Plan(_draw_weather(rng), (*first, *more), heal_s=rng.uniform(20.0, 50.0))

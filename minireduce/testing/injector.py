@@ -5,10 +5,13 @@ from __future__ import annotations
 import errno
 import random
 from collections import Counter
+from dataclasses import replace
 
+from minireduce.core.messages import Replica
 from minireduce.core.worker import StopRequested
 from minireduce.ids import TaskKind
-from minireduce.testing.faults import Fault, FaultKind, Plan
+from minireduce.testing.blocks import replica_path
+from minireduce.testing.faults import Fault, FaultKind, Left, Plan
 from minireduce.testing.master import SimMaster
 from minireduce.testing.worker import SimWorker
 from minireduce.testing.world import World
@@ -116,6 +119,20 @@ class Injector:
             case FaultKind.OUTPUT_LOST if worker.disk.outputs:
                 lost = self._rng.choice(sorted(worker.disk.outputs))
                 del worker.disk.outputs[lost]
+            case FaultKind.OUTPUT_DAMAGED:
+                whole = [attempt for attempt in worker.disk.outputs if not worker.disk.outputs[attempt].is_damaged]
+                if not whole:
+                    return False
+                damaged = self._rng.choice(sorted(whole))
+                worker.disk.outputs[damaged] = replace(worker.disk.outputs[damaged], is_damaged=True)
+            case FaultKind.COPY_DAMAGED:
+                return worker.damage_copy(self._rng)
+            case FaultKind.REPLICA_FLIPPED | FaultKind.REPLICA_TORN | FaultKind.REPLICA_MISDIRECTED:
+                return self._damage_replica(fault.kind, worker)
+            case FaultKind.BLOCK_DISK_FULL:
+                worker.disk.files.fail_next("write", errno.ENOSPC)
+            case FaultKind.BLOCK_DISK_ERROR:
+                worker.disk.files.fail_next("sync", errno.EIO)
             case FaultKind.STREAM_BROKEN:
                 return self._master.streams.break_all_of(worker)
             case FaultKind.CUT_TO_MASTER:
@@ -142,9 +159,41 @@ class Injector:
         return [each for each in self._workers.values() if each.rack == worker.rack and each.node.is_up]
 
     def _kill(self, fault: Fault, worker: SimWorker) -> None:
-        worker.kill(str(fault.kind), left=fault.left)
-        self._world.strikes[f"worker killed, {fault.left}"] += 1
+        left = fault.left
+        if left is Left.NOTHING and not all(self._is_spared(replica, worker) for replica in worker.replicas()):
+            left = Left.SOME
+        worker.kill(str(fault.kind), left=left)
+        self._world.strikes[f"worker killed, {left}"] += 1
         self._world.agenda.after(fault.seconds, None, lambda: self._start_worker(worker.name))
+
+    # ── disks of the block store ────────────────────────────────────────────────────────────────────────────────────
+
+    def _damage_replica(self, kind: FaultKind, worker: SimWorker) -> bool:
+        whole = [replica for replica in worker.replicas() if worker.holds(replica)]
+        spared = [replica for replica in whole if self._is_spared(replica, worker)]
+        if not spared:
+            return False
+        replica = self._rng.choice(spared)
+        path = replica_path(replica)
+        if kind is FaultKind.REPLICA_FLIPPED:
+            worker.disk.files.flip_bit(path, self._rng.randrange(8 * replica.length))
+        elif kind is FaultKind.REPLICA_TORN:
+            worker.disk.files.cut_short(path, self._rng.randrange(replica.length))
+        else:
+            others = [other for other in worker.replicas() if other != replica and other.length]
+            if not others:
+                return False
+            worker.disk.files.misdirect(replica_path(self._rng.choice(others)), path)
+        return not worker.holds(replica)
+
+    def _is_spared(self, replica: Replica, worker: SimWorker) -> bool:
+        """Whether a good replica is left without this worker's, and all others that the master counts on are good."""
+        storage = self._master.state.storage
+        views = [view for view in storage.block_views() if view.replica == replica] if self._master.node.is_up else []
+        others = [other for other in self._workers.values() if other is not worker]
+        named = {name for view in views for name in view.workers}
+        good = {other.name for other in others if other.holds(replica)}
+        return bool(good) and named - {worker.name} <= good
 
     # ── mending ─────────────────────────────────────────────────────────────────────────────────────────────────────
 

@@ -24,10 +24,10 @@ from minireduce.core.membership import Member, Membership
 from minireduce.core.messages import Up
 from minireduce.errors import InvariantViolation
 from minireduce.ids import TaskKind
-from minireduce.testing.checkers import Wrong
 from minireduce.testing.log import SimLog
 from minireduce.testing.master import SimMaster
 from minireduce.testing.sim import Outcome, run_seed
+from minireduce.testing.wrong import Wrong
 
 _CAUGHT = (Wrong.__name__, InvariantViolation.__name__)
 

@@ -18,11 +18,11 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 from minireduce.testing.busy import SlotUse
-from minireduce.testing.checkers import Wrong
 from minireduce.testing.cluster import SimCluster
 from minireduce.testing.draw import WHOLE, Cut, build
 from minireduce.testing.faults import FaultKind
 from minireduce.testing.injector import LATER_S_MAX
+from minireduce.testing.wrong import Wrong
 
 LIVENESS_S_MAX = 240.0
 """A job must end so soon after the last fault. The jobs of a seed take about 40 s when nothing fails."""
@@ -93,6 +93,7 @@ def run_seed(seed: int, *, cut: Cut = WHOLE, is_calm: bool = False, is_told: boo
         if not cluster.injector.is_healed:
             cluster.injector.heal()
         cluster.run_for(QUIET_S)
+        cluster.repair()
         cluster.judge()
         if is_calm:
             judge_calm(cluster)

@@ -10,9 +10,9 @@ import sys
 import time
 from collections import Counter
 
-from minireduce.testing.checkers import Wrong
 from minireduce.testing.sim import parse_seeds
 from minireduce.testing.storage_world import SimStorage
+from minireduce.testing.wrong import Wrong
 
 
 def run_seed(seed: int) -> Counter[str]:

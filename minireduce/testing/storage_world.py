@@ -55,7 +55,7 @@ from minireduce.core.storage.tokens import NoTokens
 from minireduce.core.storage.views import FileStatus, PlacedBlock
 from minireduce.errors import MinireduceError, NotFound, Unavailable
 from minireduce.ids import WorkerId
-from minireduce.testing.checkers import Wrong
+from minireduce.testing.wrong import Wrong
 
 STEP_S = 0.5
 FAULTS_S = 60.0

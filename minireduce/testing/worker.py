@@ -11,12 +11,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from random import Random
+from typing import Any
 
 from minireduce.core import worker as machine
 from minireduce.core.messages import (
     AttemptSucceeded,
     Down,
     PartInput,
+    Replica,
+    StoredInput,
     TaskError,
     Welcome,
     WorkerProfile,
@@ -26,6 +30,7 @@ from minireduce.core.spec import LocalFiles
 from minireduce.core.work.assignments import CloseProgram, OpenProgram, RemoveFetched, RemoveJob, RemoveOutputs
 from minireduce.core.work.attempts import (
     AttemptEnded,
+    CopyFoundDamaged,
     Failed,
     Killed,
     Lost,
@@ -64,14 +69,18 @@ from minireduce.errors import InvariantViolation, MinireduceError
 from minireduce.ids import AttemptId, JobId, TaskKind
 from minireduce.testing import tell, workload
 from minireduce.testing.agenda import Node
+from minireduce.testing.blocks import SimBlocks, StoredRead, is_good, key_of
 from minireduce.testing.clock import SkewedClock
+from minireduce.testing.disk import SimDisk
 from minireduce.testing.faults import Left
 from minireduce.testing.master import SimMaster
 from minireduce.testing.workload import Product, SimJob
 from minireduce.testing.world import World, address_of, read_token
+from minireduce.testing.wrong import Wrong
 
 FETCH_TIMEOUT_S = 3.0
 COPY_S = 0.01
+FREE_BYTES = 1 << 40
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +89,7 @@ class Kept:
 
     report: AttemptSucceeded
     partitions: tuple[bytes, ...]
+    is_damaged: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,8 +103,9 @@ class WorkerShape:
 
 @dataclass(slots=True)
 class Disk:
-    """What survives the process."""
+    """What survives the process: modelled outputs, and the real files of the block store."""
 
+    files: SimDisk
     outputs: dict[AttemptId, Kept] = field(default_factory=dict)
     remembered: tuple[int, int] = (0, 0)
 
@@ -115,8 +126,10 @@ class SimWorker:
     ) -> None:
         self.world = world
         self.node = Node(name)
-        self.disk = Disk()
+        self._disk_rng = world.rng(f"disk of {name}")
+        self.disk = Disk(SimDisk(self._disk_rng))
         self.state: WorkerState
+        self.blocks: SimBlocks
         self.slowness = 1.0
         self.running: dict[AttemptId, StartAttempt] = {}
         self._master = master
@@ -129,6 +142,8 @@ class SimWorker:
         self.clock = SkewedClock(world.clock)
         self._programs: dict[JobId, SimJob] = {}
         self._fetched: dict[tuple[AttemptId, AttemptId], bytes] = {}
+        self._damaged: dict[tuple[AttemptId, AttemptId], None] = {}  # of what was fetched
+        self._inputs: dict[AttemptId, bytes] = {}
         self._stopping: set[AttemptId] = set()
         self._cancelled: set[int] = set()
         peers[address_of(name)] = self
@@ -149,8 +164,11 @@ class SimWorker:
         self.running.clear()
         self._programs.clear()
         self._fetched.clear()
+        self._damaged.clear()
         self._stopping.clear()
         self._cancelled.clear()
+        self._inputs.clear()
+        self.blocks = SimBlocks(self)
         drift = self._rng.uniform(-0.01, 0.01)
         self.clock = SkewedClock(self.world.clock, offset_s=self._rng.uniform(0.0, 1e6), drift=drift)
         self.state = WorkerState(
@@ -158,11 +176,13 @@ class SimWorker:
             settings=self._settings,
             highest=self.disk.remembered,
             outputs=tuple(kept.report for kept in self.disk.outputs.values()),
+            replicas=self.blocks.store.replicas(),
             rng=self._rng,
         )
         self.world.trace.mark(self.name, f"starts as incarnation {self.node.life}")
         self.world.trace.tell(self.name, f"starts, incarnation {self.node.life}")
         self._tick()
+        self.blocks.tell_damaged()
 
     def _profile(self) -> WorkerProfile:
         return WorkerProfile(
@@ -175,6 +195,7 @@ class SimWorker:
             data_address=address_of(self.name),
             machine_id=f"machine of {self.name}",
             software_version="0",
+            free_bytes=FREE_BYTES,
         )
 
     def kill(self, reason: str, *, left: Left = Left.ALL) -> None:
@@ -186,11 +207,35 @@ class SimWorker:
         self.world.trace.mark(self.name, f"ends, {left}")
         self.node.end()
         if left is Left.NOTHING:
-            self.disk = Disk()
+            self.disk = Disk(SimDisk(self._disk_rng))
         elif left is Left.SOME:
             for attempt in [attempt for attempt in self.disk.outputs if self._work_rng.random() < 0.5]:
                 del self.disk.outputs[attempt]
+            self._crash_disk()
         self._master.streams.worker_ended(self)
+
+    def _crash_disk(self) -> None:
+        """The machine loses power: what it had said that it stored must be there after."""
+        replicas = [replica for replica in self.blocks.told.values() if self.holds(replica)]
+        self.disk.files.crash()
+        for replica in replicas:
+            if not self.holds(replica):
+                raise Wrong(f"{self.name} had stored block {replica.block_id}, and lost it when its machine went down")
+
+    def replicas(self) -> list[Replica]:
+        """The replicas that the worker has stored, as it last knew."""
+        return list(self.blocks.told.values())
+
+    def damage_copy(self, rng: Random) -> bool:
+        """Damage something that was fetched for an attempt; whether there was anything."""
+        places = sorted(place for place in self._fetched if place not in self._damaged)
+        if places:
+            self._damaged[rng.choice(places)] = None
+        return bool(places)
+
+    def holds(self, replica: Replica) -> bool:
+        """Whether the disk holds a replica with the right bytes, up or down."""
+        return is_good(self.disk.files, replica, self.world.blocks[key_of(replica)])
 
     def now(self) -> float:
         """The monotonic clock of this worker's machine."""
@@ -263,8 +308,10 @@ class SimWorker:
                 self._stopped(action.error)
             case Warn():
                 self.world.trace.tell(self.name, f"warns: {action.message}")
-            case machine.StartReplication() | machine.DeleteReplica():
-                raise InvariantViolation(f"no block was ever stored, but {self.name} is told to {action}")
+            case machine.StartReplication():
+                self.world.agenda.after(0.0, self.node, lambda: self.blocks.replicate(action.order))
+            case machine.DeleteReplica():
+                self.world.agenda.after(0.0, self.node, lambda: self.blocks.remove(action.replica))
 
     def _keep_copy(self, action: KeepCopy) -> None:
         part = action.order.part
@@ -294,6 +341,7 @@ class SimWorker:
     def _remove_fetched(self, is_unwanted: Callable[[AttemptId], bool]) -> None:
         for place in [place for place in self._fetched if is_unwanted(place[0])]:
             del self._fetched[place]
+            self._damaged.pop(place, None)
 
     def _remove_job(self, job: JobId) -> None:
         if any(attempt.task.job == job for attempt in self.running):
@@ -314,10 +362,25 @@ class SimWorker:
         self.world.trace.tell(self.name, f"runs {tell.attempt(attempt)}")
         if self.slowness > 1.0:
             self.world.strikes["attempt on a slow worker"] += 1
+        if isinstance(order.input, StoredInput):
+            reading = StoredRead(self, order.input, lambda data: self._has_read(attempt, data))
+            self.world.agenda.after(0.0, self.node, reading.start)
+        else:
+            self._work_on(attempt)
+        self.world.moment(f"a {attempt.task.kind} runs", self.name)
+
+    def _has_read(self, attempt: AttemptId, data: bytes | MinireduceError) -> None:
+        if isinstance(data, MinireduceError):
+            self.world.strikes["stored input could not be read"] += 1
+            self._end(attempt, Lost(data.message))
+        elif attempt in self.running:
+            self._inputs[attempt] = data
+            self._work_on(attempt)
+
+    def _work_on(self, attempt: AttemptId) -> None:
         seconds = self._work_rng.uniform(*self._map_s) * self.slowness
         self.world.agenda.after(seconds / 2, self.node, lambda: self._progress(attempt))
         self.world.agenda.after(seconds, self.node, lambda: self._finish_attempt(attempt))
-        self.world.moment(f"a {attempt.task.kind} runs", self.name)
 
     def _progress(self, attempt: AttemptId) -> None:
         if attempt in self.running:
@@ -340,10 +403,13 @@ class SimWorker:
             self.world.strikes["user code raised"] += 1
             self._end(attempt, Failed(TaskError("raised", "ValueError", "a bad record")))
             return
-        missing = [run.source for run in order.runs if run.is_own and run.source not in self.disk.outputs]
-        if missing:
+        missing = [run.source for run in order.runs if run.is_own and not self._has_whole(run.source)]
+        copies = [run.source for run in order.runs if (attempt, run.source) in self._damaged]
+        if missing or copies:
             for source in missing:
                 self.handle(OutputFoundMissing(source))
+            for source in copies:
+                self.handle(CopyFoundDamaged(attempt, source))
             self._end(attempt, Lost("its input is not there"))
             return
         product = self._compute(program, order)
@@ -357,13 +423,17 @@ class SimWorker:
     def _end(self, attempt: AttemptId, outcome: Succeeded | Failed | Lost | Killed) -> None:
         if attempt in self.running:
             del self.running[attempt]
+            self._inputs.pop(attempt, None)
             self._stopping.discard(attempt)
             self.handle(AttemptEnded(attempt, outcome))
 
     def _compute(self, program: SimJob, order: StartAttempt) -> Product:
         task = order.attempt.task
         if isinstance(order.input, LocalFiles):
-            return workload.run_first_map(program, task.index)
+            return workload.run_first_map(program, program.texts[task.index].splitlines())
+        if isinstance(order.input, StoredInput):
+            lines = workload.lines_of_split(self._inputs[order.attempt], order.input.offset, order.input.length)
+            return workload.run_first_map(program, lines)
         part = PART if isinstance(order.input, PartInput) else task.index
         if isinstance(order.input, PartInput) and not order.input.source.bytes_total:
             return workload.run_later_map(program, task.step, b"")
@@ -375,6 +445,10 @@ class SimWorker:
             return workload.run_later_map(program, task.step, inputs[0])
         return workload.run_reduce(inputs)
 
+    def _has_whole(self, attempt: AttemptId) -> bool:
+        kept = self.disk.outputs.get(attempt)
+        return kept is not None and not kept.is_damaged
+
     def _own_output(self, attempt: AttemptId, partition: int) -> bytes:
         return self.disk.outputs[attempt].partitions[max(partition, 0)]
 
@@ -382,36 +456,47 @@ class SimWorker:
 
     def _start_fetch(self, order: StartFetch) -> None:
         """Ask the other worker; whatever comes first counts, the answer or the timeout."""
-        is_open = [True]
 
         def end(outcome: FetchOutcome, data: bytes = b"") -> None:
-            if not is_open[0] or order.fetch in self._cancelled:
+            if order.fetch in self._cancelled:
                 return
-            is_open[0] = False
             if isinstance(outcome, Fetched):
                 self._fetched[order.attempt, order.source.attempt] = data
+                self._damaged.pop((order.attempt, order.source.attempt), None)
+                self.world.moment("a run is fetched", self.name)
             self.handle(FetchEnded(order.fetch, outcome))
 
-        source = self._peers.get(order.source.address)
         self.world.trace.mark(self.name, f"fetches {order.source.attempt} for {order.attempt}")
-        if source is None or not source.node.is_up:
-            self.world.agenda.after(0.01, self.node, lambda: end(Unreachable("connection refused")))
-            return
-        self.world.agenda.after(FETCH_TIMEOUT_S, self.node, lambda: end(Unreachable("no answer")))
-        asker = self
+        source = self._peers.get(order.source.address)
+        silence = "no answer" if source is not None and source.node.is_up else "connection refused"
+        self.ask_peer(
+            order.source.address,
+            lambda peer, reply: reply(peer.serve(order.source.attempt, order.partition, order.read_token)),
+            lambda answer: end(*(answer or (Unreachable(silence),))),
+            timeout_s=FETCH_TIMEOUT_S,
+        )
 
-        def answer() -> None:
-            outcome, data = source.serve(order.source.attempt, order.partition, order.read_token)
-            self.world.network.send(source.node, asker.node, lambda: end(outcome, data), is_single=True)
+    def ask_peer(
+        self,
+        address: str,
+        question: Callable[[SimWorker, Callable[[Any], None]], None],
+        then: Callable[[Any], None],
+        *,
+        timeout_s: float,
+    ) -> None:
+        """Ask another worker over the network; `then` is told its answer, or None."""
+        self.world.ask(self.node, self._peers.get(address), question, then, timeout_s=timeout_s)
 
-        self.world.network.send(self.node, source.node, answer, is_single=True)
+    def draw_s(self, between: tuple[float, float]) -> float:
+        """How long something takes on this worker."""
+        return self._work_rng.uniform(*between) * self.slowness
 
     def serve(self, attempt: AttemptId, partition: int, token: str) -> tuple[FetchOutcome, bytes]:
         """What this worker's block server answers."""
         kept = self.disk.outputs.get(attempt)
         if token != read_token(attempt.task.job):
             raise InvariantViolation(f"{attempt} of {self.name} is asked for with the token {token!r}")
-        if kept is None:
+        if kept is None or kept.is_damaged:
             self.handle(OutputFoundMissing(attempt))
             return Gone(f"{self.name} has no output of {attempt}"), b""
         data = kept.partitions[max(partition, 0)]

@@ -16,7 +16,17 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from minireduce.core.messages import Counters, TaskOutput
-from minireduce.core.spec import DEFAULT_QUEUE, JobSpec, LocalFiles, LocalRange, OutputKind, Program, StepSpec
+from minireduce.core.spec import (
+    DEFAULT_QUEUE,
+    JobSpec,
+    LocalFiles,
+    LocalRange,
+    OutputKind,
+    Program,
+    Split,
+    StepSpec,
+    StoredRange,
+)
 from minireduce.errors import Corruption
 from minireduce.ids import TaskId, TaskKind
 
@@ -33,7 +43,8 @@ class SimJob:
     """A job: one split a text, `reducers` of each step. `failing` names tasks and how many of their attempts raise;
     `is_result`: the parts stay in the cluster until the client closes the result, else it publishes them itself.
     `failing_on` is a worker on which all attempts raise; `wavering` names tasks whose attempts all say that they wrote
-    other pairs than any before. `speculation`: stragglers get backups.
+    other pairs than any before. `speculation`: stragglers get backups. With `split_bytes` all texts are one file of the
+    block store, cut every so many bytes, wherever lines end.
     """
 
     key: str
@@ -51,6 +62,28 @@ class SimJob:
     priority: int = 0
     weight: float = 1.0
     time_limit_s: float = 0.0
+    split_bytes: int = 0
+    replication: int = 3
+
+    @property
+    def is_stored(self) -> bool:
+        """Whether the input lies in the block store."""
+        return self.split_bytes > 0
+
+    @property
+    def data(self) -> bytes:
+        """The stored input."""
+        return "".join(f"{line}\n" for text in self.texts for line in text.splitlines()).encode()
+
+    @property
+    def cuts(self) -> list[tuple[int, int]]:
+        """Offset and length of each split of a stored input."""
+        size = len(self.data)
+        return [(begin, min(self.split_bytes, size - begin)) for begin in range(0, size, self.split_bytes)]
+
+    @property
+    def splits_total(self) -> int:
+        return len(self.cuts) if self.is_stored else len(self.texts)
 
     @property
     def body(self) -> bytes:
@@ -64,22 +97,19 @@ class SimJob:
     @property
     def tasks_total(self) -> int:
         """How many tasks all steps have."""
-        total, maps = 0, len(self.texts)
+        total, maps = 0, self.splits_total
         for reducers in self.reducers:
             total += maps + reducers
             maps = reducers or maps
         return total
 
-    def spec(self) -> JobSpec:
-        """What a client submits."""
+    def spec(self, file_id: int = 0, path: str = "") -> JobSpec:
+        """What a client submits; `file_id` and `path` are those of a stored input."""
         return JobSpec(
             name=self.key,
             program=Program("source", self.body, hashlib.sha256(self.body).hexdigest()),
             steps=tuple(StepSpec(reducers, self.memory_bytes, 600.0) for reducers in self.reducers),
-            splits=tuple(
-                LocalFiles(ANY_MACHINE, (LocalRange(f"/input/{index}", 0, len(text), "fingerprint"),))
-                for index, text in enumerate(self.texts)
-            ),
+            splits=tuple(StoredRange(path, file_id, *cut) for cut in self.cuts) if self.is_stored else self._local(),
             output=OutputKind.RESULT if self.is_result else OutputKind.TEXT,
             output_path="" if self.is_result else f"/output/{self.key}",
             attempts_max=self.attempts_max,
@@ -89,6 +119,12 @@ class SimJob:
             priority=self.priority,
             weight=self.weight,
             time_limit_s=self.time_limit_s,
+        )
+
+    def _local(self) -> tuple[Split, ...]:
+        return tuple(
+            LocalFiles(ANY_MACHINE, (LocalRange(f"/input/{index}", 0, len(text), "fingerprint"),))
+            for index, text in enumerate(self.texts)
         )
 
 
@@ -115,9 +151,20 @@ def waver(product: Product, attempt: int) -> Product:
     return replace(product, output=replace(product.output, digest=digest))
 
 
-def run_first_map(job: SimJob, index: int) -> Product:
+def lines_of_split(data: bytes, offset: int, length: int) -> list[str]:
+    """The lines that begin in a split. `data` holds the split, the byte before it, and the end of its last line."""
+    at = data.index(b"\n") + 1 if offset and b"\n" in data else 0
+    end = length + (1 if offset else 0)
+    lines = []
+    while at < min(end, len(data)):
+        after = data.index(b"\n", at) + 1
+        lines.append(data[at : after - 1].decode())
+        at = after
+    return lines
+
+
+def run_first_map(job: SimJob, lines: list[str]) -> Product:
     """Map a split of the input."""
-    lines = job.texts[index].splitlines()
     return _map(job, 0, [(word, 1) for line in lines for word in line.split()], len(lines))
 
 
@@ -192,9 +239,9 @@ def sequential(job: SimJob) -> Expected:
     """The job as one loop over its input, with no tasks, attempts or partitions on the way."""
     counters: Counter[str] = Counter()
     inputs: list[list[Pair]] = []
-    for text in job.texts:
-        counters["MAP_INPUT"] += len(text.splitlines())
-        inputs.append([(word, 1) for word in text.split()])
+    for lines in _split_lines(job):
+        counters["MAP_INPUT"] += len(lines)
+        inputs.append([(word, 1) for line in lines for word in line.split()])
     for step, reducers in enumerate(job.reducers):
         if step:
             counters["MAP_INPUT"] += sum(map(len, inputs))
@@ -214,6 +261,19 @@ def sequential(job: SimJob) -> Expected:
         tuple(pack(pairs) for pairs in inputs),
         tuple((COUNTER_GROUP, name, counters[name]) for name in sorted(counters) if counters[name]),
     )
+
+
+def _split_lines(job: SimJob) -> list[list[str]]:
+    """Each split's lines: of a stored input those that begin in it."""
+    texts = [text.splitlines() for text in job.texts]
+    if not job.is_stored:
+        return texts
+    splits: list[list[str]] = [[] for _ in range(job.splits_total)]
+    begin = 0
+    for line in (line for lines in texts for line in lines):
+        splits[begin // job.split_bytes].append(line)
+        begin += len(line.encode()) + 1
+    return splits
 
 
 def is_last(job: SimJob, task: TaskId) -> bool:

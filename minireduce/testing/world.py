@@ -12,7 +12,7 @@ from __future__ import annotations
 import random
 from collections import Counter
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import Any, Protocol, TypeVar
 
 from minireduce.core import cluster as master_machine
 from minireduce.core.effects import Row
@@ -32,6 +32,13 @@ class Watcher(Protocol):
     def submit_acknowledged(self, job: SimJob, job_id: JobId) -> None: ...
 
 
+class Process(Protocol):
+    """Somebody who can be asked."""
+
+    node: Node
+
+
+P = TypeVar("P", bound=Process)
 OnMoment = Callable[[str, str], None]
 
 
@@ -51,10 +58,39 @@ class World:
         self.on_moment: OnMoment | None = None
         self.jobs: dict[bytes, SimJob] = {}  # by program: what a task process would load
         self.failures_left: dict[tuple[bytes, str], int] = {}
+        self.blocks: dict[tuple[int, int], bytes] = {}  # by block and generation: what clients have sent
+        self.files: dict[str, bytes] = {}  # by path: what was closed, and that was acknowledged
 
     def rng(self, concern: str) -> random.Random:
         """The numbers of one concern, the same for the same seed in every process."""
         return random.Random(f"{self.seed}/{concern}")  # noqa: S311 - chance, not secrets
+
+    def ask(
+        self,
+        asker: Node,
+        answerer: P | None,
+        question: Callable[[P, Callable[[Any], None]], None],
+        then: Callable[[Any], None],
+        *,
+        timeout_s: float,
+    ) -> None:
+        """Ask another process over the network; `then` is told the first answer, or None: refused, lost or too late."""
+        is_open, life = [True], asker.life
+
+        def end(value: Any) -> None:
+            if is_open[0] and asker.life == life:
+                is_open[0] = False
+                then(value)
+
+        if answerer is None or not answerer.node.is_up:
+            self.agenda.after(0.01, asker, lambda: end(None))
+            return
+        self.agenda.after(timeout_s, asker, lambda: end(None))
+
+        def reply(value: Any) -> None:
+            self.network.send(answerer.node, asker, lambda: end(value), is_single=True)
+
+        self.network.send(asker, answerer.node, lambda: question(answerer, reply), is_single=True)
 
     def moment(self, name: str, actor: str) -> None:
         """Something happened that faults may wait for."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,7 +21,7 @@ from minireduce.core.messages import BlockSource, Replica, StoredInput
 from minireduce.core.storage.reading import Fetch
 from minireduce.core.worker import ReplicaFoundDamaged
 from minireduce.disk import Disk
-from minireduce.errors import NotFound, Unavailable
+from minireduce.errors import MinireduceError, NotFound, Unavailable
 from minireduce.ids import AttemptId, WorkerId
 from minireduce.worker.block_store import BLOCKS_NAME, read_beside
 
@@ -132,25 +133,28 @@ class _Input:
         within = offset - source.file_offset
         count = min(length, source.replica.length - within)
 
-        again = iter([source])  # a second round, in which a slow worker is given more time
-
-        def locate() -> BlockSource:
-            for same in again:
-                return same
-            held = ", ".join(source.workers) or "nobody"
-            raise Unavailable(f"block {source.replica.block_id} of {self.stored.path} cannot be read from {held}")
-
         pieces = read_range(
             lambda fetch: self._reader.fetch(self._doors, fetch, self._token),
             source,
             within,
             count,
             failing=self._failing,
-            locate=locate,
+            locate=lambda: source,  # the same workers, which may have come back; where else, the next attempt is told
             tell_damage=self._tell_damage,
-            pause=lambda _: None,
+            pause=self._pause,
         )
-        return b"".join(pieces)
+        try:
+            return b"".join(pieces)
+        except MinireduceError as error:
+            held = ", ".join(source.workers) or "nobody"
+            where = f"block {source.replica.block_id} of {self.stored.path} cannot be read from {held}"
+            raise Unavailable(f"{where}: {error.message}") from error
+
+    def _pause(self, pause_s: float) -> None:
+        """Wait before the same workers are asked again, unless the attempt has ended."""
+        if self._is_ended:
+            raise Unavailable("its attempt has ended")
+        time.sleep(pause_s)
 
     def _block_at(self, offset: int) -> BlockSource:
         for source in self.stored.blocks:

@@ -11,8 +11,8 @@ from minireduce.core.storage.blocks import Blocks
 from minireduce.core.storage.ids import IdSequence
 from minireduce.core.storage.leases import Leases
 from minireduce.core.storage.repair import Repair
-from minireduce.testing.checkers import Wrong
 from minireduce.testing.sim_storage import main, run_seed
+from minireduce.testing.wrong import Wrong
 
 FAULTS = {
     "connection broken",
