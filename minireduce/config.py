@@ -100,6 +100,58 @@ def size_bytes(value: object) -> int:
     return int(digits) * scale if digits.isdecimal() else int(number * scale)
 
 
+@dataclass(frozen=True, slots=True)
+class JobQueue:
+    """A queue of jobs: its weight beside the others, and how many slots its jobs may use at once (0: any number)."""
+
+    name: str
+    weight: float = 1.0
+    slots_max: int = 0
+
+    def __str__(self) -> str:
+        return f"{self.name} (weight {self.weight:g}{f', slots_max {self.slots_max}' if self.slots_max else ''})"
+
+
+@dataclass(frozen=True, slots=True)
+class JobQueues:
+    """All queues. The one that jobs go to by themselves is always there."""
+
+    queues: tuple[JobQueue, ...] = (JobQueue("default"),)
+
+    def __str__(self) -> str:
+        return ", ".join(map(str, self.queues))
+
+
+def _queues(value: object) -> JobQueues:
+    """What tables such as `[queues.night]` say."""
+    if isinstance(value, JobQueues):
+        return value
+    if not isinstance(value, Mapping) or not all(isinstance(table, Mapping) for table in value.values()):
+        raise ValueError("given as tables such as [queues.night] in a file of settings, with weight and slots_max")
+    queues = {"default": JobQueue("default")}
+    for name, table in value.items():
+        if unknown := sorted(set(table) - {"weight", "slots_max"}):
+            raise ValueError(f"a table of weight and slots_max for each queue; [queues.{name}] has {unknown[0]}")
+        slots_max = table.get("slots_max")
+        queues[name] = JobQueue(name, _weight(table.get("weight", 1)), 0 if slots_max is None else _count(slots_max))
+    return JobQueues(tuple(queues.values()))
+
+
+def _weight(value: object) -> float:
+    wanted = "a number above 0"
+    number = _number(value, wanted)
+    if not 0 < number < float("inf"):
+        raise ValueError(wanted)
+    return number
+
+
+def _priority(value: object) -> int:
+    try:
+        return int(value if isinstance(value, int | str) and not isinstance(value, bool) else "")
+    except ValueError:
+        raise ValueError("a whole number; of two jobs of a queue the higher goes first") from None
+
+
 def _declare(default: T, kind: Callable[[object], T], meaning: str, *, default_text: str | None = None) -> T:
     """One setting. `default_text` says in words what a default of None comes to."""
     value: T = field(default=default, metadata={"kind": kind, "meaning": meaning, "default_text": default_text})
@@ -154,6 +206,25 @@ class Settings:
     )
     results_keep_s: float = _declare(86400.0, _seconds, "How long results without an output path are kept.")
 
+    queue: str = _declare("default", _text, "The queue that a job is submitted to.")
+    priority: int = _declare(0, _priority, "A job's priority: within its queue, the higher goes first.")
+    job_weight: float = _declare(1.0, _weight, "A job's weight among those of its queue and priority.")
+    time_limit_s: float = _declare(0.0, _seconds_or_none, "How long a job may take before it is ended; 0: any time.")
+    queues: JobQueues = _declare(  # noqa: RUF009 - JobQueues cannot change
+        JobQueues(), _queues, "The queues of the master: tables `[queues.NAME]` with `weight` and `slots_max`."
+    )
+    locality_wait_node_s: float = _declare(
+        0.7, _seconds_or_none, "How long a job lets slots pass that are not on a machine of its input; 0: not at all."
+    )
+    locality_wait_rack_s: float = _declare(
+        0.3, _seconds_or_none, "How long after that it lets slots pass that are in no rack of its input either."
+    )
+    preempt_after_s: float = _declare(
+        30.0, _seconds, "How long a job is below its share of slots before others have to give some back."
+    )
+    priority_wait_s: float = _declare(
+        60.0, _seconds, "How long a job is passed by for higher priorities before it gets one slot."
+    )
     backup_slots_fraction: float = _declare(
         0.1, _fraction, "Share of the cluster's slots that may run backup attempts; one always may."
     )

@@ -41,6 +41,10 @@ class Wanted:
     parameters: tuple[str, ...]
     reducers: int | None
     speculation: bool
+    queue: str | None
+    priority: int | None
+    job_weight: float | None
+    time_limit: float | None
     name: str | None
     detach: bool
     quiet: bool
@@ -72,6 +76,10 @@ class Ended:
     "--no-speculation", "speculation", is_flag=True, flag_value=False, default=True, help="No backup attempts."
 )
 @click.option("--name", help="What the job is called in listings.")
+@click.option("--queue", help="The queue of the cluster to wait in.")
+@click.option("--priority", type=int, help="Within its queue the job with the higher number goes first; default 0.")
+@click.option("--job-weight", type=float, help="Its share beside jobs of the same queue and priority; default 1.")
+@click.option("--time-limit", type=float, metavar="SECONDS", help="End the job when it is not done by then.")
 @click.option("--detach", is_flag=True, help="Return once the job is submitted.")
 @click.option("-q", "--quiet", is_flag=True, help="Show no progress.")
 @json_option
@@ -118,7 +126,9 @@ def _run(wanted: Wanted, common: Common, progress: Progress) -> None:
     from minireduce.core.spec import OutputKind
     from minireduce.launch.session import Session
 
-    configuration = common.configuration()
+    configuration = common.configuration(
+        queue=wanted.queue, priority=wanted.priority, job_weight=wanted.job_weight, time_limit_s=wanted.time_limit
+    )
     if wanted.detach and configuration.settings.master is None:
         raise RequestError("--detach needs a cluster that stays", hint="name it with --master")
     is_typed = wanted.detach or (wanted.is_json and wanted.output is None)

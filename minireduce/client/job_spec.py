@@ -77,6 +77,10 @@ def make_spec(
         output_path=wishes.output_path,
         attempts_max=job.attempts_max or settings.attempts_max,
         losses_max=settings.losses_max,
+        queue=settings.queue,
+        priority=settings.priority,
+        weight=settings.job_weight,
+        time_limit_s=settings.time_limit_s,
         speculation=job.speculation and wishes.speculation,
     )
 

@@ -25,7 +25,7 @@ from minireduce.auth import tokens, transport
 from minireduce.auth.policy import Authenticator
 from minireduce.clock import SystemClock
 from minireduce.config import Configuration
-from minireduce.core.settings import ClusterSettings
+from minireduce.core.settings import ClusterSettings, QueueSettings
 from minireduce.errors import MinireduceError, RequestError
 from minireduce.launch import child
 from minireduce.launch.common import join_address, port, run_daemon
@@ -164,6 +164,11 @@ def _cluster_settings(settings: config.Settings) -> ClusterSettings:
         printed_job_bytes_max=settings.job_logs_size,
         printed_bytes_max=settings.logs_size,
         backup_slots_fraction=settings.backup_slots_fraction,
+        queues=tuple(QueueSettings(queue.name, queue.weight, queue.slots_max) for queue in settings.queues.queues),
+        locality_wait_node_s=settings.locality_wait_node_s,
+        locality_wait_rack_s=settings.locality_wait_rack_s,
+        preempt_after_s=settings.preempt_after_s,
+        priority_wait_s_max=settings.priority_wait_s,
         replication=settings.replication,
         replicas_min=settings.replicas_min,
         block_size_bytes=settings.block_size,

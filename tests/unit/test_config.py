@@ -154,3 +154,18 @@ def test_paths_may_begin_with_the_home_directory():
 def test_importing_settings_reads_no_file_and_loads_no_parser():
     code = "import sys, minireduce.config; sys.exit('tomllib' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], timeout=30, check=False).returncode == 0
+
+
+def test_each_table_of_queues_is_a_queue_beside_the_one_that_is_always_there(tmp_path):
+    path = tmp_path / "minireduce.toml"
+    path.write_text("[queues.night]\nweight = 2\nslots_max = 20\n[queues.day]\n", encoding="utf-8")
+    queues = config.load(files=(path,), environment={}).settings.queues
+    assert str(queues) == "default (weight 1), night (weight 2, slots_max 20), day (weight 1)"
+
+
+@pytest.mark.parametrize("text", ["queues = 'night'", "[queues]\nnight = 3", "[queues.night]\nslots = 3"])
+def test_what_is_no_table_of_a_queue_is_refused(tmp_path, text):
+    path = tmp_path / "minireduce.toml"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(RequestError, match="queues cannot be"):
+        config.load(files=(path,), environment={})
