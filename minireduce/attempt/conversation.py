@@ -174,10 +174,13 @@ class Ready:
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """The output is complete and durable in the task's directory."""
+    """The output is complete and durable in the task's directory. `is_spent`: the process left children and is not to
+    be used again.
+    """
 
     output: TaskOutput
     counters: Counters
+    is_spent: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,3 +222,9 @@ class Probing:
 
 
 FromTask = Ready | Finished | Raised | InputUnusable | ReadRange | Probing
+
+
+def memory_told(used_bytes: int, limit_bytes: int) -> str:
+    """What is said of a task that ran out of memory: how much it had, the limit, and what to do."""
+    used, limit = used_bytes >> 20, limit_bytes >> 20
+    return f"it used {used} MiB, and its limit is {limit} MiB: keep less in memory at once, or raise memory_limit"

@@ -103,6 +103,20 @@ def children(parent: int) -> list[int]:
     return sorted(found)
 
 
+def has_children() -> bool:
+    """Whether this process has any child, be it only its exit status."""
+    try:
+        os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    except ChildProcessError:
+        return False
+    return True
+
+
+def most_resident_bytes() -> int:
+    """The most memory that this process ever had in use at once."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10
+
+
 def anonymous_bytes(statm: bytes) -> int:
     """RssAnon, from the text of a `/proc/PID/statm`."""
     fields = statm.split(maxsplit=3)

@@ -2,8 +2,12 @@
 
 The process was forked by the zygote and serves one job. What user code prints goes to two pipes, which the worker
 reads; both are flushed before the worker hears of the end of a task, so that it knows whose text it was. The random
-generators are seeded by the task's id, and the hash seed is fixed, so that another attempt of the same task takes the
-same turns.
+generators are seeded by the task's place in its job, and the hash seed is fixed, so that another attempt of the same
+task takes the same turns.
+
+It is a subreaper, as the zygote is: what user code leaves running in the background stays below this process, whatever
+session it began, and ends when this one does. A process that has such children after a task is not used again, so they
+end with their task.
 
 `os._exit` is wrapped, so that the record at hand is known when user code leaves by that door.
 """
@@ -13,20 +17,28 @@ from __future__ import annotations
 import contextlib
 import faulthandler
 import os
-import random
 import socket
 import sys
-import zlib
+from dataclasses import replace
 from typing import Any, NoReturn, TextIO
 
 from minireduce.api.job import Job
 from minireduce.attempt import linux
-from minireduce.attempt.conversation import LoadProgram, Ready, RunTask, ToTask
+from minireduce.attempt.conversation import (
+    Finished,
+    LoadProgram,
+    Raised,
+    Ready,
+    RunTask,
+    ToTask,
+    memory_told,
+)
 from minireduce.attempt.framing import TaskSocket
 from minireduce.attempt.load import load_job
 from minireduce.attempt.progress import ProgressPage
 from minireduce.attempt.watch import Watch
 from minireduce.attempt.work import Answer, TaskRun, answer_to
+from minireduce.engine.seeding import PROGRAM, seed, seed_text
 
 DATA_ALLOWANCE_BYTES = 1 << 30
 """Private memory that a task may map beyond twice its limit: what allocators and thread stacks reserve and never
@@ -67,10 +79,12 @@ class TaskProcess:
     def _perform(self, task: RunTask) -> Answer:
         try:
             linux.limit_data_bytes(2 * task.memory_limit_bytes + DATA_ALLOWANCE_BYTES)
-            _seed(str(task.attempt.task))
             self._printing.restore()
             job = self._loaded()
-            return TaskRun(job, task, worker=self._worker, watch=self._watch, idle_bytes=self._idle_bytes).run()
+            place = task.attempt.task
+            seed(seed_text(place.step, place.kind, place.index))
+            run = TaskRun(job, task, worker=self._worker, watch=self._watch, idle_bytes=self._idle_bytes)
+            return _marked(run.run(), task.memory_limit_bytes)
         except (Exception, SystemExit) as error:
             return answer_to(error)
         finally:
@@ -80,6 +94,7 @@ class TaskProcess:
         """The job, loaded at its first task so that what it prints is kept with that."""
         if self._job is None:
             assert self._program is not None, "the worker sends the program before the first task"
+            seed(PROGRAM)
             self._job = load_job(self._program.program)
         return self._job
 
@@ -89,12 +104,15 @@ class TaskProcess:
         _exit_at_once(status)
 
 
-def _seed(task: str) -> None:
-    """The same turns in every attempt of a task."""
-    random.seed(task)
-    numpy_random = sys.modules.get("numpy.random")  # numpy itself imports it only when it is used
-    if numpy_random is not None:
-        numpy_random.seed(zlib.crc32(task.encode()))
+def _marked(answer: Answer, memory_limit_bytes: int) -> Answer:
+    """The answer with what only this process knows: whether it left children, and how much memory it had."""
+    match answer:
+        case Finished() if linux.has_children():
+            return replace(answer, is_spent=True)
+        case Raised(error) if error.kind == "memory":
+            told = memory_told(linux.most_resident_bytes(), memory_limit_bytes)
+            return replace(answer, error=replace(error, message=f"{error.message}; {told}"))
+    return answer
 
 
 class Printing:

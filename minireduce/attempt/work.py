@@ -257,7 +257,7 @@ def answer_to(error: BaseException) -> Answer:
         case OSError():  # the engine tells apart what user code raised
             return InputUnusable(f"a file or disk of this worker fails: {error}")
         case MemoryError():
-            message = "the system refused memory to the task, which had asked for far more than its limit"
+            message = "the system refused memory to the task"
             return Raised(TaskError("memory", "MemoryError", message, user_traceback(error)))
         case MinireduceError():
             return Raised(TaskError("raised", type(error).__name__, str(error)))

@@ -5,10 +5,10 @@ fork, not the imports. Since it is the parent that no user code ever ran in, it 
 imports gRPC, never runs user code, keeps a single thread, and runs no computation of pyarrow (whose threads would not
 survive a fork).
 
-It is a subreaper: a process whose parent ended becomes its child. So when a task process ends, its process group is
-killed before it is reaped (its number cannot be reused until then), and strays that left the group come here and are
-killed as well. When the worker's socket closes, however the worker went, everything below is killed and the zygote
-ends.
+It is a subreaper: a process whose parent ended becomes its child, and so are task processes. So when a task process
+ends, its process group is killed before it is reaped (its number cannot be reused until then), and strays that left the
+group, which had stayed below the task process as long as it lived, come here and are killed as well. When the worker's
+socket closes, however the worker went, everything below is killed and the zygote ends.
 """
 
 from __future__ import annotations
@@ -50,8 +50,9 @@ The last one keeps pyarrow's allocator from starting a thread of its own in a pr
 DESCRIPTORS = 4
 """That come with the order to fork: the task's socket, its progress page, and the pipes that it prints to."""
 
-IMPORTED = ("cloudpickle", "msgpack", "numpy", "pyarrow", "xxhash", "minireduce.attempt.task")
-"""Of our own, the task process brings all of the engine that it uses."""
+IMPORTED = ("cloudpickle", "msgpack", "numpy", "numpy.random", "pyarrow", "xxhash", "minireduce.attempt.task")
+"""Of our own, the task process brings all of the engine that it uses. numpy would import its generator at the first
+use, and seed it by chance then."""
 
 
 class Zygote:
@@ -122,6 +123,7 @@ class Zygote:
             if user:
                 linux.run_as(user)
             linux.end_with_parent(self._own_pid)
+            linux.become_subreaper()
             linux.name_process("minireduce-task")
 
             from minireduce.attempt import task

@@ -1,7 +1,8 @@
 """Run a whole job in this process, for debuggers, tests and small things: no daemon, no second process, no thread.
 
 The splits are those of a cluster run, the tasks are the same engine functions over the same files, one after the
-other; so with the same `reducers` every part has the same bytes. A breakpoint in user code stops here, and an
+other, with random generators seeded alike; so with the same `reducers` every part has the same bytes. (What differs is
+the order of sets of strings, unless PYTHONHASHSEED is 0 here too.) A breakpoint in user code stops here, and an
 exception arrives as UserCodeError with the user's own traceback, the original one as its cause.
 
 Intermediate files lie in a private directory that goes with the result. Publishing is left to `client.publish`, as
@@ -15,7 +16,7 @@ import secrets
 import shutil
 import tempfile
 import weakref
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import ExitStack
 from itertools import chain
 from pathlib import Path
@@ -34,7 +35,9 @@ from minireduce.engine.merge import RunSlice
 from minireduce.engine.part import OutputKind
 from minireduce.engine.read import RECORD_BYTES_MAX, number_records, open_records, read_pairs
 from minireduce.engine.reduce import run_reduce
+from minireduce.engine.seeding import seed_text, seeded
 from minireduce.errors import RequestError
+from minireduce.ids import TaskKind
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -140,20 +143,35 @@ class _InlineRun:
             is_last = number == len(self._job.steps) - 1
             folder = self.folder / f"step-{number}"
             folder.mkdir()
-            parts = self._step(step, sources, folder, self._output if is_last else "pairs")
+            parts = self._step(number, step, sources, folder, self._output if is_last else "pairs")
             sources = list(parts)
         return tuple(parts)
 
-    def _step(self, step: Step, sources: list[Source], folder: Path, output: OutputKind) -> list[Path]:
+    def _step(self, number: int, step: Step, sources: list[Source], folder: Path, output: OutputKind) -> list[Path]:
         if step.is_map_only:
-            return [self._map_only(step, source, folder, index, output) for index, source in enumerate(sources)]
+            return [
+                self._seeded(number, TaskKind.MAP, index, self._map_only, step, source, folder, index, output)
+                for index, source in enumerate(sources)
+            ]
         cores = os.cpu_count() or 1
         partitions = self._reducers or step.reducers or default_reducers(self._inputs.bytes_total, cores)
-        maps = [self._map(step, source, folder / f"map-{i:05d}", partitions) for i, source in enumerate(sources)]
-        parts = [self._reduce(step, maps, folder, partition, output) for partition in range(partitions)]
+        maps = [
+            self._seeded(number, TaskKind.MAP, i, self._map, step, source, folder / f"map-{i:05d}", partitions)
+            for i, source in enumerate(sources)
+        ]
+        parts = [
+            self._seeded(number, TaskKind.REDUCE, partition, self._reduce, step, maps, folder, partition, output)
+            for partition in range(partitions)
+        ]
         for directory in maps:
             shutil.rmtree(directory)
         return parts
+
+    @staticmethod
+    def _seeded(step: int, kind: str, index: int, run: Callable[..., Path], *arguments: Any) -> Path:
+        """Run a task with the chances that it would have on a cluster."""
+        with seeded(seed_text(step, kind, index)):
+            return run(*arguments)
 
     def _map(self, step: Step, source: Source, directory: Path, partitions: int) -> Path:
         directory.mkdir()

@@ -41,6 +41,7 @@ from minireduce.attempt.conversation import (
     ReadRange,
     RunTask,
     StoredFile,
+    memory_told,
 )
 from minireduce.core.messages import SkippedRecord, TaskError
 from minireduce.core.spec import LocalFiles, Program
@@ -195,7 +196,7 @@ class Slots:
         answer = await self._answer(run, process)
         if isinstance(answer, Finished):
             await process.printing.end(Path(run.task.directory), is_of_failure=False)
-            self._keep_warm(job, process, run)
+            self._keep_warm(job, process, run, is_spent=answer.is_spent)
             return Succeeded(answer.output, answer.counters)
         return await self._end(run, process, answer)
 
@@ -309,10 +310,10 @@ class Slots:
                 process.close()
         return None
 
-    def _keep_warm(self, job: JobId, process: TaskProcess, run: _Run) -> None:
-        """Keep a process for its job, unless it is being killed or holds on to memory of the task it did."""
+    def _keep_warm(self, job: JobId, process: TaskProcess, run: _Run, *, is_spent: bool) -> None:
+        """Keep a process for its job, unless it is being killed, left children or holds on to memory of the task."""
         held_bytes = process.anonymous_bytes() - process.idle_bytes
-        if self._is_closed or run.verdict is not None or held_bytes > run.task.memory_limit_bytes // 4:
+        if is_spent or self._is_closed or run.verdict is not None or held_bytes > run.task.memory_limit_bytes // 4:
             process.discard()
             return
         self._warm.append((job, process))
@@ -343,8 +344,7 @@ class Slots:
         used_bytes = process.anonymous_bytes()
         process.printing.hand_on(now)
         if used_bytes > limit_bytes * (1 + MEMORY_OVERRUN) + process.idle_bytes:
-            used = f"{used_bytes >> 20} MiB, of which {process.idle_bytes >> 20} MiB before it began"
-            message = f"the task used {used}; its limit is {limit_bytes >> 20} MiB"
+            message = f"the task ran out of memory: {memory_told(used_bytes - process.idle_bytes, limit_bytes)}"
             run.end(Failed(self._error(run, "memory", "", message)))
         elif now - run.alive_at > run.task_timeout_s:
             message = f"no record was finished for {run.task_timeout_s:g} s"

@@ -39,7 +39,7 @@ MIB = 1 << 20
 GONE_S_MAX = 10.0
 
 MISBEHAVING = r"""
-import ctypes, json, os, random, signal, subprocess, sys, time
+import ctypes, json, os, signal, subprocess, sys, time
 from minireduce import Job, Sum, task
 
 def obey(line):
@@ -76,6 +76,18 @@ def obey(line):
         far = subprocess.Popen(["sleep", "1000"], start_new_session=True)
         print(os.getpid(), near.pid, far.pid, flush=True)
         time.sleep(1000)
+    elif line.endswith("daemon"):
+        reading, writing = os.pipe()
+        if os.fork() == 0:
+            os.setsid()
+            if os.fork() == 0:
+                os.write(writing, str(os.getpid()).encode())
+                os.execvp("sleep", ["sleep", "1000"])
+            os._exit(0)
+        os.wait()
+        print(os.getpid(), int(os.read(reading, 20)), flush=True)
+        if line == "daemon":
+            time.sleep(1000)
     elif line == "hang up":
         os.closerange(3, 256)
         time.sleep(1000)
@@ -113,8 +125,6 @@ def obey(line):
         os.close(2)
     elif line == "environment":
         print(json.dumps(dict(os.environ)))
-    elif line == "chance":
-        print(random.random(), hash("text"))
     elif line == "tell":
         task.status("telling")
         time.sleep(1.5)
@@ -447,7 +457,19 @@ def test_memory_beyond_the_limit_ends_the_attempt_and_says_how_much_it_was(tmp_p
         outcome = await bench.run(bench.task("fill", limit_bytes=64 * MIB))
         assert isinstance(outcome, Failed)
         assert outcome.error.kind == "memory"
-        assert "its limit is 64 MiB" in outcome.error.message
+        told = re.search(r"it used (\d+) MiB, and its limit is 64 MiB: .* raise memory_limit", outcome.error.message)
+        assert told, outcome.error.message
+        assert 64 < int(told[1]) < 4096
+
+    at_bench(tmp_path, scene)
+
+
+def test_memory_that_the_system_refuses_fails_the_attempt_and_says_what_to_do(tmp_path):
+    async def scene(bench: Bench) -> None:
+        outcome = await bench.run(bench.task("grab", limit_bytes=64 * MIB))
+        assert isinstance(outcome, Failed)
+        assert outcome.error.kind == "memory"
+        assert "its limit is 64 MiB: keep less in memory at once, or raise memory_limit" in outcome.error.message
 
     at_bench(tmp_path, scene)
 
@@ -469,17 +491,6 @@ def test_a_kill_from_outside_loses_the_attempt_and_fails_nobody(tmp_path):
         outcome = await running
         assert isinstance(outcome, Lost)
         assert "SIGKILL" in outcome.reason
-
-    at_bench(tmp_path, scene)
-
-
-def test_stopping_an_attempt_ends_all_that_it_started(tmp_path):
-    async def scene(bench: Bench) -> None:
-        task, running, pids = await bench.started("family")
-        with watched(*pids) as processes:
-            bench.slots.stop(task.attempt)
-            assert await running == Killed()
-            assert_gone(processes)
 
     at_bench(tmp_path, scene)
 
@@ -568,7 +579,8 @@ import test_attempt_processes as tests
 
 async def scene(bench):
     _, running, pids = await bench.started("family")
-    print(bench.slots.zygote_pid, *pids, flush=True)
+    _, other, more = await bench.started("daemon")
+    print(bench.slots.zygote_pid, *pids, *more, flush=True)
     await running
 
 tests.at_bench(Path(sys.argv[2]), scene)
@@ -580,7 +592,7 @@ def test_nothing_survives_a_worker_that_is_killed(tmp_path):
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as worker:
         assert worker.stdout is not None
         with watched(*map(int, worker.stdout.readline().split())) as processes:
-            assert len(processes) == 4
+            assert len(processes) == 6
             worker.kill()
             worker.wait()
             assert_gone(processes)
@@ -693,14 +705,72 @@ def test_what_is_kept_of_a_text_is_not_written_through_a_link_of_the_task(tmp_pa
     at_bench(tmp_path, scene)
 
 
-def test_two_attempts_of_a_task_take_the_same_chances_and_two_tasks_do_not(tmp_path):
+CHANCE = """
+import random
+import numpy as np
+from minireduce import Job
+
+at_load = random.random(), float(np.random.rand())
+
+def draw(line):
+    yield at_load, (random.random(), float(np.random.rand()), random.randbytes(8), list({"a", "b", line}))
+
+job = Job(draw, list)
+"""
+
+
+def test_attempts_of_a_task_draw_the_same_in_whichever_process_and_agree_on_the_digest(tmp_path):
     async def scene(bench: Bench) -> None:
-        first = await bench.printed("chance", index=1)
-        other = await bench.printed("chance", index=2)
+        async def digest(index: int, job: str) -> bytes:
+            task = bench.task("c", "d", index=index, job=job)
+            outcome = await bench.slots.run(program(CHANCE), task, task_timeout_s=60.0)
+            assert isinstance(outcome, Succeeded), outcome
+            return outcome.output.digest
+
+        first = await digest(1, "job-000001-1")
+        assert await digest(2, "job-000001-1") != first, "another task"
+        assert await digest(1, "job-000001-1") == first, "the same process, warm"
         bench.slots.drop_job("job-000001-1")
-        assert await bench.printed("chance", index=1) == first
-        assert other.split()[0] != first.split()[0]
-        assert other.split()[1] == first.split()[1]
+        assert await digest(1, "job-000001-1") == first, "another process"
+        assert await digest(1, "job-000001-2") == first, "another run of the job"
+
+    at_bench(tmp_path, scene)
+
+
+@pytest.mark.parametrize("line", ["family", "daemon"])
+def test_all_that_an_attempt_started_ends_when_it_is_stopped(tmp_path, line):
+    async def scene(bench: Bench) -> None:
+        task, running, pids = await bench.started(line)
+        with watched(*pids) as processes:
+            assert len(processes) == len(pids)
+            bench.slots.stop(task.attempt)
+            assert await running == Killed()
+            await asyncio.to_thread(assert_gone, processes)
+
+    at_bench(tmp_path, scene)
+
+
+def test_what_an_attempt_left_in_the_background_ends_with_it(tmp_path):
+    async def scene(bench: Bench) -> None:
+        pids = [int(pid) for pid in (await bench.printed("leave daemon")).split()]
+        with watched(*pids) as processes:
+            await asyncio.to_thread(assert_gone, processes)
+        assert int((await bench.printed("pid")).strip()) != pids[0], "and its process is not used again"
+
+    at_bench(tmp_path, scene)
+
+
+def test_the_end_of_one_attempt_leaves_the_background_of_another_alone(tmp_path):
+    async def scene(bench: Bench) -> None:
+        task, running, pids = await bench.started("daemon")
+        with watched(*pids) as processes:
+            assert isinstance(await bench.run(bench.task("exit")), Failed)
+            assert isinstance(await bench.run(bench.task("leave daemon")), Succeeded)
+            ended, _, _ = select.select(processes, [], [], 0)
+            assert ended == []
+            bench.slots.stop(task.attempt)
+            await running
+            await asyncio.to_thread(assert_gone, processes)
 
     at_bench(tmp_path, scene)
 

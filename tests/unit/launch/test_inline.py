@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import collections
 import math
+import random
 import runpy
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from minireduce import Collect, Job, Numbers, Sum, task
@@ -145,3 +147,19 @@ def test_a_map_over_numbers_that_raises_shows_the_number() -> None:
     job = Job(lambda number: [(number, 1 // (number - 30))], input=Numbers(100, splits=4))
     with pytest.raises(UserCodeError, match="at record 30"):
         run_inline(job, find_inputs(job, (), resolve))
+
+
+def test_chance_falls_the_same_way_in_every_run_and_the_callers_own_is_left_alone(texts: list[Path]) -> None:
+    def draw(_line: str) -> Iterator[tuple[float, float]]:
+        yield random.random(), float(np.random.rand())  # noqa: NPY002 - the shared one is meant
+
+    job = Job(draw)
+    random.seed(7)
+    np.random.seed(7)  # noqa: NPY002
+    first = list(run_inline(job, texts, split_size_bytes=1000))
+    own = random.random(), np.random.rand()  # noqa: NPY002
+    assert len(set(first)) == len(first) > 10, "tasks draw different numbers"
+    assert list(run_inline(job, texts, split_size_bytes=1000)) == first
+    random.seed(7)
+    np.random.seed(7)  # noqa: NPY002
+    assert (random.random(), np.random.rand()) == own  # noqa: NPY002
