@@ -65,6 +65,7 @@ class SimCluster:
             )
             self.workers[worker.name] = worker
         self.clients: list[SimClient] = []
+        self.jobs_drawn = 0  # of a seed, submitted or cut away
         self.injector = Injector(self.world, self.master, self.workers, plan)
         self.checker = Checker(self.world, self.master, self.workers)
         self.world.watchers.append(self.checker)

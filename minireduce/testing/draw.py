@@ -111,6 +111,7 @@ def build(seed: int, *, cut: Cut = WHOLE, is_calm: bool = False, is_told: bool =
         job = draw_job(draws, f"job {number} of seed {seed}", slots * 4 if not number else splits, is_stored=is_stored)
         job = replace(job, speculation=speculates.random() < 0.5 and not is_calm)
         after_s = draws.uniform(0.0, 12.0) if number else 0.0
+        cluster.jobs_drawn += 1
         if cut.jobs is None or number in cut.jobs:
             cluster.submit(job, after_s=after_s, kills_at_s=kills_at_s if number else 0.0)
     return cluster, plan

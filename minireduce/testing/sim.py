@@ -2,7 +2,8 @@
 
 Each seed draws a cluster, jobs, weather and faults, runs them to their end, and is judged. What it prints: how many
 seeds held, events and simulated time, how often each fault struck and how often one that was planned found no moment.
-A seed that fails prints the one line that repeats it; with `--story` that line also prints what happened.
+A seed that fails is shrunk to the faults and jobs that it needs to fail, and prints the one line that repeats that;
+with `--story` that line also prints what happened.
 
 A run proves something only if its faults struck: a seed in which fewer than five did, or of fewer than three kinds, is
 invalid, and so is a run of many seeds in which some kind of fault never struck. Neither is green.
@@ -15,6 +16,7 @@ import sys
 import time
 import traceback
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from minireduce.testing.busy import SlotUse
@@ -22,6 +24,7 @@ from minireduce.testing.cluster import SimCluster
 from minireduce.testing.draw import WHOLE, Cut, build
 from minireduce.testing.faults import FaultKind
 from minireduce.testing.injector import LATER_S_MAX
+from minireduce.testing.shrink import shrink
 from minireduce.testing.wrong import Wrong
 
 LIVENESS_S_MAX = 240.0
@@ -29,6 +32,8 @@ LIVENESS_S_MAX = 240.0
 
 QUIET_S = 30.0
 SEEDS_THAT_SHOW_EVERY_FAULT = 100
+SHRUNK_MAX = 3
+"""So many failing seeds of one run are shrunk; each takes up to a minute."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +49,7 @@ class Outcome:
     strikes: Counter[str]
     not_struck: Counter[str]
     use: SlotUse
+    cut: Cut = WHOLE
     story: str = ""
 
 
@@ -111,6 +117,7 @@ def run_seed(seed: int, *, cut: Cut = WHOLE, is_calm: bool = False, is_told: boo
         strikes=world.strikes,
         not_struck=Counter(str(fault.kind) for fault in plan.faults if not fault.has_struck),
         use=cluster.checker.use,
+        cut=cut,
         story=world.trace.text() + where,
     )
 
@@ -126,9 +133,25 @@ def judge_calm(cluster: SimCluster) -> None:
         raise Wrong(f"nothing failed but user code, yet {launched} attempts were launched for {needed}")
 
 
-def command_for(seed: int) -> str:
+def shrunk(outcome: Outcome) -> Outcome:
+    """A failed outcome again, with as little as it needs to fail."""
+    cluster, plan = build(outcome.seed)
+    cut = shrink(len(plan.faults), cluster.jobs_drawn, lambda cut: bool(run_seed(outcome.seed, cut=cut).error))
+    again = run_seed(outcome.seed, cut=cut)
+    return again if again.error else outcome
+
+
+def command_for(seed: int, cut: Cut = WHOLE) -> str:
     """The line that repeats a seed."""
-    return f"python -m minireduce.testing.sim --seeds {seed}:{seed + 1} --story"
+    return f"python -m minireduce.testing.sim --seeds {seed}:{seed + 1}{''.join(_flags(cut))} --story"
+
+
+def _flags(cut: Cut) -> Iterator[str]:
+    for name, kept in (("faults", cut.faults), ("jobs", cut.jobs)):
+        if kept is not None:
+            yield f" --only-{name} {','.join(map(str, sorted(kept))) or 'none'}"
+    if not cut.has_weather:
+        yield " --calm-weather"
 
 
 def report(summary: Summary, wall_s: float) -> str:
@@ -148,19 +171,27 @@ def report(summary: Summary, wall_s: float) -> str:
     lines += [f"never struck, so this run proves nothing about it: {kind}" for kind in summary.never_struck]
     lines += [f"seed {seed} is invalid: too few of its faults struck" for seed in summary.invalid]
     for outcome in summary.failed:
-        lines += ["", f"seed {outcome.seed} failed: {outcome.error}", f"  repeat: {command_for(outcome.seed)}"]
+        repeat = command_for(outcome.seed, outcome.cut)
+        lines += ["", f"seed {outcome.seed} failed: {outcome.error}", f"  repeat: {repeat}"]
     return "\n".join(lines) + "\n"
 
 
-def run_seeds(seeds: range, *, is_told: bool = False) -> Summary:
-    """Run many seeds."""
+def run_seeds(seeds: range, *, cut: Cut = WHOLE, is_told: bool = False) -> Summary:
+    """Run many seeds. The first that fail are shrunk, unless they are cut down already."""
     summary = Summary()
     for seed in seeds:
-        outcome = run_seed(seed, is_told=is_told)
+        outcome = run_seed(seed, cut=cut, is_told=is_told)
         if is_told:
             sys.stdout.write(outcome.story)
+        if outcome.error and cut.is_whole and not is_told and len(summary.failed) < SHRUNK_MAX:
+            outcome = shrunk(outcome)
         summary.add(outcome)
     return summary
+
+
+def parse_numbers(text: str) -> frozenset[int]:
+    """`3,7` or `none`."""
+    return frozenset() if text == "none" else frozenset(map(int, text.split(",")))
 
 
 def parse_seeds(text: str) -> range:
@@ -173,6 +204,9 @@ def main(arguments: list[str] | None = None) -> int:
     """The command line; gives the exit status."""
     parser = argparse.ArgumentParser(prog="python -m minireduce.testing.sim", description=__doc__.partition("\n")[0])
     parser.add_argument("--seeds", type=parse_seeds, default=range(300), metavar="A:B", help="from A to before B")
+    parser.add_argument("--only-faults", type=parse_numbers, metavar="N,N", help="of those planned; or none")
+    parser.add_argument("--only-jobs", type=parse_numbers, metavar="N,N", help="of those drawn")
+    parser.add_argument("--calm-weather", action="store_true", help="lose, repeat and reorder no message")
     parser.add_argument("--story", action="store_true", help="print what happened")
     parser.add_argument("--hashes", action="store_true", help="print the hash of each seed's trace")
     options = parser.parse_args(arguments)
@@ -181,8 +215,11 @@ def main(arguments: list[str] | None = None) -> int:
         for seed in options.seeds:
             sys.stdout.write(f"{seed} {run_seed(seed).trace}\n")
         return 0
-    summary = run_seeds(options.seeds, is_told=options.story)
+    cut = Cut(options.only_faults, options.only_jobs, has_weather=not options.calm_weather)
+    summary = run_seeds(options.seeds, cut=cut, is_told=options.story)
     sys.stdout.write(report(summary, time.perf_counter() - started))
+    if not cut.is_whole:
+        return 1 if summary.failed else 0
     return 0 if summary.is_green else 1
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import subprocess
 import sys
 
@@ -10,7 +11,10 @@ import pytest
 
 from minireduce.core.compute.load import WorkerLoad
 from minireduce.testing import sim
+from minireduce.testing.draw import Cut, build
 from minireduce.testing.faults import FaultKind
+from minireduce.testing.planted import PLANTED
+from minireduce.testing.shrink import shrink
 
 SEEDS = range(300)
 CALM_SEEDS = range(10)
@@ -56,10 +60,39 @@ def test_collecting_the_story_does_not_change_the_run():
 
 def test_a_failing_seed_prints_the_one_line_that_repeats_it(monkeypatch, capsys):
     monkeypatch.setattr(sim, "LIVENESS_S_MAX", -100.0)
+    monkeypatch.setattr(sim, "SHRUNK_MAX", 0)
     assert sim.main(["--seeds", "5:6"]) == 1
     printed = capsys.readouterr().out
     assert "python -m minireduce.testing.sim --seeds 5:6 --story" in printed
     assert "0 held, 1 failed, 0 invalid" in printed
+
+
+def test_a_failing_seed_is_shrunk_to_what_it_needs_and_still_fails(capsys):
+    bug = next(bug for bug in PLANTED if bug.name == "fetch failure ignored")
+    with bug.planted():
+        failed = bug.hunt(range(100))
+        assert failed is not None
+        _, plan = build(failed.seed)
+        small = sim.shrunk(failed)
+        assert small.error
+        assert small.cut.faults is not None
+        assert len(small.cut.faults) <= 3 < len(plan.faults)
+        command = sim.command_for(small.seed, small.cut)
+        print(command)
+        assert sim.main(shlex.split(command.removesuffix("--story"))[3:]) == 1
+    assert sim.main(shlex.split(command.removesuffix("--story"))[3:]) == 0
+    assert "1 held, 0 failed" in capsys.readouterr().out
+
+
+def test_shrinking_finds_the_two_of_sixteen_that_matter_together():
+    asked: list[Cut] = []
+
+    def fails(cut: Cut) -> bool:
+        asked.append(cut)
+        return cut.faults is None or {3, 11} <= cut.faults
+
+    assert shrink(16, 4, fails) == Cut(frozenset({3, 11}), frozenset({3}), has_weather=False)
+    assert len(asked) < 60
 
 
 def test_when_nothing_fails_but_user_code_every_attempt_counts():
