@@ -38,8 +38,8 @@ def worker_came(state: ComputeState, member: Member, hello: Hello, now: float, e
     state.judge_all_workers()
     state.ask_everybody()
     for output in hello.outputs:
-        _check_output(state, member, output, now, effects)
-        touched[output.attempt.task.job] = None
+        if _check_output(state, member, output, now, effects):
+            touched[output.attempt.task.job] = None
     for attempt in hello.running:
         _check_attempt(state, member, attempt, now, effects)
     _gather_again(state, load, member.id)
@@ -76,18 +76,21 @@ def _is_winner_among(task: Task, held: dict[AttemptId, AttemptSucceeded]) -> boo
     return output is not None and task.winner is not None and output.output.digest == task.winner.output.digest
 
 
-def _check_output(state: ComputeState, member: Member, output: AttemptSucceeded, now: float, effects: Effects) -> None:
+def _check_output(state: ComputeState, member: Member, output: AttemptSucceeded, now: float, effects: Effects) -> bool:
+    """Confirm an output, or let it win. Whether anything must be queued again for it: that means a look at all tasks of
+    the job, and after a restart there are as many workers that come as there are.
+    """
     job = state.jobs.get(output.attempt.task.job)
     task = job.task(output.attempt.task) if job is not None else None
     winner = task.winner if task is not None else None
     if winner is not None and winner.attempt == output.attempt and winner.output.digest != output.output.digest:
         effects.command(member.id, DropOutputs((output.attempt,)))
-        return
+        return False
     is_confirmed = winner is not None and (winner.attempt, winner.worker) == (output.attempt, member.id)
     if job is not None and task is not None and is_confirmed:
-        state.confirm(job, task, now, effects)
-        return
+        return state.confirm(job, task, now, effects)
     succeeded(state, member, output, now, effects)
+    return False
 
 
 def _check_attempt(state: ComputeState, member: Member, attempt: AttemptId, now: float, effects: Effects) -> None:

@@ -368,15 +368,20 @@ class ComputeState:
             next_step.waiting_maps.push(consumer, self.homes(next_step, consumer))
             self._feed(job)
 
-    def confirm(self, job: Job, task: Task, now: float, effects: Effects) -> None:
-        """The worker came back, perhaps at another address, and still has the output: announce it afresh."""
+    def confirm(self, job: Job, task: Task, now: float, effects: Effects) -> bool:
+        """The worker came back, perhaps at another address, and still has the output: announce it afresh. Whether a
+        consumer must be queued again for it.
+        """
         step = job.steps[task.id.step]
         if task.id.kind is TaskKind.MAP and step.spec.reducers:
             self._map_output_is_ready(job, step, task)
         consumer = job.consumer(task)
-        for attempt in consumer.live_attempts if consumer is not None else ():
-            if consumer is not None and attempt.state is AttemptState.LAUNCHED:
-                self.kill_attempt(job, consumer, attempt, now, f"the output of {task.id} has moved", effects)
+        if consumer is None:
+            return False
+        waiting = [attempt for attempt in consumer.live_attempts if attempt.state is AttemptState.LAUNCHED]
+        for attempt in waiting:
+            self.kill_attempt(job, consumer, attempt, now, f"the output of {task.id} has moved", effects)
+        return bool(waiting)
 
     def lose_output(self, task: Task, now: float, why: str, effects: Effects) -> None:
         """A committed output is gone. The caller calls `requeue` in the end, which queues what is wanted again."""
