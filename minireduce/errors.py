@@ -10,6 +10,11 @@ those are mapped in one place, `wire.errors`.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from minireduce.api.skipping import BadRecord
+
 
 class MinireduceError(Exception):
     """An error with a message for people and, where there is one, a hint at the next step."""
@@ -55,11 +60,14 @@ class Corruption(MinireduceError):
 
 
 class JobFailed(MinireduceError):
-    """A job ran and failed. `errors` holds what its attempts said, the decisive one first."""
+    """A job ran and failed. `errors` holds what its attempts said, the decisive one first; `skipped` the records that
+    it had left out until then, as they could not be computed.
+    """
 
     def __init__(self, message: str, *, hint: str | None = None, errors: tuple[object, ...] = ()) -> None:
         super().__init__(message, hint=hint)
         self.errors = errors
+        self.skipped: tuple[BadRecord, ...] = ()
 
 
 class JobKilled(JobFailed):

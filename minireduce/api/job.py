@@ -21,6 +21,7 @@ from minireduce.api.formats import InputFormat, Pairs, Text
 from minireduce.api.partitioners import Hash, Partitioner
 from minireduce.api.results import Handle, Result
 from minireduce.api.sizes import parse_size_bytes
+from minireduce.api.skipping import SkipLimit, parse_skip_limit
 from minireduce.errors import RequestError
 
 K = TypeVar("K")
@@ -83,6 +84,7 @@ class JobOptions(StepOptions, total=False):
     name: str | None
     attempts_max: int | None
     speculation: bool
+    skip_bad_records: int | str | None
 
 
 class Job(Generic[K, V]):
@@ -103,18 +105,21 @@ class Job(Generic[K, V]):
         name: shown in listings; the name of the map if not given.
         attempts_max: failed attempts of one task before the job fails; None: what the settings say.
         speculation: whether a task that is expected to end late may be tried a second time beside the first.
+        skip_bad_records: how many records that cannot be computed may be left out: a number, or a share of those that
+            are read, such as "0.1%".
 
     Raises:
         RequestError: an option has a value that cannot be.
         TypeError: an option does not exist.
     """
 
-    __slots__ = ("attempts_max", "name", "speculation", "steps")
+    __slots__ = ("attempts_max", "name", "skip_limit", "speculation", "steps")
 
     steps: tuple[Step, ...]
     name: str
     attempts_max: int | None
     speculation: bool
+    skip_limit: SkipLimit
 
     @overload
     def __init__(
@@ -183,6 +188,7 @@ class Job(Generic[K, V]):
         name: str | None = None,
         attempts_max: int | None = None,
         speculation: bool = True,
+        skip_bad_records: int | str | None = None,
     ) -> None:
         record = TEXT if input is None else input
         if not isinstance(record, InputFormat):
@@ -213,6 +219,7 @@ class Job(Generic[K, V]):
         object.__setattr__(self, "name", name or getattr(map, "__name__", None) or type(map).__name__)
         object.__setattr__(self, "attempts_max", attempts_max)
         object.__setattr__(self, "speculation", speculation)
+        object.__setattr__(self, "skip_limit", parse_skip_limit(skip_bad_records))
 
     def __setattr__(self, name: str, value: object) -> None:
         raise AttributeError(f"a Job never changes; make another one with {name}=…")
@@ -224,7 +231,7 @@ class Job(Generic[K, V]):
         return f"<Job {self.name!r}, {len(self.steps)} {'step' if len(self.steps) == 1 else 'steps'}>"
 
     def __reduce__(self) -> tuple[object, ...]:
-        return (_rebuild, (self.steps, self.name, self.attempts_max, self.speculation))
+        return (_rebuild, (self.steps, self.name, self.attempts_max, self.speculation, self.skip_limit))
 
     @overload
     def then(
@@ -293,7 +300,7 @@ class Job(Generic[K, V]):
         )
         if step.map is None and step.reduce is None:
             raise RequestError("this step does nothing", hint="give .then a map, a reduce, or both")
-        return _rebuild((*self.steps, step), self.name, self.attempts_max, self.speculation)
+        return _rebuild((*self.steps, step), self.name, self.attempts_max, self.speculation, self.skip_limit)
 
     def test(self, records: Iterable[Any]) -> list[tuple[K, V]]:
         """The pairs that the job gives for `records`, in this process and without files.
@@ -324,15 +331,18 @@ class Job(Generic[K, V]):
     def replaced(self, **fields: Any) -> Job[K, V]:
         """This job with fields of every step replaced, for settings that come from outside such as `--reducers`."""
         steps = tuple(replace(step, **fields) for step in self.steps)
-        return _rebuild(steps, self.name, self.attempts_max, self.speculation)
+        return _rebuild(steps, self.name, self.attempts_max, self.speculation, self.skip_limit)
 
 
-def _rebuild(steps: tuple[Step, ...], name: str, attempts_max: int | None, speculation: bool) -> Job[Any, Any]:
+def _rebuild(
+    steps: tuple[Step, ...], name: str, attempts_max: int | None, speculation: bool, skip_limit: SkipLimit
+) -> Job[Any, Any]:
     job: Job[Any, Any] = object.__new__(Job)
     object.__setattr__(job, "steps", steps)
     object.__setattr__(job, "name", name)
     object.__setattr__(job, "attempts_max", attempts_max)
     object.__setattr__(job, "speculation", speculation)
+    object.__setattr__(job, "skip_limit", skip_limit)
     return job
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Protocol, TypeVar
+
+from minireduce.api.skipping import BadRecord
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -19,6 +21,10 @@ class Result(Protocol[K, V]):
     @property
     def counters(self) -> Mapping[str, Mapping[str, int]]:
         """`counters[group][name]`; an absent one reads 0."""
+
+    @property
+    def skipped(self) -> Sequence[BadRecord]:
+        """The records that were left out, since they could not be computed."""
 
     def __iter__(self) -> Iterator[tuple[K, V]]:
         """All pairs, part by part."""

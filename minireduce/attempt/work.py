@@ -108,7 +108,7 @@ class TaskRun:
             )
             return answer_to(too_many)
         if self._care.suspects:
-            return self._with_suspects(Raised(_suspect_error(self._care.suspects[0])))
+            return self._with_suspects(Raised(suspect_error(self._care.suspects[0])))
         return Finished(output, _counters(self._context))
 
     def _map(self, work: MapTask) -> TaskOutput:
@@ -172,7 +172,7 @@ class TaskRun:
     def _tell_probe(self) -> None:
         """Say which record user code is about to see, for it may be the last that is heard of this process."""
         context = self._context
-        data, is_text, bytes_total = _record_data(context.record)
+        data, is_text, bytes_total = record_data(context.record)
         self._worker.send(
             Probing(
                 position=-1 if context.position is None else context.position,
@@ -189,7 +189,7 @@ class TaskRun:
     def _with_suspects(self, answer: Answer) -> Answer:
         if not isinstance(answer, Raised):
             return answer
-        return Raised(answer.error, tuple(_suspect_error(suspect) for suspect in self._care.suspects))
+        return Raised(answer.error, tuple(suspect_error(suspect) for suspect in self._care.suspects))
 
     @property
     def _output_kind(self) -> OutputKind:
@@ -286,14 +286,14 @@ def _part_output(made: PartOutput, care: Care) -> TaskOutput:
     )
 
 
-def _suspect_error(suspect: Suspect) -> TaskError:
+def suspect_error(suspect: Suspect) -> TaskError:
     """What is told of a record that a careful run could not compute."""
     answer = answer_to(suspect.error)
     assert isinstance(answer, Raised)
     return replace(answer.error, position=suspect.position, proof=suspect.proof)
 
 
-def _record_data(record: object) -> tuple[bytes, bool, int]:
+def record_data(record: object) -> tuple[bytes, bool, int]:
     """The beginning of a record, whether it is text, and how many bytes the whole has."""
     if isinstance(record, bytes):
         return record[:RECORD_KEPT_BYTES_MAX], False, len(record)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from minireduce.api.skipping import BadRecord, SkipLimit, parse_skip_limit
 from minireduce.cli.options import Common, common_options, json_option
 from minireduce.errors import RequestError
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from minireduce.launch.session import JobHandle
 
 KILL_WAIT_S = 5.0
+SKIPPED_SHOWN_MAX = 20
 EPILOG = "Example:  minireduce submit wordcount.py books/*.txt -o counts"
 
 
@@ -45,6 +47,7 @@ class Wanted:
     priority: int | None
     job_weight: float | None
     time_limit: float | None
+    skip_bad_records: SkipLimit | None
     name: str | None
     detach: bool
     quiet: bool
@@ -61,6 +64,7 @@ class Ended:
     elapsed_s: float
     counters: CounterGroups
     output: str | None
+    skipped: int = 0
 
 
 @click.command(epilog=EPILOG)
@@ -74,6 +78,12 @@ class Ended:
 @click.option("--reducers", type=click.IntRange(min=1), help="Parts of the output.")
 @click.option(
     "--no-speculation", "speculation", is_flag=True, flag_value=False, default=True, help="No backup attempts."
+)
+@click.option(
+    "--skip-bad-records",
+    metavar="N|P%",
+    callback=lambda _context, _option, given: None if given is None else parse_skip_limit(given),
+    help="Leave out up to N records, or P% of those read, that cannot be computed.",
 )
 @click.option("--name", help="What the job is called in listings.")
 @click.option("--queue", help="The queue of the cluster to wait in.")
@@ -145,6 +155,7 @@ def _run(wanted: Wanted, common: Common, progress: Progress) -> None:
             reducers=wanted.reducers,
             name=wanted.name,
             speculation=wanted.speculation,
+            skip_limit=wanted.skip_bad_records,
         )
         handle = session.submit(job, program, inputs, wishes)
         if wanted.detach:
@@ -205,8 +216,17 @@ def _deliver(handle: JobHandle[Any, Any], wanted: Wanted, progress: Progress) ->
         shown = _print_pairs_as_json(handle)
     else:
         shown = handle.publish(None if wanted.output is not None else sys.stdout.buffer)
-    counters = read_counters(shown.counters)
-    _tell(Ended(shown.job, shown.name, str(shown.state), shown.elapsed_s, counters, wanted.output), wanted, progress)
+    skipped = handle.skipped()
+    ended = Ended(
+        shown.job,
+        shown.name,
+        str(shown.state),
+        shown.elapsed_s,
+        read_counters(shown.counters),
+        wanted.output,
+        len(skipped),
+    )
+    _tell(ended, skipped, progress, is_json=wanted.is_json)
 
 
 def _print_pairs_as_json(handle: JobHandle[Any, Any]) -> JobView:
@@ -220,11 +240,12 @@ def _print_pairs_as_json(handle: JobHandle[Any, Any]) -> JobView:
     return shown
 
 
-def _tell(ended: Ended, wanted: Wanted, progress: Progress) -> None:
+def _tell(ended: Ended, skipped: Sequence[BadRecord], progress: Progress, *, is_json: bool) -> None:
     """The last words: an object on standard output, or lines on standard error."""
-    from minireduce.cli.show import duration, print_json
+    from minireduce.cli.show import duration, plural, print_json
+    from minireduce.client.quarantine import QUARANTINE_NAME
 
-    if wanted.is_json:
+    if is_json:
         print_json(ended)
         return
     counters = ended.counters["minireduce"]
@@ -233,6 +254,11 @@ def _tell(ended: Ended, wanted: Wanted, progress: Progress) -> None:
         f"{ended.job} {ended.state} in {duration(ended.elapsed_s)}: "
         f"{counters['MAP_INPUT_RECORDS']:,} records in, {records_out:,} out"
     )
+    for bad in skipped[:SKIPPED_SHOWN_MAX] if ended.output is None else ():
+        progress.say(f"left out: {bad}")
+    if skipped:
+        where = f", see {ended.output}/{QUARANTINE_NAME}" if ended.output is not None else ""
+        progress.say(f"{plural(len(skipped), 'record')} that could not be computed left out{where}")
     if ended.output is not None:
         progress.say(f"output: {ended.output}")
 
@@ -265,12 +291,19 @@ def _run_inline(wanted: Wanted, common: Common, progress: Progress) -> None:
         stream=None if is_typed or wanted.output is not None else sys.stdout.buffer,
         overwrite=wanted.overwrite,
         reducers=wanted.reducers,
+        skip_limit=wanted.skip_bad_records,
     )
     if is_typed:
         for key, value in result:
             print_json({"key": key, "value": value})
     ended = Ended(
-        result.id, wanted.name or job.name, "succeeded", time.monotonic() - began_s, result.counters, wanted.output
+        result.id,
+        wanted.name or job.name,
+        "succeeded",
+        time.monotonic() - began_s,
+        result.counters,
+        wanted.output,
+        len(result.skipped),
     )
     result.close()
-    _tell(ended, wanted, progress)
+    _tell(ended, result.skipped, progress, is_json=wanted.is_json)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from minireduce.api.job import Job, Step
+from minireduce.api.skipping import SkipLimit
 from minireduce.client.inputs import Inputs, plan_input_splits
 from minireduce.client.outputs import Destination
 from minireduce.config import Settings
@@ -31,6 +32,7 @@ class Wishes:
     reducers: int | None = None
     name: str | None = None
     speculation: bool = True
+    skip_limit: SkipLimit | None = None  # None: what the job says
 
     @property
     def output_path(self) -> str:
@@ -60,6 +62,7 @@ def make_spec(
             f"no worker runs on this machine, so none can read {local.ranges[0].path}",
             hint="store the input first: minireduce fs put FILE /FILE, and name it as mr:///FILE",
         )
+    skip_limit = wishes.skip_limit or job.skip_limit
     return JobSpec(
         name=wishes.name or job.name,
         program=program,
@@ -69,6 +72,7 @@ def make_spec(
                 memory_limit_bytes=_memory_limit(step, settings, cluster),
                 task_timeout_s=step.task_timeout_s or settings.task_timeout_s,
                 record_bytes_max=settings.record_bytes_max,
+                skips_bad_records=skip_limit.is_open,
             )
             for step in job.steps
         ),
@@ -82,6 +86,8 @@ def make_spec(
         weight=settings.job_weight,
         time_limit_s=settings.time_limit_s,
         speculation=job.speculation and wishes.speculation,
+        skipped_max=skip_limit.records_max,
+        skipped_fraction_max=skip_limit.fraction_max,
     )
 
 

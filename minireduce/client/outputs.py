@@ -10,10 +10,12 @@ from __future__ import annotations
 import io
 import os
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from minireduce.api.skipping import BadRecord
 from minireduce.client.inputs import Inputs
 from minireduce.client.publish import (
     SUCCESS_NAME,
@@ -24,6 +26,7 @@ from minireduce.client.publish import (
     part_name,
     publish_directory,
 )
+from minireduce.client.quarantine import QUARANTINE_NAME, QUARANTINE_PART, to_lines
 from minireduce.client.store_paths import SCHEME, is_store_path, join, name_of, parse_store_path
 from minireduce.client.stored_inputs import StoredFile
 from minireduce.errors import AlreadyExists, NotFound, RequestError
@@ -49,9 +52,9 @@ class LocalOutput:
         """Raise RequestError where replacing it would remove what the job reads, or the next run would read it."""
         check_apart(self.path, inputs)
 
-    def publish(self, parts: Parts, job: str, *, overwrite: bool) -> None:
-        """Make it appear with all parts. Raises AlreadyExists."""
-        publish_directory(parts, job, self.path, overwrite=overwrite)
+    def publish(self, parts: Parts, job: str, *, overwrite: bool, skipped: Sequence[BadRecord] = ()) -> None:
+        """Make it appear with all parts, and with what they lack in quarantine. Raises AlreadyExists."""
+        publish_directory(parts, job, self.path, overwrite=overwrite, skipped=skipped)
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,8 +103,8 @@ class StoredOutput:
             if f"{self.path}/".startswith(f"{directory.rstrip('/')}/"):
                 raise lies_inside(self, f"{SCHEME}{directory}")
 
-    def publish(self, parts: Parts, job: str, *, overwrite: bool) -> None:
-        """Make it appear with all parts. Raises AlreadyExists."""
+    def publish(self, parts: Parts, job: str, *, overwrite: bool, skipped: Sequence[BadRecord] = ()) -> None:
+        """Make it appear with all parts, and with what they lack in quarantine. Raises AlreadyExists."""
         draft = join(self.path.rpartition("/")[0], f".{job}")  # short, so that every name has room for it
         if self.store.exists(draft):
             self.store.rm(draft, recursive=True, skip_trash=True)  # left by a publishing that was cut off
@@ -113,6 +116,10 @@ class StoredOutput:
                     parts.fetch(index, part)
                     self.store.put(part, join(draft, part.name))
                     part.unlink()
+            if skipped:
+                quarantine = join(draft, QUARANTINE_NAME)
+                self.store.mkdir(quarantine)
+                self.store.put_stream(io.BytesIO(to_lines(skipped)), join(quarantine, QUARANTINE_PART))
             self.store.put_stream(io.BytesIO(), join(draft, SUCCESS_NAME))
             self.store.rename(draft, self.path, replace=overwrite)
         except BaseException:

@@ -18,11 +18,13 @@ import errno
 import os
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
+from minireduce.api.skipping import BadRecord
 from minireduce.client.inputs import InputFile, Inputs
+from minireduce.client.quarantine import QUARANTINE_NAME, QUARANTINE_PART, to_lines
 from minireduce.errors import AlreadyExists, RequestError
 
 SUCCESS_NAME = "_SUCCESS"
@@ -88,9 +90,17 @@ def lies_inside(output: object, directory: str) -> RequestError:
 
 
 def publish_directory(
-    parts: Parts, job: str, output: Path, *, overwrite: bool, on_part: Callable[[int, int], None] | None = None
+    parts: Parts,
+    job: str,
+    output: Path,
+    *,
+    overwrite: bool,
+    skipped: Sequence[BadRecord] = (),
+    on_part: Callable[[int, int], None] | None = None,
 ) -> None:
-    """Make `output` appear with all parts. `on_part(done, count)` is called after each. Raises AlreadyExists."""
+    """Make `output` appear with all parts, and with what they lack in quarantine. `on_part(done, count)` is called
+    after each part. Raises AlreadyExists.
+    """
     output = output.absolute()
     output.parent.mkdir(parents=True, exist_ok=True)
     draft = output.with_name(f".{output.name}.{job}")
@@ -103,6 +113,12 @@ def publish_directory(
             _sync(target)
             if on_part is not None:
                 on_part(index + 1, parts.count)
+        if skipped:
+            quarantine = draft / QUARANTINE_NAME
+            quarantine.mkdir()
+            (quarantine / QUARANTINE_PART).write_bytes(to_lines(skipped))
+            _sync(quarantine / QUARANTINE_PART)
+            _sync(quarantine)
         (draft / SUCCESS_NAME).touch()
         _sync(draft / SUCCESS_NAME)
         _sync(draft)

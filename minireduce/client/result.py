@@ -11,11 +11,12 @@ from __future__ import annotations
 import shutil
 import tempfile
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
+from minireduce.api.skipping import BadRecord
 from minireduce.client.publish import Parts, part_name
 from minireduce.core.messages import Counters
 from minireduce.engine.read import read_pairs
@@ -60,6 +61,7 @@ class JobResult(Generic[K, V]):
         parts: its typed parts; None when its output was written as text.
         allow_pickle: whether values of any type may be read.
         on_close: called once by `close`.
+        skipped: the records that were left out.
     """
 
     def __init__(
@@ -70,8 +72,10 @@ class JobResult(Generic[K, V]):
         *,
         allow_pickle: bool = False,
         on_close: Callable[[], None] | None = None,
+        skipped: Sequence[BadRecord] = (),
     ) -> None:
         self.id = job
+        self.skipped = list(skipped)
         self.counters = counters
         self._parts = parts
         self._allow_pickle = allow_pickle

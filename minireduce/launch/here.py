@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, BinaryIO, TypeVar
 
+from minireduce.api.skipping import SkipLimit
 from minireduce.client.jobs import job_failed
 from minireduce.client.outputs import Destination
 from minireduce.client.publish import publish_stream
@@ -34,6 +35,7 @@ def run_here(
     stream: BinaryIO | None = None,
     overwrite: bool = False,
     reducers: int | None = None,
+    skip_limit: SkipLimit | None = None,
 ) -> JobResult[K, V]:
     """Run `job` in this process; text goes to `target` or to `stream`, if there is one of them.
 
@@ -51,14 +53,22 @@ def run_here(
             split_size_bytes=settings.split_size,
             memory_limit_bytes=settings.memory_limit or MEMORY_LIMIT_BYTES,
             record_bytes_max=settings.record_bytes_max,
+            skip_limit=skip_limit,
         )
     except UserCodeError as error:
         offset = -1 if error.offset is None else error.offset
         told = TaskError("raised", error.exception_type, error.message, error.traceback_text, error.path, offset)
         raise job_failed(error.message, error.exception_type, hint=error.hint, errors=(told,)) from error.__cause__
     if target is not None:
-        target.publish(made, made.id, overwrite=overwrite)
+        target.publish(made, made.id, overwrite=overwrite, skipped=made.skipped)
     elif stream is not None:
         publish_stream(made, stream)
     counters = CounterGroups({group: Counts(names) for group, names in made.counters.items()})
-    return JobResult(made.id, counters, None if is_text else made, allow_pickle=True, on_close=made.close)
+    return JobResult(
+        made.id,
+        counters,
+        None if is_text else made,
+        allow_pickle=True,
+        on_close=made.close,
+        skipped=made.skipped,
+    )

@@ -16,18 +16,21 @@ import secrets
 import shutil
 import tempfile
 import weakref
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import ExitStack
 from itertools import chain
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from minireduce.api.job import Job, Step
+from minireduce.api.skipping import BadRecord, SkipLimit
 from minireduce.client.inputs import Inputs, plan_input_splits, resolve
 from minireduce.client.job_spec import default_reducers
 from minireduce.client.publish import part_name, publish_directory
+from minireduce.client.quarantine import read_skipped
 from minireduce.core.spec import LocalFiles, NumberRange, StoredRange
 from minireduce.disk import Disk, RealDisk
+from minireduce.engine.bad_records import Care
 from minireduce.engine.context import TaskContext
 from minireduce.engine.index import DATA_NAME, INDEX_NAME, read_index
 from minireduce.engine.map import run_map, run_map_only
@@ -35,9 +38,9 @@ from minireduce.engine.merge import RunSlice
 from minireduce.engine.part import OutputKind
 from minireduce.engine.read import RECORD_BYTES_MAX, number_records, open_records, read_pairs
 from minireduce.engine.reduce import run_reduce
-from minireduce.engine.seeding import seed_text, seeded
-from minireduce.errors import RequestError
-from minireduce.ids import TaskKind
+from minireduce.errors import JobFailed, RequestError
+from minireduce.ids import JobId, TaskId, TaskKind
+from minireduce.launch.inline_tasks import InlineTasks, Run
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -53,9 +56,16 @@ class InlineResult(Generic[K, V]):
     """The parts of a job that ran here, and what it counted; the files go with `close`, or when this is forgotten."""
 
     def __init__(
-        self, job: str, folder: Path, parts: tuple[Path, ...], counters: dict[str, dict[str, int]], output: OutputKind
+        self,
+        job: str,
+        folder: Path,
+        parts: tuple[Path, ...],
+        counters: dict[str, dict[str, int]],
+        output: OutputKind,
+        skipped: tuple[BadRecord, ...] = (),
     ) -> None:
         self.id = job
+        self.skipped = skipped
         self.parts = parts
         self.counters = counters
         self.output = output
@@ -92,25 +102,30 @@ def run_inline(
     split_size_bytes: int = SPLIT_SIZE_BYTES,
     memory_limit_bytes: int = MEMORY_LIMIT_BYTES,
     record_bytes_max: int = RECORD_BYTES_MAX,
+    skip_limit: SkipLimit | None = None,
 ) -> InlineResult[K, V]:
     """Run `job`; with `output_dir` its text parts are published there.
 
     `output` is the form of the last step's parts, text for an `output_dir` and typed pairs else. `reducers` goes before
     what the job's steps say; without either, the size of the input and this machine's cores decide.
-    Raises UserCodeError, Corruption, RequestError.
+    Raises UserCodeError, Corruption, RequestError, and JobFailed where more records cannot be computed than allowed.
     """
     found = inputs if isinstance(inputs, Inputs) else resolve(inputs)
     kind: OutputKind = output or ("pairs" if output_dir is None else "text")
     job_id = f"job-{secrets.token_hex(3)}-1"
-    run = _InlineRun(job, found, reducers, memory_limit_bytes, record_bytes_max, kind)
+    tasks = InlineTasks(skip_limit or job.skip_limit)
+    run = _InlineRun(job, job_id, found, reducers, memory_limit_bytes, record_bytes_max, kind, tasks)
     try:
         parts = run.steps(split_size_bytes)
-    except BaseException:
+    except BaseException as error:
         shutil.rmtree(run.folder, ignore_errors=True)
+        if isinstance(error, JobFailed):
+            error.skipped = read_skipped(tasks.skipped)
         raise
-    result: InlineResult[K, V] = InlineResult(job_id, run.folder, parts, run.counters, kind)
+    skipped = read_skipped(tasks.skipped)
+    result: InlineResult[K, V] = InlineResult(job_id, run.folder, parts, run.counters, kind, skipped)
     if output_dir is not None:
-        publish_directory(result, job_id, output_dir, overwrite=overwrite)
+        publish_directory(result, job_id, output_dir, overwrite=overwrite, skipped=skipped)
     return result
 
 
@@ -120,13 +135,17 @@ class _InlineRun:
     def __init__(
         self,
         job: Job[Any, Any],
+        job_id: JobId,
         inputs: Inputs,
         reducers: int | None,
         memory_limit_bytes: int,
         record_bytes_max: int,
         output: OutputKind,
+        tasks: InlineTasks,
     ) -> None:
         self._job, self._inputs, self._output = job, inputs, output
+        self._job_id, self._tasks = job_id, tasks
+        self._contexts: list[TaskContext] = []
         self._reducers, self._limit_bytes = reducers, memory_limit_bytes
         self._record_bytes_max = record_bytes_max
         self._disk: Disk = RealDisk()
@@ -148,83 +167,87 @@ class _InlineRun:
         return tuple(parts)
 
     def _step(self, number: int, step: Step, sources: list[Source], folder: Path, output: OutputKind) -> list[Path]:
+        splits = [(TaskId(self._job_id, number, TaskKind.MAP, index), source) for index, source in enumerate(sources)]
         if step.is_map_only:
-            return [
-                self._seeded(number, TaskKind.MAP, index, self._map_only, step, source, folder, index, output)
-                for index, source in enumerate(sources)
-            ]
+            parts = [self._map_only(step, source, folder, task, output) for task, source in splits]
+            self._judge(TaskKind.MAP)
+            return parts
         cores = os.cpu_count() or 1
         partitions = self._reducers or step.reducers or default_reducers(self._inputs.bytes_total, cores)
-        maps = [
-            self._seeded(number, TaskKind.MAP, i, self._map, step, source, folder / f"map-{i:05d}", partitions)
-            for i, source in enumerate(sources)
-        ]
-        parts = [
-            self._seeded(number, TaskKind.REDUCE, partition, self._reduce, step, maps, folder, partition, output)
-            for partition in range(partitions)
-        ]
+        maps = [self._map(step, source, folder, task, partitions) for task, source in splits]
+        self._judge(TaskKind.MAP)
+        reduce_ids = [TaskId(self._job_id, number, TaskKind.REDUCE, index) for index in range(partitions)]
+        parts = [self._reduce(step, maps, folder, task, output) for task in reduce_ids]
+        self._judge(TaskKind.REDUCE)
         for directory in maps:
             shutil.rmtree(directory)
         return parts
 
-    @staticmethod
-    def _seeded(step: int, kind: str, index: int, run: Callable[..., Path], *arguments: Any) -> Path:
-        """Run a task with the chances that it would have on a cluster."""
-        with seeded(seed_text(step, kind, index)):
-            return run(*arguments)
+    def _map(self, step: Step, source: Source, folder: Path, task: TaskId, partitions: int) -> Path:
+        def run(directory: Path, context: TaskContext, care: Care) -> None:
+            with ExitStack() as opened:
+                run_map(
+                    step,
+                    _records(step, source, context, opened, self._record_bytes_max),
+                    directory=directory,
+                    partitions=partitions,
+                    memory_limit_bytes=step.memory_limit_bytes or self._limit_bytes,
+                    context=context,
+                    disk=self._disk,
+                    care=care,
+                )
 
-    def _map(self, step: Step, source: Source, directory: Path, partitions: int) -> Path:
-        directory.mkdir()
-        context = self._context(directory)
-        with ExitStack() as opened:
-            run_map(
+        return self._perform(task, folder, run)
+
+    def _map_only(self, step: Step, source: Source, folder: Path, task: TaskId, output: OutputKind) -> Path:
+        def run(directory: Path, context: TaskContext, care: Care) -> None:
+            with ExitStack() as opened:
+                run_map_only(
+                    step,
+                    _records(step, source, context, opened, self._record_bytes_max),
+                    directory=directory,
+                    part_name=part_name(task.index),
+                    output=output,
+                    context=context,
+                    disk=self._disk,
+                    care=care,
+                )
+
+        return self._perform(task, folder, run) / part_name(task.index)
+
+    def _reduce(self, step: Step, maps: list[Path], folder: Path, task: TaskId, output: OutputKind) -> Path:
+        runs = []
+        for order, directory in enumerate(maps):
+            offset, length = read_index(directory / INDEX_NAME)[task.index]
+            runs.append(RunSlice(directory / DATA_NAME, offset, length, order))
+
+        def run(directory: Path, context: TaskContext, care: Care) -> None:
+            run_reduce(
                 step,
-                _records(step, source, context, opened, self._record_bytes_max),
+                runs,
                 directory=directory,
-                partitions=partitions,
+                part_name=part_name(task.index),
+                output=output,
                 memory_limit_bytes=step.memory_limit_bytes or self._limit_bytes,
                 context=context,
                 disk=self._disk,
+                care=care,
             )
+
+        return self._perform(task, folder, run) / part_name(task.index)
+
+    def _perform(self, task: TaskId, folder: Path, run: Run) -> Path:
+        """Do a task in a directory of its own, and count what it counted."""
+        directory = folder / f"{task.kind}-{task.index:05d}"
+        context = self._tasks.perform(task, directory, run)
+        self._contexts.append(context)
         self._add(context)
         return directory
 
-    def _map_only(self, step: Step, source: Source, folder: Path, index: int, output: OutputKind) -> Path:
-        context = self._context(folder)
-        with ExitStack() as opened:
-            run_map_only(
-                step,
-                _records(step, source, context, opened, self._record_bytes_max),
-                directory=folder,
-                part_name=part_name(index),
-                output=output,
-                context=context,
-                disk=self._disk,
-            )
-        self._add(context)
-        return folder / part_name(index)
-
-    def _reduce(self, step: Step, maps: list[Path], folder: Path, partition: int, output: OutputKind) -> Path:
-        context = self._context(folder)
-        runs = []
-        for order, directory in enumerate(maps):
-            offset, length = read_index(directory / INDEX_NAME)[partition]
-            runs.append(RunSlice(directory / DATA_NAME, offset, length, order))
-        run_reduce(
-            step,
-            runs,
-            directory=folder,
-            part_name=part_name(partition),
-            output=output,
-            memory_limit_bytes=step.memory_limit_bytes or self._limit_bytes,
-            context=context,
-            disk=self._disk,
-        )
-        self._add(context)
-        return folder / part_name(partition)
-
-    def _context(self, directory: Path) -> TaskContext:
-        return TaskContext(attempt_id="inline", work_dir=directory / "work")
+    def _judge(self, kind: TaskKind) -> None:
+        """All tasks of this kind of a step are done."""
+        self._tasks.judge(kind, self._contexts)
+        self._contexts.clear()
 
     def _add(self, context: TaskContext) -> None:
         for (group, name), value in context.counters.items():

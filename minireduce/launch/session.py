@@ -17,6 +17,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, BinaryIO, Generic, Self, TypeVar
 
 from minireduce import config
+from minireduce.api.skipping import BadRecord, parse_skip_limit
 from minireduce.config import Configuration
 from minireduce.core.spec import OutputKind, Program
 from minireduce.core.views import ClusterView, JobState, JobView
@@ -185,6 +186,7 @@ class JobHandle(Generic[K, V]):
     def follow(self, on_view: OnView | None = None, *, interval_s: float = FOLLOW_INTERVAL_S) -> JobView:
         """Wait until every part is made; `on_view` sees progress every `interval_s`. Raises JobFailed, JobKilled."""
         from minireduce.client import jobs
+        from minireduce.client.quarantine import fetch_skipped
 
         def look(shown: JobView) -> None:
             if shown.state is JobState.RUNNING:
@@ -196,6 +198,7 @@ class JobHandle(Generic[K, V]):
         try:
             jobs.raise_for_state(shown)
         except JobFailed as failed:
+            failed.skipped = fetch_skipped(self._session.connection, self.id)
             if self._session.is_embedded:  # its logs end with it
                 failed.hint = EMBEDDED_HINT if failed.errors else None
             raise
@@ -207,6 +210,12 @@ class JobHandle(Generic[K, V]):
 
         return PartsOfJob(self._session.connection, self.id, wait_s=self._session.settings.master_wait_s)
 
+    def skipped(self) -> tuple[BadRecord, ...]:
+        """The records that the job has left out, as they could not be computed. Ask before it is closed."""
+        from minireduce.client.quarantine import fetch_skipped
+
+        return fetch_skipped(self._session.connection, self.id)
+
     def publish(self, stream: BinaryIO | None = None) -> JobView:
         """Put the text parts where they were wanted, or into `stream`, and have the master close the job."""
         from minireduce.client.publish import publish_stream
@@ -215,7 +224,7 @@ class JobHandle(Generic[K, V]):
 
         destination = self._wishes.destination
         if destination is not None:
-            destination.publish(self.parts(), self.id, overwrite=self._wishes.overwrite)
+            destination.publish(self.parts(), self.id, overwrite=self._wishes.overwrite, skipped=self.skipped())
         elif stream is not None:
             publish_stream(self.parts(), stream)
         else:
@@ -245,11 +254,14 @@ class JobHandle(Generic[K, V]):
         from minireduce.wire import methods
 
         if shown.state is JobState.PUBLISHING:
-            return JobResult(self.id, read_counters(self.publish().counters), None)
+            counters = read_counters(self.publish().counters)
+            return JobResult(self.id, counters, None, skipped=self.skipped())
         counters = read_counters(shown.counters)
         connection = self._session.connection
         if self._session.is_embedded:
-            result: JobResult[K, V] = JobResult(self.id, counters, self.parts(), allow_pickle=True)
+            result: JobResult[K, V] = JobResult(
+                self.id, counters, self.parts(), allow_pickle=True, skipped=self.skipped()
+            )
             result.fetch_all()
             return result
         return JobResult(
@@ -257,6 +269,7 @@ class JobHandle(Generic[K, V]):
             counters,
             self.parts(),
             allow_pickle=True,
+            skipped=self.skipped(),
             on_close=lambda: connection.call(methods.CLOSE_RESULT, CloseResult(self.id)),
         )
 
@@ -270,6 +283,7 @@ def run(
     master: str | EmbeddedCluster | None = None,
     slots: int | None = None,
     reducers: int | None = None,
+    skip_bad_records: int | str | None = None,
     **options: Any,
 ) -> JobResult[K, V]:
     """Run `job` over `inputs` and wait for its end; see `Job.run`."""
@@ -282,6 +296,7 @@ def run(
             master=master,
             slots=slots,
             reducers=reducers,
+            skip_bad_records=skip_bad_records,
             **options,
         )
         return handle.wait()
@@ -296,7 +311,15 @@ def run(
     if target is not None:
         target.check(overwrite=overwrite)
     found = find_inputs(job, inputs, resolve)
-    return run_here(job, found, configuration.settings, target=target, overwrite=overwrite, reducers=reducers)
+    return run_here(
+        job,
+        found,
+        configuration.settings,
+        target=target,
+        overwrite=overwrite,
+        reducers=reducers,
+        skip_limit=None if skip_bad_records is None else parse_skip_limit(skip_bad_records),
+    )
 
 
 def submit(
@@ -309,6 +332,7 @@ def submit(
     reducers: int | None = None,
     name: str | None = None,
     speculation: bool = True,
+    skip_bad_records: int | str | None = None,
     **settings: object,
 ) -> JobHandle[K, V]:
     """Start `job` over `inputs`; see `Job.submit`. `settings` are settings by name, such as `memory_limit`."""
@@ -332,6 +356,7 @@ def submit(
             reducers=reducers,
             name=name,
             speculation=speculation,
+            skip_limit=None if skip_bad_records is None else parse_skip_limit(skip_bad_records),
         )
         return session.submit(job, pickle_program(job), found, wishes, owns_session=True)
     except BaseException:

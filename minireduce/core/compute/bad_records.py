@@ -15,15 +15,20 @@ Not here: how a bad record is found and proved (work/bad_records.py), how it is 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
 from minireduce.core.compute.job import Job
 from minireduce.core.compute.records import persist_skipped
-from minireduce.core.compute.state import ComputeState
 from minireduce.core.compute.task import Task
 from minireduce.core.effects import Effects
 from minireduce.core.messages import AttemptSucceeded, Counters, RecordsSkipped, TaskError
 from minireduce.core.spec import SKIPPED_MAX
 from minireduce.core.views import JobState, SkippedView
 from minireduce.ids import TaskKind, WorkerId
+
+if TYPE_CHECKING:
+    from minireduce.core.compute.state import ComputeState
 
 FLAG = "--skip-bad-records"
 
@@ -40,10 +45,17 @@ def take_skipped(state: ComputeState, worker: WorkerId, report: RecordsSkipped, 
             task.skipped[record.place.position] = view
             job.skipped_records += 1
             persist_skipped(view, effects)
-    most = min(job.spec.skipped_max or SKIPPED_MAX, SKIPPED_MAX)
-    if job.skipped_records > most and job.state is not JobState.SUCCEEDED:
-        reason = f"{job.skipped_records} records could not be computed, and {FLAG} allows {most}"
+    reason = too_many(job.skipped_records, job.spec.skipped_max)
+    if reason and job.state is not JobState.SUCCEEDED:
         state.end_job(job, JobState.FAILED, reason, now, effects)
+
+
+def too_many(skipped: int, records_max: int) -> str:
+    """Why a job fails that has found so many bad records; "" when it need not. 0 allowed: a share is, which is judged
+    later, but there is a number that no job may exceed.
+    """
+    most = min(records_max or SKIPPED_MAX, SKIPPED_MAX)
+    return f"{skipped} records could not be computed, and {FLAG} allows {most}" if skipped > most else ""
 
 
 def exceeds_share(job: Job, task: Task, report: AttemptSucceeded) -> str:
@@ -56,11 +68,19 @@ def exceeds_share(job: Job, task: Task, report: AttemptSucceeded) -> str:
     others = [other.winner for other in tasks if other is not task and other.winner is not None]
     outputs = [(winner.output, winner.counters) for winner in others] + [(report.output, report.counters)]
     skipped = sum(len(output.skipped) for output, _ in outputs)
-    read = skipped + sum(_read_by(task.id.kind, counters) for _, counters in outputs)
-    if skipped <= fraction_max * read:
+    read = sum(_read_by(task.id.kind, counters) for _, counters in outputs)
+    return too_large_share(task.id.kind, skipped, read, fraction_max)
+
+
+def too_large_share(kind: TaskKind, skipped: int, read: int, fraction_max: float) -> str:
+    """Why a job fails of which all maps, or all reduces, of a step left out so many and read so many others; "" when it
+    need not, as where no share is the limit.
+    """
+    total = read + skipped
+    if not fraction_max or skipped <= fraction_max * total:
         return ""
-    noun = "records" if task.id.kind is TaskKind.MAP else "keys"
-    return f"{skipped} of {read} {noun} could not be computed, and {FLAG} allows {fraction_max:.6g} of them"
+    noun = "records" if kind is TaskKind.MAP else "keys"
+    return f"{skipped} of {total} {noun} could not be computed, and {FLAG} allows {100 * fraction_max:.6g}% of them"
 
 
 def _read_by(kind: TaskKind, counters: Counters) -> int:
@@ -85,3 +105,10 @@ def describe_blamed(task: Task, error: TaskError) -> str:
         where += f" at offset {error.offset}"
     shown = f" {error.record}" if error.record else f" number {error.position + 1}"
     return f"{task.id} failed twice at the {noun}{shown}{where} ({FLAG} leaves such records out)"
+
+
+def notes(job: Job) -> Iterator[str]:
+    """What people are told of a job that leaves records out."""
+    if job.skipped_records:
+        noun = "record is" if job.skipped_records == 1 else "records are"
+        yield f"{job.skipped_records} {noun} left out, as no attempt can compute them"

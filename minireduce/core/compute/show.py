@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from minireduce.core.compute import disagreement
+from minireduce.core.compute import bad_records, disagreement
 from minireduce.core.compute.job import Job, Step
 from minireduce.core.compute.task import Attempt, AttemptState, Task
 from minireduce.core.spec import OutputKind
@@ -36,6 +36,7 @@ def show_job(job: Job, now: float, waiting_for: str = "") -> JobView:
 
 def _notes(job: Job) -> Iterator[str]:
     yield from disagreement.notes(job)
+    yield from bad_records.notes(job)
     for worker in job.excluded:
         count = len(job.troubles[worker])
         yield f"worker {worker} gets no more of this job: {count} of its tasks failed or were lost there"

@@ -32,7 +32,7 @@ many = Job(words, Agg(n=Count(), mean=Mean()))
 Job(raw, Count())  # wrong record
 Job(raw, Sum(), input=Bytes())  # wrong aggregation
 Job(forgot_to_yield, Sum())  # wrong map
-Job(words, Sum(), speculation=False)  # wrong option
+Job(words, Sum(), speculative=False)  # wrong option
 good.then(words, Sum())  # wrong map
 """
 
