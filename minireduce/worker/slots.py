@@ -25,7 +25,6 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from minireduce.attempt import linux
 from minireduce.attempt.conversation import (
     STDERR_NAME,
     Finished,
@@ -108,7 +107,6 @@ class Slots:
         self._on_printed = on_printed
         self._read_range = read_range
         self._task_user = task_user
-        self._task_ids = linux.account_ids(task_user) if task_user else None
         self._look_interval_s = look_interval_s
         self._printed_bytes_max = printed_bytes_max
         self._runs: dict[AttemptId, _Run] = {}
@@ -186,8 +184,6 @@ class Slots:
         run.process = process
         run.alive_at = run.reported_at = asyncio.get_running_loop().time()
         process.page.clear(0)
-        if self._task_ids is not None:
-            os.chown(run.task.directory, *self._task_ids)
         if run.verdict is None:
             process.send(run.task)
         else:

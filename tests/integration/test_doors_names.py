@@ -20,12 +20,12 @@ from minireduce.auth.policy import Authenticator
 from minireduce.auth.scopes import BlockAccess, BlockMode, JobReads
 from minireduce.client.fs import FileSystem
 from minireduce.client.store_paths import name_of
-from minireduce.core.storage.requests import CreateFile, MakeDirectory, RemovePath, RenamePath
+from minireduce.core.storage.requests import ChangeAttributes, CreateFile, MakeDirectory, RemovePath, RenamePath
 from minireduce.errors import RequestError
 from minireduce.ids import parse_attempt_id
 from minireduce.web.app import make_app as make_pages
 from minireduce.wire import methods
-from minireduce.wire.file_questions import GetBlocks, GetStatus, ListDirectory
+from minireduce.wire.file_questions import GetBlocks, GetStatus, GetSummary, ListDirectory
 from minireduce.wire.questions import GetResult
 from minireduce.worker.block_routes import BlockRoutes
 from minireduce.worker.block_server import make_app as make_block_server
@@ -179,6 +179,8 @@ def every_path_of_the_store(name: str) -> Iterator[tuple]:
     """Each request that names a file by path, naming it so."""
     yield methods.GET_STATUS, GetStatus(name)
     yield methods.LIST_DIRECTORY, ListDirectory(name)
+    yield methods.GET_SUMMARY, GetSummary(name)
+    yield methods.CHANGE_ATTRIBUTES, ChangeAttributes(name, 1, mode=0o600)
     yield methods.GET_BLOCKS, GetBlocks(name, 0, 1)
     yield methods.MAKE_DIRECTORY, MakeDirectory(name, True)
     yield methods.REMOVE_PATH, RemovePath(name, 1, True)
