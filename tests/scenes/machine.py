@@ -14,25 +14,43 @@ from minireduce.core.cluster import (
     Ticked,
     UpReceived,
 )
+from minireduce.core.effects import Row
 from minireduce.core.messages import (
     AttemptSucceeded,
     Hello,
     LaunchAttempt,
+    Replica,
     TaskOutput,
     Up,
     WorkerProfile,
 )
 from minireduce.core.requests import SubmitJob
 from minireduce.core.settings import ClusterSettings
-from minireduce.core.spec import JobSpec, LocalFiles, LocalRange, OutputKind, Program, StepSpec
+from minireduce.core.spec import JobSpec, LocalFiles, LocalRange, OutputKind, Program, StepSpec, StoredRange
+
+BLOCK_BYTES = 100
+
+
+def stored_file(blocks, inode=50, first_block=1):
+    """The rows of a stored file with blocks numbered from `first_block`."""
+    sizes = (blocks * BLOCK_BYTES, BLOCK_BYTES, 3)
+    rows = [Row("inodes", (inode,), (1, f"f{inode}", "file", 0.0, *sizes, "", 0o644))]
+    rows += [Row("blocks", (first_block + n,), (inode, n, 1, BLOCK_BYTES)) for n in range(blocks)]
+    return {(row.table, row.key): row for row in rows}
+
+
+def stored_splits(blocks, inode=50):
+    """A split for each block of the file."""
+    return tuple(StoredRange(f"/f{inode}", inode, n * BLOCK_BYTES, BLOCK_BYTES) for n in range(blocks))
 
 
 def job_spec(
     *, maps=2, reducers=1, steps=1, output=OutputKind.RESULT, machine_id="m1", memory_bytes=1 << 20, lengths=(),
-    **settings,
+    splits=(), **settings,
 ):  # fmt: skip
     lengths = lengths or (10,) * maps
-    splits = tuple(LocalFiles(machine_id, (LocalRange(f"/in/{n}", 0, size, "f"),)) for n, size in enumerate(lengths))
+    local = (LocalFiles(machine_id, (LocalRange(f"/in/{n}", 0, size, "f"),)) for n, size in enumerate(lengths))
+    splits = splits or tuple(local)
     step = StepSpec(reducers, memory_bytes, 600.0)
     path = "" if output is OutputKind.RESULT else "/out"
     return JobSpec("wc", Program("source", b"", ""), (step,) * steps, splits, output, path, **settings)
@@ -41,8 +59,12 @@ def job_spec(
 class FakeWorker:
     """Speaks for one worker: remembers what it was told, numbers what it says."""
 
-    def __init__(self, cluster, name, slots=2, incarnation=1):
+    def __init__(
+        self, cluster, name, slots=2, incarnation=1, machine_id="m1", rack="/r", memory_bytes=1 << 30, blocks=()
+    ):
         self.cluster, self.name, self.slots, self.incarnation = cluster, name, slots, incarnation
+        self.machine_id, self.rack, self.memory_bytes = machine_id, rack, memory_bytes
+        self.replicas = tuple(Replica(block, 1, BLOCK_BYTES) for block in blocks)
         self.stream = self.session = self.sent = self.received = 0
         self.told = []
 
@@ -51,11 +73,12 @@ class FakeWorker:
         self.stream = self.cluster.streams
         self.cluster.workers[self.stream] = self
         profile = WorkerProfile(
-            self.name, self.incarnation, "h", "/r", self.slots, 1 << 30, address or f"{self.name}:1", "m1", "0"
-        )
+            self.name, self.incarnation, "h", self.rack, self.slots, self.memory_bytes, address or f"{self.name}:1",
+            self.machine_id, "0",
+        )  # fmt: skip
         if not session:
             self.sent = self.received = 0
-        hello = Hello(profile, session, self.received, epoch, txid, tuple(running), tuple(outputs))
+        hello = Hello(profile, session, self.received, epoch, txid, tuple(running), tuple(outputs), self.replicas)
         return self.cluster.advance(HelloReceived(self.stream, hello))
 
     def say(self, *reports):

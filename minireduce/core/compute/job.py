@@ -48,6 +48,7 @@ class Step:
     waiting_reduces: TaskQueue = field(default_factory=TaskQueue)
     locality_wait: LocalityWait = field(default_factory=LocalityWait)
     ready: list[OutputSource] = field(default_factory=list)
+    looked_at: int = 0  # up to which map the homes were looked up again
     paces: dict[TaskKind, Pace] = field(default_factory=lambda: {kind: Pace() for kind in TaskKind})
     maps_done_s: float | None = None
 
@@ -64,6 +65,14 @@ class Step:
         """All tasks, maps first."""
         yield from self.maps
         yield from self.reduces
+
+    def next_waiting_maps(self, most: int) -> list[Task]:
+        """Some maps that wait; others each time, until all had their turn."""
+        turn = self.maps[self.looked_at : self.looked_at + most * 10]
+        waiting = [task for task in turn if task.queue is self.waiting_maps][:most]
+        passed = waiting[-1].id.index + 1 - self.looked_at if len(waiting) == most else len(turn)
+        self.looked_at = (self.looked_at + passed) % len(self.maps)
+        return waiting
 
     def may_open_reduces(self, reduce_start_fraction: float) -> bool:
         """Whether enough maps are done for fetching to begin, and it has not begun."""

@@ -61,6 +61,7 @@ LocateStored = Callable[[StoredRange, WorkerId], StoredInput]
 HoldersOf = Callable[[StoredRange], Iterable[tuple[int, Iterable[WorkerId]]]]
 """Of each block of a stored range, how many bytes of the range it holds, and which workers hold it."""
 
+HOMES_LOOKED_UP_PER_TICK = 100
 PREEMPTED = "PREEMPTED_ATTEMPTS"
 LAUNCHED = {kind: launched for kind, launched, _ in COUNTED_OF_KIND}
 BACKUPS = {TaskKind.MAP: "NUM_BACKUP_MAPS", TaskKind.REDUCE: "NUM_BACKUP_REDUCES"}
@@ -480,8 +481,19 @@ class ComputeState:
                 reason = f"it was not done within its time limit of {limit_s:g} s"
                 self.end_job(job, JobState.FAILED, reason, now, effects)
         self._take_back_slots(now, effects)
+        self._look_for_homes()
         self.ask_everybody()
         self.copies.look_again()
+
+    def _look_for_homes(self) -> None:
+        """See replicas that were copied or came back while tasks wait: some tasks each time, one after the other."""
+        left = HOMES_LOOKED_UP_PER_TICK
+        for job in self._hungry.values():
+            for step in job.steps:
+                if left > 0 and step.waiting_maps:
+                    for task in step.next_waiting_maps(left):
+                        step.waiting_maps.move(task, self.homes(step, task))
+                        left -= 1
 
     def _take_back_slots(self, now: float, effects: Effects) -> None:
         jobs = [job for job in self.jobs.values() if job.state is JobState.RUNNING]

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
-from minireduce.core.membership import Membership
+from minireduce.core.membership import Member, Membership
 from minireduce.ids import WorkerId
 
 
@@ -37,22 +37,38 @@ class MembershipPlaces:
 
     def __init__(self, membership: Membership) -> None:
         self._membership = membership
+        self._live = _LivePlaces(membership)
 
     def live(self) -> Mapping[WorkerId, Place]:
-        return {
-            member.id: Place(
-                member.id,
-                member.profile.machine_id,
-                member.profile.rack,
-                member.profile.data_address,
-                member.free_bytes,
-            )
-            for member in self._membership.live()
-        }
+        return self._live
 
     @property
     def is_anyone_expected(self) -> bool:
         return self._membership.is_anyone_expected
+
+
+class _LivePlaces(Mapping[WorkerId, Place]):
+    """Made as they are asked for: of a thousand workers, who reads a block asks for three."""
+
+    def __init__(self, membership: Membership) -> None:
+        self._membership = membership
+
+    def __getitem__(self, worker: WorkerId) -> Place:
+        member = self._membership.get(worker)
+        if member is None or not member.is_live:
+            raise KeyError(worker)
+        return _place(member)
+
+    def __iter__(self) -> Iterator[WorkerId]:
+        return (member.id for member in self._membership.live())
+
+    def __len__(self) -> int:
+        return len(self._membership.live())
+
+
+def _place(member: Member) -> Place:
+    profile = member.profile
+    return Place(member.id, profile.machine_id, profile.rack, profile.data_address, member.free_bytes)
 
 
 def distance(place: Place, machine_id: str, rack: str) -> int:

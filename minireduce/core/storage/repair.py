@@ -148,7 +148,7 @@ class Repair:
         self._blocks.doubt(now, self._settings.worker_lost_s)
         if not self._blocks.unsettled or (self._places.is_anyone_expected and now < self._quiet_until_s):
             return
-        round_ = _Round(self._places.live(), effects, now)
+        round_ = _Round(dict(self._places.live()), effects, now)
         for copy in self._copies.values():
             round_.count(copy)
         is_quiet = now < self._quiet_until_s and bool(self._absent_since_s)

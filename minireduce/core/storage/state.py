@@ -14,7 +14,7 @@ here is removed only if its number was given out and its file is certainly gone.
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 from minireduce.core.effects import Effects, Row
 from minireduce.core.messages import (
@@ -185,7 +185,7 @@ class StorageState:
         near = live.get(worker)
         machine_id, rack = (near.machine_id, near.rack) if near is not None else ("", "")
         return tuple(
-            self._source(block, begins, live.values(), worker, machine_id, rack)
+            self._source(block, begins, live, worker, machine_id, rack)
             for begins, block in self._blocks.covering(file_id, offset, length)
         )
 
@@ -207,13 +207,13 @@ class StorageState:
 
     @staticmethod
     def _source(
-        block: Block, begins: int, live: Iterable[Place], worker: WorkerId, machine_id: str, rack: str
+        block: Block, begins: int, live: Mapping[WorkerId, Place], worker: WorkerId, machine_id: str, rack: str
     ) -> BlockSource:
         """Where to read a block. Damaged replicas are offered only where no good one is: each byte is verified anyway,
         and what is damaged may be elsewhere in the block.
         """
         holders = block.good or block.damaged
-        places = [place for place in live if place.worker in holders]
+        places = [place for place in map(live.get, holders) if place is not None]
         turn = block.id % max(1, len(places))  # readers of one block agree, readers of many spread
         places = places[turn:] + places[:turn]
         places.sort(key=lambda place: (place.worker != worker, distance(place, machine_id, rack)))
@@ -242,7 +242,7 @@ class StorageState:
         live = self._places.live()
         blocks = tuple(
             ReadableBlock(
-                self._source(block, begins, live.values(), "", machine_id, ""),
+                self._source(block, begins, live, "", machine_id, ""),
                 self._tokens.read(block.id, block.generation),
                 block.wanted,
             )

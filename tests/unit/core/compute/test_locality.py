@@ -1,0 +1,129 @@
+"""Where a task goes, and how long it waits for a better place: the master with stored files, driven by hand."""
+
+from __future__ import annotations
+
+from scenes.machine import FakeCluster, stored_file, stored_splits
+
+from minireduce.core.compute.locality import Homes, Level, LocalityWait, Spot, find_homes
+from minireduce.core.messages import Replica, ReplicaStored, WorkerStopping
+
+
+def stored_cluster(blocks, **settings):
+    """A master that knows a stored file; its workers stand on machines of their own."""
+    return FakeCluster(stored_file(blocks), locality_wait_node_s=2.0, locality_wait_rack_s=1.0, **settings)
+
+
+def worker(cluster, name, blocks=(), rack="/a", slots=1):
+    return cluster.worker(name, slots=slots, machine_id=name, rack=rack, blocks=blocks)
+
+
+def submit(cluster, blocks, key="k", **options):
+    return cluster.submit(key, splits=stored_splits(blocks), reducers=0, **options)
+
+
+def splits_of(worker):
+    return [attempt.task.index for attempt in worker.attempts()]
+
+
+def counters(cluster, job):
+    view = cluster.machine.views.job(job, cluster.now)
+    return {name: value for _, name, value in view.counters}
+
+
+def test_homes_are_where_most_bytes_are_and_all_that_hold_nearly_as_much():
+    spots = {"a": Spot("a", "/1"), "b": Spot("b", "/2"), "c": Spot("c", "/2"), "gone": None}
+    homes = find_homes([(100, ("a", "b")), (95, ("b", "gone")), (100, ("a",)), (5, ("c",))], spots.get)
+    assert homes == Homes(("a", "b"), ("/1", "/2"))
+    assert [homes.level_of(spot) for spot in (spots["b"], spots["c"], Spot("x", "/3"))] == [0, 1, 2]
+
+
+def test_a_wait_ends_by_itself_and_begins_anew_with_a_local_launch():
+    wait = LocalityWait()
+    wait.slot_passed(10.0)
+    wait.slot_passed(11.0)
+    assert [wait.level(now, 2.0, 1.0) for now in (11.9, 12.0, 13.0)] == [Level.NODE, Level.RACK, Level.ANY]
+    wait.launched(Level.ANY, 13.0, 2.0)
+    assert wait.level(13.0, 2.0, 1.0) is Level.ANY
+    wait.launched(Level.RACK, 13.0, 2.0)
+    assert wait.level(13.5, 2.0, 1.0) is Level.RACK
+    wait.launched(Level.NODE, 14.0, 2.0)
+    assert wait.level(14.0, 2.0, 1.0) is Level.NODE
+
+
+def test_the_worker_with_the_fewest_local_choices_goes_first():
+    cluster = stored_cluster(3)
+    workers = [worker(cluster, "w1", (1, 2, 3)), worker(cluster, "w2", (1, 2)), worker(cluster, "w3", (1,))]
+    submit(cluster, 3)
+    assert [splits_of(each) for each in workers] == [[2], [1], [0]]
+
+
+def test_of_the_local_choices_the_one_with_the_fewest_homes_goes_first():
+    cluster = stored_cluster(2)
+    both, one = worker(cluster, "both", (1, 2)), worker(cluster, "one", (1,), slots=0)
+    submit(cluster, 2)
+    assert splits_of(both) == [1]
+    assert splits_of(one) == []
+
+
+def test_a_task_waits_for_its_home_then_for_its_rack_and_then_no_longer():
+    cluster = stored_cluster(3)
+    home = worker(cluster, "home", (1, 2, 3), rack="/a")
+    job = submit(cluster, 3)
+    assert splits_of(home) == [0]
+    far, near = worker(cluster, "far", rack="/b"), worker(cluster, "near", rack="/a")
+    assert (splits_of(far), splits_of(near)) == ([], [])
+    assert "near its input" not in cluster.machine.views.job(job, cluster.now).waiting_for
+    cluster.pass_time(2, home, far, near)
+    assert (splits_of(far), splits_of(near)) == ([], [1])
+    cluster.pass_time(1, home, far, near)
+    assert splits_of(far) == [2]
+    counted = counters(cluster, job)
+    assert [counted[f"{name}_LOCAL_MAPS"] for name in ("DATA", "RACK", "OTHER")] == [1, 1, 1]
+
+
+def test_the_slot_that_one_job_lets_pass_goes_to_the_next_job():
+    cluster = stored_cluster(2)
+    home = worker(cluster, "home", (1, 2))
+    submit(cluster, 2)
+    other = cluster.submit("other", maps=1, reducers=0, machine_id="far")
+    far = worker(cluster, "far")
+    assert [attempt.task.job for attempt in far.attempts()] == [other]
+    assert splits_of(home) == [0]
+
+
+def test_nobody_waits_for_homes_that_are_dead_or_stopping():
+    cluster = stored_cluster(3)
+    dying, stopping = worker(cluster, "dying", (1, 2)), worker(cluster, "stopping", (3,))
+    submit(cluster, 3)
+    dying.attempts()
+    stopping.attempts()
+    far = worker(cluster, "far", slots=3)
+    assert splits_of(far) == []
+    stopping.say(WorkerStopping())
+    stopping.stream = 0
+    cluster.now += 0.1
+    cluster.pass_time(11, far)
+    assert sorted(splits_of(far)) == [0, 1, 2]
+
+
+def test_an_input_without_any_replica_waits_for_nobody():
+    cluster = stored_cluster(2)
+    submit(cluster, 2)
+    assert splits_of(worker(cluster, "w", slots=2)) == [0, 1]
+
+
+def test_a_wait_of_zero_switches_waiting_off():
+    cluster = FakeCluster(stored_file(2), locality_wait_node_s=0.0, locality_wait_rack_s=0.0)
+    worker(cluster, "home", (1, 2))
+    submit(cluster, 2)
+    assert splits_of(worker(cluster, "far")) == [1]
+
+
+def test_a_replica_that_was_copied_while_a_task_waits_is_seen():
+    cluster = stored_cluster(2)
+    home = worker(cluster, "home", (1, 2))
+    submit(cluster, 2)
+    far = worker(cluster, "far")
+    far.say(ReplicaStored(Replica(2, 1, 100)))
+    cluster.pass_time(1, home, far)
+    assert splits_of(far) == [1]
