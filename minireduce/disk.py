@@ -37,6 +37,9 @@ class Disk(Protocol):
     def rename(self, old: Path, new: Path) -> None:
         """Replace `new` by `old` at once; durable after `sync_directory`."""
 
+    def link(self, old: Path, new: Path) -> None:
+        """A second name for a file; durable after `sync_directory`. Both lead to the same bytes."""
+
     def remove(self, path: Path) -> None:
         """Remove a file; a missing one is no error, since removing is repeated after a crash."""
 
@@ -89,6 +92,9 @@ class RealDisk:
 
     def rename(self, old: Path, new: Path) -> None:
         old.replace(new)
+
+    def link(self, old: Path, new: Path) -> None:
+        os.link(old, new)
 
     def remove(self, path: Path) -> None:
         path.unlink(missing_ok=True)

@@ -101,6 +101,7 @@ RPCS: Doors = {
     "/minireduce.Files/Remove": _CLIENTS,
     "/minireduce.Files/ChangeAttributes": _CLIENTS,
     "/minireduce.Files/Create": _CLIENTS,
+    "/minireduce.Files/Append": _CLIENTS,
     "/minireduce.Files/AddBlock": _CLIENTS,
     "/minireduce.Files/CommitBlock": _CLIENTS,
     "/minireduce.Files/Close": _CLIENTS,

@@ -17,6 +17,7 @@ def fs() -> None:
 
 for _verb in (
     fs_copying.put,
+    fs_copying.append,
     fs_copying.get,
     fs_looking.ls,
     fs_looking.cat,

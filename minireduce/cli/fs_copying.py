@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import sys
 import time
@@ -76,6 +77,28 @@ def get(sources: tuple[str, ...], target: str, common: Common, *, overwrite: boo
         print_json({"bytes": total})
     else:
         click.echo(f"copied {size(total)}", err=True)
+
+
+@click.command(epilog="Example:  minireduce fs append today.log /logs/access.log")
+@click.argument("sources", nargs=-1, required=True, metavar="SOURCE...")
+@click.argument("target", metavar="PATH")
+@json_option
+@common_options
+def append(sources: tuple[str, ...], target: str, common: Common, *, is_json: bool) -> None:
+    """Append local files to a file, which is made if there is none; - is standard input."""
+    from pathlib import Path
+
+    with opened(common) as files, files.open(target, "ab") as end:
+        total = 0
+        for source in sources:
+            with contextlib.ExitStack() as stack:
+                stream = sys.stdin.buffer if source == STDIN else stack.enter_context(Path(source).open("rb"))
+                while piece := stream.read(COPY_BYTES):
+                    total += end.write(piece)
+    if is_json:
+        print_json({"bytes": total})
+    else:
+        click.echo(f"appended {size(total)}", err=True)
 
 
 def _copy_out(files: FileSystem, found: FileStatus) -> int:

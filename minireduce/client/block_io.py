@@ -18,8 +18,16 @@ from minireduce.core.storage.views import PlacedBlock
 from minireduce.errors import Corruption, MinireduceError, Unavailable
 from minireduce.ids import WorkerId
 from minireduce.wire.errors import from_http
-from minireduce.wire.packets import Unsealer, seal, sealed_length, widen
-from minireduce.wire.pipeline import LENGTH_HEADER, PIPELINE_HEADER, Written, silence_s_max, write_pipeline
+from minireduce.wire.packets import PACKET_BYTES, Unsealer, seal, sealed_length, widen
+from minireduce.wire.pipeline import (
+    BASE_HEADER,
+    LENGTH_HEADER,
+    PIPELINE_HEADER,
+    Base,
+    Written,
+    silence_s_max,
+    write_pipeline,
+)
 
 READ_BYTES = 1 << 20
 ANSWER_BYTES_MAX = 64 << 10
@@ -40,15 +48,21 @@ class BlockDoors:
         self._doors.clear()
 
     def send(self, placed: PlacedBlock, data: bytes | memoryview) -> Written:
-        """Send a block down its pipeline; who has it on disk. Raises MinireduceError when the first did not take it."""
+        """Send a block down its pipeline; who has it on disk. Raises MinireduceError when the first did not take it.
+
+        Where there is a base, `data` begins with the packet in which that ends.
+        """
+        length = placed.base_length // PACKET_BYTES * PACKET_BYTES + len(data)
         first, *rest = placed.targets
         headers = {
             "Authorization": f"Bearer {placed.write_token}",
             "Content-Type": "application/octet-stream",
             "Content-Length": str(sealed_length(len(data))),
-            LENGTH_HEADER: str(len(data)),
+            LENGTH_HEADER: str(length),
             PIPELINE_HEADER: write_pipeline([(target.worker, target.address) for target in rest]),
         }
+        if placed.base_generation:
+            headers[BASE_HEADER] = Base(placed.base_generation, placed.base_length).to_text()
         path = f"/blocks/{placed.block_id}/{placed.generation}"
         silence_s = silence_s_max(len(placed.targets))
         with closing(open_door(first.worker, first.address, self._authority, silence_s)) as door:
@@ -136,15 +150,19 @@ def _gathered(data: bytes | memoryview) -> Iterator[bytes]:
 
 def write_block(
     doors: BlockDoors,
-    data: bytes | memoryview,
+    length: int,
+    data_for: Callable[[PlacedBlock], bytes | memoryview],
     excluded: dict[WorkerId, None],
     *,
     place: Callable[[tuple[WorkerId, ...]], PlacedBlock],
     commit: Callable[[Replica, tuple[WorkerId, ...]], bool],
     pause: Pause = time.sleep,
 ) -> None:
-    """Get a block onto enough disks. `place` and `commit` ask the master. Raises Unavailable when it cannot be done."""
-    machine = writing.BlockWriting(len(data), excluded)
+    """Get a block onto enough disks. `place` and `commit` ask the master, `data_for` gives what a placement needs.
+
+    Raises Unavailable when it cannot be done.
+    """
+    machine = writing.BlockWriting(length, excluded)
     action = machine.begin()
     while True:
         match action:
@@ -153,7 +171,7 @@ def write_block(
                     pause(pause_s)
                 event: writing.Event = writing.BlockPlaced(place(excluded_now))
             case writing.SendBlock(placed):
-                event = _sent(doors, placed, data)
+                event = _sent(doors, placed, data_for(placed))
             case writing.CommitToMaster(replica, workers):
                 event = writing.BlockCommitted() if commit(replica, workers) else writing.CommitRefused()
             case writing.BlockDone():

@@ -1,7 +1,10 @@
 """Write a file of the block store: gather a block, get it onto enough disks, go on, and name the file at the end.
 
-Nobody sees the file before `close`. A writer that fails, or is left by an exception, abandons what it wrote; one that
+Nobody sees a new file before `close`. A writer that fails, or is left by an exception, abandons what it wrote; one that
 dies is noticed by its lease, which a thread renews as long as the file is open, however slowly the bytes come.
+
+What is appended to a file is there for everybody as soon as its block is committed, which `flush` brings about. Only
+what is new is sent, and the packet of 64 KiB in which it begins. A writer that fails leaves what was committed.
 """
 
 from __future__ import annotations
@@ -10,60 +13,91 @@ import contextlib
 import io
 import secrets
 import threading
+from dataclasses import replace
 from types import TracebackType
 
 from minireduce.client.block_io import BlockDoors, write_block
 from minireduce.client.connection import Connection
+from minireduce.client.file_reading import FileReader
 from minireduce.core.messages import Replica
 from minireduce.core.storage.requests import (
     AbandonFile,
     AddBlock,
+    AppendFile,
     CloseFile,
     CommitBlock,
     CreateFile,
     RenewLease,
 )
 from minireduce.core.storage.views import FileStatus, PlacedBlock
-from minireduce.errors import MinireduceError
+from minireduce.errors import MinireduceError, NotFound
 from minireduce.ids import WorkerId
 from minireduce.wire import methods
+from minireduce.wire.file_questions import GetBlocks
+from minireduce.wire.packets import PACKET_BYTES
 
 RENEWALS_PER_LEASE = 4
 
 
 class FileWriter(io.RawIOBase):
-    """One open file. `close` makes it appear, and `status` then describes it; `abandon` drops it."""
+    """One open file, new or appended to. `close` makes a new one appear, and `status` then describes it."""
 
-    def __init__(self, connection: Connection, request: CreateFile, machine_id: str) -> None:
+    def __init__(self, connection: Connection, request: CreateFile | AppendFile, machine_id: str) -> None:
         super().__init__()
         self.status: FileStatus | None = None
         self._ended = threading.Event()
         self._connection = connection
         self._lease = request.lease
         self._machine_id = machine_id
-        self._opened = connection.call(methods.CREATE_FILE, request)
-        self._doors = BlockDoors(connection.authority)
         self._excluded: dict[WorkerId, None] = {}
         self._gathered = bytearray()
-        self._blocks = 0
+        self._blocks = 0  # that are full
         self._length = 0
+        self._last_bytes = 0  # in the last block, which is not full
+        self._old: FileStatus | None = None  # of a file that is appended to
+        self._tail = b""  # of its last block: what lies in a packet that is not full
+        if isinstance(request, CreateFile):
+            self._opened = connection.call(methods.CREATE_FILE, request)
+        else:
+            self._opened = connection.call(methods.APPEND_FILE, request)
+        self._doors = BlockDoors(connection.authority)
         self._renewing = threading.Thread(target=self._renew, name="lease", daemon=True)
         self._renewing.start()
+        if isinstance(request, AppendFile):
+            self._go_to_end(request.path)
+
+    def _go_to_end(self, path: str) -> None:
+        """Go on where the file ends."""
+        found = self._connection.call(methods.GET_BLOCKS, GetBlocks(path, 0, 1 << 62, self._machine_id))
+        if found.status.inode != self._opened.file_id:
+            raise NotFound(f"{path} was replaced while it was opened", hint="open it again")
+        self._old = found.status
+        self._blocks, self._length = len(found.blocks), found.status.length
+        if found.blocks and found.blocks[-1].source.replica.length < self._opened.block_size_bytes:
+            self._blocks -= 1
+            self._last_bytes = found.blocks[-1].source.replica.length
+            self._tail = self._stored(self._last_bytes % PACKET_BYTES)
 
     def writable(self) -> bool:
         return True
 
     def write(self, data: bytes | bytearray | memoryview) -> int:  # type: ignore[override]
-        """Take in all of `data`. Raises MinireduceError when a block cannot be written; the file is lost then."""
+        """Take in all of `data`. Raises MinireduceError when a block cannot be written; a new file is lost then."""
         view = memoryview(data).cast("B")
         taken = 0
         while taken < len(view):
-            room = self._opened.block_size_bytes - len(self._gathered)
+            room = self._opened.block_size_bytes - self._last_bytes - len(self._gathered)
             self._gathered += view[taken : taken + room]
             taken += min(room, len(view) - taken)
-            if len(self._gathered) == self._opened.block_size_bytes:
+            if self._last_bytes + len(self._gathered) == self._opened.block_size_bytes:
                 self._write_block()
         return len(view)
+
+    def flush(self) -> None:
+        """What was appended to a file is on disk and seen by readers; a new file is seen when it is closed."""
+        if self._old is not None and self._gathered and not self._ended.is_set():
+            self._write_block()
+        super().flush()
 
     def close(self) -> None:
         """Write what is left and give the file its name. Nothing happens the second time."""
@@ -110,6 +144,11 @@ class FileWriter(io.RawIOBase):
 
     def _write_block(self) -> None:
         position, data = self._blocks, bytes(self._gathered)
+        length = self._last_bytes + len(data)
+
+        def data_for(placed: PlacedBlock) -> bytes:
+            old = self._tail if placed.base_generation else self._stored(self._last_bytes)
+            return old + data
 
         def place(excluded: tuple[WorkerId, ...]) -> PlacedBlock:
             request = AddBlock(self._opened.file_id, self._lease, position, excluded, self._machine_id)
@@ -119,10 +158,23 @@ class FileWriter(io.RawIOBase):
             request = CommitBlock(self._opened.file_id, self._lease, replica, workers)
             return self._connection.call(methods.COMMIT_BLOCK, request)
 
-        write_block(self._doors, data, self._excluded, place=place, commit=commit)
-        self._blocks += 1
+        write_block(self._doors, length, data_for, self._excluded, place=place, commit=commit)
+        is_full = length == self._opened.block_size_bytes
+        if is_full or self._old is None:
+            self._blocks += 1
+        self._last_bytes = length if self._old is not None and not is_full else 0
+        in_packet = self._last_bytes % PACKET_BYTES
+        self._tail = (self._tail + data)[-in_packet:] if in_packet else b""
         self._length += len(data)
         self._gathered.clear()
+
+    def _stored(self, count: int) -> bytes:
+        """The last `count` bytes of the file as it is stored now."""
+        if not count or self._old is None:
+            return b""
+        status = replace(self._old, length=self._length)
+        with FileReader(self._connection, status, self._machine_id) as reader:
+            return b"".join(reader.pieces(self._length - count, count))
 
     def _renew(self) -> None:
         while not self._ended.wait(self._opened.lease_s / RENEWALS_PER_LEASE):

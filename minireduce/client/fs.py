@@ -11,6 +11,7 @@ import fnmatch
 import getpass
 import io
 import os
+import secrets
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -25,7 +26,7 @@ from minireduce.client.file_writing import FileWriter, new_file
 from minireduce.client.local_tree import local_tree
 from minireduce.client.store_paths import has_glob, join, name_of, parse_store_path
 from minireduce.core.storage.paths import Names, parse_path
-from minireduce.core.storage.requests import ChangeAttributes, MakeDirectory, RemovePath, RenamePath
+from minireduce.core.storage.requests import AppendFile, ChangeAttributes, MakeDirectory, RemovePath, RenamePath
 from minireduce.core.storage.trash import TRASH
 from minireduce.core.storage.views import FileBlocks, FileStatus, Removed, Summary
 from minireduce.errors import AlreadyExists, NotFound, RequestError
@@ -172,8 +173,9 @@ class FileSystem:
     def open(
         self, path: str, mode: str = "rb", *, overwrite: bool = False, block_size: int = 0, replication: int = 0
     ) -> BinaryIO:
-        """A file for reading ("rb") or a new one for writing ("wb"), which appears when it is closed.
+        """A file for reading ("rb"), a new one for writing ("wb"), which appears when it is closed, or its end ("ab").
 
+        "ab" makes a file where there is none; what is appended is seen at the latest when the file is closed.
         Raises NotFound, AlreadyExists, RequestError.
         """
         if mode == "rb":
@@ -182,7 +184,18 @@ class FileSystem:
             return cast(
                 "BinaryIO", self.write(path, overwrite=overwrite, block_size=block_size, replication=replication)
             )
-        raise RequestError(f"files are opened with mode 'rb' or 'wb', not {mode!r}")
+        if mode == "ab":
+            return cast("BinaryIO", self.append(path, block_size=block_size, replication=replication))
+        raise RequestError(f"files are opened with mode 'rb', 'wb' or 'ab', not {mode!r}")
+
+    def append(self, path: str, *, block_size: int = 0, replication: int = 0) -> FileWriter:
+        """A file for writing at its end, a new one where there is none. Raises RequestError while another appends."""
+        try:
+            found = self.stat(path)
+        except NotFound:
+            return self.write(path, block_size=block_size, replication=replication)
+        request = AppendFile(found.path, found.inode, secrets.token_hex(16))
+        return FileWriter(self._connection, request, self._machine_id)
 
     def read(self, path: str) -> FileReader:
         """A file for reading."""

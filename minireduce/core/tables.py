@@ -127,13 +127,15 @@ TABLES: tuple[Table, ...] = (
             ("block_size_bytes", "int"),
             ("replication", "int"),
             ("owner", "text"),
+            ("is_append", "int"),
         ),
     ),
-    # `length` is -1 until the block is committed. Where its replicas are is not persisted: workers tell.
+    # `tried` is the highest generation under which anybody was told to write it. `length` is -1 until the block is
+    # committed. Where its replicas are is not persisted: workers tell.
     Table(
         "blocks",
         (("block", "int"),),
-        (("file", "int"), ("position", "int"), ("generation", "int"), ("length", "int")),
+        (("file", "int"), ("position", "int"), ("generation", "int"), ("length", "int"), ("tried", "int")),
     ),
 )
 

@@ -66,6 +66,7 @@ _FILE_CHANGES = (
     methods.REMOVE_PATH,
     methods.CHANGE_ATTRIBUTES,
     methods.CREATE_FILE,
+    methods.APPEND_FILE,
     methods.ADD_BLOCK,
     methods.COMMIT_BLOCK,
     methods.CLOSE_FILE,

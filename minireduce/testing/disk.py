@@ -10,7 +10,7 @@ Faults are ordered by `fail_next`: an operation raises OSError, ENOSPC or EIO. A
 to make durable stays volatile, and a later successful sync of the same file does not bring it back, as on Linux.
 
 Changes of a directory survive in order and a rename within a directory is one change; across directories they are
-independent. Not here: links, permissions, and damage to what was durable (done on request:
+independent. A file may have several names. Not here: permissions, and damage to what was durable (done on request:
 `flip_bit`, `cut_short`, `misdirect`).
 """
 
@@ -233,6 +233,13 @@ class SimDisk:
         else:
             after.change((new.name, target))
             before.change((old.name, None))
+
+    def link(self, old: Path, new: Path) -> None:
+        self.check("link")
+        file, parent = self._file(old), self._directory(new.parent)
+        if new.name in parent.names:
+            raise FileExistsError(errno.EEXIST, "the name is taken", str(new))
+        parent.change((new.name, file))
 
     def remove(self, path: Path) -> None:
         self.check("remove")

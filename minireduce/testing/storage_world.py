@@ -1,10 +1,9 @@
 """A block store whose workers, writers and faults are drawn from a seed, for `sim_storage`.
 
 The master's real storage machine, writers that follow the real `writing` machine, and workers that are nothing but the
-replicas they hold. Each seed draws workers, files, what becomes of them (other replication, removed, brought back) and
-faults: workers die and come back with their disks, without them
-or with damaged ones, connections break, the master starts again, requests and answers are lost, writers die, files are
-removed.
+replicas they hold. Each seed draws workers, files and what becomes of them: some are made longer, get another
+replication, are removed, are brought back. It draws faults, too: workers die and come back with their disks, without
+them or with damaged ones, connections break, the master starts again, requests and answers are lost, writers die.
 
 Faults always leave one good replica of each block, and strike none while another of its replicas is bad or gone without
 the master's knowledge: of as many as were asked for, one may deceive it. Then must hold:
@@ -41,7 +40,9 @@ from minireduce.core.settings import ClusterSettings
 from minireduce.core.storage import writing
 from minireduce.core.storage.places import Place
 from minireduce.core.storage.requests import (
+    AbandonFile,
     AddBlock,
+    AppendFile,
     ChangeAttributes,
     CloseFile,
     CommitBlock,
@@ -116,6 +117,7 @@ class SimStorage:
         self._state = StorageState(SETTINGS, self, NoTokens(), self.rng)
         self._writers = {f"/f{number}": self._write(f"/f{number}") for number in range(FILES)}
         self._single: set[int] = set()  # files that have, had or will have one replica
+        self._appended: dict[str, int] = {}  # how long a file is at least, once somebody appended to it
         self._left: list[str] = []  # by writers that died; whether their files were closed is the master's to say
 
     # ── what the machine asks about workers ─────────────────────────────────────────────────────────────────────────
@@ -250,10 +252,31 @@ class SimStorage:
             self.closed[path] = yield from self._ask(CloseFile(opened.file_id, path, sum(lengths)))
             for _ in range(self.rng.choice((0, 0, 2, 8))):
                 yield from self._change_replication(path)
+            for _ in range(self.rng.choice((0, 0, 1, 3))):
+                yield from self._append(path, lengths)
             for _ in range(self.rng.randint(0, 60)):
                 yield
             if self.rng.random() < 0.4:
                 yield from self._remove(path)
+
+    def _append(self, path: str, lengths: list[int]) -> Steps:
+        """Make a file longer, in one session of some blocks. It may be given up; what was committed stays."""
+        lease, excluded = f"{path} {self.now}", dict[WorkerId, None]()
+        inode = self.closed[path].inode
+        yield from self._ask(AppendFile(path, inode, lease))
+        for _ in range(self.rng.randint(0, 3)):
+            if not lengths or lengths[-1] == SETTINGS.block_size_bytes:
+                lengths.append(0)
+            length = self.rng.randint(lengths[-1] + 1, SETTINGS.block_size_bytes)
+            self._appended[path] = sum(lengths)
+            yield from self._write_block(inode, lease, len(lengths) - 1, length, excluded)
+            lengths[-1] = length
+            self.strikes["block appended"] += 1
+        self._appended[path] = sum(lengths)
+        if self.rng.random() < 0.3:
+            yield from self._ask(AbandonFile(inode, lease))
+        else:
+            self.closed[path] = yield from self._ask(CloseFile(inode, lease, sum(lengths)))
 
     def _change_replication(self, path: str) -> Steps:
         """Ask for more replicas or fewer, often again before that is done. One replica alone must be a good one."""
@@ -307,8 +330,14 @@ class SimStorage:
 
     def _send(self, placed: PlacedBlock, length: int) -> writing.Event:
         replica = Replica(placed.block_id, placed.generation, length)
+        base = (placed.block_id, placed.base_generation)
         done: list[WorkerId] = []
         for target in placed.targets:
+            holder = self.holders[target.worker]
+            if placed.base_generation and (base not in holder.replicas or base in holder.damaged):
+                if base in holder.damaged and holder.is_up:
+                    self._notice(holder, base)
+                break
             if not self._store(target.worker, replica):
                 break
             done.append(target.worker)
@@ -403,6 +432,9 @@ class SimStorage:
 
     def _check_durability(self) -> None:
         for path in self.closed:
+            length = self._state.status(path).length
+            if length < self._appended.get(path, 0):
+                raise Wrong(f"{path} has {length} bytes at {self.now} s, {self._appended[path]} were committed")
             for key, _ in self._blocks_of(path):
                 if not any(key in each.replicas and key not in each.damaged for each in self.holders.values()):
                     raise Wrong(f"no disk holds a good replica of block {key} of {path} at {self.now} s")

@@ -14,6 +14,7 @@ from minireduce.core.requests import CloseResult, ConfirmPublished, KillJob, Sub
 from minireduce.core.storage.requests import (
     AbandonFile,
     AddBlock,
+    AppendFile,
     ChangeAttributes,
     CloseFile,
     CommitBlock,
@@ -128,6 +129,7 @@ CHANGE_ATTRIBUTES: Method[ChangeAttributes, FileStatus] = Method(
     "Files", "ChangeAttributes", ChangeAttributes, FileStatus
 )
 CREATE_FILE: Method[CreateFile, OpenedFile] = Method("Files", "Create", CreateFile, OpenedFile)
+APPEND_FILE: Method[AppendFile, OpenedFile] = Method("Files", "Append", AppendFile, OpenedFile)
 ADD_BLOCK: Method[AddBlock, PlacedBlock] = Method("Files", "AddBlock", AddBlock, PlacedBlock)
 COMMIT_BLOCK: Method[CommitBlock, bool] = Method("Files", "CommitBlock", CommitBlock, bool)
 CLOSE_FILE: Method[CloseFile, FileStatus] = Method("Files", "Close", CloseFile, FileStatus)

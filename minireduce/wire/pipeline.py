@@ -7,15 +7,19 @@ it, so the one next to the hanging worker gives up first, says who it was, and t
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from minireduce.errors import RequestError
 from minireduce.ids import WorkerId
+from minireduce.wire.packets import PACKET_BYTES
 
 LENGTH_HEADER = "Minireduce-Block-Length"
+BASE_HEADER = "Minireduce-Block-Base"
 PIPELINE_HEADER = "Minireduce-Pipeline"
 PIPELINE_MAX = 512
+_BASE = re.compile(r"([1-9][0-9]{0,17}),([1-9][0-9]{0,17})")
 SILENCE_S = 10.0
 
 Hop = tuple[WorkerId, str]
@@ -42,6 +46,33 @@ class Written:
             return cls(tuple(str(worker) for worker in told["workers"]), failed)
         except (KeyError, TypeError) as error:
             raise ValueError(f"no answer to a block: {error}") from error
+
+
+@dataclass(frozen=True, slots=True)
+class Base:
+    """What the workers of a pipeline have already of a block that becomes longer."""
+
+    generation: int
+    length: int
+
+    def to_text(self) -> str:
+        """The header's text."""
+        return f"{self.generation},{self.length}"
+
+
+def read_base(text: str) -> Base | None:
+    """What the header says; None where there is none. Raises RequestError."""
+    if not text:
+        return None
+    match = _BASE.fullmatch(text)
+    if match is None:
+        raise RequestError(f"{text[:40]!r} is no generation and length of a block")
+    return Base(int(match[1]), int(match[2]))
+
+
+def sent_length(length: int, base: Base | None) -> int:
+    """How many bytes of a block of `length` are sent: from the packet in which `base` ends."""
+    return length if base is None else length - base.length // PACKET_BYTES * PACKET_BYTES
 
 
 def silence_s_max(workers: int) -> float:

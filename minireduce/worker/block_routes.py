@@ -2,6 +2,8 @@
 
     PUT /blocks/ID/GENERATION                     body: the whole block, sealed (see `wire.packets`)
         Minireduce-Block-Length: N                its bytes
+        Minireduce-Block-Base: GENERATION,N       where a block becomes longer: its first N bytes are here already, and
+                                                  the body begins with the packet in which they end
         Minireduce-Pipeline: [[WORKER, ADDRESS]…] who comes after this worker
     → {"workers": [who has it on disk], "failed": [[who has not, why]]}
 
@@ -38,11 +40,22 @@ from minireduce.errors import MinireduceError, Refused, RequestError, Unavailabl
 from minireduce.ids import WorkerId
 from minireduce.wire.errors import to_http
 from minireduce.wire.packets import Packet, Unsealer, sealed_length, widen
-from minireduce.wire.pipeline import LENGTH_HEADER, PIPELINE_HEADER, Written, read_pipeline
+from minireduce.wire.pipeline import (
+    BASE_HEADER,
+    LENGTH_HEADER,
+    PIPELINE_HEADER,
+    Base,
+    Written,
+    read_base,
+    read_pipeline,
+    sent_length,
+)
 from minireduce.worker.block_messages import ReplicaEvent
 from minireduce.worker.block_sending import BlockSender, Sending
-from minireduce.worker.block_store import BlockStore, DamagedReplica, ReplicaWriter
+from minireduce.worker.block_store import BlockStore
 from minireduce.worker.gate import PRINCIPAL
+from minireduce.worker.replica_files import DamagedReplica
+from minireduce.worker.replica_writing import ReplicaWriter
 
 log = logging.getLogger(__name__)
 
@@ -80,20 +93,27 @@ class BlockRoutes:
         block_id, generation = _named(request)
         if not request[PRINCIPAL].may_write_block(block_id, generation):
             raise Refused(f"this token does not open block {block_id} of generation {generation} for writing")
-        replica = Replica(block_id, generation, _block_length(request))
+        base = read_base(request.headers.get(BASE_HEADER, ""))
+        replica = Replica(block_id, generation, _block_length(request, base))
         pipeline = read_pipeline(request.headers.get(PIPELINE_HEADER, "[]"))
         with self._telling_closure():
-            writer = self._store.create(replica)
+            if base is None:
+                writer = self._store.create(replica)
+            else:
+                writer = self._store.append(replica, base.generation, base.length)
         sending: Sending | None = None
         if pipeline:
             token = request.headers["Authorization"].partition(" ")[2]
-            sending = self._sender.start(replica, pipeline, token)
+            sending = self._sender.start(replica, pipeline, token, base)
         try:
             with self._telling_closure():
-                await self._receive(request, writer, sending)
+                await self._receive(request, writer, sending, base)
                 await asyncio.to_thread(writer.commit)
             self._tell(ReplicaWritten(replica))
             after = await sending.result() if sending is not None else Written(())
+        except DamagedReplica as damage:  # what was to become longer
+            self._found_damaged(damage.replica, damage)
+            raise
         finally:
             if sending is not None:
                 await sending.abandon()
@@ -115,9 +135,11 @@ class BlockRoutes:
                 self._tell(SpaceMeasured(NO_ROOM_BYTES))
             raise
 
-    async def _receive(self, request: web.Request, writer: ReplicaWriter, sending: Sending | None) -> None:
+    async def _receive(
+        self, request: web.Request, writer: ReplicaWriter, sending: Sending | None, base: Base | None
+    ) -> None:
         name = f"block {writer.replica.block_id}"
-        unsealer = Unsealer(writer.replica.length, name)
+        unsealer = Unsealer(sent_length(writer.replica.length, base), name)
         batch: list[Packet] = []
         size = 0
         async for piece in request.content.iter_any():
@@ -216,12 +238,15 @@ def _number(text: str, name: str) -> int:
     return int(text)
 
 
-def _block_length(request: web.Request) -> int:
+def _block_length(request: web.Request, base: Base | None) -> int:
     length = _number(request.headers.get(LENGTH_HEADER, ""), "length of a block")
     if not 0 < length <= BLOCK_BYTES_MAX:
         raise RequestError(f"a block cannot have {length} bytes")
-    if request.content_length != sealed_length(length):
-        raise RequestError(f"{length} bytes take {sealed_length(length)} when sealed, not {request.content_length}")
+    if base is not None and not 0 < base.length <= length:
+        raise RequestError(f"a block of {length} bytes cannot begin with {base.length}")
+    sealed = sealed_length(sent_length(length, base))
+    if request.content_length != sealed:
+        raise RequestError(f"{length} bytes take {sealed} when sealed, not {request.content_length}")
     return length
 
 

@@ -18,11 +18,14 @@ from minireduce.errors import MinireduceError, Unavailable
 from minireduce.wire.errors import from_http
 from minireduce.wire.packets import sealed_length
 from minireduce.wire.pipeline import (
+    BASE_HEADER,
     LENGTH_HEADER,
     PIPELINE_HEADER,
     SILENCE_S,
+    Base,
     Hop,
     Written,
+    sent_length,
     silence_s_max,
     write_pipeline,
 )
@@ -38,15 +41,22 @@ class BlockSender:
         self._authority_pem = authority_pem
         self._session: aiohttp.ClientSession | None = None
 
-    def start(self, replica: Replica, pipeline: tuple[Hop, ...], token: str) -> Sending:
-        """Begin to send a block to the first of `pipeline`, which will send it on to the rest."""
-        return Sending(self, replica, pipeline, token)
+    def start(self, replica: Replica, pipeline: tuple[Hop, ...], token: str, base: Base | None = None) -> Sending:
+        """Begin to send a block, or what comes behind `base`, to the first of `pipeline`, which will send it on."""
+        return Sending(self, replica, pipeline, token, base)
 
     async def close(self) -> None:
         if self._session is not None:
             await self._session.close()
 
-    async def put(self, replica: Replica, pipeline: tuple[Hop, ...], token: str, body: AsyncIterator[bytes]) -> Written:
+    async def put(
+        self,
+        replica: Replica,
+        pipeline: tuple[Hop, ...],
+        token: str,
+        body: AsyncIterator[bytes],
+        base: Base | None = None,
+    ) -> Written:
         """Send a block. Raises MinireduceError when the first of `pipeline` did not take it."""
         (worker, address), *rest = pipeline
         if self._session is None:
@@ -55,10 +65,12 @@ class BlockSender:
         headers = {
             "Authorization": f"Bearer {token}",
             "Content-Type": "application/octet-stream",
-            "Content-Length": str(sealed_length(replica.length)),
+            "Content-Length": str(sealed_length(sent_length(replica.length, base))),
             LENGTH_HEADER: str(replica.length),
             PIPELINE_HEADER: write_pipeline(rest),
         }
+        if base is not None:
+            headers[BASE_HEADER] = base.to_text()
         host, _ = split_address(address)
         scheme, context, name = "http", None, None
         if transport.needs_tls(host):
@@ -84,11 +96,13 @@ class BlockSender:
 class Sending:
     """One block on its way down the pipeline."""
 
-    def __init__(self, sender: BlockSender, replica: Replica, pipeline: tuple[Hop, ...], token: str) -> None:
+    def __init__(
+        self, sender: BlockSender, replica: Replica, pipeline: tuple[Hop, ...], token: str, base: Base | None
+    ) -> None:
         self._pipeline = pipeline
         self._silence_s = silence_s_max(len(pipeline))
         self._pieces: asyncio.Queue[bytes | None] = asyncio.Queue(PIECES_WAITING_MAX)
-        self._put = asyncio.create_task(sender.put(replica, pipeline, token, self._body()))
+        self._put = asyncio.create_task(sender.put(replica, pipeline, token, self._body(), base))
 
     async def _body(self) -> AsyncIterator[bytes]:
         while (piece := await self._pieces.get()) is not None:

@@ -21,52 +21,23 @@ from __future__ import annotations
 import contextlib
 import itertools
 import re
-import struct
 import threading
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
 
 from minireduce.core.messages import Replica
 from minireduce.disk import Disk
-from minireduce.errors import Corruption, MinireduceError, NotFound, Unavailable
-from minireduce.wire.packets import CRC_BYTES, PACKET_BYTES, Packet, Unsealer, crc_of, packets_in, widen
+from minireduce.errors import NotFound, Unavailable
+from minireduce.wire.packets import Unsealer, widen
+from minireduce.worker.replica_files import READ_BYTES, DamagedReplica, ReplicaPlace, read_header, read_sealed
+from minireduce.worker.replica_writing import LongerReplicaWriter, ReplicaWriter
 
-HEADER = struct.Struct(">4sIQIQ")
-MAGIC = b"MRB1"
-HEADER_BYTES = HEADER.size + CRC_BYTES
-READ_BYTES = 1 << 20
-FOLDERS = 256
 BLOCKS_NAME = "blocks"
 """The directory of replicas below a data directory."""
 
 _FOLDER = re.compile(r"[0-9a-f]{2}")
 _NAME = re.compile(r"([1-9][0-9]{0,18})\.([1-9][0-9]{0,9})\.(data|sums)")
 _PRIVATE = re.compile(r"\.[0-9]+\.[0-9]+\.(data|sums)")
-
-
-class DamagedReplica(Corruption):
-    """A replica of this worker failed verification."""
-
-    def __init__(self, replica: Replica, what: str) -> None:
-        super().__init__(f"block {replica.block_id} (generation {replica.generation}) is damaged here: {what}")
-        self.replica = replica
-
-
-@dataclass(frozen=True, slots=True)
-class _Place:
-    """Where a replica lies."""
-
-    replica: Replica
-    root: Path
-
-    @property
-    def folder(self) -> Path:
-        return self.root / f"{self.replica.block_id % FOLDERS:02x}"
-
-    def path(self, suffix: str) -> Path:
-        return self.folder / f"{self.replica.block_id}.{self.replica.generation}.{suffix}"
 
 
 class BlockStore:
@@ -77,8 +48,9 @@ class BlockStore:
         self._roots = tuple(roots)
         self._closed: dict[Path, str] = {}
         self._durable: dict[Path, None] = {}
-        self._places: dict[tuple[int, int], _Place] = {}
+        self._places: dict[tuple[int, int], ReplicaPlace] = {}
         self._damaged: dict[tuple[int, int], None] = {}
+        self._appending: dict[int, None] = {}
         self._lock = threading.Lock()
         self._serials = itertools.count(1)
 
@@ -106,12 +78,12 @@ class BlockStore:
         """A complete pair of files. One whose sizes do not fit is damaged, and counts as not there."""
         try:
             with self._disk.open(data.with_suffix(".sums")) as sums:
-                length = _read_header(sums, Replica(block_id, generation, 0))
-            is_whole = self._disk.size_bytes(data) == length
+                length = read_header(sums, Replica(block_id, generation, 0))
+            is_whole = self._disk.size_bytes(data) >= length
         except (DamagedReplica, OSError):
             is_whole = False
         if is_whole:
-            self._places[block_id, generation] = _Place(Replica(block_id, generation, length), root)
+            self._places[block_id, generation] = ReplicaPlace(Replica(block_id, generation, length), root)
         else:
             self._damaged[block_id, generation] = None
 
@@ -131,7 +103,7 @@ class BlockStore:
         """The replica of this block and generation. Raises NotFound, Corruption if it is known to be damaged."""
         return self._place(block_id, generation).replica
 
-    def _place(self, block_id: int, generation: int) -> _Place:
+    def _place(self, block_id: int, generation: int) -> ReplicaPlace:
         with self._lock:
             place = self._places.get((block_id, generation))
             if place is None and (block_id, generation) in self._damaged:
@@ -158,9 +130,31 @@ class BlockStore:
             reasons = "; ".join(f"{root}: {reason}" for root, reason in self._closed.items())
             raise Unavailable(f"no directory of this worker takes writes any more ({reasons})")
         root = max(open_roots, key=self._disk.free_bytes)
-        return ReplicaWriter(self, self._disk, _Place(replica, root), next(self._serials))
+        return ReplicaWriter(self, self._disk, ReplicaPlace(replica, root), next(self._serials))
 
-    def completed(self, place: _Place) -> None:
+    def append(self, replica: Replica, base_generation: int, base_length: int) -> ReplicaWriter:
+        """Begin to write a replica that begins with one of this block that is here. Raises NotFound, Unavailable."""
+        base = self._place(replica.block_id, base_generation)
+        if base.replica.length != base_length or base_length > replica.length or not base_length:
+            raise NotFound(f"block {replica.block_id} of {base_length} bytes is not on this worker")
+        if base.root in self._closed:
+            raise Unavailable(f"{base.root} takes no writes any more ({self._closed[base.root]})")
+        return LongerReplicaWriter(self, self._disk, ReplicaPlace(replica, base.root), next(self._serials), base)
+
+    def begin_appending(self, base: ReplicaPlace) -> bool:
+        """Whether nobody else appends to the files of this block now; from then on the caller does."""
+        with self._lock:
+            if base.replica.block_id in self._appending:
+                return False
+            self._appending[base.replica.block_id] = None
+            return True
+
+    def end_appending(self, base: ReplicaPlace) -> None:
+        """The caller appends no longer."""
+        with self._lock:
+            self._appending.pop(base.replica.block_id, None)
+
+    def completed(self, place: ReplicaPlace) -> None:
         """A writer is done."""
         key = (place.replica.block_id, place.replica.generation)
         with self._lock:
@@ -195,9 +189,9 @@ class BlockStore:
         begin, end = widen(offset, replica.length - offset if length is None else length, replica.length)
         return self._read_pieces(place, begin, end)
 
-    def _read_pieces(self, place: _Place, begin: int, end: int) -> Iterator[bytes]:
+    def _read_pieces(self, place: ReplicaPlace, begin: int, end: int) -> Iterator[bytes]:
         try:
-            yield from _read_sealed(self._disk, place, begin, end)
+            yield from read_sealed(self._disk, place, begin, end)
         except (DamagedReplica, OSError) as error:
             if not self._is_here(place):
                 raise NotFound(f"block {place.replica.block_id} has been removed from this worker") from error
@@ -206,7 +200,7 @@ class BlockStore:
                 raise DamagedReplica(place.replica, f"it cannot be read: {error.strerror}") from error
             raise
 
-    def _is_here(self, place: _Place) -> bool:
+    def _is_here(self, place: ReplicaPlace) -> bool:
         with self._lock:
             return self._places.get((place.replica.block_id, place.replica.generation)) == place
 
@@ -225,81 +219,12 @@ class BlockStore:
             self._places.pop((block_id, generation), None)
             self._damaged.pop((block_id, generation), None)
         for root in self._roots:
-            self._remove_files(_Place(Replica(block_id, generation, 0), root))
+            self._remove_files(ReplicaPlace(Replica(block_id, generation, 0), root))
 
-    def _remove_files(self, place: _Place) -> None:
+    def _remove_files(self, place: ReplicaPlace) -> None:
         if self._disk.exists(place.folder):
             self._disk.remove(place.path("data"))
             self._disk.remove(place.path("sums"))
-
-
-class ReplicaWriter:
-    """Writes one replica: `write` all packets, then `commit`; else `discard`."""
-
-    def __init__(self, store: BlockStore, disk: Disk, place: _Place, serial: int) -> None:
-        self.replica = place.replica
-        self._store = store
-        self._disk = disk
-        self._place = place
-        self._serial = serial
-        self._written = 0
-        self._crcs = bytearray()
-        self._data: BinaryIO | None = None
-
-    def write(self, packets: Sequence[Packet]) -> None:
-        """Append verified packets. Raises Unavailable when the disk fails, and closes its directory to writing."""
-        try:
-            if self._data is None:
-                self._make_folder()
-                self._data = self._disk.create(self._private("data"))
-            self._data.write(b"".join([packet.data for packet in packets]))
-        except OSError as error:
-            raise self._failed(error) from error
-        self._crcs += b"".join([packet.crc for packet in packets])
-        self._written += sum(len(packet.data) for packet in packets)
-
-    def commit(self) -> None:
-        """Make the replica complete and durable. Raises Unavailable when the disk fails."""
-        replica = self.replica
-        if self._written != replica.length or self._data is None:
-            raise MinireduceError(f"block {replica.block_id} has {self._written} of {replica.length} bytes")
-        try:
-            self._disk.sync(self._data)
-            self._data.close()
-            with self._disk.create(self._private("sums")) as sums:
-                sums.write(_header(replica) + self._crcs)
-                self._disk.sync(sums)
-            self._disk.rename(self._private("sums"), self._place.path("sums"))
-            self._disk.rename(self._private("data"), self._place.path("data"))
-            self._disk.sync_directory(self._place.folder)
-        except OSError as error:
-            raise self._failed(error) from error
-        self._data = None
-        self._store.completed(self._place)
-
-    def discard(self) -> None:
-        """Remove what was written; nothing happens after `commit`."""
-        if self._data is None:
-            return
-        with contextlib.suppress(OSError):  # what a full disk did not take is tried once more by closing
-            self._data.close()
-        self._data = None
-        for suffix in ("data", "sums"):
-            self._disk.remove(self._private(suffix))
-
-    def _private(self, suffix: str) -> Path:
-        return self._place.folder / f".{self.replica.block_id}.{self._serial}.{suffix}"
-
-    def _make_folder(self) -> None:
-        if not self._disk.exists(self._place.folder):
-            self._disk.make_directories(self._place.folder)
-            self._store.make_durable(self._place.root)
-
-    def _failed(self, error: OSError) -> Unavailable:
-        self._store.close_directory(self._place.root, error)
-        return Unavailable(
-            f"block {self.replica.block_id} cannot be written under {self._place.root}: {error.strerror or error}"
-        )
 
 
 def read_beside(disk: Disk, root: Path, replica: Replica, offset: int, length: int) -> Iterator[bytes]:
@@ -310,7 +235,7 @@ def read_beside(disk: Disk, root: Path, replica: Replica, offset: int, length: i
     begin, end = widen(offset, length, replica.length)
     at = begin
     try:
-        for sealed in _read_sealed(disk, _Place(replica, root), begin, end):
+        for sealed in read_sealed(disk, ReplicaPlace(replica, root), begin, end):
             unsealer = Unsealer(min(READ_BYTES, end - at), f"block {replica.block_id}")
             data = b"".join([packet.data for packet in unsealer.feed(sealed)])
             yield data[max(0, offset - at) : offset + length - at]
@@ -319,47 +244,3 @@ def read_beside(disk: Disk, root: Path, replica: Replica, offset: int, length: i
         raise NotFound(f"block {replica.block_id} of generation {replica.generation} is not on this worker") from None
     except OSError as error:
         raise DamagedReplica(replica, f"it cannot be read: {error.strerror}") from error
-
-
-def _read_sealed(disk: Disk, place: _Place, begin: int, end: int) -> Iterator[bytes]:
-    """The packets of [begin, end) in pieces of `READ_BYTES`. Raises DamagedReplica, OSError."""
-    with disk.open(place.path("data")) as data, disk.open(place.path("sums")) as sums:
-        if _read_header(sums, place.replica) != place.replica.length:
-            raise DamagedReplica(place.replica, "it has another length than it should")
-        while begin < end:
-            count = min(READ_BYTES, end - begin)
-            yield b"".join(_verified(place.replica, data, sums, begin, count))
-            begin += count
-
-
-def _header(replica: Replica) -> bytes:
-    header = HEADER.pack(MAGIC, PACKET_BYTES, replica.block_id, replica.generation, replica.length)
-    return header + crc_of(header)
-
-
-def _read_header(sums: BinaryIO, replica: Replica) -> int:
-    """The length of the block that these checksums are of. Raises DamagedReplica."""
-    header = sums.read(HEADER_BYTES)
-    if len(header) != HEADER_BYTES or crc_of(header[: HEADER.size]) != header[HEADER.size :]:
-        raise DamagedReplica(replica, "the head of its checksums is not what was written")
-    magic, packet_bytes, block_id, generation, length = HEADER.unpack(header[: HEADER.size])
-    if (magic, packet_bytes, block_id, generation) != (MAGIC, PACKET_BYTES, replica.block_id, replica.generation):
-        raise DamagedReplica(replica, "its file of checksums is another's")
-    return int(length)
-
-
-def _verified(replica: Replica, data: BinaryIO, sums: BinaryIO, begin: int, count: int) -> Iterator[bytes]:
-    """The packets of [begin, begin + count), sealed. Raises DamagedReplica."""
-    data.seek(begin)
-    sums.seek(HEADER_BYTES + CRC_BYTES * (begin // PACKET_BYTES))
-    piece = data.read(count)
-    crcs = sums.read(CRC_BYTES * packets_in(count))
-    if len(piece) != count or len(crcs) != CRC_BYTES * packets_in(count):
-        raise DamagedReplica(replica, f"it ends before byte {begin + count}")
-    for number in range(packets_in(count)):
-        packet = piece[number * PACKET_BYTES : (number + 1) * PACKET_BYTES]
-        crc = crcs[number * CRC_BYTES : (number + 1) * CRC_BYTES]
-        if crc_of(packet) != crc:
-            raise DamagedReplica(replica, f"its bytes from {begin + number * PACKET_BYTES} on are not what was written")
-        yield crc
-        yield packet

@@ -184,7 +184,7 @@ def test_a_writer_begins_again_without_the_worker_that_failed(servers, doors, tm
         committed.append(workers)
         return replica == Replica(3, 2, LENGTH)
 
-    write_block(doors, DATA, {}, place=place, commit=commit, pause=lambda _: None)
+    write_block(doors, len(DATA), lambda _: DATA, {}, place=place, commit=commit, pause=lambda _: None)
     assert placed == [(), ("gone",)]
     assert committed == [("b", "c")]
 

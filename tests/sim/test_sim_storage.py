@@ -15,6 +15,7 @@ from minireduce.testing.sim_storage import main, run_seed
 from minireduce.testing.wrong import Wrong
 
 FAULTS = {
+    "block appended",
     "connection broken",
     "disk lost",
     "file brought back",
@@ -65,7 +66,6 @@ BUGS = {
     "damage is not noted": (Blocks, "damage", lambda self, block, worker, **_: None),
     "too many are taken for surplus": (Repair, "_remove_surplus", remove_all_but_one),
     "copies that were cut off are waited for": (Repair, "_expire", lambda self, now: None),
-    "what only a writer told is believed for ever": (Blocks, "doubt", lambda self, now, confirm_s: None),
     "leases never end": (Leases, "expired", lambda self, now: []),
 }
 

@@ -38,6 +38,8 @@ class Block:
     `good` says whether the worker itself has confirmed the replica (else its writer said so). A worker in `leaving` was
     told to remove a good one: until it says that this is done, nothing that it says of the block counts and nothing is
     copied there, or the order might come late and take what others rely on.
+
+    While somebody appends to the block, `longer` holds what workers have of it under the generation `tried`.
     """
 
     id: int
@@ -46,10 +48,12 @@ class Block:
     wanted: int
     generation: int = 1
     length: int = OPEN_LENGTH
+    tried: int = 1
     good: dict[WorkerId, bool] = field(default_factory=dict)
     damaged: dict[WorkerId, Damage] = field(default_factory=dict)
     absent: dict[WorkerId, None] = field(default_factory=dict)
     leaving: dict[WorkerId, None] = field(default_factory=dict)
+    longer: dict[WorkerId, Replica] | None = None
 
     @property
     def is_committed(self) -> bool:
@@ -69,6 +73,7 @@ class Blocks:
         self._of_worker: dict[WorkerId, dict[int, None]] = {}
         self._ends: dict[int, list[int]] = {}  # where each block of a closed file ends, once somebody asked
         self.unsettled: dict[int, None] = {}
+        self._appended: dict[int, None] = {}  # blocks with `longer`
         self._doubted: dict[tuple[int, WorkerId], float] = {}  # since when; 0 until it is looked at
 
     def __len__(self) -> int:
@@ -89,12 +94,13 @@ class Blocks:
         """Of a closed file's blocks those that touch the range, each with where it begins in the file."""
         ids = self._of_file.get(file_id, [])
         if file_id not in self._ends:
-            self._ends[file_id] = list(accumulate(self._blocks[block_id].length for block_id in ids))
+            lengths = (max(0, self._blocks[block_id].length) for block_id in ids)  # the last may be open: an append
+            self._ends[file_id] = list(accumulate(lengths))
         ends = self._ends[file_id]
         for index in range(bisect_right(ends, offset), len(ids)):
             block = self._blocks[ids[index]]
             begins = ends[index] - block.length
-            if begins >= offset + length:
+            if not block.is_committed or begins >= offset + length:
                 break
             yield begins, block
 
@@ -107,6 +113,7 @@ class Blocks:
     def add(self, block_id: int, file_id: int, wanted: int, effects: Effects) -> Block:
         """A new block at the end of a file."""
         positions = self._of_file.setdefault(file_id, [])
+        self._ends.pop(file_id, None)
         block = Block(block_id, file_id, len(positions), wanted)
         positions.append(block_id)
         self._blocks[block_id] = block
@@ -119,19 +126,60 @@ class Blocks:
             effects.command(worker, RemoveReplica(block.replica))
         for worker in [*block.good, *block.damaged, *block.absent, *block.leaving]:
             self.let_go(block, worker)
-        block.generation += 1
+        block.generation = block.tried = block.generation + 1
+        self._persist(block, effects)
+
+    def begin_longer(self, block: Block, effects: Effects) -> None:
+        """Somebody appends to a committed block, or tries again to: what comes of it has a higher generation."""
+        self.forget_longer(block, effects)
+        block.longer = {}
+        self._appended[block.id] = None
+        block.tried += 1
+        self._persist(block, effects)
+
+    def forget_longer(self, block: Block, effects: Effects) -> None:
+        """What was appended to a block and not committed is void."""
+        for worker, replica in (block.longer or {}).items():
+            effects.command(worker, RemoveReplica(replica))
+        block.longer = None
+        self._appended.pop(block.id, None)
+
+    def commit_longer(self, block: Block, length: int, workers: Iterable[WorkerId], effects: Effects) -> None:
+        """The longer block takes the place of what there was, on `workers`, which are live."""
+        confirmed, block.longer = block.longer or {}, None
+        self._appended.pop(block.id, None)
+        for worker in [*block.good, *block.damaged, *block.leaving]:
+            effects.command(worker, RemoveReplica(block.replica))
+        for worker in [*block.good, *block.damaged, *block.absent, *block.leaving]:
+            self.let_go(block, worker)
+        block.generation, block.length = block.tried, length
+        self._ends.pop(block.file_id, None)
+        for worker in dict.fromkeys([*workers, *confirmed]):
+            self._take_in(block, worker, is_confirmed=worker in confirmed)
         self._persist(block, effects)
 
     def commit(self, block: Block, length: int, workers: Iterable[WorkerId], effects: Effects) -> None:
         """The block is complete: `workers`, which are live, have it on their disks."""
         block.length = length
+        self._ends.pop(block.file_id, None)
         for worker in workers:
-            is_confirmed = block.good.get(worker, False)
-            self._hold(block, worker, is_confirmed=is_confirmed)
-            if not is_confirmed:
-                self._doubted[block.id, worker] = 0.0
+            self._take_in(block, worker, is_confirmed=block.good.get(worker, False))
         self._persist(block, effects)
         self.unsettled[block.id] = None
+
+    def _take_in(self, block: Block, worker: WorkerId, *, is_confirmed: bool) -> None:
+        self._hold(block, worker, is_confirmed=is_confirmed)
+        if not is_confirmed:
+            self._doubted[block.id, worker] = 0.0
+
+    def drop_open(self, file_id: int, effects: Effects) -> None:
+        """Nobody appends to the file any more: what was not committed of it goes."""
+        for block in self.of_file(file_id):
+            self.forget_longer(block, effects)
+            if not block.is_committed:
+                self._of_file[file_id].remove(block.id)
+                self._ends.pop(file_id, None)
+                self._drop(block, effects)
 
     def want(self, file_id: int, replicas: int) -> None:
         """From now on the blocks of a file should have so many good replicas."""
@@ -143,13 +191,24 @@ class Blocks:
         """The file is gone: so are its blocks, and whoever holds them is told."""
         self._ends.pop(file_id, None)
         for block_id in self._of_file.pop(file_id, ()):
-            block = self._blocks.pop(block_id)
-            for worker in [*block.good, *block.damaged]:
-                effects.command(worker, RemoveReplica(block.replica))
-            for worker in [*block.good, *block.damaged, *block.absent, *block.leaving]:
-                self._of_worker[worker].pop(block_id, None)
-            self.unsettled.pop(block_id, None)
-            effects.forget(TABLE, (block_id,))
+            self._drop(self._blocks[block_id], effects)
+
+    def _drop(self, block: Block, effects: Effects) -> None:
+        self.forget_longer(block, effects)
+        for worker in [*block.good, *block.damaged]:
+            effects.command(worker, RemoveReplica(block.replica))
+        for worker in [*block.good, *block.damaged, *block.absent, *block.leaving]:
+            self.let_go(block, worker)
+        del self._blocks[block.id]
+        self.unsettled.pop(block.id, None)
+        effects.forget(TABLE, (block.id,))
+
+    def expect_longer(self, file_id: int) -> None:
+        """After a restart: the file is appended to, so what is longer than was committed may be so yet."""
+        for block in self.of_file(file_id):
+            if block.is_committed and block.tried > block.generation:
+                block.longer = {}
+                self._appended[block.id] = None
 
     # ── what is known of replicas ───────────────────────────────────────────────────────────────────────────────────
 
@@ -157,8 +216,13 @@ class Blocks:
         """A live worker says that it has this replica; False when it should remove it, being stale or no true copy."""
         if replica.generation < block.generation:
             return False
-        if replica.generation > block.generation:
+        if replica.generation > block.tried:
             return True  # of a later time than this metadata: keep it, count it not
+        if replica.generation > block.generation:
+            if block.longer is None or replica.generation < block.tried:
+                return False
+            block.longer[worker] = replica
+            return True
         if block.is_committed and replica.length != block.length:
             self.damage(block, worker, is_own_word=True)
             return True
@@ -210,6 +274,8 @@ class Blocks:
 
     def lose(self, worker: WorkerId) -> None:
         """A worker is lost: what it had is absent, and what it had damaged is forgotten."""
+        for block_id in self._appended:
+            (self._blocks[block_id].longer or {}).pop(worker, None)
         for block_id in [*self._of_worker.get(worker, ())]:
             block = self._blocks[block_id]
             if worker in block.good:
@@ -244,12 +310,14 @@ class Blocks:
 
     @staticmethod
     def _persist(block: Block, effects: Effects) -> None:
-        effects.persist(TABLE, (block.id,), (block.file_id, block.position, block.generation, block.length))
+        what = (block.file_id, block.position, block.generation, block.length, block.tried)
+        effects.persist(TABLE, (block.id,), what)
 
-    def load(self, rows: list[tuple[int, int, int, int, int]], wanted_of: Callable[[int], int]) -> None:
+    def load(self, rows: list[tuple[int, int, int, int, int, int]], wanted_of: Callable[[int], int]) -> None:
         """Take in the rows of `blocks` that were persisted: key, then values. All replicas are still unknown."""
-        for block_id, file_id, position, generation, length in sorted(rows, key=lambda row: (row[1], row[2])):
-            block = Block(block_id, file_id, position, wanted_of(file_id), generation, length)
+        for block_id, file_id, position, generation, length, tried in sorted(rows, key=lambda row: (row[1], row[2])):
+            tried = max(tried, generation)  # noqa: PLW2901 - 0 in rows of the first schema
+            block = Block(block_id, file_id, position, wanted_of(file_id), generation, length, tried)
             self._blocks[block_id] = block
             self._of_file.setdefault(file_id, []).append(block_id)
             self.unsettled[block_id] = None

@@ -20,6 +20,7 @@ from minireduce.core.storage.places import Place, Places
 from minireduce.core.storage.requests import (
     AbandonFile,
     AddBlock,
+    AppendFile,
     ChangeAttributes,
     CloseFile,
     CommitBlock,
@@ -34,7 +35,7 @@ from minireduce.core.storage.requests import (
 from minireduce.core.storage.tokens import BlockTokens
 from minireduce.core.storage.trash import Trash
 from minireduce.core.storage.views import BlockTarget, FileStatus, OpenedFile, PlacedBlock, Removed
-from minireduce.errors import AlreadyExists, RequestError, Unavailable
+from minireduce.errors import AlreadyExists, NotFound, RequestError, Unavailable
 from minireduce.ids import WorkerId
 
 BLOCK_SIZE_BYTES_MAX = 1 << 40
@@ -74,10 +75,12 @@ class Files:
                 return self._make_directory(request, at, effects)
             case CreateFile():
                 return self._create(request, now, effects)
+            case AppendFile():
+                return self._append(request, now, effects)
             case AddBlock():
                 return self._add_block(request, now, effects)
             case CommitBlock():
-                return self._commit_block(request, now, effects)
+                return self._commit_block(request, at, now, effects)
             case CloseFile():
                 return self._close(request, at, now, effects)
             case AbandonFile():
@@ -182,9 +185,40 @@ class Files:
             self._leases.open(file, now, effects)
         return OpenedFile(file.id, file.block_size_bytes, file.replication, self._settings.lease_s)
 
+    def _append(self, request: AppendFile, now: float, effects: Effects) -> OpenedFile:
+        found = self._namespace.look_up(request.path)
+        if not isinstance(found, File):
+            raise RequestError(f"{request.path} is a directory", hint="give the name of a file")
+        if found.id != request.inode:
+            raise RequestError(f"{request.path} has been replaced meanwhile", hint="look at it and try again")
+        file = self._leases.peek(found.id)
+        if file is None:
+            sizes = (found.block_size_bytes, found.replication)
+            file = WritingFile(found.id, request.path, request.lease, "", True, *sizes, found.owner, is_append=True)
+            self._leases.open(file, now, effects)
+        elif file.lease != request.lease:
+            raise RequestError(
+                f"{request.path} is being appended to by another writer",
+                hint=f"wait until it has closed it; a dead one is forgotten after {self._settings.lease_s:g} s",
+            )
+        return OpenedFile(file.id, file.block_size_bytes, file.replication, self._settings.lease_s)
+
+    def _file_of(self, file: WritingFile) -> File:
+        """The file that is appended to. Raises NotFound when it has been removed."""
+        found = self._namespace.get(file.id)
+        if not isinstance(found, File):
+            raise NotFound(f"{file.path} has been removed while it was appended to", hint="write it anew")
+        return found
+
     def _add_block(self, request: AddBlock, now: float, effects: Effects) -> PlacedBlock:
         file = self._leases.get(request.file_id, request.lease, now)
         present = self._blocks.of_file(file.id)
+        if file.is_append:
+            replication = self._file_of(file).replication  # it may have been changed meanwhile
+            if present and request.position == len(present) - 1 and present[-1].is_committed:
+                return self._place_longer(file, present[-1], request, effects)
+        else:
+            replication = file.replication
         is_again = request.position == len(present) - 1 and not present[-1].is_committed
         is_next = request.position == len(present) and (not present or present[-1].is_committed)
         if not is_again and not is_next:
@@ -194,15 +228,34 @@ class Files:
             block = present[-1]
             self._blocks.begin_again(block, effects)
         else:
-            block = self._blocks.add(self.block_ids.take(effects), file.id, file.replication, effects)
+            block = self._blocks.add(self.block_ids.take(effects), file.id, replication, effects)
         for place in targets:
             self._recent[place.worker] = self._recent.get(place.worker, 0) + 1
+        return self._placed(block, targets)
+
+    def _placed(self, block: Block, targets: list[Place], base_generation: int = 0) -> PlacedBlock:
         return PlacedBlock(
             block.id,
-            block.generation,
+            block.tried,
             tuple(BlockTarget(place.worker, place.data_address) for place in targets),
-            self._tokens.write(block.id, block.generation),
+            self._tokens.write(block.id, block.tried),
+            base_generation,
+            block.length if base_generation else 0,
         )
+
+    def _place_longer(self, file: WritingFile, block: Block, request: AddBlock, effects: Effects) -> PlacedBlock:
+        """Where the last block of a file becomes longer: where it is; anew, if too few have it."""
+        if block.length >= file.block_size_bytes:
+            raise RequestError(f"block {request.position} of {file.path} is full")
+        live = self._places.live()
+        holders = [live[worker] for worker in block.good if worker in live and worker not in request.excluded]
+        holders.sort(key=lambda place: not request.machine_id or place.machine_id != request.machine_id)
+        if len(holders) >= self._replicas_needed(file):
+            self._blocks.begin_longer(block, effects)
+            return self._placed(block, holders, block.generation)
+        targets = self._choose(file, request)
+        self._blocks.begin_longer(block, effects)
+        return self._placed(block, targets)
 
     def _choose(self, file: WritingFile, request: AddBlock) -> list[Place]:
         live = self._places.live()
@@ -227,11 +280,13 @@ class Files:
         asked = min(self._settings.replicas_min, file.replication)
         return asked if self._places.is_anyone_expected else min(asked, max(1, len(self._places.live())))
 
-    def _commit_block(self, request: CommitBlock, now: float, effects: Effects) -> bool:
+    def _commit_block(self, request: CommitBlock, at: float, now: float, effects: Effects) -> bool:
         file = self._leases.get(request.file_id, request.lease, now)
         block = self._current(file, request)
-        if block.is_committed:
+        is_longer = block.is_committed and request.replica.generation > block.generation
+        if block.is_committed and not is_longer:
             return True
+        closed = self._file_of(file) if file.is_append else None
         if not 0 < request.replica.length <= file.block_size_bytes:
             raise RequestError(f"a block of {request.replica.length} bytes does not fit {file.path}")
         live = self._places.live()
@@ -240,24 +295,36 @@ class Files:
             if self._places.is_anyone_expected:
                 raise Unavailable("workers that were there before the master was started again are still expected")
             return False
-        self._blocks.commit(block, request.replica.length, workers, effects)
+        if is_longer:
+            self._blocks.commit_longer(block, request.replica.length, workers, effects)
+        else:
+            self._blocks.commit(block, request.replica.length, workers, effects)
+        if closed is not None:
+            self._namespace.grow(closed, sum(each.length for each in self._blocks.of_file(file.id)), at, effects)
         return True
 
     def _current(self, file: WritingFile, request: CommitBlock) -> Block:
         block = self._blocks.get(request.replica.block_id)
-        if block is None or block.file_id != file.id or block.generation != request.replica.generation:
+        generation, length = request.replica.generation, request.replica.length
+        is_longer = block is not None and block.longer is not None and generation == block.tried
+        if block is None or block.file_id != file.id or (generation != block.generation and not is_longer):
             raise RequestError(f"block {request.replica.block_id} of {file.path} has been written anew since")
-        if block.is_committed and block.length != request.replica.length:
+        if block.is_committed and (length < block.length if is_longer else length != block.length):
             raise RequestError(f"block {block.id} of {file.path} was committed with {block.length} bytes")
         return block
 
     def _close(self, request: CloseFile, at: float, now: float, effects: Effects) -> FileStatus:
         closed = self._namespace.get(request.file_id)
         if isinstance(closed, File) and closed.length == request.length:
-            return self._namespace.status(closed)  # the answer was lost, or came late
+            writing = self._leases.peek(request.file_id)
+            if writing is not None and writing.lease == request.lease:
+                self.drop(writing, effects)
+            return self._namespace.status(closed)  # appended to, or the answer was lost, or came late
         file = self._leases.get(request.file_id, request.lease, now)
         present = self._blocks.of_file(file.id)
         length = sum(block.length for block in present)
+        if file.is_append:
+            raise RequestError(f"{file.path} has {self._file_of(file).length} bytes, not {request.length}")
         if not all(block.is_committed for block in present) or length != request.length:
             raise RequestError(f"{file.path} cannot be closed with {request.length} bytes: its blocks hold {length}")
         self._namespace.check_target(file.path, overwrite=file.overwrite)
@@ -277,8 +344,11 @@ class Files:
             self.drop(file, effects)
 
     def drop(self, file: WritingFile, effects: Effects) -> None:
-        """Forget an open file and all that was written of it."""
-        self._blocks.drop_file(file.id, effects)
+        """Forget an open file and all that was written of it; of one that is appended to, what was not committed."""
+        if file.is_append:
+            self._blocks.drop_open(file.id, effects)
+        else:
+            self._blocks.drop_file(file.id, effects)
         self._leases.end(file, effects)
 
     def _report_damage(self, request: ReportDamage) -> None:

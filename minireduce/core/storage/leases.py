@@ -2,7 +2,7 @@
 
 A lease is a writer's promise to come back within `lease_s`; it covers all files that the writer has open, and each of
 its requests renews it. What was opened under a lease that ran out is dropped with its blocks: it was never closed, so
-nobody was told that it would last.
+nobody was told that it would last. Of a file that is appended to, only what was not committed yet is dropped.
 
 An open file is persisted, so that a writer goes on after the master was started again; leases are not, and count anew
 from then.
@@ -20,7 +20,7 @@ TABLE = "open_files"
 
 @dataclass(slots=True)
 class WritingFile:
-    """A file without a name yet; it will be called `path`."""
+    """A file without a name yet, which will be called `path`; or, if `is_append`, one that is made longer."""
 
     id: int
     path: str
@@ -30,6 +30,7 @@ class WritingFile:
     block_size_bytes: int
     replication: int
     owner: str = ""
+    is_append: bool = False
 
 
 class Leases:
@@ -48,7 +49,7 @@ class Leases:
         self._files[file.id] = file
         self.renew(file.lease, now)
         sizes = (file.block_size_bytes, file.replication)
-        values = (file.path, file.lease, file.file_key, int(file.overwrite), *sizes, file.owner)
+        values = (file.path, file.lease, file.file_key, int(file.overwrite), *sizes, file.owner, int(file.is_append))
         effects.persist(TABLE, (file.id,), values)
 
     def find(self, lease: str, file_key: str) -> WritingFile | None:
@@ -65,6 +66,10 @@ class Leases:
             )
         self.renew(lease, now)
         return file
+
+    def appended(self) -> list[int]:
+        """The files that are made longer now."""
+        return [file.id for file in self._files.values() if file.is_append]
 
     def peek(self, file_id: int) -> WritingFile | None:
         """The open file, whoever writes it."""
@@ -91,10 +96,10 @@ class Leases:
         """The master slept for `jump_s`: nobody's silence in that time counts."""
         self._expires_s = {lease: at + jump_s for lease, at in self._expires_s.items()}
 
-    def load(self, rows: list[tuple[int, str, str, str, int, int, int, str]], now: float) -> None:
+    def load(self, rows: list[tuple[int, str, str, str, int, int, int, str, int]], now: float) -> None:
         """Take in the rows of `open_files` that were persisted; their leases begin now."""
-        for file_id, path, lease, file_key, overwrite, block_size_bytes, replication, owner in rows:
+        for file_id, path, lease, file_key, overwrite, block_size_bytes, replication, owner, is_append in rows:
             sizes = (block_size_bytes, replication)
-            file = WritingFile(file_id, path, lease, file_key, bool(overwrite), *sizes, owner)
+            file = WritingFile(file_id, path, lease, file_key, bool(overwrite), *sizes, owner, bool(is_append))
             self._files[file_id] = file
             self.renew(lease, now)

@@ -277,6 +277,13 @@ class Namespace:
         inode.mode = mode if mode >= 0 else inode.mode
         self._persist(inode, effects)
 
+    def grow(self, file: File, length: int, at: float, effects: Effects) -> None:
+        """A file has become longer."""
+        self._count(file, -1)
+        file.length, file.modified_at = length, at
+        self._count(file, +1)
+        self._persist(file, effects)
+
     def rename(self, inode: Inode, target: str, effects: Effects, *, replace: bool) -> None:
         """Give `inode` the path `target`, whose directory exists; what was called so before is removed."""
         names = parse_path(target)

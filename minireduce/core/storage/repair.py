@@ -105,8 +105,9 @@ class Repair:
         self._parked.clear()
 
     def stored(self, block_id: int, worker: WorkerId) -> None:
-        """A replica arrived."""
-        self._copies.pop((block_id, worker), None)
+        """A replica arrived. It may be one of a generation that is over, so the block is looked at again."""
+        if self._copies.pop((block_id, worker), None) is not None:
+            self._unsettle(block_id)
 
     def copy_failed(self, block_id: int, source: WorkerId, now: float) -> None:
         """`source` could not send its replica: try another pair, and leave these targets alone for a while."""

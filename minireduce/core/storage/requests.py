@@ -43,11 +43,26 @@ class CreateFile:
 
 
 @dataclass(frozen=True, slots=True)
+class AppendFile:
+    """Begin to append to the file `inode` called `path`; the reply is an `OpenedFile`. One writer at a time may.
+
+    Each block that is committed then makes the file longer at once, for every reader; `CloseFile` only lets others
+    append. The same lease again gives the same answer.
+    """
+
+    path: str
+    inode: int
+    lease: str
+
+
+@dataclass(frozen=True, slots=True)
 class AddBlock:
     """Place the block at `position` of an open file; the reply is a `PlacedBlock`.
 
     The same position again means that writing it failed: it is placed anew, with a higher generation, and not on
-    `excluded` if others will do. `machine_id` is the writer's, whose own worker comes first.
+    `excluded` if others will do. In a file that is appended to, the position of the last block means that this block is
+    to become longer, under a higher generation; what there is of it stays readable until that is committed.
+    `machine_id` is the writer's, whose own worker comes first.
     """
 
     file_id: int
@@ -142,6 +157,7 @@ class ReportDamage:
 FileRequest = (
     MakeDirectory
     | CreateFile
+    | AppendFile
     | AddBlock
     | CommitBlock
     | CloseFile

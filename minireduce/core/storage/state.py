@@ -7,8 +7,8 @@ commands (`ReplicateBlock`, `RemoveReplica`) and answers, all into the `Effects`
     leases       files that are being written           repair      what is copied and removed, and when
     files        the requests                           placement   where new replicas go
 
-Invariants: a closed file never changes; a block id and an inode number are never used twice; a replica that is unknown
-here is removed only if its number was given out and its file is certainly gone.
+Invariants: what was committed of a closed file never changes, it only grows; a block id and an inode number are never
+used twice; a replica that is unknown here is removed only if its number was given out and its file is certainly gone.
 """
 
 from __future__ import annotations
@@ -82,6 +82,8 @@ class StorageState:
         self._namespace.load(tables.get(inode_rows.TABLE, []))  # type: ignore[arg-type]
         self._leases.load(tables.get(lease_rows.TABLE, []), now)  # type: ignore[arg-type]
         self._blocks.load(tables.get(block_rows.TABLE, []), self._replication_of)  # type: ignore[arg-type]
+        for file_id in self._leases.appended():
+            self._blocks.expect_longer(file_id)
         sequences = {sequence.name: sequence for sequence in (self._files.inode_ids, self._files.block_ids)}
         for name, text in tables.get("settings", []):
             if name in sequences:

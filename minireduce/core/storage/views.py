@@ -73,12 +73,18 @@ class BlockTarget:
 
 @dataclass(frozen=True, slots=True)
 class PlacedBlock:
-    """The answer to `AddBlock`: send the block to the first target, which sends it on to the next."""
+    """The answer to `AddBlock`: send the block to the first target, which sends it on to the next.
+
+    Where `base_generation` is not 0, all targets have the block's first `base_length` bytes under that generation, and
+    only what comes behind them is sent.
+    """
 
     block_id: int
     generation: int
     targets: tuple[BlockTarget, ...]
     write_token: str
+    base_generation: int = 0
+    base_length: int = 0
 
 
 @dataclass(frozen=True, slots=True)

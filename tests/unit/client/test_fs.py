@@ -178,7 +178,7 @@ def test_a_close_that_is_refused_abandons_the_file(kit):
 
 
 def test_modes_other_than_reading_and_writing_bytes_are_refused(files):
-    with pytest.raises(RequestError, match="'rb' or 'wb'"):
+    with pytest.raises(RequestError, match="'rb', 'wb' or 'ab'"):
         files.open("/f", "r+")
 
 

@@ -174,8 +174,10 @@ def test_damage_elsewhere_in_a_block_does_not_keep_a_good_range_from_being_read(
 def test_a_file_of_the_wrong_length_is_not_listed_when_a_worker_starts(disk):
     store, replica = open_store(disk), Replica(5, 2, 100)
     write(store, replica)
-    with disk.open_append(ROOT / "05" / "5.2.data") as file:
-        file.write(b"x")
+    whole = disk.open(ROOT / "05" / "5.2.data").read()
+    disk.remove(ROOT / "05" / "5.2.data")
+    with disk.create(ROOT / "05" / "5.2.data") as file:
+        file.write(whole[:-1])
     store = open_store(disk)
     assert store.replicas() == ()
     with pytest.raises(DamagedReplica):
