@@ -20,7 +20,8 @@ from minireduce.core.worker import ReplicaDeleted, ReplicaFoundDamaged, Replicat
 from minireduce.errors import MinireduceError, Unavailable
 from minireduce.testing.disk import SimDisk
 from minireduce.wire.packets import Packet, Unsealer, crc_of, sealed_length
-from minireduce.worker.block_store import FOLDERS, BlockStore, DamagedReplica, read_beside
+from minireduce.worker.block_store import BlockStore, read_beside
+from minireduce.worker.replica_files import FOLDERS, DamagedReplica
 
 if TYPE_CHECKING:
     from minireduce.testing.worker import SimWorker
