@@ -33,12 +33,12 @@ JOINED = {
     ("worker/outputs.py", "str(attempt)"): "the same",
     ("worker/outputs.py", "str(source)"): "the same",
     ("worker/outputs.py", "job"): "is_job_id is asked first",
-    ("worker/block_store.py", "f'{self.replica.block_id % FOLDERS:02x}'"): "a number",
+    ("worker/replica_files.py", "f'{self.replica.block_id % FOLDERS:02x}'"): "a number",
     (
-        "worker/block_store.py",
+        "worker/replica_files.py",
         "f'{self.replica.block_id}.{self.replica.generation}.{suffix}'",
     ): "numbers and our suffix",
-    ("worker/block_store.py", "f'.{self.replica.block_id}.{self._serial}.{suffix}'"): "the same",
+    ("worker/replica_writing.py", "f'.{self.replica.block_id}.{self._serial}.{suffix}'"): "the same",
     # found in our own directories
     ("worker/outputs.py", "name"): "what the directory of a job or attempt lists",
     ("worker/block_store.py", "folder_name"): "what the directory of blocks lists",
