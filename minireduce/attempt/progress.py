@@ -4,8 +4,9 @@ The page outlives the process: after a crash it still names the place of the las
 one side writes and the other reads, so none is ever half written; the status text may be, for one glance, which people
 do not mind. The page is a memfd, made by the worker for each task process and sent to it through the zygote.
 
-    words 0..9: beats, records, offset, input index, bytes read, bytes in all, length of the status, mark, proof, length
-    of the record; from byte 128: the status; from byte 1024: the record
+    words 0..12: beats, records, offset, input index, bytes read, bytes in all, length of the status, mark, proof,
+    length of the record, length of the largest key, its records, the millionths of the partition that it has; from byte
+    128: the status; from byte 1024: the record; from byte 3072: the largest key
 
 `beats` grows with every sign of life that is not a record: a block read, a spill, a merge. The mark is the position of
 the record in work, written before user code sees it; all else follows ten times a second, or, where an attempt failed
@@ -18,16 +19,20 @@ import mmap
 import os
 from dataclasses import dataclass
 
+from minireduce.core.messages import LargestKey
+
 PAGE_BYTES = 4096
 STATUS_AT = 128
 STATUS_BYTES_MAX = 512
 RECORD_AT = 1024
 RECORD_BYTES_MAX = 2048
+KEY_AT = 3072
+KEY_BYTES_MAX = 1024
+MILLION = 1_000_000
 
-_WORDS = 10
-_BEATS, _RECORDS, _OFFSET, _INPUT, _BYTES_READ, _BYTES_TOTAL, _STATUS_LENGTH, _MARK, _PROOF, _RECORD_LENGTH = range(
-    _WORDS
-)
+_WORDS = 13
+_BEATS, _RECORDS, _OFFSET, _INPUT, _BYTES_READ, _BYTES_TOTAL, _STATUS_LENGTH, *_REST = range(_WORDS)
+_MARK, _PROOF, _RECORD_LENGTH, _KEY_LENGTH, _KEY_RECORDS, _KEY_MILLIONTHS = _REST
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +53,7 @@ class Progress:
     mark: int = -1
     proof: int = 0
     record: str = ""
+    largest_key: LargestKey | None = None
 
     @property
     def fraction(self) -> float:
@@ -97,6 +103,17 @@ class ProgressPage:
         self._words[_PROOF] = proof
         self._words[_RECORD_LENGTH] = len(data)
 
+    def show_largest_key(self, key: str) -> None:
+        """The key with the most bytes so far."""
+        data = key.encode(errors="replace")[:KEY_BYTES_MAX]
+        self._map[KEY_AT : KEY_AT + len(data)] = data
+        self._words[_KEY_LENGTH] = len(data)
+
+    def has_largest_key(self, records: int, share: float) -> None:
+        """How much of the partition is that key's."""
+        self._words[_KEY_RECORDS] = records
+        self._words[_KEY_MILLIONTHS] = int(share * MILLION)
+
     def has_read(self, bytes_read: int) -> None:
         """So many bytes of the input were read."""
         self._words[_BYTES_READ] = bytes_read
@@ -123,7 +140,14 @@ class ProgressPage:
             mark,
             words[_PROOF] if is_noted else 0,
             self._text(RECORD_AT, _RECORD_LENGTH, RECORD_BYTES_MAX) if is_noted else "",
+            self._largest_key(),
         )
+
+    def _largest_key(self) -> LargestKey | None:
+        if not self._words[_KEY_LENGTH]:
+            return None
+        key = self._text(KEY_AT, _KEY_LENGTH, KEY_BYTES_MAX)
+        return LargestKey(key, self._words[_KEY_RECORDS], self._words[_KEY_MILLIONTHS] / MILLION)
 
     def _text(self, at: int, length_word: int, bytes_max: int) -> str:
         length = min(max(self._words[length_word], 0), bytes_max)

@@ -14,10 +14,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from minireduce.attempt.progress import ProgressPage
-from minireduce.engine.context import TaskContext
+from minireduce.engine import keys
+from minireduce.engine.context import LargestGroup, TaskContext
 from minireduce.engine.faults import shown
 
 LOOK_INTERVAL_S = 0.1
+LARGEST_KEY_SHARE_MIN = 0.1
+"""A key with less of its partition's bytes is not told."""
 
 
 class Watch:
@@ -27,6 +30,7 @@ class Watch:
         self.page = page
         self._lock = threading.Lock()  # so that nothing is written for a task that is over
         self._context: TaskContext | None = None
+        self._largest = ""  # the key that the page shows
 
     def start(self) -> None:
         """Begin to look, until the process ends."""
@@ -36,10 +40,13 @@ class Watch:
     def over(self, context: TaskContext, bytes_total: int) -> Iterator[None]:
         """Watch one task, which has this much to read."""
         self.page.clear(bytes_total)
+        self._largest = ""
         with self._lock:
             self._context = context
         try:
             yield
+            with self._lock:
+                self.note()  # the worker reads it when it hears that the task is done
         finally:
             with self._lock:
                 self._context = None
@@ -54,6 +61,14 @@ class Watch:
         self.page.has_read(context.bytes_read)
         if context.status:
             self.page.say(context.status)
+        self._note_largest(context.largest)
+
+    def _note_largest(self, largest: LargestGroup) -> None:
+        if largest.share >= LARGEST_KEY_SHARE_MIN:
+            if largest.key != self._largest:
+                self._largest = largest.key
+                self.page.show_largest_key(shown(keys.decode_all([largest.key])[0]))
+            self.page.has_largest_key(largest.records, largest.share)
 
     def note_record(self) -> None:
         """Write down the record in work, so that it can be told even if it ends the process."""

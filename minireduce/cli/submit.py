@@ -216,6 +216,8 @@ def _deliver(handle: JobHandle[Any, Any], wanted: Wanted, progress: Progress) ->
         shown = _print_pairs_as_json(handle)
     else:
         shown = handle.publish(None if wanted.output is not None else sys.stdout.buffer)
+    for note in shown.notes:
+        progress.say(f"note: {note}")
     skipped = handle.skipped()
     ended = Ended(
         shown.job,

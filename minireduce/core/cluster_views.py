@@ -38,7 +38,9 @@ class ClusterViews:
         """All jobs that are remembered, the earliest first."""
         compute = self._compute
         ended = [job.view for job in compute.ended.values()]
-        views = ended + [show_job(job, now, compute.waiting_for(job, now)) for job in compute.jobs.values()]
+        views = ended + [
+            show_job(job, now, compute.settings, compute.waiting_for(job, now)) for job in compute.jobs.values()
+        ]
         return sorted(views, key=lambda view: int(view.job.rpartition("-")[2]))
 
     def job(self, job: JobId, now: float) -> JobView:
@@ -48,7 +50,7 @@ class ClusterViews:
         found = self._compute.jobs.get(job)
         if found is None:
             raise NotFound(f"there is no job {job}", hint="`minireduce jobs` lists those that this cluster remembers")
-        return show_job(found, now, self._compute.waiting_for(found, now))
+        return show_job(found, now, self._compute.settings, self._compute.waiting_for(found, now))
 
     def tasks(self, job: JobId, now: float) -> list[TaskView]:
         """The tasks of a job, maps before reduces, step by step; none once the job is over. Raises NotFound."""

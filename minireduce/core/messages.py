@@ -171,6 +171,17 @@ class AttemptStarted:
 
 
 @dataclass(frozen=True, slots=True)
+class LargestKey:
+    """The key with the most bytes in a reduce's partition, as people read it: how many values it has (so far), and its
+    share of the partition's bytes. A small share is not worth telling.
+    """
+
+    key: str
+    records: int
+    share: float
+
+
+@dataclass(frozen=True, slots=True)
 class AttemptProgressed:
     """How far an attempt is: `fraction` of its input in 0..1, records read, the user's own words, and how much input it
     has.
@@ -181,6 +192,7 @@ class AttemptProgressed:
     records: int
     status: str = ""
     input_bytes: int = 0
+    largest_key: LargestKey | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,6 +219,7 @@ class AttemptSucceeded:
     output: TaskOutput
     counters: Counters
     input_bytes: int = 0
+    largest_key: LargestKey | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -47,6 +47,8 @@ class ClusterSettings:
     backup_gain_ratio_min: float = 1.5  # an attempt must have so many times as far to go as a fresh one
     backup_slots_fraction: float = 0.1  # of the cluster's slots may run backups, and one always may
     backup_fetch_bytes_per_s: float = 50e6  # what the backup of a reduce is expected to fetch its input with
+    hot_key_share_min: float = 0.5  # of its partition's bytes, for a key to be told as hot
+    hot_partition_ratio_min: float = 2.0  # and its partition must be so many times as large as a usual one
     slow_worker_speed_max: float = 0.5  # a worker whose attempts run at less of the usual speed is slow
     slow_worker_attempts_min: int = 3  # so many attempts must say so
     slow_worker_task_s_min: float = 0.1  # tasks that usually take less say nothing about a worker

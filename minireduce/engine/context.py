@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from itertools import repeat
 from operator import itemgetter, setitem
 from pathlib import Path
@@ -32,6 +33,29 @@ _set: Callable[[Any, int, int], None] = setitem
 _end_process = os._exit  # a task process wraps it later, for calls of user code
 
 
+@dataclass(slots=True)
+class LargestGroup:
+    """The group with the most bytes among those that a reduce has met; `key` is its sortable form.
+
+    `partition_bytes` are all that it will meet.
+    """
+
+    partition_bytes: int = 0
+    key: str = ""
+    records: int = 0
+    size_bytes: float = 0.0
+
+    @property
+    def share(self) -> float:
+        """Its share of the partition."""
+        return self.size_bytes / self.partition_bytes if self.partition_bytes else 0.0
+
+    def meet(self, key: str, records: int, size_bytes: float) -> None:
+        """A group, or one that goes on, is so large so far."""
+        if size_bytes > self.size_bytes:
+            self.key, self.records, self.size_bytes = key, records, size_bytes
+
+
 class TaskContext:
     """One attempt's counters, place and signals. `cancelled` may be set from another thread."""
 
@@ -45,6 +69,7 @@ class TaskContext:
         idle_bytes: int | None = None,
         marks: memoryview | None = None,
         on_each: Callable[[], None] | None = None,
+        largest: LargestGroup | None = None,
     ) -> None:
         self.path = path
         self.attempt_id = attempt_id
@@ -58,7 +83,10 @@ class TaskContext:
         self.status = ""
         self.label = "record"  # what errors call the things that are walked over
         self.cancelled = False
-        self.bytes_read = 0
+        self.largest = largest or LargestGroup()
+        self.input_weight = 1.0  # of a byte of input, where it is read several times
+        self._bytes_before = 0.0
+        self._block_bytes = 0
         self._marks = marks
         self._records_before = 0
         self._records: Sequence[Any] = ()
@@ -77,8 +105,12 @@ class TaskContext:
         place = (group, name)
         self.counters[place] = self.counters.get(place, 0) + amount
 
-    def walk(self, records: Sequence[Any], offset_of: Callable[[int], int] | None = None) -> Iterator[Any]:
-        """Iterate over a block of records; `offset_of(i)` is the place of the i-th in its file."""
+    def walk(
+        self, records: Sequence[Any], offset_of: Callable[[int], int] | None = None, *, size_bytes: int = 0
+    ) -> Iterator[Any]:
+        """Iterate over a block of records. `size_bytes` were read for it; `offset_of(i)` is the i-th one's place."""
+        self.has_read(self._block_bytes)
+        self._block_bytes = size_bytes
         self._records_before += len(self._records)
         self._records = records
         self._offset_of = offset_of
@@ -126,6 +158,18 @@ class TaskContext:
         self.end_if_forked()
         if self.on_progress is not None:
             self.on_progress(self)
+
+    def has_read(self, size_bytes: float) -> None:
+        """So much more of the input is done with, beside the blocks that are walked over."""
+        self._bytes_before += size_bytes * self.input_weight
+
+    @property
+    def bytes_read(self) -> int:
+        """How much of the input is done with: of the block in work as much as its finished records say. So an attempt
+        that has its input in memory but needs long for each record is not taken to be near its end.
+        """
+        finished = max(self._position() - 1, 0) / max(len(self._records), 1)
+        return int(self._bytes_before + self._block_bytes * finished * self.input_weight)
 
     @property
     def records_read(self) -> int:

@@ -165,13 +165,14 @@ class Source:
 
 
 class SectionReader:
-    """The frames of one section."""
+    """The frames of one section; `frame_bytes` is the size of the one that was read last."""
 
     def __init__(self, source: Source, offset: int, length: int) -> None:
         self._source = source
         self._offset = offset
         self._end = offset + length
         self._pairs = 0
+        self.frame_bytes = 0
         self.kinds: bytes | None = None
         if length and self._peek() == KINDS:
             self.kinds = self._next()[1]
@@ -210,6 +211,7 @@ class SectionReader:
         check.update(payload)
         if check.intdigest() != fields[7]:
             raise Corruption(f"{self._source.name} is damaged between {self._offset} and {start + length}")
+        self.frame_bytes = start + length - self._offset
         self._offset = start + length
         return fields, payload
 

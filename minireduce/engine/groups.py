@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from itertools import chain
 from typing import Any
 
+import numpy as np
+
 from minireduce.engine import columns, keys
 from minireduce.engine.columns import Column
 from minireduce.engine.context import TaskContext
@@ -24,18 +26,26 @@ def groups(merging: Iterator[Merged], context: TaskContext) -> Iterator[Group]:
     for part in merging:
         context.progress()
         if isinstance(part, Window):
-            yield from window_groups(part.keys, columns.to_values(part.column), context)
+            yield from window_groups(part.keys, columns.to_values(part.column), context, size_bytes=part.size_bytes)
         else:
             yield from _long_group(part, context)
 
 
-def window_groups(texts: list[str], values: list[Any], context: TaskContext) -> Iterator[Group]:
-    """The groups of sorted pairs."""
+def window_groups(
+    texts: list[str], values: list[Any], context: TaskContext, *, size_bytes: float = 0.0
+) -> Iterator[Group]:
+    """The groups of sorted pairs, for which so many bytes were read."""
     if not texts:
         return
-    starts = group_starts(texts).tolist()
+    bounds = group_starts(texts)
+    if size_bytes:
+        lengths = np.diff(bounds, append=len(texts))
+        longest = int(lengths.argmax())
+        records = int(lengths[longest])
+        context.largest.meet(texts[int(bounds[longest])], records, size_bytes * records / len(texts))
+    starts = bounds.tolist()
     firsts = texts if len(starts) == len(texts) else [texts[i] for i in starts]
-    walk = context.walk(keys.decode_all(firsts))
+    walk = context.walk(keys.decode_all(firsts), size_bytes=int(size_bytes))
     for text, key, start, stop in zip(firsts, walk, starts, [*starts[1:], len(texts)], strict=True):
         yield text, key, iter(values[start:stop])
 

@@ -15,7 +15,7 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from minireduce.disk import Disk
@@ -41,18 +41,22 @@ class RunSlice:
 
 @dataclass(slots=True)
 class Window:
-    """Pairs in order; the values of each of these keys are complete."""
+    """Pairs in order; the values of each of these keys are complete. `size_bytes` of the runs hold them."""
 
     keys: list[str]
     column: Column
+    size_bytes: float = 0.0
 
 
 @dataclass(slots=True)
 class LongGroup:
-    """One key with all its values, piece by piece; the merge goes on when `pieces` is at its end."""
+    """One key with all its values, piece by piece; the merge goes on when `pieces` is at its end. `size_bytes` of the
+    runs hold the pieces so far.
+    """
 
     key: str
-    pieces: Iterator[Column]
+    pieces: Iterator[Column] = field(default_factory=lambda: iter(()))
+    size_bytes: float = 0.0
 
 
 Merged = Window | LongGroup
@@ -61,13 +65,14 @@ Merged = Window | LongGroup
 class _Head:
     """Where the merge stands in one run."""
 
-    __slots__ = ("column", "keys", "position", "reader")
+    __slots__ = ("column", "keys", "pair_bytes", "position", "reader")
 
     def __init__(self, reader: SectionReader) -> None:
         self.reader = reader
         self.keys: list[str] = []
         self.column: Column = []
         self.position = 0
+        self.pair_bytes = 0.0
 
     def load(self) -> bool:
         """Take the next frame in; False at the end of the run."""
@@ -76,12 +81,13 @@ class _Head:
             return False
         self.keys, self.column = frame
         self.position = 0
+        self.pair_bytes = self.reader.frame_bytes / max(len(self.keys), 1)
         return True
 
-    def take(self, end: int) -> tuple[list[str], Column]:
+    def take(self, end: int) -> Window:
         """The pairs up to `end`, which are now done with."""
         start, self.position = self.position, end
-        return self.keys[start:end], self.column[start:end]
+        return Window(self.keys[start:end], self.column[start:end], (end - start) * self.pair_bytes)
 
 
 def merged(readers: Sequence[SectionReader]) -> Iterator[Merged]:
@@ -95,21 +101,23 @@ def merged(readers: Sequence[SectionReader]) -> Iterator[Merged]:
                 head.load()  # checks that the run ends as it should
             return
         ready = [head.take(bisect_left(head.keys, bound, head.position)) for head in heads]
-        if any(keys for keys, _ in ready):
+        if any(part.keys for part in ready):
             yield _window(ready)
-        pieces = _pieces(heads, bound)
-        yield LongGroup(bound, pieces)
+        group = LongGroup(bound)
+        group.pieces = pieces = _pieces(heads, group)
+        yield group
         for _ in pieces:
             pass  # whoever took the group may have left values
 
 
-def _pieces(heads: list[_Head], key: str) -> Iterator[Column]:
-    """The values of `key`; removes the runs that end with it."""
+def _pieces(heads: list[_Head], group: LongGroup) -> Iterator[Column]:
+    """The values of the group; removes the runs that end with it."""
     for head in list(heads):
         while True:
-            values = head.take(bisect_right(head.keys, key, head.position))[1]
-            if len(values):
-                yield values
+            taken = head.take(bisect_right(head.keys, group.key, head.position))
+            if taken.keys:
+                group.size_bytes += taken.size_bytes
+                yield taken.column
             if head.position < len(head.keys):
                 break
             if not head.load():
@@ -117,14 +125,14 @@ def _pieces(heads: list[_Head], key: str) -> Iterator[Column]:
                 break
 
 
-def _window(taken: list[tuple[list[str], Column]]) -> Window:
-    taken = [(keys, column) for keys, column in taken if keys]
+def _window(taken: list[Window]) -> Window:
+    taken = [part for part in taken if part.keys]
     if len(taken) == 1:
-        return Window(*taken[0])
-    keys = [key for part, _ in taken for key in part]
-    column = columns.concatenate([part for _, part in taken])
+        return taken[0]
+    keys = [key for part in taken for key in part.keys]
+    column = columns.concatenate([part.column for part in taken])
     order = sorted(range(len(keys)), key=keys.__getitem__)
-    return Window([keys[i] for i in order], columns.take(column, order))
+    return Window([keys[i] for i in order], columns.take(column, order), sum(part.size_bytes for part in taken))
 
 
 Fold = Callable[[Iterator[Merged]], Iterator[tuple[list[str], Column]]]
@@ -157,10 +165,28 @@ def open_runs(runs: Sequence[RunSlice], kinds: Kinds, disk: Disk, stack: ExitSta
     return readers
 
 
+def count_passes(runs: Sequence[RunSlice], memory_limit_bytes: int) -> int:
+    """How often these runs are read and written before few enough are left to merge at once."""
+    left, most, passes = sum(1 for run in runs if run.length), fan_in(memory_limit_bytes), 0
+    while left > most:
+        left, passes = -(-left // most), passes + 1
+    return passes
+
+
 def merge_in_passes(
-    runs: Sequence[RunSlice], fold: Fold, *, directory: Path, memory_limit_bytes: int, kinds: Kinds, disk: Disk
+    runs: Sequence[RunSlice],
+    fold: Fold,
+    *,
+    directory: Path,
+    memory_limit_bytes: int,
+    kinds: Kinds,
+    disk: Disk,
+    has_read: Callable[[int], None] = lambda _: None,
 ) -> tuple[list[RunSlice], int]:
-    """Few enough runs to merge at once, in the same order, and how many pairs were written on the way."""
+    """Few enough runs to merge at once, in the same order, and how many pairs were written on the way.
+
+    `has_read` is told of the bytes that were brought together.
+    """
     runs = [run for run in sorted(runs, key=lambda run: run.order) if run.length]
     most, spilled, passes = fan_in(memory_limit_bytes), 0, 0
     while len(runs) > most:
@@ -181,6 +207,7 @@ def merge_in_passes(
                     disk.remove(run.file)
             fewer.append(RunSlice(path, 0, writer.bytes_written, start))
             spilled += writer.pairs_written
+            has_read(sum(run.length for run in runs[start : start + most]))
         runs = fewer
         passes += 1
     return runs, spilled

@@ -15,6 +15,7 @@ import gzip
 import lzma
 import zlib
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from itertools import chain
 from typing import Any, BinaryIO, cast
 
@@ -55,7 +56,21 @@ def open_records(
         offset, length = 0, _FOREVER
     raw_blocks = _raw_blocks(plain, offset, length, context, record_bytes_max)
     walk = _walk_text if isinstance(input_format, Text) else _walk_bytes
-    return chain.from_iterable(walk(start, raw, context) for start, raw in raw_blocks)
+    size_of = len if plain is stream else _Progress(stream).bytes_since
+    return chain.from_iterable(walk(start, raw, context, size_of(raw)) for start, raw in raw_blocks)
+
+
+@dataclass(slots=True)
+class _Progress:
+    """How far a compressed file is read: what it holds says nothing about its size."""
+
+    stream: BinaryIO
+    at: int = 0
+
+    def bytes_since(self, _: bytes) -> int:
+        """What was read since the last time."""
+        before, self.at = self.at, self.stream.tell()
+        return self.at - before
 
 
 def number_records(begin: int, end: int, *, context: TaskContext) -> Iterator[int]:
@@ -67,9 +82,8 @@ def _walk_numbers(begin: int, end: int, context: TaskContext) -> Iterator[Iterat
     for first in range(begin, end, BLOCK_NUMBERS):
         context.progress()
         block = range(first, min(first + BLOCK_NUMBERS, end))
-        context.bytes_read += len(block)
         context.count("MAP_INPUT_RECORDS", len(block))
-        yield context.walk(block)
+        yield context.walk(block, size_bytes=len(block))
 
 
 def decompressed(stream: BinaryIO, path: str) -> BinaryIO:
@@ -136,7 +150,6 @@ def _read(stream: BinaryIO, context: TaskContext) -> bytes:
         if isinstance(error, OSError) and error.errno is not None:
             raise
         raise Corruption(f"{context.path} cannot be unpacked: {error}", hint="is the file whole?") from error
-    context.bytes_read += len(data)
     return data
 
 
@@ -156,7 +169,7 @@ def _too_long(begin: int, context: TaskContext, record_bytes_max: int) -> Reques
     )
 
 
-def _walk_text(begin: int, raw: bytes, context: TaskContext) -> Iterator[str]:
+def _walk_text(begin: int, raw: bytes, context: TaskContext, size_bytes: int) -> Iterator[str]:
     body = raw[:-1] if raw.endswith(b"\n") else raw
     if begin == 0 and body.startswith(_BYTE_ORDER_MARK):
         body = body[len(_BYTE_ORDER_MARK) :]
@@ -171,13 +184,13 @@ def _walk_text(begin: int, raw: bytes, context: TaskContext) -> Iterator[str]:
         text = text.replace("\r\n", "\n").removesuffix("\r")
     lines = text.split("\n")
     context.count("MAP_INPUT_RECORDS", len(lines))
-    return context.walk(lines, _offsets(begin, raw))
+    return context.walk(lines, _offsets(begin, raw), size_bytes=size_bytes)
 
 
-def _walk_bytes(begin: int, raw: bytes, context: TaskContext) -> Iterator[bytes]:
+def _walk_bytes(begin: int, raw: bytes, context: TaskContext, size_bytes: int) -> Iterator[bytes]:
     lines = (raw[:-1] if raw.endswith(b"\n") else raw).split(b"\n")
     context.count("MAP_INPUT_RECORDS", len(lines))
-    return context.walk(lines, _offsets(begin, raw))
+    return context.walk(lines, _offsets(begin, raw), size_bytes=size_bytes)
 
 
 def _is_invalid(line: bytes) -> bool:
@@ -204,19 +217,19 @@ def _offsets(begin: int, raw: bytes) -> Callable[[int], int]:
 
 
 def _pair_blocks(stream: BinaryIO, context: TaskContext) -> Iterator[Iterator[tuple[Any, Any]]]:
-    for pairs in _pair_lists(stream, context.path, allow_pickle=True):
+    for pairs, size_bytes in _pair_lists(stream, context.path, allow_pickle=True):
         context.progress()
-        context.bytes_read = stream.tell()
         context.count("MAP_INPUT_RECORDS", len(pairs))
-        yield context.walk(pairs)
+        yield context.walk(pairs, size_bytes=size_bytes)
 
 
 def read_pairs(stream: BinaryIO, *, name: str = "", allow_pickle: bool = True) -> Iterator[tuple[Any, Any]]:
     """The pairs of a typed part, checked. Raises Corruption naming `name`, Refused for a pickle that is not allowed."""
-    return chain.from_iterable(_pair_lists(stream, name, allow_pickle=allow_pickle))
+    return chain.from_iterable(pairs for pairs, _ in _pair_lists(stream, name, allow_pickle=allow_pickle))
 
 
-def _pair_lists(stream: BinaryIO, name: str, *, allow_pickle: bool) -> Iterator[list[tuple[Any, Any]]]:
+def _pair_lists(stream: BinaryIO, name: str, *, allow_pickle: bool) -> Iterator[tuple[list[tuple[Any, Any]], int]]:
+    """The pairs of each frame, and its size."""
     name = name or "a typed part"
     size_bytes = stream.seek(0, 2)
     source = Source(stream, name)
@@ -224,6 +237,7 @@ def _pair_lists(stream: BinaryIO, name: str, *, allow_pickle: bool) -> Iterator[
         raise Corruption(f"{name} does not begin as a typed part does")
     if size_bytes == len(PART_MAGIC):
         raise Corruption(f"{name} ends before its pairs")
-    for texts, column in iterate(SectionReader(source, len(PART_MAGIC), size_bytes - len(PART_MAGIC))):
+    reader = SectionReader(source, len(PART_MAGIC), size_bytes - len(PART_MAGIC))
+    for texts, column in iterate(reader):
         values = columns.to_values(column, allow_pickle=allow_pickle)
-        yield list(zip(keys.decode_all(texts), values, strict=True))
+        yield list(zip(keys.decode_all(texts), values, strict=True)), reader.frame_bytes

@@ -23,7 +23,18 @@ from minireduce.engine.faults import blamed
 from minireduce.engine.fold import finished, folded
 from minireduce.engine.groups import Group, groups
 from minireduce.engine.kinds import Kinds
-from minireduce.engine.merge import Fold, Merged, RunSlice, flat, merge_in_passes, merged, open_runs
+from minireduce.engine.merge import (
+    Fold,
+    LongGroup,
+    Merged,
+    RunSlice,
+    Window,
+    count_passes,
+    flat,
+    merge_in_passes,
+    merged,
+    open_runs,
+)
 from minireduce.engine.part import OutputKind, PartOutput, PartWriter
 from minireduce.engine.sort_values import sorted_groups
 
@@ -53,9 +64,17 @@ def run_reduce(
         stack.enter_context(task.entered(context))
         fold = _fold(step, context, stack)
         with blamed(context, "reduce", step.reduce, is_placed=False):
+            context.input_weight = 1 / (1 + count_passes(runs, memory_limit_bytes))
             few, spilled = merge_in_passes(
-                runs, fold, directory=directory, memory_limit_bytes=memory_limit_bytes, kinds=kinds, disk=disk
+                runs,
+                fold,
+                directory=directory,
+                memory_limit_bytes=memory_limit_bytes,
+                kinds=kinds,
+                disk=disk,
+                has_read=context.has_read,
             )
+            context.largest.partition_bytes = sum(run.length for run in few)
             merging = merged(open_runs(few, kinds, disk, stack))
         context.count("SPILLED_RECORDS", spilled)
         out_kinds = kinds if step.aggregation is not None else Kinds()
@@ -64,7 +83,7 @@ def run_reduce(
             if step.aggregation is not None and (care is None or care.is_plain):
                 _aggregate(step, merging, part, context)
             else:
-                grouped = groups(_counted(merging, context), context)
+                grouped = groups(_counted(merging, context, is_walked=True), context)
                 if care is not None:
                     grouped = care.kept(grouped, context, lambda group: _skip(group, context))
                 if step.sort_values is not False:
@@ -93,7 +112,7 @@ def _fold(step: Step, context: TaskContext, stack: ExitStack) -> Fold:
 def _aggregate(step: Step, merging: Iterator[Merged], part: PartWriter, context: TaskContext) -> None:
     aggregation = step.aggregation
     assert aggregation is not None
-    for texts, column in folded(aggregation, _counted(merging, context)):
+    for texts, column in folded(aggregation, _counted(merging, context, is_walked=False)):
         context.progress()
         context.count("REDUCE_INPUT_GROUPS", len(texts))
         part.add_encoded(texts, finished(aggregation, column))
@@ -160,16 +179,25 @@ def _skip(group: Group, context: TaskContext) -> None:
     context.count("REDUCE_SKIPPED_RECORDS", records)
 
 
-def _counted(merging: Iterator[Merged], context: TaskContext) -> Iterator[Any]:
-    for merged_part in merging:
-        if hasattr(merged_part, "column"):
-            context.count("REDUCE_INPUT_RECORDS", len(merged_part.column))
+def _counted(merging: Iterator[Merged], context: TaskContext, *, is_walked: bool) -> Iterator[Merged]:
+    """The same, counted. Windows that are walked over count as read while that is done."""
+    for part in merging:
+        if isinstance(part, Window):
+            context.count("REDUCE_INPUT_RECORDS", len(part.column))
+            if not is_walked:
+                context.has_read(part.size_bytes)
         else:
-            merged_part.pieces = _counted_pieces(merged_part.pieces, context)
-        yield merged_part
+            part.pieces = _counted_pieces(part, part.pieces, context)
+        yield part
 
 
-def _counted_pieces(pieces: Iterator[Any], context: TaskContext) -> Iterator[Any]:
+def _counted_pieces(group: LongGroup, pieces: Iterator[Any], context: TaskContext) -> Iterator[Any]:
+    records = 0
+    before_bytes = 0.0
     for piece in pieces:
+        records += len(piece)
         context.count("REDUCE_INPUT_RECORDS", len(piece))
+        context.has_read(group.size_bytes - before_bytes)
+        before_bytes = group.size_bytes
+        context.largest.meet(group.key, records, group.size_bytes)
         yield piece

@@ -140,7 +140,9 @@ class Running:
         finally:
             self._inputs.end(order.attempt)
         if isinstance(outcome, Succeeded):
-            report = AttemptSucceeded(order.attempt, outcome.output, outcome.counters)
+            report = AttemptSucceeded(
+                order.attempt, outcome.output, outcome.counters, outcome.input_bytes, outcome.largest_key
+            )
             if not outcome.output.is_empty_part:
                 await asyncio.to_thread(self._outputs.keep, report)
         if isinstance(outcome, Lost):

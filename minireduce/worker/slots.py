@@ -191,9 +191,10 @@ class Slots:
         process.printing.begin(run.task.attempt, self._printed_bytes_max, run.alive_at)
         answer = await self._answer(run, process)
         if isinstance(answer, Finished):
+            progress = process.page.read()
             await process.printing.end(Path(run.task.directory), is_of_failure=False)
             self._keep_warm(job, process, run, is_spent=answer.is_spent)
-            return Succeeded(answer.output, answer.counters)
+            return Succeeded(answer.output, answer.counters, progress.bytes_total, progress.largest_key)
         return await self._end(run, process, answer)
 
     async def _answer(self, run: _Run, process: TaskProcess) -> FromTask | None:
@@ -347,7 +348,14 @@ class Slots:
             run.end(Failed(self._error(run, "timeout", "", message)))
         elif now - run.reported_at >= PROGRESS_INTERVAL_S:
             run.reported_at = now
-            made = ProgressMade(run.task.attempt, progress.fraction, progress.records, progress.status)
+            made = ProgressMade(
+                run.task.attempt,
+                progress.fraction,
+                progress.records,
+                progress.status,
+                progress.bytes_total,
+                progress.largest_key,
+            )
             if made != run.reported:
                 run.reported = made
                 self._on_progress(made)

@@ -86,7 +86,7 @@ def _progressed(state: ComputeState, member: Member, report: AttemptProgressed, 
     found = find_live(state, member, report.attempt)
     if found is not None:
         _, task, attempt = found
-        task.input_bytes = report.input_bytes or task.input_bytes
+        task.note_input(report)
         if (report.fraction, report.records) != (attempt.fraction, attempt.records):
             attempt.moved_s = now
         attempt.fraction, attempt.records, attempt.status = report.fraction, report.records, report.status
@@ -120,7 +120,7 @@ def succeeded(state: ComputeState, member: Member, report: AttemptSucceeded, now
         effects.command(member.id, DropOutputs((report.attempt,)))
         return
     if attempt is not None and attempt.state.is_live:
-        task.input_bytes = report.input_bytes or task.input_bytes
+        task.note_input(report)
         state.stragglers.finished(job.steps[task.id.step], task, attempt, now)
         state.end_attempt(job, task, attempt, AttemptState.SUCCEEDED, now, "")
     if has_other_digest and winner is not None and not _may_replace(state, job, task, winner, report, now, effects):

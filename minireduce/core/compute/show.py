@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from minireduce.core.compute import bad_records, disagreement
+from minireduce.core.compute import bad_records, disagreement, hot_keys
 from minireduce.core.compute.job import Job, Step
 from minireduce.core.compute.task import Attempt, AttemptState, Task
+from minireduce.core.settings import ClusterSettings
 from minireduce.core.spec import OutputKind
 from minireduce.core.views import AttemptView, JobState, JobView, ResultView, TaskCounts, TaskView
 from minireduce.errors import RequestError, Unavailable
 from minireduce.ids import TaskKind
 
 
-def show_job(job: Job, now: float, waiting_for: str = "") -> JobView:
+def show_job(job: Job, now: float, settings: ClusterSettings, waiting_for: str = "") -> JobView:
     """The job with its counters so far."""
     ended_s = now if job.ended_s is None else job.ended_s
     return JobView(
@@ -30,13 +31,14 @@ def show_job(job: Job, now: float, waiting_for: str = "") -> JobView:
         errors=tuple(job.errors),
         reason=job.reason,
         waiting_for=waiting_for,
-        notes=tuple(_notes(job)),
+        notes=tuple(_notes(job, settings)),
     )
 
 
-def _notes(job: Job) -> Iterator[str]:
+def _notes(job: Job, settings: ClusterSettings) -> Iterator[str]:
     yield from disagreement.notes(job)
     yield from bad_records.notes(job)
+    yield from hot_keys.notes(job, settings)
     for worker in job.excluded:
         count = len(job.troubles[worker])
         yield f"worker {worker} gets no more of this job: {count} of its tasks failed or were lost there"

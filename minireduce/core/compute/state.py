@@ -535,7 +535,7 @@ class ComputeState:
         job.state = state
         job.reason = job.reason or reason
         job.ended_s = now if job.ended_s is None else job.ended_s
-        ended = EndedJob(job.key, show_job(job, now), job.skipped())
+        ended = EndedJob(job.key, show_job(job, now, self.settings), job.skipped())
         self.copies.job_is_over(job)
         self._copying_until.pop(job.id, None)
         del self.jobs[job.id]

@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from minireduce.core.compute.hot_keys import has_hot_key
 from minireduce.core.compute.job import Job, Step
 from minireduce.core.compute.scheduler import Assignment
 from minireduce.core.compute.slowness import WorkerSpeed
@@ -126,6 +127,8 @@ class Stragglers:
             overdue.setdefault(attempt.worker, []).append(expected_s / (age_s + left_s))
         fresh_s = expected_s + self._fetching_s(task)
         if not job.spec.speculation or task.is_used_up or self._state.queues.of(job).is_full:
+            return None
+        if has_hot_key(step, task, self._settings) and not self._state.load_of(attempt.worker).is_slow:
             return None
         if not is_straggler(left_s, fresh_s, age_s, self._settings):
             return None

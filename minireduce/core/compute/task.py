@@ -16,7 +16,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from minireduce.core.compute.locality import NOWHERE, Homes
-from minireduce.core.messages import Counters, OutputSource, TaskOutput
+from minireduce.core.messages import AttemptProgressed, AttemptSucceeded, Counters, LargestKey, OutputSource, TaskOutput
 from minireduce.core.views import SkippedView
 from minireduce.errors import InvariantViolation
 from minireduce.ids import AttemptId, TaskId, WorkerId
@@ -110,7 +110,7 @@ class Winner:
 class Task:
     """One task; in `queue` while it waits for a slot, and there known to be near `homes`.
 
-    `input_bytes` is what an attempt said that it reads; 0 as long as none did.
+    `input_bytes` is what an attempt said that it reads, 0 as long as none did, and `largest_key` what most of it is.
     """
 
     id: TaskId
@@ -129,12 +129,18 @@ class Task:
     homes: Homes = NOWHERE
     numbers_used: int = 0
     input_bytes: int = 0
+    largest_key: LargestKey | None = None
     blamed: dict[int, None] = field(default_factory=dict)  # positions of records at which attempts failed
     skipped: dict[int, SkippedView] = field(default_factory=dict)  # records found to be bad, by their positions
 
     @property
     def is_done(self) -> bool:
         return self.state is TaskState.DONE
+
+    def note_input(self, report: AttemptProgressed | AttemptSucceeded) -> None:
+        """An attempt says what it reads."""
+        self.input_bytes = report.input_bytes or self.input_bytes
+        self.largest_key = report.largest_key or self.largest_key
 
     @property
     def avoided(self) -> frozenset[WorkerId]:

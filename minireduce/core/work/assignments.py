@@ -382,7 +382,7 @@ class Assignments:
         """Keep the latest."""
         if event.attempt in self.attempts:  # otherwise said just before it ended
             self._progress[event.attempt] = AttemptProgressed(
-                event.attempt, event.fraction, event.records, event.status
+                event.attempt, event.fraction, event.records, event.status, event.input_bytes, event.largest_key
             )
 
     def attempt_ended(self, event: AttemptEnded, now: float) -> None:
@@ -403,8 +403,8 @@ class Assignments:
             self._settle_end(attempt, self._unwanted_report(attempt.id))
             return
         match outcome:
-            case Succeeded(output, counters):
-                report = AttemptSucceeded(attempt.id, output, counters)
+            case Succeeded(output, counters, input_bytes, largest_key):
+                report = AttemptSucceeded(attempt.id, output, counters, input_bytes, largest_key)
                 if not output.is_empty_part:
                     self.outputs[attempt.id] = report
                 self._progress.pop(attempt.id, None)

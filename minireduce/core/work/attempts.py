@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from minireduce.core.messages import Counters, Place, SkippedRecord, TaskError, TaskInput, TaskOutput
+from minireduce.core.messages import Counters, LargestKey, Place, SkippedRecord, TaskError, TaskInput, TaskOutput
 from minireduce.core.spec import StepSpec
 from minireduce.core.work.bad_records import PLAIN, Care, Search
 from minireduce.errors import InvariantViolation
@@ -29,6 +29,8 @@ class Succeeded:
 
     output: TaskOutput
     counters: Counters
+    input_bytes: int = 0
+    largest_key: LargestKey | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +91,8 @@ class ProgressMade:
     fraction: float
     records: int
     status: str = ""
+    input_bytes: int = 0
+    largest_key: LargestKey | None = None
 
 
 # ── what goes out ───────────────────────────────────────────────────────────────────────────────────────────────────

@@ -8,7 +8,9 @@ import pytest
 
 from minireduce.attempt.progress import make_page
 from minireduce.attempt.watch import Watch
-from minireduce.engine.context import TaskContext
+from minireduce.core.messages import LargestKey
+from minireduce.engine import keys
+from minireduce.engine.context import LargestGroup, TaskContext
 
 
 @pytest.fixture
@@ -22,10 +24,9 @@ def watch():
 def test_the_place_is_that_of_the_record_in_work(watch):
     context = TaskContext()
     with watch.over(context, 40):
-        records = context.walk(["a", "b", "c"], lambda index: 100 + index)
+        records = context.walk(["a", "b", "c"], lambda index: 100 + index, size_bytes=30)
         next(records)
         next(records)
-        context.bytes_read = 10
         context.status = "busy"
         watch.note()
         seen = watch.page.read()
@@ -77,3 +78,23 @@ def test_nothing_is_written_between_tasks(watch):
     watch.page.clear(0)
     watch.note()
     assert watch.page.read().records == 0
+
+
+def test_a_key_with_much_of_its_partition_is_told_with_its_share_and_a_small_one_is_not(watch):
+    context = TaskContext(largest=LargestGroup(1000))
+    with watch.over(context, 1000):
+        context.largest.meet(keys.sortable_all(["few"])[0], 3, 50.0)
+        watch.note()
+        assert watch.page.read().largest_key is None
+        context.largest.meet(keys.sortable_all(["many"])[0], 700, 600.0)
+    assert watch.page.read().largest_key == LargestKey("'many'", 700, 0.6)
+    with watch.over(TaskContext(), 10):
+        assert watch.page.read().largest_key is None
+
+
+def test_what_a_finished_task_read_is_on_the_page_without_waiting_for_a_look(watch):
+    context = TaskContext()
+    with watch.over(context, 10):
+        list(context.walk(["a"], size_bytes=5))
+        context.walk([], size_bytes=5)
+    assert watch.page.read().fraction == 0.5
