@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import pytest
+
 from minireduce.core.messages import (
     AttemptProgressed,
     AttemptStarted,
     AttemptSucceeded,
     FetchFailed,
     KillAttempt,
+    LargestKey,
     TaskOutput,
 )
 from tests.scenes.machine import FakeCluster
@@ -49,9 +52,9 @@ class Scene:
             self.launched[attempt].say(AttemptSucceeded(attempt, output, (("g", "n", 1),), input_bytes))
         return self.listen()
 
-    def progress(self, task, fraction):
+    def progress(self, task, fraction, **details):
         attempt = self.attempt(task)
-        self.launched[attempt].say(AttemptProgressed(attempt, fraction, 1))
+        self.launched[attempt].say(AttemptProgressed(attempt, fraction, 1, **details))
 
     def wait(self, seconds):
         """Time passes, and all workers can be heard; what was launched then."""
@@ -188,6 +191,34 @@ def test_a_reduce_is_judged_by_reduces_since_it_had_its_input():
     scene.succeed("reduce0", "reduce1", input_bytes=10)
     assert [task for task, _ in scene.wait(2)] == ["reduce2"]
     assert scene.counters()["NUM_BACKUP_REDUCES"] == 1
+
+
+def reduces_of_which_the_last_is_long(largest_key, input_bytes):
+    scene = Scene(workers=3, maps=1, reducers=3)
+    assert len(scene.succeed("map0")) == 3
+    scene.wait(2)
+    scene.succeed("reduce0", "reduce1", input_bytes=100)
+    scene.progress("reduce2", 0.01, input_bytes=input_bytes, largest_key=largest_key)
+    return scene
+
+
+def test_a_hot_key_is_told_and_not_chased():
+    scene = reduces_of_which_the_last_is_long(LargestKey("'the'", 5000, 0.8), 300)
+    assert scene.wait(60) == []
+    view = scene.cluster.machine.views.job(scene.job, scene.cluster.now)
+    assert view.notes == (
+        "a hot key: 'the' has 80% of partition 2 of step 0, 5,000 values; the partition is 3.0 times as large as others",
+    )
+
+
+@pytest.mark.parametrize(
+    ("largest_key", "input_bytes"),
+    [(None, 300), (LargestKey("'the'", 5000, 0.4), 300), (LargestKey("'the'", 5000, 0.8), 150)],
+)
+def test_a_reduce_without_a_key_that_makes_it_large_is_chased_like_any_other(largest_key, input_bytes):
+    scene = reduces_of_which_the_last_is_long(largest_key, input_bytes)
+    assert [task for task, _ in scene.wait(60)] == ["reduce2"]
+    assert scene.cluster.machine.views.job(scene.job, scene.cluster.now).notes == ()
 
 
 def test_a_slow_worker_gets_less_until_it_recovers():
