@@ -206,9 +206,9 @@ def test_a_hot_key_is_told_and_not_chased():
     scene = reduces_of_which_the_last_is_long(LargestKey("'the'", 5000, 0.8), 300)
     assert scene.wait(60) == []
     view = scene.cluster.machine.views.job(scene.job, scene.cluster.now)
-    assert view.notes == (
-        "a hot key: 'the' has 80% of partition 2 of step 0, 5,000 values; the partition is 3.0 times as large as others",
-    )
+    (note,) = view.notes
+    assert note.startswith("a hot key: 'the' has 80% of partition 2 of step 0, 5,000 values")
+    assert note.endswith("the partition is 3.0 times as large as others")
 
 
 @pytest.mark.parametrize(
