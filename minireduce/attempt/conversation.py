@@ -9,17 +9,21 @@ With a task process: it says `Ready` once. Then for each task the worker sends `
 ask for bytes of stored files with `ReadRange`, which is answered by `RangeBytes` or `RangeRefused`; a probe says
 `Probing` before user code sees its record.
 
+Many short tasks go in one `RunBatch`. `Ends` tell of them, in their order, until all have ended or are given back; the
+first answer that is not `Finished` is the last. While one of them takes long, those behind it are given back.
+
 Paths are text; sizes and offsets are bytes.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 
 from minireduce.core.messages import Counters, TaskError, TaskOutput
 from minireduce.core.spec import LocalFiles, NumberRange, Program
 from minireduce.core.work.bad_records import PLAIN, Care
-from minireduce.ids import AttemptId
+from minireduce.ids import AttemptId, TaskId
 
 # ── what a task leaves in its directory, beside what the engine names ───────────────────────────────────────────────
 
@@ -146,6 +150,23 @@ class RunTask:
 
 
 @dataclass(frozen=True, slots=True)
+class MapOfBatch:
+    """Another map of the same step: all but this is as in the first of its batch."""
+
+    index: int
+    number: int
+    input: LocalFiles | NumberRange
+
+
+@dataclass(frozen=True, slots=True)
+class RunBatch:
+    """Run these one after the other. Each leaves what it does in a directory beside that of the first."""
+
+    first: RunTask
+    others: tuple[MapOfBatch, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class RangeBytes:
     """The bytes asked for; fewer than asked for only at the end of the file."""
 
@@ -159,7 +180,7 @@ class RangeRefused:
     reason: str
 
 
-ToTask = LoadProgram | RunTask | RangeBytes | RangeRefused
+ToTask = LoadProgram | RunTask | RunBatch | RangeBytes | RangeRefused
 
 
 # ── task process to worker ──────────────────────────────────────────────────────────────────────────────────────────
@@ -181,6 +202,7 @@ class Finished:
     output: TaskOutput
     counters: Counters
     is_spent: bool = False
+    busy_s: float = 0.0  # how long the process worked for it
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,6 +218,14 @@ class InputUnusable:
     """Something around user code is at fault (input changed or damaged, disk full): the attempt is lost."""
 
     reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Ends:
+    """How the next tasks of a batch ended. The last `given_back` of those that are left then will not be run."""
+
+    answers: tuple[Finished | Raised | InputUnusable, ...]
+    given_back: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,10 +251,22 @@ class Probing:
     bytes_total: int
 
 
-FromTask = Ready | Finished | Raised | InputUnusable | ReadRange | Probing
+FromTask = Ready | Finished | Raised | InputUnusable | Ends | ReadRange | Probing
 
 
 def memory_told(used_bytes: int, limit_bytes: int) -> str:
     """What is said of a task that ran out of memory: how much it had, the limit, and what to do."""
     used, limit = used_bytes >> 20, limit_bytes >> 20
     return f"it used {used} MiB, and its limit is {limit} MiB: keep less in memory at once, or raise memory_limit"
+
+
+def tasks_of(batch: RunBatch) -> Iterator[RunTask]:
+    """The tasks of a batch, each as if it had come alone."""
+    first = batch.first
+    yield first
+    task, beside = first.attempt.task, first.directory.rpartition("/")[0]
+    assert isinstance(first.work, MapTask)
+    for each in batch.others:
+        attempt = AttemptId(TaskId(task.job, task.step, task.kind, each.index), each.number)
+        work = MapTask(each.input, first.work.partitions)
+        yield replace(first, attempt=attempt, work=work, directory=f"{beside}/{attempt}")

@@ -4,9 +4,9 @@ The page outlives the process: after a crash it still names the place of the las
 one side writes and the other reads, so none is ever half written; the status text may be, for one glance, which people
 do not mind. The page is a memfd, made by the worker for each task process and sent to it through the zygote.
 
-    words 0..12: beats, records, offset, input index, bytes read, bytes in all, length of the status, mark, proof,
-    length of the record, length of the largest key, its records, the millionths of the partition that it has; from byte
-    128: the status; from byte 1024: the record; from byte 3072: the largest key
+    words 0..13: place in the batch, beats, records, offset, input index, bytes read, bytes in all, length of the
+    status, mark, proof, length of the record, length of the largest key, its records, the millionths of the partition
+    that it has; from byte 128: the status; from byte 1024: the record; from byte 3072: the largest key
 
 `beats` grows with every sign of life that is not a record: a block read, a spill, a merge. The mark is the position of
 the record in work, written before user code sees it; all else follows ten times a second, or, where an attempt failed
@@ -30,9 +30,10 @@ KEY_AT = 3072
 KEY_BYTES_MAX = 1024
 MILLION = 1_000_000
 
-_WORDS = 13
-_BEATS, _RECORDS, _OFFSET, _INPUT, _BYTES_READ, _BYTES_TOTAL, _STATUS_LENGTH, *_REST = range(_WORDS)
+_WORDS = 14
+_PLACE, _BEATS, _RECORDS, _OFFSET, _INPUT, _BYTES_READ, _BYTES_TOTAL, _STATUS_LENGTH, *_REST = range(_WORDS)
 _MARK, _PROOF, _RECORD_LENGTH, _KEY_LENGTH, _KEY_RECORDS, _KEY_MILLIONTHS = _REST
+_CLEARED = memoryview(bytes(8 * (_WORDS - _RECORDS))).cast("q")
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,11 +71,20 @@ class ProgressPage:
 
     def clear(self, bytes_total: int) -> None:
         """Begin a task that has this much to read."""
-        for word in range(_BEATS + 1, _WORDS):
-            self._words[word] = 0
+        self._words[_RECORDS:_WORDS] = _CLEARED
         self._words[_OFFSET] = self._words[_MARK] = -1
         self._words[_BYTES_TOTAL] = bytes_total
         self._words[_BEATS] += 1
+
+    def at_place(self, place: int) -> None:
+        """The task at this place of its batch begins."""
+        self._words[_PLACE] = place
+
+    @property
+    def place(self) -> int:
+        """The place in its batch of the task in work, or of the last one that was."""
+        place: int = self._words[_PLACE]
+        return place
 
     def beat(self) -> None:
         """A sign of life between records."""

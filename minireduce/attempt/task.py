@@ -19,16 +19,19 @@ import faulthandler
 import os
 import socket
 import sys
+import time
 from dataclasses import replace
 from typing import Any, NoReturn, TextIO
 
 from minireduce.api.job import Job
 from minireduce.attempt import linux
+from minireduce.attempt.batch import Batch
 from minireduce.attempt.conversation import (
     Finished,
     LoadProgram,
     Raised,
     Ready,
+    RunBatch,
     RunTask,
     ToTask,
     memory_told,
@@ -74,9 +77,21 @@ class TaskProcess:
                 case LoadProgram():
                     self._program = message
                 case RunTask():
+                    self._watch.page.at_place(0)
                     self._worker.send(self._perform(message))
+                case RunBatch():
+                    self._run_batch(Batch(message, self._worker))
+
+    def _run_batch(self, batch: Batch) -> None:
+        self._watch.between_looks = batch.give_back_if_late
+        while (task := batch.next()) is not None:
+            self._watch.page.at_place(batch.place)
+            batch.ended(self._perform(task))
+        self._watch.between_looks = None
+        batch.tell()
 
     def _perform(self, task: RunTask) -> Answer:
+        began_s = time.perf_counter()
         try:
             linux.limit_data_bytes(2 * task.memory_limit_bytes + DATA_ALLOWANCE_BYTES)
             self._printing.restore()
@@ -84,7 +99,7 @@ class TaskProcess:
             place = task.attempt.task
             seed(seed_text(place.step, place.kind, place.index))
             run = TaskRun(job, task, worker=self._worker, watch=self._watch, idle_bytes=self._idle_bytes)
-            return _marked(run.run(), task.memory_limit_bytes)
+            return _marked(run.run(began_s), task.memory_limit_bytes)
         except (Exception, SystemExit) as error:
             return answer_to(error)
         finally:

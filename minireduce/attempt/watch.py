@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from minireduce.attempt.progress import ProgressPage
@@ -31,6 +31,7 @@ class Watch:
         self._lock = threading.Lock()  # so that nothing is written for a task that is over
         self._context: TaskContext | None = None
         self._largest = ""  # the key that the page shows
+        self.between_looks: Callable[[], None] | None = None
 
     def start(self) -> None:
         """Begin to look, until the process ends."""
@@ -83,3 +84,7 @@ class Watch:
             # The task may be between two blocks, where its place makes no sense: the next look tells.
             with self._lock, contextlib.suppress(Exception):
                 self.note()
+            act = self.between_looks
+            if act is not None:
+                with contextlib.suppress(OSError):  # the worker is gone, and this process soon
+                    act()

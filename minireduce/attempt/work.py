@@ -11,6 +11,7 @@ socket, and there is one task and one answer. It finds no further record, so it 
 from __future__ import annotations
 
 import os
+import time
 import traceback
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -90,8 +91,8 @@ class TaskRun:
             on_probe=self._tell_probe,
         )
 
-    def run(self) -> Answer:
-        """Do the task. Never raises for what can go wrong in it."""
+    def run(self, began_s: float) -> Answer:
+        """Do the task, which began then by `perf_counter`. Never raises for what can go wrong in it."""
         _at_work.append(self._context)
         try:
             with self._watch.over(self._context, _input_bytes(self._task)):
@@ -109,7 +110,7 @@ class TaskRun:
             return answer_to(too_many)
         if self._care.suspects:
             return self._with_suspects(Raised(suspect_error(self._care.suspects[0])))
-        return Finished(output, _counters(self._context))
+        return Finished(output, _counters(self._context), busy_s=time.perf_counter() - began_s)
 
     def _map(self, work: MapTask) -> TaskOutput:
         with ExitStack() as opened:

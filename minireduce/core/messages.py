@@ -220,6 +220,7 @@ class AttemptSucceeded:
     counters: Counters
     input_bytes: int = 0
     largest_key: LargestKey | None = None
+    busy_s: float = 0.0  # how long its process worked for it; 0: not known
 
 
 @dataclass(frozen=True, slots=True)
@@ -249,6 +250,13 @@ class AttemptLost:
 @dataclass(frozen=True, slots=True)
 class AttemptKilled:
     """The attempt ended because the master no longer wanted it."""
+
+    attempt: AttemptId
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptReturned:
+    """The attempt was not begun, and there is no slot for it here: give its task to another. Counts for nothing."""
 
     attempt: AttemptId
 
@@ -322,6 +330,7 @@ Report = (
     | RecordsSkipped
     | AttemptLost
     | AttemptKilled
+    | AttemptReturned
     | WorkerStopping
     | FetchFailed
     | PartCopyFailed

@@ -35,6 +35,8 @@ class ClusterSettings:
     part_copy_run_s_min: float = 1.0  # a part that took less to make is not copied while its job runs
     part_copy_wait_s: float = 10.0  # how long a job waits for the copies of its result before it has succeeded
     troubled_tasks_min: int = 3  # tasks of a job that failed on a worker before that gets no more of the job
+    ahead_s: float = 0.1  # so much work in short tasks a slot is given beyond the one that it runs
+    ahead_tasks_max: int = 512
     locality_wait_node_s: float = 0.7  # slots pass a job by for so long, until it takes one in the rack of its input
     locality_wait_rack_s: float = 0.3  # and for so long after that, until it takes any
     preempt_after_s: float = 30.0  # below its share, after which a job gets slots of those above theirs
@@ -96,3 +98,6 @@ class WorkerSettings:
     fetch_retry_s_max: float = 10.0
     fetch_tries_per_report: int = 3  # so many tries without an answer, then the master is told, and again
     prefetch_bytes_max: int = 1 << 30  # what reduces may have fetched while maps still run
+    batch_s: float = 0.01  # so much work a task process is given at once
+    batch_tasks_max: int = 128
+    hand_back_after_s: float = 1.0  # a map that no slot was free for is given back to the master

@@ -24,6 +24,7 @@ from minireduce.core.messages import (
     AttemptFailed,
     AttemptKilled,
     AttemptLost,
+    AttemptReturned,
     AttemptStarted,
     AttemptSucceeded,
     FetchFailed,
@@ -40,7 +41,14 @@ from minireduce.core.messages import (
 )
 from minireduce.core.settings import WorkerSettings
 from minireduce.core.work.assignments import AssignmentAction, Assignments
-from minireduce.core.work.attempts import AttemptEnded, CopyFoundDamaged, OutputFoundMissing, ProgressMade
+from minireduce.core.work.attempts import (
+    AttemptEnded,
+    AttemptsEnded,
+    AttemptsGivenBack,
+    CopyFoundDamaged,
+    OutputFoundMissing,
+    ProgressMade,
+)
 from minireduce.core.work.copies import CopyEnded
 from minireduce.core.work.fetches import FetchEnded
 from minireduce.core.work.printed import TextPrinted, WaitingText
@@ -115,6 +123,8 @@ Event = (
     | SpaceMeasured
     | StopRequested
     | AttemptEnded
+    | AttemptsEnded
+    | AttemptsGivenBack
     | OutputFoundMissing
     | CopyFoundDamaged
     | ProgressMade
@@ -214,7 +224,7 @@ class WorkerState:
         unheard = [
             report.attempt
             for report in self._session.unacknowledged
-            if isinstance(report, AttemptFailed | AttemptLost | AttemptKilled)
+            if isinstance(report, AttemptFailed | AttemptLost | AttemptKilled | AttemptReturned)
         ]
         running = dict.fromkeys([*(attempt.id for attempt in self._assignments.attempts), *unheard])
         unkept = [
@@ -269,6 +279,8 @@ class WorkerState:
         self._actions.extend(self._session.ticked(now))
         if self._session.away_s(now) > self._settings.master_wait_s:
             self._give_up(now)
+        if self._session.is_talking:
+            self._assignments.give_back_late(now)
         if self._session.is_talking and now >= self._progress_at:
             self._progress_at = now + self._settings.progress_interval_s
             for report in self._assignments.take_progress():
@@ -287,6 +299,12 @@ class WorkerState:
 
     def _attempt_ended(self, event: AttemptEnded, now: float) -> None:
         self._assignments.attempt_ended(event, now)
+
+    def _attempts_ended(self, event: AttemptsEnded, now: float) -> None:
+        self._assignments.attempts_ended(event, now)
+
+    def _attempts_given_back(self, event: AttemptsGivenBack, now: float) -> None:
+        self._assignments.attempts_given_back(event, now)
 
     def _progress_made(self, event: ProgressMade, _: float) -> None:
         self._assignments.progress_made(event)
@@ -364,6 +382,8 @@ class WorkerState:
         SpaceMeasured: _space_measured,
         StopRequested: _stop_requested,
         AttemptEnded: _attempt_ended,
+        AttemptsEnded: _attempts_ended,
+        AttemptsGivenBack: _attempts_given_back,
         OutputFoundMissing: _output_found_missing,
         CopyFoundDamaged: _copy_found_damaged,
         ProgressMade: _progress_made,

@@ -30,6 +30,7 @@ from minireduce.core.spec import LocalFiles
 from minireduce.core.work.assignments import CloseProgram, OpenProgram, RemoveFetched, RemoveJob, RemoveOutputs
 from minireduce.core.work.attempts import (
     AttemptEnded,
+    AttemptsGivenBack,
     CopyFoundDamaged,
     Failed,
     Killed,
@@ -37,6 +38,7 @@ from minireduce.core.work.attempts import (
     OutputFoundMissing,
     ProgressMade,
     StartAttempt,
+    StartBatch,
     StopAttempt,
     Succeeded,
 )
@@ -78,6 +80,9 @@ from minireduce.testing.workload import Product, SimJob
 from minireduce.testing.world import World, address_of, read_token
 from minireduce.testing.wrong import Wrong
 
+HASTY_SHARE = 0.3  # of the runs, in which tasks that take seconds say that they take milliseconds
+HASTY_BUSY_S = 0.003
+GIVEN_BACK_SHARE = 0.1  # of the ends in a batch, after which the rest of it is given back
 FETCH_TIMEOUT_S = 3.0
 COPY_S = 0.01
 FREE_BYTES = 1 << 40
@@ -144,7 +149,9 @@ class SimWorker:
         self._fetched: dict[tuple[AttemptId, AttemptId], bytes] = {}
         self._damaged: dict[tuple[AttemptId, AttemptId], None] = {}  # of what was fetched
         self._inputs: dict[AttemptId, bytes] = {}
+        self._is_hasty = world.rng("haste").random() < HASTY_SHARE
         self._stopping: set[AttemptId] = set()
+        self._behind: dict[AttemptId, tuple[StartAttempt, ...]] = {}
         self._cancelled: set[int] = set()
         peers[address_of(name)] = self
 
@@ -166,6 +173,7 @@ class SimWorker:
         self._fetched.clear()
         self._damaged.clear()
         self._stopping.clear()
+        self._behind.clear()
         self._cancelled.clear()
         self._inputs.clear()
         self.blocks = SimBlocks(self)
@@ -290,6 +298,8 @@ class SimWorker:
                 del self._programs[action.job]
             case StartAttempt():
                 self._start_attempt(action)
+            case StartBatch():
+                self._start_batch(action)
             case StopAttempt():
                 self._stop_attempt(action)
             case StartFetch():
@@ -382,6 +392,21 @@ class SimWorker:
         self.world.agenda.after(seconds / 2, self.node, lambda: self._progress(attempt))
         self.world.agenda.after(seconds, self.node, lambda: self._finish_attempt(attempt))
 
+    def _start_batch(self, batch: StartBatch) -> None:
+        self.world.strikes["batch begun"] += 1
+        self._start_attempt(batch.orders[0])
+        self._behind[batch.orders[0].attempt] = batch.orders[1:]
+
+    def _go_on_with_batch(self, ended: AttemptId, *, is_alive: bool) -> None:
+        """The next attempt of a batch begins, or all that are left are given back: the process died, or is slow."""
+        behind = self._behind.pop(ended, ())
+        if behind and is_alive and self._work_rng.random() > GIVEN_BACK_SHARE:
+            self._start_attempt(behind[0])
+            self._behind[behind[0].attempt] = behind[1:]
+        elif behind:
+            self.world.strikes["attempts given back"] += 1
+            self.handle(AttemptsGivenBack(tuple(order.attempt for order in behind)))
+
     def _progress(self, attempt: AttemptId) -> None:
         if attempt in self.running:
             self.handle(ProgressMade(attempt, 0.5, 1))
@@ -417,7 +442,8 @@ class SimWorker:
             product = workload.waver(product, attempt.number)
         report = AttemptSucceeded(attempt, product.output, product.counters)
         self.disk.outputs[attempt] = Kept(report, product.partitions)
-        self._end(attempt, Succeeded(product.output, product.counters))
+        busy_s = HASTY_BUSY_S if self._is_hasty else 0.0
+        self._end(attempt, Succeeded(product.output, product.counters, busy_s=busy_s))
         self.world.moment(f"a {attempt.task.kind} is done", self.name)
 
     def _end(self, attempt: AttemptId, outcome: Succeeded | Failed | Lost | Killed) -> None:
@@ -426,6 +452,7 @@ class SimWorker:
             self._inputs.pop(attempt, None)
             self._stopping.discard(attempt)
             self.handle(AttemptEnded(attempt, outcome))
+            self._go_on_with_batch(attempt, is_alive=isinstance(outcome, Succeeded))
 
     def _compute(self, program: SimJob, order: StartAttempt) -> Product:
         task = order.attempt.task

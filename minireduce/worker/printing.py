@@ -157,6 +157,13 @@ class ProcessPrinting:
         for pipe in self._streams.values():
             pipe.begin(kept_bytes_max)
 
+    @property
+    def has_text(self) -> bool:
+        """Whether the attempt has printed anything by now."""
+        for pipe in self._streams.values():
+            pipe.drain()
+        return any(pipe.kept is not None for pipe in self._streams.values())
+
     def said(self, stream: str) -> str:
         """What the attempt has printed so far, as far as it is kept."""
         kept = self._streams[stream].kept

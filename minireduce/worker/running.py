@@ -30,12 +30,15 @@ from minireduce.core.spec import LocalFiles
 from minireduce.core.work.attempts import (
     AttemptEnded,
     AttemptOutcome,
+    AttemptsEnded,
+    AttemptsGivenBack,
     CopyFoundDamaged,
     InputRun,
     Killed,
     Lost,
     OutputFoundMissing,
     StartAttempt,
+    StartBatch,
     Succeeded,
 )
 from minireduce.core.work.bad_records import PLAIN
@@ -54,6 +57,9 @@ NO_INPUT = LocalFiles("", ())
 """What a task reads whose input is a part without pairs, of which there is no file."""
 
 
+RunningEvent = AttemptEnded | AttemptsEnded | AttemptsGivenBack | OutputFoundMissing | CopyFoundDamaged
+
+
 class OwnOutputMissing(Exception):
     """An output of this worker cannot be read."""
 
@@ -70,7 +76,7 @@ class Running:
         outputs: Outputs,
         slots: Slots,
         inputs: InputReader,
-        tell: Callable[[AttemptEnded | OutputFoundMissing | CopyFoundDamaged], None],
+        tell: Callable[[RunningEvent], None],
     ) -> None:
         self._outputs = outputs
         self._inputs = inputs
@@ -88,6 +94,12 @@ class Running:
         """Run an attempt."""
         opened = self._jobs[order.attempt.task.job]
         self._tasks[order.attempt] = asyncio.create_task(self._live(order, opened), name=str(order.attempt))
+
+    def start_batch(self, batch: StartBatch) -> None:
+        """Run short maps of one step, one after the other in one process."""
+        first = batch.orders[0].attempt
+        opened = self._jobs[first.task.job]
+        self._tasks[first] = asyncio.create_task(self._live_together(batch.orders, opened), name=f"batch of {first}")
 
     def stop(self, attempt: AttemptId) -> None:
         """End an attempt."""
@@ -125,6 +137,59 @@ class Running:
             del self._tasks[attempt]
             self._stopped.discard(attempt)
         self._tell(AttemptEnded(attempt, outcome))
+
+    async def _live_together(self, orders: tuple[StartAttempt, ...], opened: OpenJob) -> None:
+        left = {order.attempt: order for order in orders}
+        outcome: AttemptOutcome = Lost("the worker failed")
+        try:
+            tasks = await asyncio.to_thread(lambda: tuple(self._prepare(order) for order in orders))
+            timeout_s = orders[0].step.task_timeout_s
+            async for told in self._slots.run_batch(opened.program, tasks, task_timeout_s=timeout_s):
+                if isinstance(told, AttemptsEnded):
+                    kept = await self._keep_outputs(told)
+                    for ended in told.ends:
+                        del left[ended.attempt]
+                    self._tell(kept)
+                else:
+                    for attempt in told.attempts:
+                        del left[attempt]
+                        await asyncio.to_thread(self._outputs.clear, attempt)  # it may have been begun
+                    self._tell(told)
+        except asyncio.CancelledError:
+            raise
+        except OSError as error:
+            outcome = Lost(f"the worker's disk: {error}")
+        except Exception as error:
+            log.exception("running a batch of %s failed", orders[0].attempt)
+            outcome = Lost(f"the worker failed: {error!r}")
+        finally:
+            del self._tasks[orders[0].attempt]
+            self._stopped.difference_update(order.attempt for order in orders)
+        if left:
+            self._tell(AttemptsEnded(tuple(AttemptEnded(attempt, outcome) for attempt in left)))
+
+    async def _keep_outputs(self, told: AttemptsEnded) -> AttemptsEnded:
+        """The same, once the outputs among them last."""
+        reports = {
+            ended.attempt: AttemptSucceeded(ended.attempt, ended.outcome.output, ended.outcome.counters)
+            for ended in told.ends
+            if isinstance(ended.outcome, Succeeded) and not ended.outcome.output.is_empty_part
+        }
+        if not reports:
+            return told
+        failed = await asyncio.to_thread(self._keep_each, tuple(reports.values()))
+        ends = (AttemptEnded(each.attempt, failed.get(each.attempt, each.outcome)) for each in told.ends)
+        return AttemptsEnded(tuple(ends), told.has_printed)
+
+    def _keep_each(self, reports: tuple[AttemptSucceeded, ...]) -> dict[AttemptId, Lost]:
+        """Those that could not be kept."""
+        failed: dict[AttemptId, Lost] = {}
+        for report in reports:
+            try:
+                self._outputs.keep(report)
+            except OSError as error:
+                failed[report.attempt] = Lost(f"the worker's disk: {error}")
+        return failed
 
     async def _outcome(self, order: StartAttempt, opened: OpenJob) -> AttemptOutcome:
         task = await asyncio.to_thread(self._prepare, order)

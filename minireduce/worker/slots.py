@@ -11,8 +11,11 @@ The verdict on an attempt is its first fault: an overrun limit is a failure, and
 by a signal. SIGKILL that we did not send is a loss, since it comes from outside: the system's memory killer, or a
 person.
 
+Many short maps go to a process at once (`run_batch`). While each of them runs, all of this holds for it; those behind
+it have not begun, and nothing that happens is their fault.
+
 Invariants: `run` gives exactly one outcome for each attempt, whatever happens to the process, the zygote or this
-object; when it has, no process of the attempt writes any more.
+object; when it has, no process of the attempt writes any more. `run_batch` gives one outcome, or the attempt back.
 """
 
 from __future__ import annotations
@@ -21,16 +24,18 @@ import asyncio
 import contextlib
 import os
 import signal
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from minireduce.attempt.conversation import (
     STDERR_NAME,
+    Ends,
     Finished,
     FromTask,
     InputUnusable,
     LoadProgram,
+    MapOfBatch,
     MapTask,
     PartFile,
     Probing,
@@ -38,13 +43,24 @@ from minireduce.attempt.conversation import (
     RangeBytes,
     RangeRefused,
     ReadRange,
+    RunBatch,
     RunTask,
     StoredFile,
     memory_told,
 )
 from minireduce.core.messages import SkippedRecord, TaskError
-from minireduce.core.spec import LocalFiles, Program
-from minireduce.core.work.attempts import AttemptOutcome, Failed, Killed, Lost, ProgressMade, Succeeded
+from minireduce.core.spec import LocalFiles, NumberRange, Program
+from minireduce.core.work.attempts import (
+    AttemptEnded,
+    AttemptOutcome,
+    AttemptsEnded,
+    AttemptsGivenBack,
+    Failed,
+    Killed,
+    Lost,
+    ProgressMade,
+    Succeeded,
+)
 from minireduce.core.work.printed import TextPrinted
 from minireduce.errors import MinireduceError, Unavailable
 from minireduce.ids import AttemptId, JobId
@@ -68,10 +84,16 @@ ReadRangeOf = Callable[[AttemptId, ReadRange], Awaitable[bytes]]
 
 @dataclass(slots=True)
 class _Run:
-    """An attempt between `run` and its outcome. `verdict` is what it comes to once its process has ended."""
+    """A process at work on one task, or on the `count` tasks of a batch, of which `told` have ended.
 
-    task: RunTask
+    `verdict` is what the task at `blamed` comes to once the process has ended.
+    """
+
+    tasks: tuple[RunTask, ...]
     task_timeout_s: float
+    count: int = 1
+    told: int = 0
+    blamed: int | None = None
     process: TaskProcess | None = None
     verdict: AttemptOutcome | None = None
     alive_at: float = 0.0
@@ -80,9 +102,23 @@ class _Run:
     reported: ProgressMade | None = None
     probing: Probing | None = None
 
+    @property
+    def place(self) -> int:
+        """The place of the task that is blamed, or else of the one in work."""
+        if self.blamed is not None:
+            return self.blamed
+        place = self.process.page.place if self.process is not None else 0
+        return min(max(place, self.told), self.count - 1)  # user code can write to the page
+
+    @property
+    def task(self) -> RunTask:
+        """The task that is blamed, or else the one in work."""
+        return self.tasks[self.place]
+
     def end(self, verdict: AttemptOutcome) -> None:
-        """Kill the attempt; the first reason counts."""
+        """Kill the process; the first reason counts, for the task in work."""
         if self.verdict is None:
+            self.blamed = self.place
             self.verdict = verdict
             if self.process is not None:
                 self.process.kill()
@@ -123,7 +159,7 @@ class Slots:
 
     async def run(self, program: Program, task: RunTask, *, task_timeout_s: float) -> AttemptOutcome:
         """Run an attempt to its end, in a warm process of its job or in a new one."""
-        run = self._runs[task.attempt] = _Run(task, task_timeout_s)
+        run = self._runs[task.attempt] = _Run((task,), task_timeout_s)
         try:
             return await self._run(run, program)
         except MinireduceError as error:  # no process to be had, or a program too long to hand over
@@ -139,10 +175,41 @@ class Slots:
         finally:
             del self._runs[task.attempt]
 
+    async def run_batch(
+        self, program: Program, tasks: tuple[RunTask, ...], *, task_timeout_s: float
+    ) -> AsyncGenerator[AttemptsEnded | AttemptsGivenBack, None]:
+        """Run short maps of one step one after the other in one process, telling of each that it ended or was given
+        back. When the process dies, only the task in work has failed.
+        """
+        run = _Run(tasks, task_timeout_s, count=len(tasks))
+        self._runs.update((task.attempt, run) for task in tasks)
+        outcome: AttemptOutcome | None = None
+        try:
+            async for ended in self._run_batch(run, program):
+                yield ended
+        except MinireduceError as error:
+            run.blamed = run.place
+            if run.process is not None:
+                run.process.discard()
+            outcome = run.verdict or Lost(error.message)
+        except BaseException:
+            if run.process is not None:
+                run.process.discard()
+            raise
+        finally:
+            for task in tasks:
+                del self._runs[task.attempt]
+        if outcome is not None:
+            for told in _told_of_the_rest(run, outcome):
+                yield told
+
     def stop(self, attempt: AttemptId) -> None:
-        """Kill an attempt: its `run` gives `Killed`, unless it had ended. Nothing happens when it does not run here."""
-        if attempt in self._runs:
-            self._runs[attempt].end(Killed())
+        """Kill an attempt: its `run` gives `Killed`, unless it had ended. Nothing happens when it does not run here, or
+        to one behind others of its batch: what is short ends sooner.
+        """
+        run = self._runs.get(attempt)
+        if run is not None and run.task.attempt == attempt:
+            run.end(Killed())
 
     def drop_job(self, job: JobId) -> None:
         """Kill what runs of a job, and its warm processes."""
@@ -176,26 +243,72 @@ class Slots:
     # ── one attempt ─────────────────────────────────────────────────────────────────────────────────────────────────
 
     async def _run(self, run: _Run, program: Program) -> AttemptOutcome:
-        job = run.task.attempt.task.job
-        process = self._take_warm(job)
+        process = await self._begin(run, program, run.task)
+        answer = await self._answer(run, process)
+        if isinstance(answer, Finished):
+            progress = process.page.read()
+            await process.printing.end(Path(run.task.directory), is_of_failure=False)
+            self._keep_warm(process, run, is_spent=answer.is_spent)
+            return Succeeded(answer.output, answer.counters, progress.bytes_total, progress.largest_key, answer.busy_s)
+        return await self._end(run, process, answer)
+
+    async def _begin(self, run: _Run, program: Program, message: RunTask | RunBatch) -> TaskProcess:
+        """Set a process to work, a warm one of the job or a new one."""
+        first = run.tasks[0]
+        process = self._take_warm(first.attempt.task.job)
         if process is None:
             run.process = process = await (await self._living_zygote()).fork()
             process.send(LoadProgram(program))
         run.process = process
         run.alive_at = run.reported_at = asyncio.get_running_loop().time()
         process.page.clear(0)
+        process.page.at_place(0)
         if run.verdict is None:
-            process.send(run.task)
+            process.send(message)
         else:
             process.kill()
-        process.printing.begin(run.task.attempt, self._printed_bytes_max, run.alive_at)
-        answer = await self._answer(run, process)
-        if isinstance(answer, Finished):
-            progress = process.page.read()
-            await process.printing.end(Path(run.task.directory), is_of_failure=False)
-            self._keep_warm(job, process, run, is_spent=answer.is_spent)
-            return Succeeded(answer.output, answer.counters, progress.bytes_total, progress.largest_key)
-        return await self._end(run, process, answer)
+        process.printing.begin(first.attempt, self._printed_bytes_max, run.alive_at)
+        return process
+
+    async def _run_batch(self, run: _Run, program: Program) -> AsyncGenerator[AttemptsEnded | AttemptsGivenBack, None]:
+        process = await self._begin(run, program, _batch_of(run.tasks))
+        fault: FromTask | None = None
+        is_spent = False
+        while run.told < run.count and fault is None:
+            message = await process.receive()
+            if not isinstance(message, Ends) or len(message.answers) + message.given_back > run.count - run.told:
+                break
+            finished = [answer for answer in message.answers if isinstance(answer, Finished)]
+            is_spent = any(answer.is_spent for answer in finished)
+            first = run.told
+            run.told += len(finished)
+            fault = next((answer for answer in message.answers if not isinstance(answer, Finished)), None)
+            has_printed = await self._printed_by(run, process, first)
+            if finished:
+                ended = zip(run.tasks[first : run.told], finished, strict=True)
+                ends = tuple(AttemptEnded(task.attempt, _success(answer)) for task, answer in ended)
+                yield AttemptsEnded(ends, has_printed)
+            if message.given_back:
+                run.count -= message.given_back
+                back = run.tasks[run.count : run.count + message.given_back]
+                yield AttemptsGivenBack(tuple(task.attempt for task in back))
+        if run.told == run.count:
+            self._keep_warm(process, run, is_spent=is_spent)
+            return
+        run.blamed = run.told if fault is not None else run.place  # now: the page goes with the process
+        outcome = await self._end(run, process, fault)
+        for told in _told_of_the_rest(run, outcome):
+            yield told
+
+    async def _printed_by(self, run: _Run, process: TaskProcess, first: int) -> bool:
+        """Whether anything was printed since the last time; it is kept with the first of the tasks since."""
+        if not process.printing.has_text or first == run.told:
+            return False
+        await process.printing.end(Path(run.tasks[first].directory), is_of_failure=False)
+        following = run.tasks[min(run.told, len(run.tasks) - 1)]
+        now = asyncio.get_running_loop().time()
+        process.printing.begin(following.attempt, self._printed_bytes_max, now)
+        return True
 
     async def _answer(self, run: _Run, process: TaskProcess) -> FromTask | None:
         """What the process says of its task, its questions answered on the way; None when it ended without a word."""
@@ -307,13 +420,13 @@ class Slots:
                 process.close()
         return None
 
-    def _keep_warm(self, job: JobId, process: TaskProcess, run: _Run, *, is_spent: bool) -> None:
+    def _keep_warm(self, process: TaskProcess, run: _Run, *, is_spent: bool) -> None:
         """Keep a process for its job, unless it is being killed, left children or holds on to memory of the task."""
         held_bytes = process.anonymous_bytes() - process.idle_bytes
         if is_spent or self._is_closed or run.verdict is not None or held_bytes > run.task.memory_limit_bytes // 4:
             process.discard()
             return
-        self._warm.append((job, process))
+        self._warm.append((run.tasks[0].attempt.task.job, process))
         while len(self._warm) > self._warm_max:
             self._warm.pop(0)[1].discard()
 
@@ -328,7 +441,7 @@ class Slots:
         loop = asyncio.get_running_loop()
         while True:
             await asyncio.sleep(self._look_interval_s)
-            for run in list(self._runs.values()):
+            for run in {id(run): run for run in self._runs.values()}.values():
                 if run.process is not None and run.verdict is None and not run.process.exited.done():
                     self._look_at(run, run.process, loop.time())
 
@@ -359,6 +472,31 @@ class Slots:
             if made != run.reported:
                 run.reported = made
                 self._on_progress(made)
+
+
+def _success(answer: Finished) -> Succeeded:
+    return Succeeded(answer.output, answer.counters, busy_s=answer.busy_s)
+
+
+def _batch_of(tasks: tuple[RunTask, ...]) -> RunBatch:
+    """As one message what is the same in all tasks but their input."""
+    others = []
+    for task in tasks[1:]:
+        assert isinstance(task.work, MapTask)
+        assert isinstance(task.work.input, LocalFiles | NumberRange)
+        others.append(MapOfBatch(task.attempt.task.index, task.attempt.number, task.work.input))
+    return RunBatch(tasks[0], tuple(others))
+
+
+def _told_of_the_rest(run: _Run, outcome: AttemptOutcome) -> Iterator[AttemptsEnded | AttemptsGivenBack]:
+    """The process of a batch is gone: the task that is blamed has come to `outcome`, and the others are given back."""
+    left = range(run.told, run.count)
+    blamed = run.place
+    back = tuple(run.tasks[place].attempt for place in left if place != blamed)
+    if back:
+        yield AttemptsGivenBack(back)
+    if blamed in left:  # it may have ended before the kill that was meant for it
+        yield AttemptsEnded((AttemptEnded(run.tasks[blamed].attempt, outcome),))
 
 
 def _last_words(run: _Run) -> str:

@@ -23,7 +23,7 @@ from minireduce.clock import Clock
 from minireduce.core.messages import RemoveReplica, Replica, WorkerProfile
 from minireduce.core.settings import WorkerSettings
 from minireduce.core.work.assignments import CloseProgram, OpenProgram, RemoveFetched, RemoveJob, RemoveOutputs
-from minireduce.core.work.attempts import StartAttempt, StopAttempt
+from minireduce.core.work.attempts import StartAttempt, StartBatch, StopAttempt
 from minireduce.core.work.copies import CopyEnded, KeepCopy
 from minireduce.core.work.fetches import CancelFetch, StartFetch
 from minireduce.core.work.session import CloseStream, OpenStream, Remember, SendHello, SendUp
@@ -139,6 +139,7 @@ class Worker:
                 OpenProgram: lambda action: self._running.open_program(action.opened),
                 CloseProgram: lambda action: self._running.drop_job(action.job),
                 StartAttempt: self._running.start,
+                StartBatch: self._running.start_batch,
                 StopAttempt: lambda action: self._running.stop(action.attempt),
                 StartFetch: self._fetcher.start,
                 CancelFetch: lambda action: self._fetcher.cancel(action.fetch),

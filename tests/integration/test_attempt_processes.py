@@ -26,7 +26,17 @@ from minireduce.attempt.conversation import MapTask, PartFile, ReadRange, Reduce
 from minireduce.attempt.linux import children
 from minireduce.attempt.load import python_version
 from minireduce.core.spec import LocalFiles, LocalRange, Program
-from minireduce.core.work.attempts import AttemptOutcome, Failed, Killed, Lost, ProgressMade, Succeeded
+from minireduce.core.work.attempts import (
+    AttemptEnded,
+    AttemptOutcome,
+    AttemptsEnded,
+    AttemptsGivenBack,
+    Failed,
+    Killed,
+    Lost,
+    ProgressMade,
+    Succeeded,
+)
 from minireduce.core.work.bad_records import Care
 from minireduce.core.work.printed import TextPrinted, left_out_note
 from minireduce.engine.index import read_index
@@ -844,3 +854,82 @@ def test_tasks_of_a_worker_that_runs_as_root_run_as_another_account():
             assert printed_by(task) == f"{nobody.pw_uid} {nobody.pw_gid}\n"
 
         at_bench(Path(folder), scene, task_user="nobody")
+
+
+# ── batches ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+async def run_batch(bench: Bench, *tasks: RunTask) -> tuple[dict[int, AttemptOutcome], list[int]]:
+    """How each task of a batch ended, and which were given back, by their places."""
+    places = {task.attempt: place for place, task in enumerate(tasks)}
+    ended: dict[int, AttemptOutcome] = {}
+    back: list[int] = []
+    async for told in bench.slots.run_batch(program(), tasks, task_timeout_s=60.0):
+        if isinstance(told, AttemptsGivenBack):
+            back.extend(places[attempt] for attempt in told.attempts)
+        else:
+            for each in told.ends:
+                assert places[each.attempt] not in ended
+                ended[places[each.attempt]] = each.outcome
+    assert sorted([*ended, *back]) == list(range(len(tasks)))
+    return ended, back
+
+
+def test_a_batch_leaves_what_its_tasks_would_leave_alone_and_the_process_is_kept(tmp_path: Path) -> None:
+    async def scene(bench: Bench) -> None:
+        alone = await bench.run(bench.task("one", "two", index=7))
+        tasks = [bench.task("one", "two", index=7), *(bench.task(f"line {n}") for n in range(20))]
+        ended, back = await run_batch(bench, *tasks)
+        assert back == []
+        assert isinstance(alone, Succeeded)
+        for place, outcome in ended.items():
+            assert isinstance(outcome, Succeeded), outcome
+            assert outcome.busy_s > 0
+            assert outcome.output.records == (2 if place == 0 else 1)
+            assert {path.name for path in Path(tasks[place].directory).iterdir()} >= {"output.data", "output.index"}
+        assert ended[0].output == alone.output
+        assert len(bench.slots._warm) == 1
+
+    at_bench(tmp_path, scene)
+
+
+@pytest.mark.parametrize(
+    ("line", "kind"), [("raise", "raised"), ("exit", "exited"), ("segfault", "crashed"), ("fill", "memory")]
+)
+def test_a_task_that_ends_its_process_fails_alone_of_its_batch(tmp_path: Path, line: str, kind: str) -> None:
+    async def scene(bench: Bench) -> None:
+        tasks = [bench.task("fine"), bench.task("fine"), bench.task(line, limit_bytes=64 * MIB), bench.task("fine")]
+        ended, back = await run_batch(bench, *tasks)
+        failed = {place: each.error.kind for place, each in ended.items() if isinstance(each, Failed)}
+        assert failed == {2: kind}
+        assert 3 in back
+        assert all(isinstance(each, Succeeded) for place, each in ended.items() if place != 2)
+        assert bench.slots._warm == []
+
+    at_bench(tmp_path, scene)
+
+
+def test_tasks_behind_one_that_takes_long_are_given_back_while_it_runs(tmp_path: Path) -> None:
+    async def scene(bench: Bench) -> None:
+        tasks = tuple(bench.task(line) for line in ("fine", "hang", "fine", "fine"))
+        running = bench.slots.run_batch(program(), tasks, task_timeout_s=60.0)
+        told = [await anext(running), await anext(running)]
+        assert [[each.attempt for each in ended.ends] for ended in told[:1]] == [[tasks[0].attempt]]
+        assert told[1] == AttemptsGivenBack((tasks[2].attempt, tasks[3].attempt))
+        bench.slots.stop(tasks[1].attempt)
+        assert await anext(running) == AttemptsEnded((AttemptEnded(tasks[1].attempt, Killed()),))
+        with pytest.raises(StopAsyncIteration):
+            await anext(running)
+
+    at_bench(tmp_path, scene)
+
+
+def test_what_a_batch_prints_is_kept_and_told(tmp_path: Path) -> None:
+    async def scene(bench: Bench) -> None:
+        tasks = [bench.task("fine"), bench.task("say by print"), bench.task("fine")]
+        places = [Path(task.directory, "stdout") for task in tasks]
+        told = [event async for event in bench.slots.run_batch(program(), tuple(tasks), task_timeout_s=60.0)]
+        assert any(event.has_printed for event in told if isinstance(event, AttemptsEnded))
+        assert "".join(place.read_text() for place in places if place.exists()) == "said by print\n"
+
+    at_bench(tmp_path, scene)

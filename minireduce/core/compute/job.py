@@ -11,6 +11,7 @@ import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
+from minireduce.core.compute.ahead import Brevity
 from minireduce.core.compute.locality import Homes, LocalityWait
 from minireduce.core.compute.queue import TaskQueue
 from minireduce.core.compute.speculation import Pace
@@ -33,7 +34,8 @@ class Step:
     """One map and, unless it is map-only, one reduce.
 
     `ready` logs finished map outputs in the order of their commits; a later entry replaces an earlier one of its task.
-    `paces`: how long its tasks take; `maps_done_s`: since when all its maps were seen to be done.
+    `paces`: how long its tasks take, `brevity`: how long its maps keep a process busy; `maps_done_s`: since when all
+    its maps were seen to be done.
     """
 
     index: int
@@ -51,6 +53,7 @@ class Step:
     looked_at: int = 0  # up to which map the homes were looked up again
     paces: dict[TaskKind, Pace] = field(default_factory=lambda: {kind: Pace() for kind in TaskKind})
     maps_done_s: float | None = None
+    brevity: Brevity = field(default_factory=Brevity)
 
     @property
     def finals(self) -> list[Task]:

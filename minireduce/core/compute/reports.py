@@ -20,6 +20,7 @@ from minireduce.core.messages import (
     AttemptLost,
     AttemptPrinted,
     AttemptProgressed,
+    AttemptReturned,
     AttemptStarted,
     AttemptSucceeded,
     DropJob,
@@ -57,6 +58,8 @@ def take_report(state: ComputeState, member: Member, report: Report, now: float,
             bad_records.take_skipped(state, member.id, report, now, effects)
         case AttemptKilled():
             lost(state, member, report.attempt, "its worker ended it", now, effects)
+        case AttemptReturned():
+            _returned(state, member, report.attempt, now)
         case WorkerStopping():
             member.is_stopping = True
             state.leave_homes(member.id)
@@ -121,6 +124,8 @@ def succeeded(state: ComputeState, member: Member, report: AttemptSucceeded, now
         return
     if attempt is not None and attempt.state.is_live:
         task.note_input(report)
+        if task.id.kind == "map":
+            job.steps[task.id.step].brevity.add(report.busy_s)
         state.stragglers.finished(job.steps[task.id.step], task, attempt, now)
         state.end_attempt(job, task, attempt, AttemptState.SUCCEEDED, now, "")
     if has_other_digest and winner is not None and not _may_replace(state, job, task, winner, report, now, effects):
@@ -171,6 +176,16 @@ def _failed(state: ComputeState, member: Member, report: AttemptFailed, now: flo
         state.end_job(job, JobState.FAILED, f"{task.id} failed {times}", now, effects)
     else:
         state.requeue(job, now, effects)
+
+
+def _returned(state: ComputeState, member: Member, attempt: AttemptId, now: float) -> None:
+    """A worker could not begin what it was given: its tasks are not as short as they seemed."""
+    found = find_live(state, member, attempt)
+    if found is not None:
+        job, task, live = found
+        state.end_attempt(job, task, live, AttemptState.KILLED, now, "its worker had no slot for it")
+        job.steps[task.id.step].brevity.was_wrong(now - live.launched_s)
+        state.wait_again(job, task)
 
 
 def lost(state: ComputeState, member: Member, attempt: AttemptId, why: str, now: float, effects: Effects) -> None:

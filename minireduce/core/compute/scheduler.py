@@ -4,6 +4,7 @@
         for its best pair of a free worker and a task that may go so far from its input now
             launch it
     what is left free, while nothing waits for it               given back: for backup attempts
+    workers that are busy get short tasks ahead                 ahead.py
 
 The best pair is chosen over all free workers: the worker with the fewest local choices first, since the others find
 something later as well, and for it the task that is near the fewest others (queue.py). Without a local pair a job lets
@@ -35,6 +36,8 @@ from minireduce.core.compute.task import Task
 from minireduce.core.membership import Member
 from minireduce.core.settings import ClusterSettings
 from minireduce.ids import JobId, TaskKind, WorkerId
+
+AHEAD_TASKS_PER_TURN = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +83,32 @@ class Scheduler:
         free = {member.id: member for member in asked if self._loads[member.id].slots_free > 0}
         if free:
             self._give_slots([job for job in hungry if job.wants_slots], free, now, launch)
+        if any(step.brevity.mean_s is not None for job in hungry for step in job.steps):
+            for member in asked:
+                self._give_ahead([job for job in hungry if job.wants_slots], member, now, launch)
         return list(free.values())
+
+    def _give_ahead(self, jobs: list[Job], member: Member, now: float, launch: Launch) -> None:
+        """Give a worker without a free slot some short tasks more, as long as it is the turn of the job of these."""
+        load = self._loads[member.id]
+        here = [
+            job
+            for job in jobs
+            if member.id not in job.excluded and job.required_machine_id in ("", member.profile.machine_id)
+        ]
+        while load.slots_free <= 0 and (job := self._queues.first(here, now)) is not None:
+            step = next(step for step in job.steps if step.waiting_maps)
+            room = step.brevity.tasks_ahead(self._settings) * load.slots + load.slots_free
+            for _ in range(min(room, AHEAD_TASKS_PER_TURN)):
+                task = step.waiting_maps.choose_homeless(lambda task: not self.avoids(job, task, member.id))
+                if task is None:
+                    return
+                launch(Assignment(job, step, task, member, Level.NODE if job.required_machine_id else None))
+            job.served_s = now
+            if room <= AHEAD_TASKS_PER_TURN:
+                return
+            if not job.wants_slots:
+                here.remove(job)
 
     def _give_slots(self, jobs: list[Job], free: dict[WorkerId, Member], now: float, launch: Launch) -> None:
         offers: dict[tuple[JobId, int], _Offers] = {}

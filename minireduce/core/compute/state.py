@@ -215,6 +215,13 @@ class ComputeState:
         job.queue_wanted(self.homes, self.settings.reduce_start_fraction)
         self._feed(job)
 
+    def wait_again(self, job: Job, task: Task) -> None:
+        """A map whose input is there, as it was just to be read, waits for a slot again unless another tries it."""
+        if task.state is TaskState.PENDING and not task.is_queued:
+            step = job.steps[task.id.step]
+            step.waiting_maps.push(task, self.homes(step, task))
+            self._feed(job)
+
     def _feed(self, job: Job) -> None:
         self._hungry[job.id] = job
         self.ask_everybody()

@@ -22,6 +22,7 @@ from minireduce.core.messages import (
     AttemptKilled,
     AttemptLost,
     AttemptProgressed,
+    AttemptReturned,
     AttemptStarted,
     AttemptSucceeded,
     CopyPart,
@@ -48,6 +49,8 @@ from minireduce.core.work.attempts import (
     AttemptEnded,
     AttemptOutcome,
     Attempts,
+    AttemptsEnded,
+    AttemptsGivenBack,
     Change,
     CopyFoundDamaged,
     Failed,
@@ -57,12 +60,14 @@ from minireduce.core.work.attempts import (
     Phase,
     ProgressMade,
     StartAttempt,
+    StartBatch,
     StopAttempt,
     Succeeded,
 )
-from minireduce.core.work.bad_records import Care, GiveUp, Search
+from minireduce.core.work.bad_records import PLAIN, Care, GiveUp, Search
 from minireduce.core.work.copies import Copies, CopyEnded, KeepCopy
 from minireduce.core.work.fetches import PART, CancelFetch, FetchEnded, Fetches, StartFetch
+from minireduce.core.work.pace import Paces
 from minireduce.errors import InvariantViolation
 from minireduce.ids import AttemptId, JobId, TaskId, TaskKind
 
@@ -108,6 +113,7 @@ AssignmentAction = (
     OpenProgram
     | CloseProgram
     | StartAttempt
+    | StartBatch
     | StopAttempt
     | StartFetch
     | CancelFetch
@@ -128,6 +134,7 @@ class _Job:
     """What the master said of a job, and how its attempts ended here, should it ask again."""
 
     opened: OpenJob
+    paces: Paces
     sources: dict[TaskId, OutputSource] = field(default_factory=dict)
     ended: dict[AttemptId, EndReport] = field(default_factory=dict)
     is_dropped: bool = False  # but some of its processes have not ended yet
@@ -166,11 +173,8 @@ class Assignments:
         """Give free slots to attempts that are ready, and room on the network to those that wait."""
         if self._is_stopping:
             return
-        for attempt in self.attempts.admissible():
-            attempt.runs, _ = self._fetches.release(attempt.id)
-            self.attempts.change(attempt, Change.ADMITTED, now)
-            self.actions.append(attempt.start(self._first_care(attempt)))
-            self.reports.append(AttemptStarted(attempt.id))
+        while admissible := self.attempts.admissible():
+            self._start(admissible[0], len(admissible), now)
         self.actions.extend(self._fetches.plan(now, self.attempts.exceeding_max))
 
     def _first_care(self, attempt: Attempt) -> Care:
@@ -181,6 +185,29 @@ class Assignments:
         care = Care(is_place_exact=is_wary, is_careful=is_wary, skips=attempt.skips)
         attempt.search = Search(attempt.skips, care, self._settings.probes_max)
         return care
+
+    def _start(self, attempt: Attempt, slots: int, now: float) -> None:
+        """Give a slot to an attempt, with others behind it if they are all short; `slots` are there for all of them.
+        What is short is not worth telling that it started: the master hears of that if it lasts.
+        """
+        attempt.runs, _ = self._fetches.release(attempt.id)
+        self.attempts.change(attempt, Change.ADMITTED, now)
+        first = attempt.start(self._first_care(attempt))
+        size = self._jobs[attempt.id.task.job].paces.batch_size(attempt.id.task)
+        followers = self.attempts.followers(attempt, size, slots) if size > 1 and attempt.may_be_batched else []
+        if not followers:
+            self.actions.append(first)
+            attempt.is_told = True
+            self.reports.append(AttemptStarted(attempt.id))
+            return
+        self.attempts.batch([attempt, *followers], now)
+        self.actions.append(StartBatch((first, *(each.start(PLAIN) for each in followers))))
+
+    def give_back_late(self, now: float) -> None:
+        """Give those maps back to the master that have waited for a slot for long: another worker may have one."""
+        for attempt in self.attempts.ready_since(now - self._settings.hand_back_after_s):
+            self.attempts.change(attempt, Change.UNWANTED, now)
+            self.reports.append(AttemptReturned(attempt.id))
 
     def stop(self, now: float) -> None:
         """End all attempts and take in no more."""
@@ -220,7 +247,7 @@ class Assignments:
     # ── commands ────────────────────────────────────────────────────────────────────────────────────────────────────
 
     def _open_job(self, command: OpenJob, _: float) -> None:
-        job = self._jobs.setdefault(command.job, _Job(command))
+        job = self._jobs.setdefault(command.job, _Job(command, Paces(self._settings)))
         job.opened, job.is_dropped = command, False
         self.actions.append(OpenProgram(command))
 
@@ -345,7 +372,7 @@ class Assignments:
             self.reports.append(AttemptKilled(command.attempt))  # given up here before; the master waits for a word
 
     def _end_unwanted(self, attempt: Attempt, reason: str, now: float) -> None:
-        if attempt.phase is Phase.RUNNING:
+        if attempt.phase is Phase.RUNNING or attempt.phase is Phase.BEHIND:
             self.actions.append(StopAttempt(attempt.id, reason))
         self.attempts.change(attempt, Change.UNWANTED, now)
         if attempt.phase is Phase.ENDED:
@@ -372,7 +399,7 @@ class Assignments:
 
     def _remove_if_over(self, job: JobId) -> None:
         """A job's files go when none of its processes can write any more."""
-        if not self.attempts.of_job(job):
+        if not self.attempts.has_job(job):
             self._jobs.pop(job, None)
             self.actions.append(RemoveJob(job))
 
@@ -380,7 +407,11 @@ class Assignments:
 
     def progress_made(self, event: ProgressMade) -> None:
         """Keep the latest."""
-        if event.attempt in self.attempts:  # otherwise said just before it ended
+        attempt = self.attempts.get(event.attempt)
+        if attempt is not None:  # otherwise said just before it ended
+            if not attempt.is_told and attempt.holds_slot:
+                attempt.is_told = True
+                self.reports.append(AttemptStarted(attempt.id))
             self._progress[event.attempt] = AttemptProgressed(
                 event.attempt, event.fraction, event.records, event.status, event.input_bytes, event.largest_key
             )
@@ -403,8 +434,9 @@ class Assignments:
             self._settle_end(attempt, self._unwanted_report(attempt.id))
             return
         match outcome:
-            case Succeeded(output, counters, input_bytes, largest_key):
-                report = AttemptSucceeded(attempt.id, output, counters, input_bytes, largest_key)
+            case Succeeded(output, counters, input_bytes, largest_key, busy_s):
+                report = AttemptSucceeded(attempt.id, output, counters, input_bytes, largest_key, busy_s)
+                self._note_pace(attempt.id.task, busy_s)
                 if not output.is_empty_part:
                     self.outputs[attempt.id] = report
                 self._progress.pop(attempt.id, None)
@@ -431,6 +463,29 @@ class Assignments:
         if isinstance(following, GiveUp):
             return Failed(following.error)
         return outcome if following is None else following
+
+    def attempts_ended(self, event: AttemptsEnded, now: float) -> None:
+        """Report the ends of attempts of a batch, in their order."""
+        for ended in event.ends:
+            if event.has_printed and ended.attempt.task.job in self._jobs:
+                self._jobs[ended.attempt.task.job].paces.keep_alone(ended.attempt.task)
+            self.attempt_ended(ended, now)
+
+    def attempts_given_back(self, event: AttemptsGivenBack, now: float) -> None:
+        """These did not end; what is still wanted is ready again."""
+        for attempt_id in event.attempts:
+            attempt = self.attempts.get(attempt_id)
+            if attempt is None:
+                raise InvariantViolation(
+                    f"attempt {attempt_id} was given back to {self._profile.worker}, which lacks it"
+                )
+            self.attempts.change(attempt, Change.GIVEN_BACK, now)
+            if attempt.phase is Phase.ENDED:
+                self._settle_end(attempt, self._unwanted_report(attempt_id))
+
+    def _note_pace(self, task: TaskId, busy_s: float) -> None:
+        if busy_s and task.job in self._jobs:
+            self._jobs[task.job].paces.ended(task, busy_s)
 
     def _unwanted_report(self, attempt: AttemptId) -> EndReport:
         return AttemptKilled(attempt) if not self._is_stopping else AttemptLost(attempt, _STOPPING)

@@ -4,18 +4,25 @@ Attempts run in the order in which they were launched, except that reduces go be
 input holds disk space and ends a job sooner. One that does not fit in memory holds up those behind it, since a small
 one that slips past could keep it waiting for ever; one that is larger than the whole worker runs alone.
 
-Invariants: an attempt holds a slot and its memory from `StartAttempt` to `AttemptEnded`, and at no other time.
+Short maps of one step go to a task process many at a time, a batch (`pace.py` says how many), since handing over one
+costs as much as a small one takes. The first of a batch holds the slot; when it ends the next one moves up. What a
+process has not begun when another takes long, or when it dies, is given back and is ready again, as if nothing had
+been.
+
+Invariants: an attempt holds a slot and its memory from when it starts or moves up until it has ended or is given back.
 Not here: how input comes to hand (fetches.py), and what the master is told (worker.py).
 """
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from itertools import islice
 
 from minireduce.core.messages import Counters, LargestKey, Place, SkippedRecord, TaskError, TaskInput, TaskOutput
-from minireduce.core.spec import StepSpec
+from minireduce.core.spec import LocalFiles, NumberRange, StepSpec
 from minireduce.core.work.bad_records import PLAIN, Care, Search
 from minireduce.errors import InvariantViolation
 from minireduce.ids import AttemptId, JobId, TaskKind
@@ -31,6 +38,7 @@ class Succeeded:
     counters: Counters
     input_bytes: int = 0
     largest_key: LargestKey | None = None
+    busy_s: float = 0.0  # how long the process worked for it; 0: not known
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +74,25 @@ class AttemptEnded:
 
     attempt: AttemptId
     outcome: AttemptOutcome
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptsEnded:
+    """Attempts of a batch have ended, in this order. `has_printed`: some of what they printed came meanwhile, and of
+    which of them it was is not known.
+    """
+
+    ends: tuple[AttemptEnded, ...]
+    has_printed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptsGivenBack:
+    """Attempts of a batch will not be ended by the process that has them: it died, or another takes long. Those that
+    were not begun, and those whose end nobody heard of.
+    """
+
+    attempts: tuple[AttemptId, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +150,13 @@ class StartAttempt:
 
 
 @dataclass(frozen=True, slots=True)
+class StartBatch:
+    """Run these one after the other in one task process. For each follows its end, or that it is given back."""
+
+    orders: tuple[StartAttempt, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class StopAttempt:
     """End the process of this attempt; `AttemptEnded` follows, with whatever outcome was first."""
 
@@ -138,6 +172,8 @@ class Phase(StrEnum):
 
     WAITING = "waiting"  # for its input
     READY = "ready"  # for a slot
+    BEHIND = "behind others of its batch"
+    UNWANTED = "behind others of its batch, and not wanted"
     RUNNING = "running"
     STOPPING = "stopping"  # it still holds its slot
     ENDED = "ended"
@@ -149,6 +185,9 @@ class Change(StrEnum):
     INPUT_COMPLETE = "its input came to hand"
     INPUT_LACKING = "some of its input went away"
     ADMITTED = "it was given a slot"
+    HANDED_OVER = "it was given to a process behind others"
+    MOVED_UP = "those before it ended"
+    GIVEN_BACK = "its process gave it back"
     UNWANTED = "it was no longer wanted"
     PROCESS_ENDED = "its process ended"
 
@@ -159,6 +198,15 @@ TRANSITIONS: Mapping[tuple[Phase, Change], Phase] = {
     (Phase.READY, Change.INPUT_LACKING): Phase.WAITING,
     (Phase.READY, Change.ADMITTED): Phase.RUNNING,
     (Phase.READY, Change.UNWANTED): Phase.ENDED,
+    (Phase.READY, Change.HANDED_OVER): Phase.BEHIND,
+    (Phase.BEHIND, Change.MOVED_UP): Phase.RUNNING,
+    (Phase.BEHIND, Change.GIVEN_BACK): Phase.READY,
+    (Phase.BEHIND, Change.UNWANTED): Phase.UNWANTED,
+    (Phase.UNWANTED, Change.UNWANTED): Phase.UNWANTED,
+    (Phase.UNWANTED, Change.MOVED_UP): Phase.STOPPING,
+    (Phase.UNWANTED, Change.GIVEN_BACK): Phase.ENDED,
+    (Phase.RUNNING, Change.GIVEN_BACK): Phase.READY,
+    (Phase.STOPPING, Change.GIVEN_BACK): Phase.ENDED,
     (Phase.RUNNING, Change.UNWANTED): Phase.STOPPING,
     (Phase.RUNNING, Change.PROCESS_ENDED): Phase.ENDED,
     (Phase.STOPPING, Change.UNWANTED): Phase.STOPPING,
@@ -168,7 +216,11 @@ TRANSITIONS: Mapping[tuple[Phase, Change], Phase] = {
 
 @dataclass(slots=True)
 class Attempt:
-    """One attempt. `story` tells its life for the text of an InvariantViolation."""
+    """One attempt. `story` tells its life for the text of an InvariantViolation.
+
+    `batch` is shared by all that a process was given at once, in order, less those that have ended; `is_told`: the
+    master has heard that it started.
+    """
 
     id: AttemptId
     input: TaskInput
@@ -179,11 +231,23 @@ class Attempt:
     runs: tuple[InputRun, ...] = ()  # known once it has a slot
     search: Search | None = None  # for bad records, from then on, where they may be skipped
     phase: Phase = Phase.WAITING
-    story: list[str] = field(default_factory=list)
+    ready_at: float = 0.0
+    is_told: bool = False
+    batch: deque[Attempt] | None = None
+    changes: list[tuple[float, Phase, Change]] = field(default_factory=list)
 
     @property
     def holds_slot(self) -> bool:
-        return self.phase in {Phase.RUNNING, Phase.STOPPING}
+        return self.phase is Phase.RUNNING or self.phase is Phase.STOPPING
+
+    @property
+    def story(self) -> list[str]:
+        return [f"{now:.3f} s, {phase}: {change}" for now, phase, change in self.changes]
+
+    @property
+    def may_be_batched(self) -> bool:
+        """Whether it needs nothing but a process, and will be run only once."""
+        return isinstance(self.input, _AT_HAND) and not (self.is_retry or self.skips or self.step.skips_bad_records)
 
     def start(self, care: Care) -> StartAttempt:
         """The order to run it."""
@@ -191,7 +255,7 @@ class Attempt:
 
     def change(self, change: Change, now: float) -> None:
         """Move on as the table says; anything else is a mistake of ours."""
-        self.story.append(f"{now:.3f} s, {self.phase}: {change}")
+        self.changes.append((now, self.phase, change))
         following = TRANSITIONS.get((self.phase, change))
         if following is None:
             raise InvariantViolation(
@@ -207,6 +271,10 @@ class Attempts:
         self._slots = slots
         self._memory_bytes = memory_bytes
         self._attempts: dict[AttemptId, Attempt] = {}
+        self._ready: dict[AttemptId, Attempt] = {}
+        self._holding: dict[AttemptId, Attempt] = {}
+        self._order: dict[AttemptId, int] = {}
+        self._launched = 0
 
     def __contains__(self, attempt: AttemptId) -> bool:
         return attempt in self._attempts
@@ -225,32 +293,55 @@ class Attempts:
         """The attempts of a job that have not ended."""
         return [attempt for attempt in self._attempts.values() if attempt.id.task.job == job]
 
+    def has_job(self, job: JobId) -> bool:
+        """Whether any attempt of a job has not ended."""
+        return any(attempt.id.task.job == job for attempt in self._attempts.values())
+
     def add(self, attempt: Attempt) -> None:
         """Take an attempt in, behind those that are here."""
+        self._launched += 1
         self._attempts[attempt.id] = attempt
+        self._order[attempt.id] = self._launched
 
     def change(self, attempt: Attempt, change: Change, now: float) -> None:
         """Move an attempt on, and forget it when it has ended."""
         attempt.change(change, now)
+        _note(self._ready, attempt, is_in=attempt.phase is Phase.READY)
+        _note(self._holding, attempt, is_in=attempt.holds_slot)
+        if attempt.phase is Phase.READY:
+            attempt.ready_at = now
         if attempt.phase is Phase.ENDED:
-            del self._attempts[attempt.id]
+            del self._attempts[attempt.id], self._order[attempt.id]
+        if change is Change.PROCESS_ENDED or change is Change.GIVEN_BACK:
+            self._leave_batch(attempt, now)
+
+    def _leave_batch(self, attempt: Attempt, now: float) -> None:
+        """The first of those that are left in a batch holds its slot."""
+        batch, attempt.batch = attempt.batch, None
+        if batch is None:
+            return
+        if batch[0] is not attempt:
+            batch.remove(attempt)
+            return
+        batch.popleft()
+        if batch:
+            self.change(batch[0], Change.MOVED_UP, now)
 
     @property
     def exceeding_max(self) -> int:
         """How many reduces may fetch beyond the budget: as many as slots, those that are ready counted."""
-        ready = sum(1 for attempt in self._attempts.values() if attempt.phase is Phase.READY and _is_reduce(attempt))
+        ready = sum(1 for attempt in self._ready.values() if _is_reduce(attempt))
         return max(0, self._slots - ready)
 
     def admissible(self) -> list[Attempt]:
         """The ready attempts that may start now, in this order."""
-        holding = [attempt for attempt in self._attempts.values() if attempt.holds_slot]
-        slots = self._slots - len(holding)
-        if slots <= 0:
+        slots = self._slots - len(self._holding)
+        if slots <= 0 or not self._ready:
             return []
-        memory_bytes = self._memory_bytes - sum(attempt.step.memory_limit_bytes for attempt in holding)
-        is_idle = not holding
+        memory_bytes = self._memory_bytes - sum(each.step.memory_limit_bytes for each in self._holding.values())
+        is_idle = not self._holding
         admitted: list[Attempt] = []
-        for attempt in self._ready():
+        for attempt in self._in_turn():
             fits = attempt.step.memory_limit_bytes <= memory_bytes or (is_idle and not admitted)
             if len(admitted) == slots or not fits:
                 break
@@ -258,9 +349,49 @@ class Attempts:
             admitted.append(attempt)
         return admitted
 
-    def _ready(self) -> list[Attempt]:
-        ready = [attempt for attempt in self._attempts.values() if attempt.phase is Phase.READY]
-        return sorted(ready, key=_is_reduce, reverse=True)  # stable: by launch within reduces, then within maps
+    def followers(self, first: Attempt, batch_size: int, slots: int) -> list[Attempt]:
+        """The ready attempts like `first`, which was admitted, that go into one batch with it: no more than its share
+        of what so many slots have before them.
+        """
+        task = first.id.task
+        found = (
+            each
+            for each in self._in_turn()
+            if (each.id.task.job, each.id.task.step, each.id.task.kind) == (task.job, task.step, task.kind)
+            and each.may_be_batched
+        )
+        return list(islice(found, min(batch_size, 1 + len(self._ready) // slots) - 1))
+
+    def batch(self, members: list[Attempt], now: float) -> None:
+        """The first was admitted; the others go behind it."""
+        batch = deque(members)
+        for attempt in members:
+            attempt.batch = batch
+        for attempt in members[1:]:
+            self.change(attempt, Change.HANDED_OVER, now)
+
+    def ready_since(self, before: float) -> list[Attempt]:
+        """The maps of splits that have been ready since before then."""
+        return [
+            each
+            for each in self._ready.values()
+            if each.ready_at < before and not _is_reduce(each) and isinstance(each.input, _AT_HAND)
+        ]
+
+    def _in_turn(self) -> list[Attempt]:
+        """What is ready: reduces, then maps, each as launched."""
+        return sorted(self._ready.values(), key=lambda each: (not _is_reduce(each), self._order[each.id]))
+
+
+_AT_HAND = (LocalFiles, NumberRange)
+"""What a process reads by itself. The input of other tasks their worker prepares, or reads for them."""
+
+
+def _note(members: dict[AttemptId, Attempt], attempt: Attempt, *, is_in: bool) -> None:
+    if is_in:
+        members[attempt.id] = attempt
+    else:
+        members.pop(attempt.id, None)
 
 
 def _is_reduce(attempt: Attempt) -> bool:
