@@ -35,7 +35,7 @@ def stored_file(blocks, inode=50, first_block=1):
     """The rows of a stored file with blocks numbered from `first_block`."""
     sizes = (blocks * BLOCK_BYTES, BLOCK_BYTES, 3)
     rows = [Row("inodes", (inode,), (1, f"f{inode}", "file", 0.0, *sizes, "", 0o644))]
-    rows += [Row("blocks", (first_block + n,), (inode, n, 1, BLOCK_BYTES)) for n in range(blocks)]
+    rows += [Row("blocks", (first_block + n,), (inode, n, 1, BLOCK_BYTES, 1)) for n in range(blocks)]
     return {(row.table, row.key): row for row in rows}
 
 
