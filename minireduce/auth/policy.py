@@ -94,6 +94,8 @@ RPCS: Doors = {
     "/minireduce.Files/Stat": _CLIENTS,
     "/minireduce.Files/List": _CLIENTS,
     "/minireduce.Files/Summary": _CLIENTS,
+    "/minireduce.Files/Health": _CLIENTS,
+    "/minireduce.Files/HurryRepair": _CLIENTS,
     "/minireduce.Files/Blocks": _CLIENTS,
     "/minireduce.Files/Describe": _CLIENTS,
     "/minireduce.Files/MakeDirectory": _CLIENTS,

@@ -71,9 +71,14 @@ def workers(common: Common, *, is_json: bool) -> None:
             each.rack,
             f"{each.slots_used}/{each.slots}",
             size(each.memory_bytes),
+            size(each.capacity_bytes),
+            size(max(0, each.capacity_bytes - each.free_bytes)),
+            each.blocks,
             each.data_address,
             f"{each.last_heard_s:.1f} s",
         )
         for each in listed
     ]
-    print_table(("WORKER", "STATE", "HOST", "RACK", "SLOTS", "MEMORY", "ADDRESS", "HEARD"), rows)
+    print_table(
+        ("WORKER", "STATE", "HOST", "RACK", "SLOTS", "MEMORY", "CAPACITY", "USED", "BLOCKS", "ADDRESS", "HEARD"), rows
+    )

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import click
 
-from minireduce.cli import fs_changing, fs_copying, fs_looking
+from minireduce.cli import fs_changing, fs_checking, fs_copying, fs_looking
 
 
 @click.group(epilog="Example:  minireduce fs put books/ /books")
@@ -36,6 +36,7 @@ for _verb in (
     fs_looking.test,
     fs_looking.getmerge,
     fs_changing.setrep,
+    fs_checking.fsck,
     fs_looking.checksum,
     fs_changing.chmod,
     fs_changing.chown,

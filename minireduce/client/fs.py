@@ -26,13 +26,20 @@ from minireduce.client.file_writing import FileWriter, new_file
 from minireduce.client.local_tree import local_tree
 from minireduce.client.store_paths import has_glob, join, name_of, parse_store_path
 from minireduce.core.storage.paths import Names, parse_path
-from minireduce.core.storage.requests import AppendFile, ChangeAttributes, MakeDirectory, RemovePath, RenamePath
+from minireduce.core.storage.requests import (
+    AppendFile,
+    ChangeAttributes,
+    HurryRepair,
+    MakeDirectory,
+    RemovePath,
+    RenamePath,
+)
 from minireduce.core.storage.trash import TRASH
-from minireduce.core.storage.views import FileBlocks, FileStatus, Removed, Summary
+from minireduce.core.storage.views import FileBlocks, FileHealth, FileStatus, Removed, Summary
 from minireduce.errors import AlreadyExists, NotFound, RequestError
 from minireduce.machine import machine_id
 from minireduce.wire import methods
-from minireduce.wire.file_questions import GetBlocks, GetStatus, GetSummary, ListDirectory
+from minireduce.wire.file_questions import GetBlocks, GetHealth, GetStatus, GetSummary, ListDirectory
 from minireduce.wire.questions import DescribeCluster
 
 COPY_BYTES = 1 << 20
@@ -104,6 +111,14 @@ class FileSystem:
     def summary(self, path: str) -> Summary:
         """How much `path` holds, itself included. Raises NotFound."""
         return self._connection.call(methods.GET_SUMMARY, GetSummary(parse_store_path(path)))
+
+    def health(self, path: str) -> FileHealth:
+        """How the blocks of a file are, and why. Raises NotFound."""
+        return self._connection.call(methods.GET_HEALTH, GetHealth(parse_store_path(path)))
+
+    def hurry_repair(self, status: FileStatus) -> int:
+        """Have a file repaired now, whoever may come back; how many of its blocks need it."""
+        return self._connection.call(methods.HURRY_REPAIR, HurryRepair(status.path, status.inode))
 
     def workers_live(self) -> int:
         """How many workers can hold replicas now."""

@@ -18,7 +18,7 @@ from minireduce.core.compute.printed import show_piece
 from minireduce.core.messages import Hello, Up
 from minireduce.core.requests import ComputeRequest, SubmitJob
 from minireduce.core.storage.requests import FileRequest
-from minireduce.core.storage.views import DirectoryPage, FileBlocks, FileStatus, StoreView, Summary
+from minireduce.core.storage.views import DirectoryPage, FileBlocks, FileHealth, FileStatus, StoreView, Summary
 from minireduce.core.tables import TABLES_BY_NAME, place_of
 from minireduce.core.views import (
     ClusterView,
@@ -35,7 +35,7 @@ from minireduce.ids import JobId
 from minireduce.master.loop import MasterLoop, WorkerStream
 from minireduce.master.metadata import Metadata
 from minireduce.wire import methods
-from minireduce.wire.file_questions import DescribeStore, GetBlocks, GetStatus, GetSummary, ListDirectory
+from minireduce.wire.file_questions import DescribeStore, GetBlocks, GetHealth, GetStatus, GetSummary, ListDirectory
 from minireduce.wire.limits import PROGRAM_BYTES_MAX
 from minireduce.wire.methods import Method
 from minireduce.wire.questions import (
@@ -67,6 +67,7 @@ _FILE_CHANGES = (
     methods.CHANGE_ATTRIBUTES,
     methods.CREATE_FILE,
     methods.APPEND_FILE,
+    methods.HURRY_REPAIR,
     methods.ADD_BLOCK,
     methods.COMMIT_BLOCK,
     methods.CLOSE_FILE,
@@ -108,6 +109,7 @@ class MasterService:
             methods.GET_STATUS: self._get_status,
             methods.LIST_DIRECTORY: self._list_directory,
             methods.GET_SUMMARY: self._get_summary,
+            methods.GET_HEALTH: self._get_health,
             methods.GET_BLOCKS: self._get_blocks,
             methods.DESCRIBE_STORE: self._describe_store,
             methods.CERTIFY_BLOCK_SERVER: self._certify_block_server,
@@ -204,6 +206,9 @@ class MasterService:
 
     async def _get_summary(self, request: GetSummary) -> Summary:
         return await self._loop.read(lambda _now: self._state.storage.summary(request.path))
+
+    async def _get_health(self, request: GetHealth) -> FileHealth:
+        return await self._loop.read(lambda _now: self._state.storage.health(request.path))
 
     async def _get_blocks(self, request: GetBlocks) -> FileBlocks:
         path, offset, length, machine_id = request.path, request.offset, request.length, request.machine_id

@@ -31,6 +31,13 @@ class GetSummary:
 
 
 @dataclass(frozen=True, slots=True)
+class GetHealth:
+    """How the blocks of a file are, and why."""
+
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
 class GetBlocks:
     """The blocks of a file that touch a range, replicas on the machine `machine_id` first."""
 

@@ -19,6 +19,7 @@ from minireduce.core.storage.requests import (
     CloseFile,
     CommitBlock,
     CreateFile,
+    HurryRepair,
     MakeDirectory,
     RemovePath,
     RenamePath,
@@ -28,6 +29,7 @@ from minireduce.core.storage.requests import (
 from minireduce.core.storage.views import (
     DirectoryPage,
     FileBlocks,
+    FileHealth,
     FileStatus,
     OpenedFile,
     PlacedBlock,
@@ -48,7 +50,7 @@ from minireduce.core.views import (
 from minireduce.ids import JobId
 from minireduce.proto import services_pb2
 from minireduce.wire.codec import Codec, codec_of, message_of
-from minireduce.wire.file_questions import DescribeStore, GetBlocks, GetStatus, GetSummary, ListDirectory
+from minireduce.wire.file_questions import DescribeStore, GetBlocks, GetHealth, GetStatus, GetSummary, ListDirectory
 from minireduce.wire.questions import (
     CertifyBlockServer,
     DescribeCluster,
@@ -120,6 +122,8 @@ LIST_WORKERS: Method[ListWorkers, tuple[WorkerView, ...]] = Method(
 GET_STATUS: Method[GetStatus, FileStatus] = Method("Files", "Stat", GetStatus, FileStatus)
 LIST_DIRECTORY: Method[ListDirectory, DirectoryPage] = Method("Files", "List", ListDirectory, DirectoryPage)
 GET_SUMMARY: Method[GetSummary, Summary] = Method("Files", "Summary", GetSummary, Summary)
+GET_HEALTH: Method[GetHealth, FileHealth] = Method("Files", "Health", GetHealth, FileHealth)
+HURRY_REPAIR: Method[HurryRepair, int] = Method("Files", "HurryRepair", HurryRepair, int)
 GET_BLOCKS: Method[GetBlocks, FileBlocks] = Method("Files", "Blocks", GetBlocks, FileBlocks)
 DESCRIBE_STORE: Method[DescribeStore, StoreView] = Method("Files", "Describe", DescribeStore, StoreView)
 MAKE_DIRECTORY: Method[MakeDirectory, FileStatus] = Method("Files", "MakeDirectory", MakeDirectory, FileStatus)

@@ -132,3 +132,15 @@ def test_what_was_removed_can_be_brought_back_until_the_trash_is_emptied(files, 
     assert not files.exists("/.Trash")
     fs("rm", "-r", "--skip-trash", "/d")
     assert not files.exists("/.Trash")
+
+
+def test_fsck_explains_and_names_what_cannot_be_read(cluster, files, fs):
+    files.put_stream(io.BytesIO(DATA), "/ok", replication=2)
+    files.put_stream(io.BytesIO(b"x"), "/many", replication=5)
+    out = fs("fsck").decode()
+    assert "/many: block 0" in out
+    assert "start more workers" in out
+    assert "/ok" not in out
+    assert out.endswith("Status: HEALTHY\n")
+    assert "/ok: block 2" in fs("fsck", "--blocks", "/ok").decode()
+    assert json.loads(fs("fsck", "--json", "--repair", "/many"))["repairing"] == 1

@@ -109,6 +109,17 @@ class Repair:
         if self._copies.pop((block_id, worker), None) is not None:
             self._unsettle(block_id)
 
+    def hurry(self, block: Block) -> None:
+        """Copy this block now, though replicas may come back with their workers, and copies may fail again."""
+        for worker in [*block.absent]:
+            self._blocks.let_go(block, worker)
+        self._avoided_until_s = {key: until for key, until in self._avoided_until_s.items() if key[0] != block.id}
+        self._blocks.unsettled[block.id] = None
+
+    def copying_to(self, block_id: int) -> list[WorkerId]:
+        """The workers to which copies of a block are on their way."""
+        return [target for copied, target in self._copies if copied == block_id]
+
     def copy_failed(self, block_id: int, source: WorkerId, now: float) -> None:
         """`source` could not send its replica: try another pair, and leave these targets alone for a while."""
         for copy in list(self._copies.values()):

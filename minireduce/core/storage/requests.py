@@ -154,6 +154,17 @@ class ReportDamage:
     worker: WorkerId
 
 
+@dataclass(frozen=True, slots=True)
+class HurryRepair:
+    """Repair the file `inode` called `path` now: wait for nobody who is away, and try again what failed.
+
+    The reply is how many of its blocks need repair.
+    """
+
+    path: str
+    inode: int
+
+
 FileRequest = (
     MakeDirectory
     | CreateFile
@@ -167,4 +178,5 @@ FileRequest = (
     | RemovePath
     | ChangeAttributes
     | ReportDamage
+    | HurryRepair
 )

@@ -34,16 +34,18 @@ from minireduce.core.storage import leases as lease_rows
 from minireduce.core.storage import namespace as inode_rows
 from minireduce.core.storage.blocks import Block, Blocks
 from minireduce.core.storage.files import Files
+from minireduce.core.storage.health import examine
 from minireduce.core.storage.leases import Leases
 from minireduce.core.storage.namespace import File, Namespace
 from minireduce.core.storage.places import Place, Places, distance
 from minireduce.core.storage.repair import Repair, risk_level
-from minireduce.core.storage.requests import FileRequest
+from minireduce.core.storage.requests import FileRequest, HurryRepair
 from minireduce.core.storage.tokens import BlockTokens
 from minireduce.core.storage.views import (
     BlockView,
     DirectoryPage,
     FileBlocks,
+    FileHealth,
     FileStatus,
     ReadableBlock,
     StoreView,
@@ -101,11 +103,27 @@ class StorageState:
     def handle(self, number: int, request: FileRequest, at: float, now: float, effects: Effects) -> None:
         """Answer a client's request, received at `at` of the wall clock."""
         try:
-            effects.reply(number, self._files.handle(request, at, now, effects))
+            if isinstance(request, HurryRepair):
+                effects.reply(number, self._hurry(request))
+            else:
+                effects.reply(number, self._files.handle(request, at, now, effects))
         except InvariantViolation:
             raise
         except MinireduceError as error:
             effects.refuse(number, error)
+
+    def _hurry(self, request: HurryRepair) -> int:
+        found = self._namespace.look_up(request.path)
+        if found.id != request.inode:
+            raise RequestError(f"{request.path} has been replaced meanwhile", hint="look at it and try again")
+        needy = [
+            block
+            for block in self._blocks.of_file(found.id)
+            if block.is_committed and block.good and (len(block.good) != block.wanted or block.damaged)
+        ]
+        for block in needy:
+            self._repair.hurry(block)
+        return len(needy)
 
     def worker_joined(self, worker: WorkerId, replicas: Iterable[Replica], effects: Effects) -> None:
         """A worker opened a new session and listed all its replicas: only these count."""
@@ -251,6 +269,14 @@ class StorageState:
             for begins, block in self._blocks.covering(found.id, offset, length)
         )
         return FileBlocks(self._namespace.status(found), blocks)
+
+    def health(self, path: str) -> FileHealth:
+        """How the blocks of a file are. Raises NotFound."""
+        found = self._namespace.look_up(path)
+        live = len(self._places.live())
+        blocks = self._blocks.of_file(found.id)
+        health = tuple(examine(block, self._repair.copying_to(block.id), live) for block in blocks)
+        return FileHealth(self._namespace.status(found), health)
 
     def view(self) -> StoreView:
         """The block store in numbers."""

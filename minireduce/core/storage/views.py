@@ -105,6 +105,32 @@ class FileBlocks:
 
 
 @dataclass(frozen=True, slots=True)
+class BlockHealth:
+    """One block of a file: who has it in which condition, what is done about it, and in words why it is so.
+
+    `state` is "healthy", "under-replicated", "surplus", "missing" (no good replica on a live worker) or "open". Lost
+    workers in `absent` had it. `copying` are the workers to which a copy is on its way.
+    """
+
+    replica: Replica
+    wanted: int
+    state: str
+    why: str
+    good: tuple[WorkerId, ...]
+    damaged: tuple[WorkerId, ...]
+    absent: tuple[WorkerId, ...]
+    copying: tuple[WorkerId, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class FileHealth:
+    """A file and all its blocks, in order."""
+
+    status: FileStatus
+    blocks: tuple[BlockHealth, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class StoreView:
     """The block store in numbers. `missing` blocks have no good replica on any live worker."""
 

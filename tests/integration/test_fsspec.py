@@ -1,0 +1,96 @@
+"""Libraries that speak fsspec read and write the block store by `mr://` paths."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+
+import fsspec
+import pandas as pd
+import pyarrow as pa
+import pyarrow.dataset
+import pyarrow.parquet
+import pytest
+from fsspec.registry import register_implementation
+from scenes.cluster import ProcessCluster
+
+from minireduce.client.fsspec_files import MinireduceFileSystem
+
+NAME = f"{MinireduceFileSystem.__module__}.{MinireduceFileSystem.__qualname__}"
+
+
+@pytest.fixture(scope="module")
+def options(tmp_path_factory):
+    register_implementation("mr", NAME, clobber=True)  # as the entry point does where the package is installed
+    with ProcessCluster(tmp_path_factory.mktemp("fsspec"), workers=2) as cluster:
+        yield {"master": cluster.address, "token_file": str(cluster.token_file), "skip_instance_cache": True}
+
+
+@pytest.fixture
+def files(options):
+    return fsspec.filesystem("mr", **options)
+
+
+def test_the_package_registers_the_protocol():
+    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())
+    assert project["project"]["entry-points"]["fsspec.specs"] == {"mr": NAME}
+
+
+def test_pandas_writes_and_reads_tables(options):
+    table = pd.DataFrame({"name": ["a", "b"], "count": [1, 2]})
+    table.to_csv("mr:///tables/t.csv", index=False, storage_options=options)
+    pd.testing.assert_frame_equal(pd.read_csv("mr:///tables/t.csv", storage_options=options), table)
+    table.to_parquet("mr:///tables/t.parquet", storage_options=options)
+    pd.testing.assert_frame_equal(pd.read_parquet("mr:///tables/t.parquet", storage_options=options), table)
+
+
+def test_pyarrow_writes_and_reads_data_sets(files):
+    table = pa.table({"key": [1, 1, 2], "value": ["x", "y", "z"]})
+    pyarrow.dataset.write_dataset(
+        table,
+        "/set",
+        format="parquet",
+        filesystem=files,
+        partitioning=["key"],
+        existing_data_behavior="delete_matching",
+    )
+    found = pyarrow.dataset.dataset("/set", format="parquet", filesystem=files, partitioning=["key"]).to_table()
+    assert sorted(found["value"].to_pylist()) == ["x", "y", "z"]
+    assert pyarrow.parquet.read_table("/set/2", filesystem=files)["value"].to_pylist() == ["z"]
+
+
+def test_files_and_names(files):
+    files.pipe_file("mr:///d/a", b"0123456789")
+    with files.open("/d/a", "ab") as stream:
+        stream.write(b"x")
+    assert files.cat_file("/d/a", start=8, end=11) == b"89x"
+    assert files.cat("/d/a") == b"0123456789x"
+    files.cp("/d", "/e", recursive=True)
+    files.mv("/e/a", "/e/b")
+    assert files.ls("/e", detail=False) == ["/e/b"]
+    assert files.info("/e/b")["size"] == 11
+    assert files.find("/") == [path for path in files.find("/") if files.isfile(path)]
+    assert files.glob("/d/*") == ["/d/a"]
+    assert files.isdir("/d")
+    assert not files.exists("/nothing")
+    files.makedirs("/d/x/y", exist_ok=True)
+    files.rm("/d", recursive=True)
+    assert not files.exists("/d")
+    with pytest.raises(FileNotFoundError):
+        files.cat("/d/a")
+    with pytest.raises(FileExistsError):
+        files.mkdir("/e")
+
+
+def test_a_file_whose_writer_raised_does_not_appear(files):
+    class Spoiled(Exception):
+        pass
+
+    def write() -> None:
+        with files.open("/spoiled", "wb") as stream:
+            stream.write(b"half")
+            raise Spoiled
+
+    with pytest.raises(Spoiled):
+        write()
+    assert not files.exists("/spoiled")
