@@ -93,6 +93,10 @@ class ProcessCluster:
         address = self.workers()[worker].data_address
         return next(name for name, announced in self._addresses.items() if announced == address)
 
+    def is_daemon_of(self, name: str, worker: str) -> bool:
+        """Whether the process of this name is this worker; false for one that has never told its address."""
+        return self.workers()[worker].data_address == self._addresses.get(name)
+
     def command(self, *arguments: str) -> subprocess.Popen[bytes]:
         """Start `minireduce ARGUMENTS` against this cluster."""
         return subprocess.Popen(

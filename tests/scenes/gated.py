@@ -7,6 +7,7 @@ way.
 from __future__ import annotations
 
 import fcntl
+import subprocess
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,6 +22,7 @@ SETTINGS = {"MINIREDUCE_TASK_USER": "root", "MINIREDUCE_WORKER_LOST_S": "3", "MI
 JOB = '''
 """Counts words; waits at the gates that the test holds."""
 import fcntl
+import subprocess
 from minireduce import Job
 
 def pass_gate(path):
@@ -85,12 +87,18 @@ def closed(gate: Path) -> Iterator[None]:
 def submit(cluster: ProcessCluster, stage: Stage):
     """The command, once it has said which job it runs."""
     client = cluster.command("submit", str(stage.job), str(stage.input), "-o", str(stage.output))
+    await_job(client)
+    return client
+
+
+def await_job(client: subprocess.Popen[bytes]) -> None:
+    """Until a command that submits has said which job it runs."""
+    assert client.stderr is not None
     said = b""
     while b"job-" not in said:
         line = client.stderr.readline()
         assert line, f"submit ended: {said.decode()}"
         said += line
-    return client
 
 
 def done(view, kind):
