@@ -146,7 +146,7 @@ class SimDisk:
 
     def __init__(self, rng: random.Random, *, free_bytes: int = 1 << 40) -> None:
         self._rng = rng
-        self._free_bytes = free_bytes
+        self.space_bytes = free_bytes
         self._root = _Directory()
         self._failures: dict[str, list[int]] = {}
         self.calls: Counter[str] = Counter()
@@ -272,7 +272,7 @@ class SimDisk:
         return len(self._file(path).data)
 
     def free_bytes(self, path: Path) -> int:  # noqa: ARG002 - one disk, whatever the path
-        return self._free_bytes
+        return self.space_bytes
 
     def capacity_bytes(self, path: Path) -> int:
         return self.free_bytes(path)

@@ -18,9 +18,13 @@ from minireduce.core.worker import (
     SpaceMeasured,
 )
 
+NO_ROOM_BYTES = 1
+"""What is told where nothing can be written: 0 would mean that it is not known."""
+
 ReplicaCommand = ReplicateBlock | RemoveReplica
 ReplicaEvent = ReplicaWritten | ReplicaDeleted | ReplicaFoundDamaged | ReplicationEnded | SpaceMeasured
-"""`SpaceMeasured` is said only once the directory takes no more writes: no room is left, whatever the disk says."""
+"""`SpaceMeasured` is said when the directory takes no more writes, as `NO_ROOM_BYTES`, whatever the disk says; and when
+it takes them again."""
 
 
 def to_line(message: ReplicaCommand | ReplicaEvent) -> bytes:

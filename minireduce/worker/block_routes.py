@@ -50,7 +50,7 @@ from minireduce.wire.pipeline import (
     read_pipeline,
     sent_length,
 )
-from minireduce.worker.block_messages import ReplicaEvent
+from minireduce.worker.block_messages import NO_ROOM_BYTES, ReplicaEvent
 from minireduce.worker.block_sending import BlockSender, Sending
 from minireduce.worker.block_store import BlockStore
 from minireduce.worker.gate import PRINCIPAL
@@ -61,8 +61,7 @@ log = logging.getLogger(__name__)
 
 BLOCK_BYTES_MAX = 1 << 40
 WRITE_BYTES = 1 << 20
-NO_ROOM_BYTES = 1
-"""What is told where nothing can be written: 0 would mean that it is not known."""
+REOPEN_INTERVAL_S = 10.0
 _NUMBER = re.compile(r"[0-9]{1,18}")
 
 
@@ -155,6 +154,14 @@ class BlockRoutes:
             raise Unavailable(f"{name} ended before its last byte")
         if sending is not None:
             await sending.send(None)
+
+    async def reopen_when_there_is_room(self) -> None:
+        """Look at full directories again and again; the worker is told when one takes writes."""
+        while True:
+            await asyncio.sleep(REOPEN_INTERVAL_S)
+            if await asyncio.to_thread(self._store.reopen):
+                log.warning("there is room again: blocks are taken in")
+                self._tell(SpaceMeasured(self._store.free_bytes()))
 
     # ── out ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 

@@ -193,7 +193,11 @@ async def serve(orders: Orders, reader: asyncio.StreamReader) -> None:
     try:
         listening = socket.socket(fileno=orders.socket_fd)
         await web.SockSite(runner, listening, ssl_context=tls, shutdown_timeout=0).start()
-        await _obey(blocks, reader)
+        reopening = asyncio.create_task(blocks.reopen_when_there_is_room(), name="reopening")
+        try:
+            await _obey(blocks, reader)
+        finally:
+            reopening.cancel()
     finally:
         await runner.cleanup()
         await sender.close()

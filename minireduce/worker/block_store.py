@@ -8,8 +8,8 @@ Nothing is read without being verified: the bytes go out with the checksums that
 to agree. A replica that fails is damaged: it is no longer read here, and the caller tells the master.
 
 A directory on which a write failed is closed to writing until the worker starts again: a disk that could not keep its
-word once is not asked to give it again. Reading from it goes on. With several directories a replica goes to the open
-one with the most room.
+word once is not asked to give it again. One that was merely full is opened again when it has room. Reading goes on in
+both. With several directories a replica goes to the open one with the most room.
 
 Invariants: a replica's length and checksums never change under its name; paths are made of numbers only. Safe for
 several threads, of which one writes a given replica.
@@ -19,6 +19,7 @@ Elsewhere: the format (docs/formats.md, "Block"), HTTP (`block_routes`), which r
 from __future__ import annotations
 
 import contextlib
+import errno
 import itertools
 import re
 import threading
@@ -35,6 +36,9 @@ from minireduce.worker.replica_writing import LongerReplicaWriter, ReplicaWriter
 BLOCKS_NAME = "blocks"
 """The directory of replicas below a data directory."""
 
+REOPEN_BYTES = 256 << 20
+"""A directory that was full takes writes again when it has so much room."""
+
 _FOLDER = re.compile(r"[0-9a-f]{2}")
 _NAME = re.compile(r"([1-9][0-9]{0,18})\.([1-9][0-9]{0,9})\.(data|sums)")
 _PRIVATE = re.compile(r"\.[0-9]+\.[0-9]+\.(data|sums)")
@@ -43,10 +47,12 @@ _PRIVATE = re.compile(r"\.[0-9]+\.[0-9]+\.(data|sums)")
 class BlockStore:
     """The replicas of one worker, under the directories `roots`."""
 
-    def __init__(self, disk: Disk, roots: Sequence[Path]) -> None:
+    def __init__(self, disk: Disk, roots: Sequence[Path], *, reopen_bytes: int = REOPEN_BYTES) -> None:
         self._disk = disk
         self._roots = tuple(roots)
+        self._reopen_bytes = reopen_bytes
         self._closed: dict[Path, str] = {}
+        self._full: dict[Path, None] = {}  # of those, the ones that may be opened again
         self._durable: dict[Path, None] = {}
         self._places: dict[tuple[int, int], ReplicaPlace] = {}
         self._damaged: dict[tuple[int, int], None] = {}
@@ -175,7 +181,23 @@ class BlockStore:
 
     def close_directory(self, root: Path, error: OSError) -> None:
         """A write failed there."""
-        self._closed.setdefault(root, error.strerror or str(error))
+        is_full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        with self._lock:
+            if is_full and root not in self._closed:
+                self._full[root] = None
+            elif not is_full:
+                self._full.pop(root, None)
+                self._closed.pop(root, None)  # what is said of it is the worse of the two
+            self._closed.setdefault(root, error.strerror or str(error))
+
+    def reopen(self) -> bool:
+        """Open the directories that were full and have room again; whether there was one."""
+        roomy = [root for root in list(self._full) if self._disk.free_bytes(root) >= self._reopen_bytes]
+        with self._lock:
+            for root in roomy:
+                if self._full.pop(root, root) is None:
+                    del self._closed[root]
+        return bool(roomy)
 
     # ── reading ─────────────────────────────────────────────────────────────────────────────────────────────────────
 

@@ -32,7 +32,7 @@ from minireduce.disk import Disk
 from minireduce.errors import Corruption
 from minireduce.machine import machine_id
 from minireduce.worker.account import task_ids
-from minireduce.worker.block_messages import ReplicaEvent
+from minireduce.worker.block_messages import NO_ROOM_BYTES, ReplicaEvent
 from minireduce.worker.block_server_process import BlockServerProcess
 from minireduce.worker.block_store import BLOCKS_NAME, BlockStore
 from minireduce.worker.fetcher import Fetcher
@@ -227,7 +227,8 @@ class Worker:
         self.loop.on_disk(self._outputs.remove_job, action.job)
 
     def _tell_of_blocks(self, event: ReplicaEvent) -> None:
-        self._is_closed_to_blocks |= isinstance(event, SpaceMeasured)
+        if isinstance(event, SpaceMeasured):
+            self._is_closed_to_blocks = event.free_bytes <= NO_ROOM_BYTES
         self.loop.tell(event)
 
     async def _measure_space(self) -> None:

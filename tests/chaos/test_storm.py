@@ -25,6 +25,7 @@ def test_a_few_kills_over_a_short_job_leave_the_output_right_and_nothing_else(tm
 
 
 @pytest.mark.nightly
+@pytest.mark.timeout(1800)
 def test_twenty_kills_over_a_job_of_minutes_leave_the_output_right_and_nothing_else(tmp_path):
     made = storm(tmp_path, kills=20, workers=5, splits=400)
     assert sum(made.struck.values()) == 20

@@ -84,7 +84,7 @@ class Storm:
     def settings(self) -> dict[str, str]:
         return {
             "MINIREDUCE_WORKER_LOST_S": "4",
-            "MINIREDUCE_SPLIT_SIZE": "1",
+            "MINIREDUCE_SPLIT_SIZE": "500",  # a file each
             "TMPDIR": str(self.temporary),
             MARK: self.mark,
         }

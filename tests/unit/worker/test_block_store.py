@@ -117,6 +117,27 @@ def test_whatever_fails_before_a_crash_nothing_half_is_ever_listed(operation, nt
         assert read(store, replica) == data_of(replica)
 
 
+def test_a_directory_that_was_full_takes_writes_again_when_it_has_room_but_not_one_that_failed(disk):
+    store = open_store(disk)
+    disk.fail_next("write", errno.ENOSPC)
+    with pytest.raises(Unavailable):
+        write(store, Replica(1, 1, 100))
+    disk.space_bytes = 1000
+    assert not store.reopen()
+    with pytest.raises(Unavailable, match="takes writes any more"):
+        store.create(Replica(2, 1, 100))
+    disk.space_bytes = 1 << 40
+    assert store.reopen()
+    write(store, Replica(2, 1, 100))
+    assert read(store, Replica(2, 1, 100)) == data_of(Replica(2, 1, 100))
+    disk.fail_next("sync", errno.EIO)
+    with pytest.raises(Unavailable):
+        write(store, Replica(3, 1, 100))
+    assert not store.reopen()
+    with pytest.raises(Unavailable, match="takes writes any more"):
+        store.create(Replica(4, 1, 100))
+
+
 def test_a_directory_in_which_a_write_failed_is_closed_to_writing_and_still_read(disk):
     roots = (Path("/a/blocks"), Path("/b/blocks"))
     store = open_store(disk, *roots)
