@@ -201,6 +201,12 @@ class Settings:
     )
     job_logs_size: int = _declare(16 << 20, size_bytes, "What the master keeps of what a job's attempts print.")
     logs_size: int = _declare(128 << 20, size_bytes, "What the master keeps of what the attempts of all jobs print.")
+    worker_logs_size: int = _declare(
+        1 << 30, size_bytes, "What a worker keeps of what attempts print; the oldest goes first."
+    )
+    orphans_keep_s: float = _declare(
+        600.0, _seconds, "How long a worker keeps files of a job that is not known to it any more."
+    )
     jobs_unended_max: int = _declare(
         1000, _count, "Jobs that run, are being published or have a result that is kept; more are refused."
     )

@@ -62,7 +62,7 @@ from minireduce.core.work.session import (
     Warn,
     WelcomeReceived,
 )
-from minireduce.ids import AttemptId, WorkerId
+from minireduce.ids import AttemptId, JobId, WorkerId
 
 # ── what comes in (beside what sessions, attempts and fetches declare) ──────────────────────────────────────────────
 
@@ -199,6 +199,10 @@ class WorkerState:
     def is_joined(self) -> bool:
         """Whether the master has taken this worker in, and the stream to it stands."""
         return self._session.is_talking
+
+    def knows(self, job: JobId) -> bool:
+        """Whether anything of a job is here, or may come: what is on the disk of any other job is an orphan."""
+        return self._assignments.knows(job)
 
     def story(self, attempt: AttemptId) -> str:
         """The life of an attempt that has not ended, for people."""

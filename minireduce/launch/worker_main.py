@@ -34,6 +34,7 @@ from minireduce.launch import child
 from minireduce.launch.common import join_address, port, run_daemon
 from minireduce.launch.trust import Trust
 from minireduce.worker.block_server_process import listen
+from minireduce.worker.collecting import CollectionLimits
 from minireduce.worker.identity import lock
 from minireduce.worker.memory import machine_memory_bytes
 
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("minireduce.worker")
 
 DEFAULT_DATA_DIR = Path("~/.local/share/minireduce/worker")
+COLLECT_INTERVAL_S_MAX = 60.0
 DEFAULT_RACK = "/default"
 _ALL_INTERFACES = frozenset({"0.0.0.0", "::"})  # noqa: S104 - to tell that one was asked for
 
@@ -163,6 +165,11 @@ def _worker(
             software_version=__version__,
             task_user=settings.task_user if os.geteuid() == 0 and options.embedded is None else "",
             attempt_log_bytes_max=settings.attempt_log_size,
+            collection=CollectionLimits(
+                interval_s=min(COLLECT_INTERVAL_S_MAX, settings.orphans_keep_s),
+                orphan_kept_s=settings.orphans_keep_s,
+                logs_bytes_max=settings.worker_logs_size,
+            ),
             authority_pem=trust.authority() if transport.needs_tls(reached_as) else None,
             certificate_pem=shown.certificate_pem,
             key_pem=shown.key_pem,

@@ -5,6 +5,7 @@
     jobs/JOB/ATTEMPT/output.meta                 the attempt's report, written last: what has one is whole
     jobs/JOB/ATTEMPT/fetched/SOURCE              runs that were fetched for it
     jobs/JOB/ATTEMPT/stdout, stderr              what it printed, kept until the job goes, for people
+    jobs/.aside-JOB.NUMBER                       what is being removed
 
 Every path is made of ids that were parsed, never of text from outside. Where tasks run under an account of their own
 they must be able to pass through the directories above theirs, and so must own what is fetched for them.
@@ -16,6 +17,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import secrets
 from pathlib import Path
 
 import msgpack
@@ -32,6 +34,7 @@ JOBS_NAME = "jobs"
 META_NAME = "output.meta"
 FETCHED_NAME = "fetched"
 _READ_BYTES = 1 << 20
+ASIDE_PREFIX = ".aside-"
 LOG_NAMES = (STDOUT_NAME, STDERR_NAME)
 
 
@@ -140,6 +143,8 @@ class Outputs:
         for name in self._disk.names(directory):
             if name not in LOG_NAMES:
                 self._remove(directory / name)
+        if not self._disk.names(directory):
+            self._disk.remove_tree(directory)
 
     def clear(self, attempt: AttemptId) -> None:
         """Remove what an attempt wrote, so that it can begin again: all but what was fetched for it, and its logs."""
@@ -157,6 +162,41 @@ class Outputs:
         self._placed.discard(job)
         if is_job_id(job):
             self._disk.remove_tree(self._jobs / job)
+
+    # ── what nobody asks to be removed ──────────────────────────────────────────────────────────────────────────────
+
+    def jobs(self) -> list[JobId]:
+        """The jobs that have a directory here, in ascending order of their names."""
+        return [name for name in self._disk.names(self._jobs) if is_job_id(name)]
+
+    def set_aside(self, job: JobId) -> None:
+        """Take a job's directory out of the way, at once; `remove_set_aside` removes it."""
+        self._placed.discard(job)
+        if is_job_id(job):
+            with contextlib.suppress(FileNotFoundError):
+                self._disk.rename(self._jobs / job, self._jobs / f"{ASIDE_PREFIX}{job}.{secrets.token_hex(4)}")
+
+    def remove_set_aside(self) -> None:
+        """Remove what was set aside, by this process or one before it."""
+        for name in self._disk.names(self._jobs):
+            if name.startswith(ASIDE_PREFIX):
+                self._disk.remove_tree(self._jobs / name)
+
+    def trim_logs(self, bytes_max: int) -> None:
+        """Remove what attempts printed, the oldest first, until it is not more than this."""
+        found: list[tuple[float, str, int]] = []
+        for job in self.jobs():
+            for attempt in self._disk.names(self._jobs / job):
+                for path in (self._jobs / job / attempt / name for name in LOG_NAMES):
+                    with contextlib.suppress(OSError):
+                        status = path.lstat()
+                        found.append((status.st_mtime, str(path), status.st_size))
+        left = sum(size for _, _, size in found)
+        for _, oldest, size in sorted(found):
+            if left <= bytes_max:
+                return
+            self._disk.remove(Path(oldest))
+            left -= size
 
     def _make(self, directory: Path) -> Path:
         self._disk.make_directories(directory)

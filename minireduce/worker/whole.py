@@ -35,6 +35,7 @@ from minireduce.worker.account import task_ids
 from minireduce.worker.block_messages import NO_ROOM_BYTES, ReplicaEvent
 from minireduce.worker.block_server_process import BlockServerProcess
 from minireduce.worker.block_store import BLOCKS_NAME, BlockStore
+from minireduce.worker.collecting import CollectionLimits, Collector
 from minireduce.worker.fetcher import Fetcher
 from minireduce.worker.identity import IdentityFile
 from minireduce.worker.input_reader import InputReader
@@ -72,6 +73,7 @@ class WorkerOptions:
     software_version: str
     task_user: str = ""
     attempt_log_bytes_max: int = PRINTED_BYTES_MAX
+    collection: CollectionLimits = CollectionLimits()  # noqa: RUF009 - it cannot change
     authority_pem: bytes | None = None
     certificate_pem: str = ""
     key_pem: str = field(default="", repr=False)
@@ -88,8 +90,10 @@ class Worker:
         self._outputs = Outputs(options.data_dir, disk, task_ids=owner)
         self._joined = asyncio.Event()
         self._on_joined = on_joined
+        machine = self._machine()
+        self._collector = Collector(self._outputs, clock, options.collection, machine.knows)
         self.loop = WorkerLoop(
-            self._machine(), clock, tick_interval_s=options.settings.tick_interval_s, on_joined=self._has_joined
+            machine, clock, tick_interval_s=options.settings.tick_interval_s, on_joined=self._has_joined
         )
         worker = self._identity.identity.worker
         inputs = InputReader(disk, options.data_dir, worker, options.authority_pem, self.loop.tell)
@@ -129,6 +133,7 @@ class Worker:
         """Serve the master until the machine ends the worker. Raises the error for which it did."""
         streams = self._streams = MasterStreams(master_address, credentials, self.loop.tell)
         self._beside.append(asyncio.create_task(self._measure_space(), name="space"))
+        self._beside.append(asyncio.create_task(self._collector.run(), name="collecting"))
         self.loop.perform_with(
             {
                 OpenStream: lambda action: streams.open(action.stream),

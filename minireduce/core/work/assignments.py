@@ -230,6 +230,14 @@ class Assignments:
             self._drop_job(DropJob(job), now)
         return jobs
 
+    def knows(self, job: JobId) -> bool:
+        """Whether a job is open here, or any attempt or output of it."""
+        return (
+            job in self._jobs
+            or any(attempt.task.job == job for attempt in self.outputs)
+            or bool(self.attempts.of_job(job))
+        )
+
     def close_idle_jobs(self) -> None:
         """A new session began, in which the master opens again each job that it wants here. One that has ended
         meanwhile it may never name again, unless the lists of `Hello` remind it.
