@@ -20,8 +20,8 @@ from minireduce.cli.show import as_plain, duration, plural, print_json
 
 if TYPE_CHECKING:
     from minireduce.client.connection import Connection
-    from minireduce.client.printed import AttemptText, StreamText
     from minireduce.core.messages import TaskError
+    from minireduce.core.texts import AttemptText, StreamText
     from minireduce.core.views import AttemptView, JobView, PrintedPiece, TaskView
     from minireduce.ids import AttemptId, TaskId
 
@@ -49,23 +49,24 @@ def logs(job: str, task_name: str | None, common: Common, *, follow: bool, is_js
 def _show(connection: Connection, job: str, only: TaskId | None, *, is_json: bool) -> None:
     from minireduce.client import jobs as client
     from minireduce.client import printed
+    from minireduce.core.texts import texts
     from minireduce.errors import NotFound
     from minireduce.wire import methods
     from minireduce.wire.questions import ListTasks
 
     shown = client.view(connection, job)
     tasks = connection.call(methods.LIST_TASKS, ListTasks(shown.job))
-    pieces, left_out = printed.read_all(connection, shown.job)
-    texts = [text for text in printed.texts(pieces) if only is None or text.attempt.task == only]
+    pieces, left_out = printed.read_all(connection, shown.job, only)
+    printed_texts = list(texts(pieces))
     chosen = [task for task in tasks if only is None or task.task == only]
     is_told = any(failed.attempt.task == only for failed in shown.errors)
-    if only is not None and not chosen and not is_told and not texts:
+    if only is not None and not chosen and not is_told and not printed_texts:
         raise NotFound(f"{shown.job} has no task {only}", hint=f"minireduce logs {shown.job}")
     if is_json:
-        told = {"tasks": chosen, "errors": shown.errors, "printed": texts, "left_out": left_out}
+        told = {"tasks": chosen, "errors": shown.errors, "printed": printed_texts, "left_out": left_out}
         print_json(as_plain(told))
         return
-    _Page(shown, chosen, {text.attempt: text for text in texts}).show(only)
+    _Page(shown, chosen, {text.attempt: text for text in printed_texts}).show(only)
     if left_out:
         print(f"and {plural(left_out, 'piece')} more that found no room (job_logs_size)")
 
@@ -135,10 +136,9 @@ def _follow(connection: Connection, job: str, only: TaskId | None, *, is_json: b
     after = 0
     while True:
         is_over = shown.state is not JobState.RUNNING  # asked for before the page: what came before is on it
-        page = printed.read_page(connection, shown.job, after)
+        page = printed.read_page(connection, shown.job, after, only)
         for piece in page.pieces:
-            if only is None or piece.attempt.task == only:
-                flow.show(piece)
+            flow.show(piece)
         after = page.last
         if page.pieces:
             sys.stdout.flush()
@@ -158,7 +158,7 @@ class _Flow:
         self._is_line_begun = False
 
     def show(self, piece: PrintedPiece) -> None:
-        from minireduce.client.printed import StreamText
+        from minireduce.core.texts import StreamText
 
         key = (piece.attempt, piece.stream)
         text = self._streams.setdefault(key, StreamText()).read(piece)

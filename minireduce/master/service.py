@@ -31,7 +31,7 @@ from minireduce.core.views import (
     WorkerView,
 )
 from minireduce.errors import MinireduceError, NotFound, RequestError
-from minireduce.ids import JobId
+from minireduce.ids import JobId, TaskId
 from minireduce.master.loop import MasterLoop, WorkerStream
 from minireduce.master.metadata import Metadata
 from minireduce.wire import methods
@@ -141,10 +141,11 @@ class MasterService:
         rows = await asyncio.to_thread(self._metadata.read, HISTORY, (job,), after=-1, rows_max=ROWS_OF_HISTORY_MAX)
         return read_tasks(rows)
 
-    async def printed(self, job: JobId, after: int = 0) -> PrintedPage:
-        """A page of what the attempts of a job have printed. Raises NotFound."""
+    async def printed(self, job: JobId, after: int = 0, task: TaskId | None = None) -> PrintedPage:
+        """A page of what the attempts of a job, or of one of its tasks, have printed. Raises NotFound."""
+        key = (job,) if task is None else (task.job, task.step, str(task.kind), task.index)
         left_out = await self._loop.read(lambda now: self._state.views.printed_left_out(job, now))
-        rows = await asyncio.to_thread(self._metadata.read, PRINTED, (job,), after=after, rows_max=PIECES_PER_PAGE_MAX)
+        rows = await asyncio.to_thread(self._metadata.read, PRINTED, key, after=after, rows_max=PIECES_PER_PAGE_MAX)
         last = place_of(TABLES_BY_NAME[PRINTED])(rows[-1]) if rows else after
         return PrintedPage(tuple(show_piece(row) for row in rows), last, left_out)
 
@@ -184,7 +185,7 @@ class MasterService:
         return await self.tasks(request.job)
 
     async def _read_printed(self, request: ReadPrinted) -> PrintedPage:
-        return await self.printed(request.job, request.after)
+        return await self.printed(request.job, request.after, request.task)
 
     async def _list_skipped(self, request: ListSkipped) -> tuple[SkippedView, ...]:
         return await self._loop.read(lambda now: self._state.views.skipped(request.job, now))

@@ -20,7 +20,10 @@ from aiohttp import web
 from aiohttp.typedefs import Middleware
 
 from minireduce.auth.policy import MASTER_ROUTES, NOBODY, Authenticator, Principal, authorize, bearer_of
+from minireduce.core.texts import texts
+from minireduce.core.views import TaskView
 from minireduce.errors import MinireduceError, NotFound, Refused, RequestError
+from minireduce.ids import parse_task_id
 from minireduce.web import metrics, pages, status_text
 from minireduce.web.as_json import as_json
 from minireduce.web.views import Views
@@ -29,6 +32,7 @@ from minireduce.wire.errors import to_http
 log = logging.getLogger(__name__)
 
 COOKIE = "minireduce"
+TEXT_BYTES_MAX = 4 << 20  # of what the attempts of a task printed is shown on its page, and what the last piece brings
 LOGIN_BYTES_MAX = 16 << 10
 
 _HEADERS = {
@@ -52,6 +56,7 @@ def make_app(views: Views, authenticator: Authenticator, hosts: Sequence[str], *
     app.router.add_post("/login", pages_of.log_in)
     app.router.add_get("/", pages_of.overview)
     app.router.add_get("/jobs/{job}", pages_of.show_job)
+    app.router.add_get("/jobs/{job}/tasks/{task}", pages_of.show_task)
     app.router.add_get("/metrics", pages_of.metrics)
     app.router.add_get("/status.txt", pages_of.status_text)
     app.router.add_get("/api/v1/jobs", pages_of.api_jobs)
@@ -166,6 +171,20 @@ class _Pages:
     async def show_job(self, request: web.Request) -> web.Response:
         job = await self._views.job(request.match_info["job"])
         return _html(pages.job(job, await self._views.tasks(job.job)))
+
+    async def show_task(self, request: web.Request) -> web.Response:
+        task = parse_task_id(request.match_info["task"])
+        job = await self._views.job(request.match_info["job"])
+        found = next((view for view in await self._views.tasks(job.job) if view.task == task), None)
+        page = await self._views.printed(job.job, 0, task)
+        pieces = list(page.pieces)
+        while page.pieces and sum(len(piece.data) for piece in pieces) < TEXT_BYTES_MAX:
+            page = await self._views.printed(job.job, page.last, task)
+            pieces.extend(page.pieces)
+        errors = [failed for failed in job.errors if failed.attempt.task == task]
+        if found is None and not pieces and not errors:
+            raise NotFound(f"{job.job} has no task {task}, or nothing more is kept of it")
+        return _html(pages.task(job, found or TaskView(task, "", ()), errors, list(texts(pieces))))
 
     async def metrics(self, _request: web.Request) -> web.Response:
         views = self._views

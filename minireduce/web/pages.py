@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from html import escape
 
-from minireduce.core.views import ClusterView, JobView, TaskView, WorkerView
+from minireduce.core.texts import AttemptText
+from minireduce.core.views import AttemptError, AttemptView, ClusterView, JobView, TaskView, WorkerView
 
 TASKS_MAX = 1000
 
@@ -61,11 +62,7 @@ def overview(cluster: ClusterView, jobs: Sequence[JobView], workers: Sequence[Wo
 
 def job(view: JobView, tasks: Sequence[TaskView]) -> str:
     """One job: where it stands, what went wrong, its counters and its tasks."""
-    errors = [
-        f"<h3>{escape(str(failed.attempt))} on {escape(failed.worker)}</h3><pre>"
-        f"{escape(failed.error.traceback or f'{failed.error.type_name}: {failed.error.message}')}</pre>"
-        for failed in view.errors
-    ]
+    errors = [_error(failed) for failed in view.errors]
     return _page(
         view.job,
         f"<p>{escape(view.name)}: {view.state}, {view.fraction:.0%} in {view.elapsed_s:.1f} s. "
@@ -84,28 +81,62 @@ def job(view: JobView, tasks: Sequence[TaskView]) -> str:
     )
 
 
+def task(view: JobView, shown: TaskView, errors: Sequence[AttemptError], printed: Sequence[AttemptText]) -> str:
+    """One task of a job: its attempts, what went wrong in them, and what they printed."""
+    texts = [
+        f"<h3>{escape(str(each.attempt))} on {escape(each.worker)}: {name}</h3><pre>{escape(said)}</pre>"
+        for each in printed
+        for name, said in (("stdout", each.stdout), ("stderr", each.stderr))
+        if said
+    ]
+    return _page(
+        str(shown.task),
+        f"<p>{shown.state}, of {_job_anchor(view.job)}, which is {view.state}.</p>",
+        _table(
+            ("attempt", "worker", "state", "done", "seconds", "message"),
+            (_cells(*_attempt_cells(attempt)) for attempt in shown.attempts),
+        ),
+        *(_error(failed) for failed in errors),
+        "<h2>Printed</h2>" if texts else "<p>Its attempts have printed nothing that is kept.</p>",
+        *texts,
+    )
+
+
+def _error(failed: AttemptError) -> str:
+    told = failed.error.traceback or f"{failed.error.type_name}: {failed.error.message}"
+    return f"<h3>{escape(str(failed.attempt))} on {escape(failed.worker)}</h3><pre>{escape(told)}</pre>"
+
+
 def _job_cells(view: JobView) -> tuple[str, ...]:
     return str(view.state), f"{view.fraction:.0%}", f"{view.elapsed_s:.1f}", view.name, view.waiting_for
 
 
 def _task_rows(task: TaskView) -> Iterable[tuple[str, ...]]:
+    job, name = escape(task.task.job), escape(str(task.task))
+    link = f'<td><a href="/jobs/{job}/tasks/{name}">{name}</a></td>'
     if not task.attempts:
-        yield _cells(str(task.task), task.state, "", "", "", "", "", "")
+        yield (link, *_cells(task.state, "", "", "", "", "", ""))
     for attempt in task.attempts:
-        yield _cells(
-            str(task.task),
-            task.state,
-            str(attempt.attempt.number),
-            attempt.worker,
-            attempt.condition,
-            f"{attempt.fraction:.0%}",
-            f"{attempt.elapsed_s:.1f}",
-            attempt.message,
-        )
+        yield (link, *_cells(task.state, *_attempt_cells(attempt)))
+
+
+def _attempt_cells(attempt: AttemptView) -> tuple[str, ...]:
+    return (
+        str(attempt.attempt.number),
+        attempt.worker,
+        attempt.condition,
+        f"{attempt.fraction:.0%}",
+        f"{attempt.elapsed_s:.1f}",
+        attempt.message,
+    )
 
 
 def _job_link(job_id: str) -> str:
-    return f'<td><a href="/jobs/{escape(job_id)}">{escape(job_id)}</a></td>'
+    return f"<td>{_job_anchor(job_id)}</td>"
+
+
+def _job_anchor(job_id: str) -> str:
+    return f'<a href="/jobs/{escape(job_id)}">{escape(job_id)}</a>'
 
 
 def _cells(*texts: str) -> tuple[str, ...]:

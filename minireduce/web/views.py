@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-from minireduce.core.views import ClusterView, JobView, TaskView, WorkerView
-from minireduce.ids import JobId
+from minireduce.core.views import ClusterView, JobView, PrintedPage, TaskView, WorkerView
+from minireduce.ids import JobId, TaskId
 
 
 class Views(Protocol):
@@ -20,6 +20,9 @@ class Views(Protocol):
 
     async def tasks(self, job: JobId) -> Sequence[TaskView]:
         """The tasks of a job."""
+
+    async def printed(self, job: JobId, after: int = 0, task: TaskId | None = None) -> PrintedPage:
+        """A page of what the attempts of a job, or of one of its tasks, have printed."""
 
     async def workers(self) -> Sequence[WorkerView]:
         """All workers."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from minireduce.core.views import JobState
-from minireduce.ids import JobId
+from minireduce.ids import JobId, TaskId
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,10 +52,13 @@ class ListTasks:
 
 @dataclass(frozen=True, slots=True)
 class ReadPrinted:
-    """What the attempts of a job have printed, behind the place `after` (0: from the beginning)."""
+    """What the attempts of a job, or of one of its tasks, have printed, behind the place `after` (0: from the
+    beginning).
+    """
 
     job: JobId
     after: int
+    task: TaskId | None = None
 
 
 @dataclass(frozen=True, slots=True)

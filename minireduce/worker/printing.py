@@ -19,7 +19,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from minireduce.attempt.conversation import STDERR_NAME, STDOUT_NAME
-from minireduce.core.work.printed import TextPrinted, left_out_note
+from minireduce.core.texts import left_out_note
+from minireduce.core.work.printed import TextPrinted
 from minireduce.ids import AttemptId
 
 READ_BYTES = 1 << 16

@@ -26,6 +26,7 @@ from minireduce.attempt.conversation import MapTask, PartFile, ReadRange, Reduce
 from minireduce.attempt.linux import children
 from minireduce.attempt.load import python_version
 from minireduce.core.spec import LocalFiles, LocalRange, Program
+from minireduce.core.texts import left_out_note
 from minireduce.core.work.attempts import (
     AttemptEnded,
     AttemptOutcome,
@@ -38,7 +39,7 @@ from minireduce.core.work.attempts import (
     Succeeded,
 )
 from minireduce.core.work.bad_records import Care
-from minireduce.core.work.printed import TextPrinted, left_out_note
+from minireduce.core.work.printed import TextPrinted
 from minireduce.engine.index import read_index
 from minireduce.errors import Unavailable
 from minireduce.ids import AttemptId, TaskId, TaskKind

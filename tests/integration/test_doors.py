@@ -35,7 +35,15 @@ CALL_S = 20
 DOORS_MIN = 10
 SHUT = {grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED}
 JOB = "job-0000aa-1"
-PLACES = {"attempt": f"{JOB}_s0_m00000_a0", "partition": 0, "name": "stdout", "block": 1, "generation": 1, "job": JOB}
+PLACES = {
+    "attempt": f"{JOB}_s0_m00000_a0",
+    "task": f"{JOB}_s0_m00000",
+    "partition": 0,
+    "name": "stdout",
+    "block": 1,
+    "generation": 1,
+    "job": JOB,
+}
 OPEN_TO_ALL = {"/healthz", "/login"}
 
 

@@ -170,7 +170,7 @@ def test_no_name_in_a_path_leads_the_pages_astray(cluster: ProcessCluster, job: 
     address = re.search(r"pages on (\S+)", (cluster.root / "master.log").read_text())[1]
     app = make_pages(None, Authenticator(tokens.Tokens(), time.time), [], is_secure=False)
     before = listing(root)
-    tried = check(address, cluster.tokens.require_client(), app, {"job": job}, SECRETS)
+    tried = check(address, cluster.tokens.require_client(), app, {"job": job, "task": f"{job}_s0_m00000"}, SECRETS)
     assert tried >= 3 * len(NAMES)
     assert listing(root) == before
 

@@ -16,19 +16,19 @@ ORPHAN = "job-00ff00-9"
 
 def test_an_orphan_goes_from_a_running_worker_and_a_result_that_is_kept_stays(tmp_path):
     (tmp_path / "in.txt").write_text("a b a\n")
-    with ProcessCluster(tmp_path, workers=1, settings={"MINIREDUCE_ORPHANS_KEEP_S": "0.2"}) as cluster:
-        with cluster.connect() as connection:
-            submit = cluster.command("submit", str(WORDCOUNT), str(tmp_path / "in.txt"), "--detach")
-            submit.communicate(timeout=60)
-            job = connection.call(methods.GET_JOB, GetJob("@"))
-            while job.state is JobState.RUNNING:
-                job = connection.call(methods.WAIT_JOB, WaitJob(job.job, JobState.RUNNING, 1.0))
-            assert job.state is JobState.SUCCEEDED, job
-            jobs = tmp_path / "worker-1" / "jobs"
-            kept = sorted((jobs / job.job).iterdir())
-            planted = jobs / ORPHAN / f"{ORPHAN}_s0_m00000_a0"
-            planted.mkdir(parents=True)
-            (planted / "stdout").write_text("left behind")
-            while planted.exists():
-                connection.call(methods.WAIT_JOB, WaitJob(job.job, JobState.SUCCEEDED, 0.05))
-            assert sorted((jobs / job.job).iterdir()) == kept
+    settings = {"MINIREDUCE_ORPHANS_KEEP_S": "0.2"}
+    with ProcessCluster(tmp_path, workers=1, settings=settings) as cluster, cluster.connect() as connection:
+        submit = cluster.command("submit", str(WORDCOUNT), str(tmp_path / "in.txt"), "--detach")
+        submit.communicate(timeout=60)
+        job = connection.call(methods.GET_JOB, GetJob("@"))
+        while job.state is JobState.RUNNING:
+            job = connection.call(methods.WAIT_JOB, WaitJob(job.job, JobState.RUNNING, 1.0))
+        assert job.state is JobState.SUCCEEDED, job
+        jobs = tmp_path / "worker-1" / "jobs"
+        kept = sorted((jobs / job.job).iterdir())
+        planted = jobs / ORPHAN / f"{ORPHAN}_s0_m00000_a0"
+        planted.mkdir(parents=True)
+        (planted / "stdout").write_text("left behind")
+        while planted.exists():
+            connection.call(methods.WAIT_JOB, WaitJob(job.job, JobState.SUCCEEDED, 0.05))
+        assert sorted((jobs / job.job).iterdir()) == kept

@@ -19,6 +19,8 @@ from minireduce.core.views import (
     ClusterView,
     JobState,
     JobView,
+    PrintedPage,
+    PrintedPiece,
     TaskCounts,
     TaskView,
     WorkerView,
@@ -69,6 +71,11 @@ class FixedViews:
         attempt = AttemptView(AttemptId(TASK, 0), EVIL, "failed", 0.5, 1.0, EVIL)
         return [TaskView(TASK, "running", (attempt,)), TaskView(TASK, "pending", ())]
 
+    async def printed(self, job, after=0, task=None):
+        said = f"first {EVIL}".encode(errors="surrogateescape")
+        pieces = {0: (PrintedPiece(AttemptId(TASK, 0), EVIL, "stdout", 0, said),)}.get(after, ())
+        return PrintedPage(pieces, after + len(pieces), 0)
+
     async def workers(self):
         return [WorkerView('w"1\n' + EVIL, "live", EVIL, EVIL, 2, 1, 100, "h:1", "m", 0.1, EVIL, free_bytes=7)]
 
@@ -110,7 +117,7 @@ def play(scenario):
 def every_route():
     app = make_app(FixedViews(), Authenticator(HELD, lambda: 1000.0), [], is_secure=False)
     routes = {(route.method, route.resource.canonical) for route in app.router.routes()}
-    return sorted((method, path.replace("{job}", "job-00000a-1")) for method, path in routes)
+    return sorted((method, path.format(job="job-00000a-1", task=TASK)) for method, path in routes)
 
 
 OPEN = {"/healthz", "/login"}
@@ -284,3 +291,17 @@ def test_the_port_is_free_again_after_the_end(is_visited):
         listen("127.0.0.1", port).close()
 
     asyncio.run(scenario())
+
+
+def test_the_page_of_a_task_shows_what_its_attempts_printed():
+    async def scenario(visit):
+        answer, body = await visit.get(f"/jobs/job-00000a-1/tasks/{TASK}")
+        assert answer.status == 200
+        assert b"first &lt;script&gt;alert(&#x27;&amp;&#x27;)" in body
+        assert b"<script" not in body
+        answer, _ = await visit.get("/jobs/job-00000a-1/tasks/nonsense")
+        assert answer.status == 400
+        _, body = await visit.get("/jobs/job-00000a-1")
+        assert f'href="/jobs/job-00000a-1/tasks/{TASK}"'.encode() in body
+
+    play(scenario)

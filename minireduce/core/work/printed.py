@@ -63,8 +63,3 @@ class WaitingText:
 
 def _cost(piece: AttemptPrinted) -> int:
     return len(piece.data) + PIECE_COST_BYTES
-
-
-def left_out_note(count: int) -> str:
-    """The line that stands for what was left out."""
-    return f"\n… {count:,} bytes were left out here …\n"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from minireduce.core.work.printed import left_out_note
+from minireduce.core.texts import left_out_note
 from minireduce.worker.printing import Printed
 
 
