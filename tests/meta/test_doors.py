@@ -41,11 +41,13 @@ JOINED = {
     ("worker/replica_writing.py", "f'.{self.replica.block_id}.{self._serial}.{suffix}'"): "the same",
     # found in our own directories
     ("worker/outputs.py", "name"): "what the directory of a job or attempt lists",
+    ("worker/outputs.py", "attempt"): "the same",
     ("worker/block_store.py", "folder_name"): "what the directory of blocks lists",
     ("worker/block_store.py", "name"): "the same",
     # one of a few names that stand in the code
     ("worker/block_server.py", "name"): "one of LOG_NAMES, asked first",
     ("worker/printing.py", "stream"): "stdout and stderr",
+    ("worker/outputs.py", "f'{ASIDE_PREFIX}{job}.{secrets.token_hex(4)}'"): "a job's id, checked, and chance",
     ("worker/identity.py", "f'{IDENTITY_NAME}.new'"): "a constant",
     ("attempt/progress.py", "self.bytes_total"): "a division of numbers",
 }
