@@ -99,6 +99,17 @@ class StoredFile:
 
 
 @dataclass(frozen=True, slots=True)
+class StoredRanges:
+    """Ranges of stored files, to be read one after the other."""
+
+    files: tuple[StoredFile, ...]
+
+    @property
+    def length(self) -> int:
+        return sum(file.length for file in self.files)
+
+
+@dataclass(frozen=True, slots=True)
 class RunFile:
     """One partition's bytes within one map output; `order` is the index of the map task."""
 
@@ -108,11 +119,14 @@ class RunFile:
     order: int
 
 
+MapInput = LocalFiles | NumberRange | PartFile | StoredFile | StoredRanges
+
+
 @dataclass(frozen=True, slots=True)
 class MapTask:
     """Map `input` into `partitions` partitions; 0: a step without reduce, whose map writes a part."""
 
-    input: LocalFiles | NumberRange | PartFile | StoredFile
+    input: MapInput
     partitions: int
 
 

@@ -24,6 +24,7 @@ from minireduce.attempt.conversation import (
     PART_NAME,
     Finished,
     InputUnusable,
+    MapInput,
     MapTask,
     PartFile,
     Probing,
@@ -31,6 +32,7 @@ from minireduce.attempt.conversation import (
     ReduceTask,
     RunTask,
     StoredFile,
+    StoredRanges,
 )
 from minireduce.attempt.framing import TaskSocket
 from minireduce.attempt.inputs import Unusable, open_local, open_part, open_stored
@@ -196,7 +198,7 @@ class TaskRun:
     def _output_kind(self) -> OutputKind:
         return "text" if self._task.output_text else "pairs"
 
-    def _records(self, source: LocalFiles | NumberRange | PartFile | StoredFile, opened: ExitStack) -> Iterator[Any]:
+    def _records(self, source: MapInput, opened: ExitStack) -> Iterator[Any]:
         match source:
             case LocalFiles():
                 yield from self._local_records(source)
@@ -205,9 +207,10 @@ class TaskRun:
             case PartFile(path):
                 stream = opened.enter_context(open_part(path))
                 yield from self._read(stream, 0, _file_bytes(path))
-            case StoredFile(path, offset, length, file_bytes):
-                stream = opened.enter_context(open_stored(path, file_bytes, self._worker))
-                yield from self._read(stream, offset, length)
+            case StoredFile():
+                yield from self._stored_records((source,))
+            case StoredRanges(files):
+                yield from self._stored_records(files)
         self._context.end_if_forked()
 
     def _local_records(self, source: LocalFiles) -> Iterator[Any]:
@@ -216,6 +219,13 @@ class TaskRun:
             self._watch.page.at_input(index)
             with open_local(part) as stream:
                 yield from self._read(stream, part.offset, part.length)
+
+    def _stored_records(self, files: tuple[StoredFile, ...]) -> Iterator[Any]:
+        for index, file in enumerate(files):
+            self._context.path = file.path
+            self._watch.page.at_input(index)
+            with open_stored(file.path, file.file_bytes, self._worker) as stream:
+                yield from self._read(stream, file.offset, file.length)
 
     def _read(self, stream: BinaryIO, offset: int, length: int) -> Iterator[Any]:
         return open_records(
@@ -314,6 +324,8 @@ def _input_path(task: RunTask) -> str:
     match task.work:
         case MapTask(input=LocalFiles(ranges=ranges)):
             return ranges[0].path if ranges else ""
+        case MapTask(input=StoredRanges(files)):
+            return files[0].path if files else ""
         case MapTask(input=PartFile(path) | StoredFile(path=path)):
             return path
     return ""
@@ -323,7 +335,7 @@ def _input_bytes(task: RunTask) -> int:
     match task.work:
         case MapTask(input=PartFile(path)):
             return _file_bytes(path)
-        case MapTask(input=LocalFiles() | NumberRange() | StoredFile() as source):
+        case MapTask(input=LocalFiles() | NumberRange() | StoredFile() | StoredRanges() as source):
             return source.length
         case ReduceTask(runs):
             return sum(run.length for run in runs)

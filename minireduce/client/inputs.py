@@ -22,12 +22,12 @@ import stat
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from minireduce.api.formats import NUMBERS_PER_SPLIT, Numbers
 from minireduce.client.store_paths import is_store_path
 from minireduce.client.stored_inputs import Store, StoredFile, StoredWalk, is_passed_over
-from minireduce.core.spec import LocalFiles, LocalRange, NumberRange, Split, StoredRange
+from minireduce.core.spec import LocalFiles, LocalRange, NumberRange, Split, StoredFiles, StoredRange
 from minireduce.engine.split import is_splittable, plan_ranges, plan_splits
 from minireduce.errors import NotFound, RequestError
 from minireduce.machine import fingerprint
@@ -36,6 +36,10 @@ if TYPE_CHECKING:
     from minireduce.api.job import Job
 
 RANGES_PER_SPLIT_MAX = 4096
+STORED_RANGES_PER_SPLIT_MAX = 256
+"""Fewer than of local files, since a task is told where each block of them is."""
+
+R = TypeVar("R")
 NO_INPUT_HINT = "name a file, a directory or a glob"
 
 
@@ -111,9 +115,11 @@ def plan_input_splits(inputs: Inputs, split_size_bytes: int, machine_id: str) ->
     splits: list[Split] = []
     for is_stored, files in groupby(inputs.files, key=lambda file: isinstance(file, StoredFile)):
         if is_stored:
-            splits.extend(_cut_stored(files, split_size_bytes))
+            gathered = _gather(files, split_size_bytes, _stored_range, STORED_RANGES_PER_SPLIT_MAX)
+            splits.extend(map(_as_split, gathered))
         else:
-            splits.extend(LocalFiles(machine_id, ranges) for ranges in _gather(files, split_size_bytes))
+            local = _gather(files, split_size_bytes, _local_range, RANGES_PER_SPLIT_MAX)
+            splits.extend(LocalFiles(machine_id, ranges) for ranges in local)
     return tuple(splits)
 
 
@@ -122,31 +128,36 @@ def _spread(numbers: Numbers) -> tuple[NumberRange, ...]:
     return tuple(NumberRange(begin, end) for begin, end in plan_ranges(numbers.count, splits))
 
 
-def _cut_stored(files: Iterable[Any], split_size_bytes: int) -> Iterator[StoredRange]:
-    """Pieces of stored files. Each file has a block of its own, so none shares a split with another."""
-    for file in files:
-        for offset, length in plan_splits(file.size_bytes, split_size_bytes, splittable=is_splittable(file.path)):
-            yield StoredRange(file.path, file.file_id, offset, length)
+def _as_split(ranges: tuple[StoredRange, ...]) -> StoredRange | StoredFiles:
+    return ranges[0] if len(ranges) == 1 else StoredFiles(ranges)
 
 
-def _gather(files: Iterable[Any], split_size_bytes: int) -> Iterator[tuple[LocalRange, ...]]:
+def _local_range(file: InputFile, offset: int, length: int) -> LocalRange:
+    return LocalRange(file.path, offset, length, file.fingerprint)
+
+
+def _stored_range(file: StoredFile, offset: int, length: int) -> StoredRange:
+    return StoredRange(file.path, file.file_id, offset, length)
+
+
+def _gather(
+    files: Iterable[Any], split_size_bytes: int, make_range: Callable[[Any, int, int], R], ranges_max: int
+) -> Iterator[tuple[R, ...]]:
     """Ranges of one split each: neighbours that fit into one split together, and pieces of what does not fit alone."""
-    shared: list[LocalRange] = []
+    shared: list[R] = []
     room = split_size_bytes
     for file in files:
-        pieces = [
-            LocalRange(file.path, offset, length, file.fingerprint)
-            for offset, length in plan_splits(file.size_bytes, split_size_bytes, splittable=is_splittable(file.path))
-        ]
-        is_small = len(pieces) == 1 and pieces[0].length <= split_size_bytes
-        if shared and (not is_small or pieces[0].length > room or len(shared) == RANGES_PER_SPLIT_MAX) and pieces:
+        pieces = plan_splits(file.size_bytes, split_size_bytes, splittable=is_splittable(file.path))
+        is_small = len(pieces) == 1 and pieces[0][1] <= split_size_bytes
+        if shared and pieces and (not is_small or pieces[0][1] > room or len(shared) == ranges_max):
             yield tuple(shared)
             shared, room = [], split_size_bytes
+        ranges = [make_range(file, offset, length) for offset, length in pieces]
         if is_small:
-            shared += pieces
-            room -= pieces[0].length
+            shared += ranges
+            room -= pieces[0][1]
         else:
-            yield from ((piece,) for piece in pieces)
+            yield from ((part,) for part in ranges)
     if shared:
         yield tuple(shared)
 

@@ -62,6 +62,13 @@ class StoredInput:
 
 
 @dataclass(frozen=True, slots=True)
+class StoredInputs:
+    """Ranges of stored files that a map task reads one after the other."""
+
+    inputs: tuple[StoredInput, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class OutputSource:
     """The output of a finished attempt, and the block server that has it. `bytes_total` covers all its partitions."""
 
@@ -86,7 +93,7 @@ class PartitionInput:
     maps: int
 
 
-TaskInput = LocalFiles | NumberRange | StoredInput | PartInput | PartitionInput
+TaskInput = LocalFiles | NumberRange | StoredInput | StoredInputs | PartInput | PartitionInput
 
 
 # ── what a task leaves ──────────────────────────────────────────────────────────────────────────────────────────────

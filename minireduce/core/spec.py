@@ -89,6 +89,21 @@ class StoredRange:
 
 
 @dataclass(frozen=True, slots=True)
+class StoredFiles:
+    """Ranges of stored files that one map task reads one after the other: small files that share a split.
+
+    Which share one follows from their paths and sizes, never from where they are now. A record never reaches from one
+    range into the next.
+    """
+
+    ranges: tuple[StoredRange, ...]
+
+    @property
+    def length(self) -> int:
+        return sum(part.length for part in self.ranges)
+
+
+@dataclass(frozen=True, slots=True)
 class NumberRange:
     """The ints from `begin` up to `end`, which any worker has at hand."""
 
@@ -100,7 +115,7 @@ class NumberRange:
         return self.end - self.begin
 
 
-Split = LocalFiles | StoredRange | NumberRange
+Split = LocalFiles | StoredRange | StoredFiles | NumberRange
 
 
 @dataclass(frozen=True, slots=True)

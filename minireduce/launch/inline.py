@@ -28,7 +28,7 @@ from minireduce.client.inputs import Inputs, plan_input_splits, resolve
 from minireduce.client.job_spec import default_reducers
 from minireduce.client.publish import part_name, publish_directory
 from minireduce.client.quarantine import read_skipped
-from minireduce.core.spec import LocalFiles, NumberRange, StoredRange
+from minireduce.core.spec import LocalFiles, NumberRange, StoredFiles, StoredRange
 from minireduce.disk import Disk, RealDisk
 from minireduce.engine.bad_records import Care
 from minireduce.engine.context import TaskContext
@@ -156,7 +156,7 @@ class _InlineRun:
         """All steps, one after the other; the parts of the last."""
         splits = plan_input_splits(self._inputs, split_size_bytes, "")
         # Without a cluster there is no block store, so `resolve` has refused what would lie there.
-        sources: list[Source] = [split for split in splits if not isinstance(split, StoredRange)]
+        sources: list[Source] = [split for split in splits if not isinstance(split, StoredRange | StoredFiles)]
         parts: list[Path] = []
         for number, step in enumerate(self._job.steps):
             is_last = number == len(self._job.steps) - 1

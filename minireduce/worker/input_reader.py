@@ -49,10 +49,11 @@ class InputReader:
         self._tell = tell
         self._inputs: dict[AttemptId, _Input] = {}
 
-    def begin(self, attempt: AttemptId, stored: StoredInput, token: str) -> None:
-        """An attempt is about to read. Raises NotFound when its file has been removed."""
-        if stored.length and not stored.blocks:
-            raise NotFound(f"input {stored.path} has been removed from the block store")
+    def begin(self, attempt: AttemptId, stored: tuple[StoredInput, ...], token: str) -> None:
+        """An attempt is about to read. Raises NotFound when a file of it has been removed."""
+        for each in stored:
+            if each.length and not each.blocks:
+                raise NotFound(f"input {each.path} has been removed from the block store")
         loop = asyncio.get_running_loop()
 
         def tell_damage(replica: Replica, worker: WorkerId) -> None:
@@ -69,9 +70,9 @@ class InputReader:
     async def read(self, attempt: AttemptId, asked: ReadRange) -> bytes:
         """The bytes from `asked.offset` on, at least one and at most as many as asked for. Raises Unavailable."""
         found = self._inputs.get(attempt)
-        if found is None or found.stored.path != asked.path:
+        if found is None or asked.path not in found.stored:
             raise Unavailable(f"{attempt} was not given {asked.path} to read")
-        return await asyncio.to_thread(found.read, asked.offset, min(asked.length, ANSWER_BYTES_MAX))
+        return await asyncio.to_thread(found.read, asked.path, asked.offset, min(asked.length, ANSWER_BYTES_MAX))
 
     def fetch(self, doors: BlockDoors, fetch: Fetch, token: str) -> Iterator[bytes]:
         """A range of a replica, from our own disk if it is ours."""
@@ -95,11 +96,11 @@ class _Input:
     def __init__(
         self,
         reader: InputReader,
-        stored: StoredInput,
+        stored: tuple[StoredInput, ...],
         token: str,
         tell_damage: Callable[[Replica, WorkerId], None],
     ) -> None:
-        self.stored = stored
+        self.stored = {each.path: each for each in stored}
         self._reader = reader
         self._token = token
         self._tell_damage = tell_damage
@@ -119,17 +120,17 @@ class _Input:
             finally:
                 self._lock.release()
 
-    def read(self, offset: int, length: int) -> bytes:
+    def read(self, path: str, offset: int, length: int) -> bytes:
         try:
             with self._lock:
-                return self._read(offset, length)
+                return self._read(path, offset, length)
         finally:
             self._close_if_ended()
 
-    def _read(self, offset: int, length: int) -> bytes:
+    def _read(self, path: str, offset: int, length: int) -> bytes:
         from minireduce.client.block_io import read_range
 
-        source = self._block_at(offset)
+        source = self._block_at(path, offset)
         within = offset - source.file_offset
         count = min(length, source.replica.length - within)
 
@@ -147,7 +148,7 @@ class _Input:
             return b"".join(pieces)
         except MinireduceError as error:
             held = ", ".join(source.workers) or "nobody"
-            where = f"block {source.replica.block_id} of {self.stored.path} cannot be read from {held}"
+            where = f"block {source.replica.block_id} of {path} cannot be read from {held}"
             raise Unavailable(f"{where}: {error.message}") from error
 
     def _pause(self, pause_s: float) -> None:
@@ -156,8 +157,8 @@ class _Input:
             raise Unavailable("its attempt has ended")
         time.sleep(pause_s)
 
-    def _block_at(self, offset: int) -> BlockSource:
-        for source in self.stored.blocks:
+    def _block_at(self, path: str, offset: int) -> BlockSource:
+        for source in self.stored[path].blocks:
             if source.file_offset <= offset < source.file_offset + source.replica.length:
                 return source
-        raise Unavailable(f"byte {offset} of {self.stored.path} is beyond what this task was given")
+        raise Unavailable(f"byte {offset} of {path} is beyond what this task was given")

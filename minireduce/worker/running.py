@@ -24,8 +24,17 @@ from minireduce.attempt.conversation import (
     RunFile,
     RunTask,
     StoredFile,
+    StoredRanges,
 )
-from minireduce.core.messages import AttemptSucceeded, OpenJob, PartInput, PartitionInput, StoredInput
+from minireduce.core.messages import (
+    AttemptSucceeded,
+    OpenJob,
+    PartInput,
+    PartitionInput,
+    StoredInput,
+    StoredInputs,
+    TaskInput,
+)
 from minireduce.core.spec import LocalFiles
 from minireduce.core.work.attempts import (
     AttemptEnded,
@@ -195,9 +204,9 @@ class Running:
         task = await asyncio.to_thread(self._prepare, order)
         if order.attempt in self._stopped:
             return Killed()
-        if isinstance(order.input, StoredInput):
+        if stored := _stored_inputs(order.input):
             try:
-                self._inputs.begin(order.attempt, order.input, opened.read_token)
+                self._inputs.begin(order.attempt, stored, opened.read_token)
             except NotFound as error:
                 return Lost(error.message)
         try:
@@ -256,8 +265,10 @@ class Running:
                 if not source.bytes_total:
                     return MapTask(NO_INPUT, order.step.reducers)
                 return MapTask(self._part_file(order.attempt, order.runs[0]), order.step.reducers)
-            case StoredInput(path, offset, length, file_bytes):
-                return MapTask(StoredFile(path, offset, length, file_bytes), order.step.reducers)
+            case StoredInput() as stored:
+                return MapTask(_stored_file(stored), order.step.reducers)
+            case StoredInputs(inputs):
+                return MapTask(StoredRanges(tuple(map(_stored_file, inputs))), order.step.reducers)
         return MapTask(order.input, order.step.reducers)
 
     def _run_file(self, attempt: AttemptId, run: InputRun, partition: int) -> RunFile:
@@ -282,3 +293,13 @@ class Running:
         if not path.exists() or not path.stat().st_size:
             raise OwnOutputMissing(run.source, FileNotFoundError(str(path)))
         return PartFile(str(path))
+
+
+def _stored_inputs(source: TaskInput) -> tuple[StoredInput, ...]:
+    if isinstance(source, StoredInputs):
+        return source.inputs
+    return (source,) if isinstance(source, StoredInput) else ()
+
+
+def _stored_file(stored: StoredInput) -> StoredFile:
+    return StoredFile(stored.path, stored.offset, stored.length, stored.file_bytes)

@@ -46,6 +46,7 @@ from minireduce.attempt.conversation import (
     RunBatch,
     RunTask,
     StoredFile,
+    StoredRanges,
     memory_told,
 )
 from minireduce.core.messages import SkippedRecord, TaskError
@@ -513,6 +514,8 @@ def _path_of(task: RunTask, input_index: int) -> str:
     match task.work:
         case MapTask(input=LocalFiles(ranges=ranges)) if 0 <= input_index < len(ranges):
             return ranges[input_index].path
+        case MapTask(input=StoredRanges(files)) if 0 <= input_index < len(files):
+            return files[input_index].path
         case MapTask(input=PartFile(path) | StoredFile(path=path)):
             return path
     return ""

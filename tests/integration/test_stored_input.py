@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import random
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ from minireduce.client import jobs
 from minireduce.client.fs import FileSystem
 from minireduce.client.parts import PartsOfJob
 from minireduce.core.requests import ConfirmPublished
-from minireduce.core.spec import JobSpec, OutputKind, StepSpec, StoredRange
+from minireduce.core.spec import JobSpec, OutputKind, StepSpec, StoredFiles, StoredRange
 from minireduce.core.views import JobState
 from minireduce.engine.split import plan_splits
 from minireduce.errors import JobFailed
@@ -96,6 +97,19 @@ def test_each_line_is_read_once_wherever_blocks_and_splits_end(cluster, files, t
     job = jobs.submit(files._connection, spec_of(tmp_path, files, path, split_size))
     jobs.raise_for_state(jobs.follow(files._connection, job))
     assert output_of(files, job, tmp_path) == Counter(text.decode().split("\n"))
+
+
+def test_small_files_that_share_a_split_are_read_one_after_the_other(cluster, files, tmp_path):
+    texts = [text_of(seed, 20) for seed in range(5)]
+    ranges = []
+    for number, text in enumerate(texts):
+        found = files.put_stream(io.BytesIO(text), f"/small-{number}")
+        ranges.append(StoredRange(f"/small-{number}", found.inode, 0, found.length))
+    spec = replace(spec_of(tmp_path, files, "/small-0", 1 << 20), splits=(StoredFiles(tuple(ranges)),))
+    job = jobs.submit(files._connection, spec)
+    jobs.raise_for_state(jobs.follow(files._connection, job))
+    expected = Counter(line for text in texts for line in text.decode().split("\n"))
+    assert output_of(files, job, tmp_path) == expected
 
 
 def test_maps_run_where_their_blocks_are(cluster, files, tmp_path):

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import replace
+from itertools import chain
 
 from minireduce.core.compute.blame import Complaints, choose_excluded
 from minireduce.core.compute.copies import Copies
@@ -19,7 +20,7 @@ from minireduce.core.compute.fair_share import Queues
 from minireduce.core.compute.history import History
 from minireduce.core.compute.job import Job, Step
 from minireduce.core.compute.load import WorkerLoad
-from minireduce.core.compute.locality import NOWHERE, Homes, Level, Spot, find_homes
+from minireduce.core.compute.locality import Homes, Level, Spot, find_homes
 from minireduce.core.compute.map_outputs import Announcements
 from minireduce.core.compute.preemption import Preemption
 from minireduce.core.compute.printed import PrintedText
@@ -47,10 +48,11 @@ from minireduce.core.messages import (
     PartInput,
     PartitionInput,
     StoredInput,
+    StoredInputs,
     TaskInput,
 )
 from minireduce.core.settings import ClusterSettings
-from minireduce.core.spec import OutputKind, StoredRange
+from minireduce.core.spec import OutputKind, Split, StoredFiles, StoredRange
 from minireduce.core.views import JobState
 from minireduce.errors import InvariantViolation
 from minireduce.ids import JobId, TaskId, TaskKind, WorkerId
@@ -131,12 +133,11 @@ class ComputeState:
         job = self.jobs[task.id.job]
         if step.index:
             producer = job.steps[step.index - 1].finals[task.id.index]
-            pieces = [(1, (producer.winner.worker,))] if producer.winner else []
-            return find_homes(pieces, lambda worker: self._find_spot(job, worker))
+            part = [(1, (producer.winner.worker,))] if producer.winner else []
+            return find_homes(part, lambda worker: self._find_spot(job, worker))
         split = job.spec.splits[task.id.index]
-        if not isinstance(split, StoredRange):
-            return NOWHERE
-        return find_homes(self._holders_of(split), lambda worker: self._find_spot(job, worker))
+        pieces = chain.from_iterable(map(self._holders_of, _stored_ranges(split)))
+        return find_homes(pieces, lambda worker: self._find_spot(job, worker))
 
     def _find_spot(self, job: Job, worker: WorkerId) -> Spot | None:
         member = self.membership.get(worker)
@@ -272,6 +273,8 @@ class ComputeState:
                 raise InvariantViolation(f"{task.id} was launched before {producer.id} had an output")
             return PartInput(producer.source(self.address_of(producer.winner.worker)))
         split = job.spec.splits[task.id.index]
+        if isinstance(split, StoredFiles):
+            return StoredInputs(tuple(self._locate_stored(part, worker) for part in split.ranges))
         return self._locate_stored(split, worker) if isinstance(split, StoredRange) else split
 
     def start(self, job: Job, task: Task, attempt: Attempt, now: float) -> None:
@@ -588,6 +591,12 @@ class ComputeState:
         if job.id in self._copying_until:
             return "second copies of its parts"
         return why_waiting(job, self.membership, self.loads, self.queues, self.settings, now)
+
+
+def _stored_ranges(split: Split) -> tuple[StoredRange, ...]:
+    if isinstance(split, StoredFiles):
+        return split.ranges
+    return (split,) if isinstance(split, StoredRange) else ()
 
 
 def _may_use(job: Job, member: Member) -> bool:

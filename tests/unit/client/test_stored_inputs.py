@@ -10,7 +10,7 @@ import pytest
 from minireduce.client.inputs import InputFile, Inputs, plan_input_splits, resolve
 from minireduce.client.store_paths import parse_store_path
 from minireduce.client.stored_inputs import StoredFile
-from minireduce.core.spec import LocalFiles, LocalRange, StoredRange
+from minireduce.core.spec import LocalFiles, LocalRange, StoredFiles, StoredRange
 from minireduce.core.storage.views import FileStatus
 from minireduce.errors import NotFound, RequestError
 
@@ -93,4 +93,16 @@ def test_stored_files_are_cut_alone_between_local_ones_that_share() -> None:
         StoredRange("/s", 7, 200, 50),
         StoredRange("/t.gz", 8, 0, 250),
         LocalFiles("m", (LocalRange("/in/c", 0, 10, "fc"),)),
+    )
+
+
+def test_small_stored_files_share_a_split_in_the_order_of_their_paths() -> None:
+    files = tuple(StoredFile(f"/s{number}", size, number) for number, size in enumerate((40, 0, 50, 30, 250, 10)))
+    assert plan_input_splits(Inputs(files, 0), 100, "m") == (
+        StoredFiles((StoredRange("/s0", 0, 0, 40), StoredRange("/s2", 2, 0, 50))),
+        StoredRange("/s3", 3, 0, 30),
+        StoredRange("/s4", 4, 0, 100),
+        StoredRange("/s4", 4, 100, 100),
+        StoredRange("/s4", 4, 200, 50),
+        StoredRange("/s5", 5, 0, 10),
     )

@@ -44,7 +44,7 @@ class Reading:
 
     def read(self, offset: int, length: int, path: str = "/f") -> bytes:
         async def ask() -> bytes:
-            self.reader.begin(ATTEMPT, self.stored, "token")
+            self.reader.begin(ATTEMPT, (self.stored,), "token")
             try:
                 return await self.reader.read(ATTEMPT, ReadRange(path, offset, length))
             finally:
@@ -95,7 +95,7 @@ def test_a_file_that_has_been_removed_is_not_an_empty_one(tmp_path):
 
 
 async def _begin(reader: InputReader, stored: StoredInput) -> None:
-    reader.begin(ATTEMPT, stored, "token")
+    reader.begin(ATTEMPT, (stored,), "token")
 
 
 def test_an_attempt_that_ends_in_the_middle_of_a_read_waits_for_nothing(tmp_path):
@@ -116,7 +116,7 @@ def test_an_attempt_that_ends_in_the_middle_of_a_read_waits_for_nothing(tmp_path
     reading.reader.fetch = hang
 
     async def end_while_reading() -> None:
-        reading.reader.begin(ATTEMPT, reading.stored, "token")
+        reading.reader.begin(ATTEMPT, (reading.stored,), "token")
         asked = asyncio.create_task(reading.reader.read(ATTEMPT, ReadRange("/f", 0, 10)))
         assert await asyncio.to_thread(entered.wait, 20)
         reading.reader.end(ATTEMPT)  # it would hang here, and with it the loop

@@ -5,7 +5,8 @@ from __future__ import annotations
 from scenes.machine import FakeCluster, stored_file, stored_splits
 
 from minireduce.core.compute.locality import Homes, Level, LocalityWait, Spot, find_homes
-from minireduce.core.messages import Replica, ReplicaStored, WorkerStopping
+from minireduce.core.messages import LaunchAttempt, Replica, ReplicaStored, WorkerStopping
+from minireduce.core.spec import StoredFiles
 
 
 def stored_cluster(blocks, **settings):
@@ -127,3 +128,12 @@ def test_a_replica_that_was_copied_while_a_task_waits_is_seen():
     far.say(ReplicaStored(Replica(2, 1, 100)))
     cluster.pass_time(1, home, far)
     assert splits_of(far) == [1]
+
+
+def test_small_files_that_share_a_split_go_where_most_of_their_bytes_are():
+    cluster = stored_cluster(3)
+    most, least = worker(cluster, "most", (1, 2)), worker(cluster, "least", (2,))
+    cluster.submit("k", splits=(StoredFiles(stored_splits(3)),), reducers=0)
+    assert splits_of(least) == []
+    (launch,) = most.take(LaunchAttempt)
+    assert [len(each.blocks) for each in launch.input.inputs] == [3, 3, 2]
