@@ -255,11 +255,6 @@ class ReadRange:
 class Probing:
     """User code is about to see this record, alone. The fields are those of `SkippedRecord`."""
 
-    position: int
-    proof: int
-    path: str
-    offset: int
-    record: str
     data: bytes
     is_text: bool
     bytes_total: int

@@ -44,7 +44,7 @@ from minireduce.disk import Disk, RealDisk
 from minireduce.engine.bad_records import Care, Suspect
 from minireduce.engine.context import TaskContext
 from minireduce.engine.errors import UserCodeError
-from minireduce.engine.faults import shown, user_traceback
+from minireduce.engine.faults import user_traceback
 from minireduce.engine.map import run_map, run_map_only
 from minireduce.engine.merge import RunSlice
 from minireduce.engine.read import number_records, open_records
@@ -174,20 +174,7 @@ class TaskRun:
 
     def _tell_probe(self) -> None:
         """Say which record user code is about to see, for it may be the last that is heard of this process."""
-        context = self._context
-        data, is_text, bytes_total = record_data(context.record)
-        self._worker.send(
-            Probing(
-                position=-1 if context.position is None else context.position,
-                proof=context.proof,
-                path=context.path,
-                offset=-1 if context.offset is None else context.offset,
-                record=_told(shown(context.record)),
-                data=data,
-                is_text=is_text,
-                bytes_total=bytes_total,
-            )
-        )
+        self._worker.send(Probing(*record_data(self._context.record)))
 
     def _with_suspects(self, answer: Answer) -> Answer:
         if not isinstance(answer, Raised):

@@ -25,7 +25,7 @@ import contextlib
 import os
 import signal
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from minireduce.attempt.conversation import (
@@ -353,15 +353,8 @@ class Slots:
         """What became of a probe, with its record."""
         if probing is None or not isinstance(outcome, Failed):
             return outcome
-        error = replace(
-            outcome.error,
-            path=probing.path,
-            offset=probing.offset,
-            record=probing.record,
-            position=probing.position,
-            proof=probing.proof,
-        )
-        return Failed(error, probed=SkippedRecord(error, probing.data, probing.is_text, probing.bytes_total))
+        record = SkippedRecord(outcome.error, probing.data, probing.is_text, probing.bytes_total)
+        return Failed(outcome.error, probed=record)
 
     def _verdict_on(self, run: _Run, status: int | None) -> AttemptOutcome:
         """What the exit status of a process that nobody here killed means for its attempt."""

@@ -9,13 +9,15 @@ from __future__ import annotations
 import ctypes
 import json
 import os
+import signal
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from minireduce import Job
+from minireduce import Job, JobFailed, Sum
+from minireduce.errors import RequestError
 
 RECORDS = [f"hello{number:02}" for number in range(1, 11)]
 GROUP = "minireduce"
@@ -148,3 +150,198 @@ def test_a_crash_an_end_in_c_and_exhausted_memory_cost_one_record_each(text: Pat
         (record, str(text), offset_of(record)) for record in ending
     ]
     assert "string_at" in quarantine[0]["traceback"]
+
+
+def test_a_key_whose_reduce_crashes_hangs_or_exhausts_memory_is_left_out_with_all_its_values(text: Path) -> None:
+    def reduce_(key: str, values: Iterator[str]) -> Iterator[tuple[str, str]]:
+        first = next(values)
+        if key in ("hello05", "hello06", "hello07"):
+            ENDS[key]()
+        yield key, first
+
+    def thrice(line: str) -> Iterator[tuple[str, str]]:
+        for _ in range(3):
+            yield line, line
+
+    job = Job(thrice, reduce_, skip_bad_records=3, task_timeout_s=TIMEOUT_S, memory_limit="128MB", reducers=1)
+    result = job.run(text, slots=1)
+    assert [(bad.key, bad.kind) for bad in result.skipped] == [
+        ("hello05", "timeout"),
+        ("hello06", "crashed"),
+        ("hello07", "memory"),
+    ]
+    assert [key for key, _ in result] == [
+        record for record in RECORDS if record not in ("hello05", "hello06", "hello07")
+    ]
+    assert result.counters[GROUP]["REDUCE_SKIPPED_GROUPS"] == 3
+    assert result.counters[GROUP]["REDUCE_SKIPPED_RECORDS"] == 9
+    assert result.counters[GROUP]["REDUCE_INPUT_RECORDS"] == 21
+
+
+@pytest.mark.parametrize(("record", "kind"), [("hello04", "raised"), ("hello06", "crashed"), ("hello09", "exited")])
+def test_without_the_flag_the_second_failure_at_a_record_fails_the_job(text: Path, record: str, kind: str) -> None:
+    job = Job(mapper((record,)), reduce_all, attempts_max=4)
+    with pytest.raises(JobFailed) as failed:
+        job.run(text, slots=1)
+    assert [error.error.kind for error in failed.value.errors] == [kind, kind]
+    assert failed.value.errors[0].error.offset == offset_of(record)
+    assert "failed twice at the record" in failed.value.message
+    for told in (f"'{record}'", f"{text} at offset {offset_of(record)}", "--skip-bad-records"):
+        assert told in failed.value.message
+
+
+def test_without_the_flag_two_failures_at_different_records_do_not_end_the_job(text: Path, tmp_path: Path) -> None:
+    def map_(line: str) -> Iterator[tuple[str, str]]:
+        if line in ("hello02", "hello03") and not (tmp_path / line).exists():
+            (tmp_path / line).touch()
+            crash()
+        yield line, line
+
+    result = Job(map_, reduce_all).run(text, slots=1)
+    assert len(list(result)) == len(RECORDS)
+    assert result.counters[GROUP]["NUM_FAILED_MAPS"] == 2
+
+
+def test_a_kill_from_outside_never_blames_the_record_in_work(text: Path, tmp_path: Path) -> None:
+    def map_(line: str) -> Iterator[tuple[str, str]]:
+        if line == "hello03" and not (tmp_path / "killed").exists():
+            (tmp_path / "killed").touch()
+            os.kill(os.getpid(), signal.SIGKILL)  # for its worker the same as one by anybody else
+        yield line, line
+
+    result = Job(map_, reduce_all, skip_bad_records=10).run(text, slots=1)
+    assert (tmp_path / "killed").exists()
+    assert result.skipped == []
+    assert [key for key, _ in result] == RECORDS
+
+
+def test_a_kill_from_outside_during_a_probe_does_not_blame_the_record_either(text: Path, tmp_path: Path) -> None:
+    def map_(line: str) -> Iterator[tuple[str, str]]:
+        if line == "hello03":
+            runs = len(list(tmp_path.glob("run-*")))
+            (tmp_path / f"run-{runs}").touch()
+            if runs == 2:  # the plain run and the careful one have raised, this is the probe
+                os.kill(os.getpid(), signal.SIGKILL)
+            if runs < 2:
+                raise_error()
+        yield line, line
+
+    result = Job(map_, reduce_all, skip_bad_records=10).run(text, slots=1)
+    assert len(list(tmp_path.glob("run-*"))) == 4
+    assert result.skipped == []
+    assert [key for key, _ in result] == RECORDS
+
+
+def test_a_record_that_can_be_computed_alone_is_kept_and_its_failure_counts(text: Path) -> None:
+    seen: list[str] = []
+
+    def map_(line: str) -> Iterator[tuple[str, str]]:
+        seen.append(line)
+        if line == "hello03" and len(seen) > 1:
+            raise_error()
+        yield line, line
+
+    with pytest.raises(JobFailed) as failed:
+        Job(map_, reduce_all, skip_bad_records=10, attempts_max=3).run(text, slots=1)
+    assert failed.value.skipped == ()
+    assert len(failed.value.errors) == 3
+
+
+def test_memory_that_many_records_used_up_together_blames_none_of_them(text: Path) -> None:
+    held: list[bytearray] = []
+
+    def map_(line: str) -> Iterator[tuple[str, str]]:
+        held.append(bytearray(b"x" * (24 << 20)))
+        yield line, line
+
+    with pytest.raises(JobFailed) as failed:
+        Job(map_, reduce_all, skip_bad_records=10, memory_limit="128MB", attempts_max=2).run(text, slots=1)
+    assert failed.value.skipped == ()
+    assert {error.error.kind for error in failed.value.errors} == {"memory"}
+
+
+def test_more_bad_records_than_allowed_fail_the_job_which_names_them(text: Path, tmp_path: Path) -> None:
+    job = Job(mapper(("hello01", "hello04", "hello06")), reduce_all, skip_bad_records=2)
+    with pytest.raises(JobFailed, match="3 records could not be computed, and --skip-bad-records allows 2") as failed:
+        job.run(text, output=tmp_path / "out", slots=1)
+    assert {bad.record for bad in failed.value.skipped} == {"hello01", "hello04", "hello06"}
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_share_is_judged_over_all_records_of_a_step(text: Path) -> None:
+    job = Job(mapper(("hello01", "hello04", "hello06")), reduce_all)
+    assert len(job.run(text, slots=1, skip_bad_records="30%").skipped) == 3
+    with pytest.raises(JobFailed, match="3 of 10 records could not be computed, and --skip-bad-records allows 29%"):
+        job.run(text, slots=1, skip_bad_records="29%")
+
+
+class Stubborn:
+    """A value that cannot be stored."""
+
+    def __reduce__(self) -> str:
+        raise TypeError("not me")
+
+    def __repr__(self) -> str:
+        return "Stubborn()"
+
+
+def bad_key(line: str) -> Iterator[tuple[object, object]]:
+    """Pairs that cannot be taken, of every kind."""
+    yield {"hello02": float("nan"), "hello03": {}}.get(line, line), line
+    if line == "hello04":
+        yield "no pair"  # type: ignore[misc]
+    if line == "hello05":
+        yield line, Stubborn()
+
+
+def few(_: str) -> Iterator[tuple[str, int]]:
+    """Raises for one record in four."""
+    yield _[:6], 12 // (int(_[5:]) % 4)
+
+
+@pytest.mark.parametrize("reduce", [reduce_all, None, Sum()], ids=["function", "map only", "aggregation"])
+@pytest.mark.parametrize("map_", [few, bad_key], ids=["raises", "gives what cannot be taken"])
+def test_inline_and_on_a_cluster_the_same_is_left_out_and_the_same_comes_out(
+    text: Path, tmp_path: Path, map_: object, reduce: object
+) -> None:
+    if map_ is bad_key and isinstance(reduce, Sum):
+        pytest.skip("its values cannot be summed")
+    job = Job(map_, reduce, skip_bad_records=10)
+    told = {}
+    for name, where in (("inline", {"inline": True}), ("cluster", {"slots": 2})):
+        result = job.run(text, output=tmp_path / name, reducers=2, **where)
+        lines = read_quarantine(tmp_path / name)
+        for line in lines:
+            del line["task"], line["attempt"]
+        parts = [path.read_bytes() for path in sorted((tmp_path / name).glob("part-*"))]
+        told[name] = parts, lines, dict(result.counters[GROUP])["MAP_SKIPPED_RECORDS"]
+        assert len(result.skipped) == len(lines) > 1
+    assert told["inline"] == told["cluster"]
+
+
+def test_the_command_shows_what_it_left_out_and_names_the_flag_when_a_record_fails_twice(
+    minireduce: Callable[..., object], text: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "job.py").write_text(
+        "from minireduce import Job, Sum\n"
+        "def thirds(line):\n"
+        "    yield line, 1 // (int(line[5:]) % 3)\n"
+        "job = Job(thirds, Sum())\n"
+    )
+    ran = minireduce("submit", "job.py", text, "-o", "out", "--skip-bad-records", "3")
+    assert ran.status == 0, ran.err
+    assert "3 records that could not be computed left out, see out/_quarantine" in ran.err
+    assert len((tmp_path / "out" / "part-00000").read_text().splitlines()) == 7
+    ran = minireduce("submit", "job.py", text, "-o", "other")
+    assert ran.status == 1
+    assert ran.err.index("ZeroDivisionError") < ran.err.index("--skip-bad-records")
+    assert "yield line, 1 // (int(line[5:]) % 3)" in ran.err
+    ran = minireduce("submit", "job.py", text, "--skip-bad-records", "many")
+    assert ran.status == 2
+    assert 'such as "0.1%"' in ran.err
+
+
+@pytest.mark.parametrize("given", [-1, "101%", "x", "nan%", True, 10**9])
+def test_a_limit_that_cannot_be_is_refused(given: object) -> None:
+    with pytest.raises(RequestError, match="skip_bad_records"):
+        Job(reduce_all, skip_bad_records=given)

@@ -70,8 +70,9 @@ class Search:
         if self.care.probe != NO_PROBE:
             if probed is None:  # it did not come so far as to the record
                 return GiveUp(error), None
-            self.skips = (*self.skips, probed.place)
-            return self._next(), replace(probed, error=_shortened(probed.error))
+            bad = replace(probed, error=_shortened(_placed(error, self._suspects[0])))
+            self.skips = (*self.skips, bad.place)
+            return self._next(), bad
         if not self.care.is_careful:
             return self._set(self._careful()), None
         found = list(suspects)
@@ -104,6 +105,18 @@ class Search:
     def _set(self, care: Care) -> Care:
         self.care = care
         return care
+
+
+def _placed(error: TaskError, suspect: TaskError) -> TaskError:
+    """What a probe came to, at the place of the record that it was about."""
+    return replace(
+        error,
+        path=suspect.path or error.path,
+        offset=suspect.offset,
+        record=suspect.record or error.record,
+        position=suspect.position,
+        proof=suspect.proof,
+    )
 
 
 def _shortened(error: TaskError) -> TaskError:
