@@ -25,7 +25,7 @@ from minireduce.ids import AttemptId, JobId, TaskId, TaskKind, WorkerId
 from minireduce.testing.blocks import key_of
 from minireduce.testing.busy import SlotUse
 from minireduce.testing.tell import attempt as told
-from minireduce.testing.workload import COUNTER_GROUP, SimJob, sequential
+from minireduce.testing.workload import COUNTER_GROUP, SimJob, sequential, short_name
 from minireduce.testing.wrong import Wrong
 
 if TYPE_CHECKING:
@@ -240,6 +240,10 @@ class Checker:
             raise Wrong(f"{job.key!r} has succeeded, but its client never obtained its output")
         if client.obtained is not None and client.obtained != expected.parts:
             raise Wrong(f"{job.key!r} gave {client.obtained}, the sequential run {expected.parts}")
+        skipped = self._master.state.views.skipped(view.job, self._master.now())
+        positions = sorted((short_name(each.attempt.task), each.record.place.position) for each in skipped)
+        if positions != sorted((line.task, line.position) for line in job.left_out):
+            raise Wrong(f"{job.key!r} says that it left out {positions}, but its bad lines are {job.left_out}")
         counters = tuple(counter for counter in view.counters if counter[0] == COUNTER_GROUP and counter[2])
         if counters != expected.counters:
             raise Wrong(f"{job.key!r} counted {counters}, the sequential run {expected.counters}")

@@ -14,11 +14,14 @@ from minireduce.testing.cluster import WORKER_SETTINGS, SimCluster
 from minireduce.testing.faults import Plan, draw_plan
 from minireduce.testing.network import Weather
 from minireduce.testing.worker import WorkerShape
-from minireduce.testing.workload import FAILS_ALWAYS, SimJob
+from minireduce.testing.workload import FAILS_ALWAYS, BadLine, How, SimJob, lines_of_splits
 
 WORKERS = (6, 12)
 STORED_SHARE = 0.6
 """Of the seeds: their jobs read from the block store, the others files that all machines see."""
+
+SPOILT_SHARE = 0.25
+"""Of the jobs."""
 
 _WORDS = ("the", "of", "map", "reduce", "split", "worker", "master", "sort", "merge", "spill", "key", "value")
 
@@ -94,6 +97,16 @@ def _store(rng: Random, job: SimJob) -> SimJob:
     return replace(stored, failing=failing)
 
 
+def spoil(rng: Random, job: SimJob) -> SimJob:
+    """Now and then a job some of whose lines cannot be computed; mostly one that may leave them out."""
+    if rng.random() >= SPOILT_SHARE:
+        return job
+    places = [(split, at) for split, lines in enumerate(lines_of_splits(job)) for at in range(len(lines))]
+    chosen = rng.sample(places, min(len(places), rng.randint(1, 4)))
+    bad = tuple(BadLine(f"s0_m{split}", at, rng.choice(list(How))) for split, at in sorted(chosen))
+    return replace(job, bad=bad, skipped_max=rng.choice((len(bad), len(bad), 10, 1)))
+
+
 def build(seed: int, *, cut: Cut = WHOLE, is_calm: bool = False, is_told: bool = False) -> tuple[SimCluster, Plan]:
     """The cluster of a seed, with its jobs submitted. `is_calm`: nothing fails but user code."""
     draws = Random(f"{seed}/plan")  # noqa: S311 - chance, not secrets
@@ -110,6 +123,7 @@ def build(seed: int, *, cut: Cut = WHOLE, is_calm: bool = False, is_told: bool =
         splits = draws.choice((draws.randint(1, 6), slots * draws.randint(2, 5)))
         job = draw_job(draws, f"job {number} of seed {seed}", slots * 4 if not number else splits, is_stored=is_stored)
         job = replace(job, speculation=speculates.random() < 0.5 and not is_calm)
+        job = spoil(Random(f"{seed}/bad/{number}"), job)  # noqa: S311 - chance, not secrets
         after_s = draws.uniform(0.0, 12.0) if number else 0.0
         cluster.jobs_drawn += 1
         if cut.jobs is None or number in cut.jobs:

@@ -10,6 +10,7 @@ from minireduce.core import worker as worker_machine
 from minireduce.core.requests import ConfirmPublished, KillJob, SubmitJob
 from minireduce.core.work import session
 from minireduce.core.work.attempts import AttemptEnded, Failed, Killed, Lost, Succeeded
+from minireduce.core.work.bad_records import NO_PROBE, Care
 from minireduce.core.work.fetches import FetchEnded, Gone, StartFetch, Unreachable
 from minireduce.errors import MinireduceError
 from minireduce.ids import AttemptId, TaskId, TaskKind, WorkerId
@@ -27,6 +28,14 @@ def task(of: TaskId) -> str:
 def attempt(of: AttemptId) -> str:
     """An attempt as people say it: "map 3", or with its number, "map 3 (attempt 1)", from the second on."""
     return task(of.task) + (f" (attempt {of.number})" if of.number else "")
+
+
+def care(of: Care) -> str:
+    """How a run of an attempt treats its records, where that is not as usual."""
+    without = f" without record {', '.join(str(place.position) for place in of.skips)}" if of.skips else ""
+    if of.probe != NO_PROBE:
+        return f": record {of.probe} alone"
+    return f"{without}, carefully" if of.is_careful else without
 
 
 # ── the master ──────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -85,6 +94,10 @@ def _report(
         case messages.AttemptFailed():
             error = report.error
             yield f"hears from {speaker}: {attempt(report.attempt)} failed: {error.type_name}: {error.message}"
+        case messages.RecordsSkipped():
+            for record in report.records:
+                place = f"record {record.place.position} of {task(report.attempt.task)}"
+                yield f"hears from {speaker}: {place} is bad: {record.error.message}"
         case messages.AttemptLost():
             yield f"hears from {speaker}: {attempt(report.attempt)} is lost: {report.reason}"
         case messages.AttemptKilled():
@@ -131,6 +144,8 @@ def _row(table: str, key: tuple[Any, ...], values: tuple[Any, ...] | None) -> It
     elif table == "failures":
         of = AttemptId(TaskId(key[0], key[1], TaskKind(key[2]), key[3]), key[4])
         yield f"writes: {attempt(of)} failed"
+    elif table == "skipped":
+        yield f"writes: {task(TaskId(key[0], key[1], TaskKind(key[2]), key[3]))} leaves out record {key[4]}"
 
 
 def _command(command: messages.Command, to: WorkerId) -> Iterator[str]:

@@ -71,6 +71,7 @@ from minireduce.errors import InvariantViolation, MinireduceError
 from minireduce.ids import AttemptId, JobId, TaskKind
 from minireduce.testing import tell, workload
 from minireduce.testing.agenda import Node
+from minireduce.testing.bad_lines import meet_bad_lines
 from minireduce.testing.blocks import SimBlocks, StoredRead, is_good, key_of
 from minireduce.testing.clock import SkewedClock
 from minireduce.testing.disk import SimDisk
@@ -369,7 +370,7 @@ class SimWorker:
             raise InvariantViolation(f"{self.name} is told to start {attempt}, which runs")
         self.running[attempt] = order
         self.world.trace.mark(self.name, f"runs {attempt}")
-        self.world.trace.tell(self.name, f"runs {tell.attempt(attempt)}")
+        self.world.trace.tell(self.name, f"runs {tell.attempt(attempt)}{tell.care(order.care)}")
         if self.slowness > 1.0:
             self.world.strikes["attempt on a slow worker"] += 1
         if isinstance(order.input, StoredInput):
@@ -437,6 +438,11 @@ class SimWorker:
                 self.handle(CopyFoundDamaged(attempt, source))
             self._end(attempt, Lost("its input is not there"))
             return
+        bad = meet_bad_lines(program, attempt, order.care, self._lines(program, order) or ())
+        if bad is not None:
+            self.world.strikes["bad record met"] += 1
+            self._end(attempt, bad)
+            return
         product = self._compute(program, order)
         if workload.short_name(attempt.task) in program.wavering:
             product = workload.waver(product, attempt.number)
@@ -454,13 +460,19 @@ class SimWorker:
             self.handle(AttemptEnded(attempt, outcome))
             self._go_on_with_batch(attempt, is_alive=isinstance(outcome, Succeeded))
 
+    def _lines(self, program: SimJob, order: StartAttempt) -> list[str] | None:
+        """The records of a map of the first step."""
+        if isinstance(order.input, LocalFiles):
+            return program.texts[order.attempt.task.index].splitlines()
+        if isinstance(order.input, StoredInput):
+            return workload.lines_of_split(self._inputs[order.attempt], order.input.offset, order.input.length)
+        return None
+
     def _compute(self, program: SimJob, order: StartAttempt) -> Product:
         task = order.attempt.task
-        if isinstance(order.input, LocalFiles):
-            return workload.run_first_map(program, program.texts[task.index].splitlines())
-        if isinstance(order.input, StoredInput):
-            lines = workload.lines_of_split(self._inputs[order.attempt], order.input.offset, order.input.length)
-            return workload.run_first_map(program, lines)
+        lines = self._lines(program, order)
+        if lines is not None:
+            return workload.run_first_map(program, lines, (place.position for place in order.care.skips))
         part = PART if isinstance(order.input, PartInput) else task.index
         if isinstance(order.input, PartInput) and not order.input.source.bytes_total:
             return workload.run_later_map(program, task.step, b"")

@@ -14,6 +14,7 @@ import zlib
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from enum import StrEnum
 
 from minireduce.core.messages import Counters, TaskOutput
 from minireduce.core.spec import (
@@ -38,13 +39,31 @@ COUNTER_GROUP = "words"
 FAILS_ALWAYS = 1_000_000
 
 
+class How(StrEnum):
+    """What a bad line does to the process that computes it. WAVERS: raises in a task's first attempt, but not alone."""
+
+    RAISES = "raises"
+    CRASHES = "crashes"
+    WAVERS = "wavers"
+
+
+@dataclass(frozen=True, slots=True)
+class BadLine:
+    """A line that user code cannot compute: its place in the input of a task of the first step."""
+
+    task: str
+    position: int
+    how: How
+
+
 @dataclass(frozen=True, slots=True)
 class SimJob:
     """A job: one split a text, `reducers` of each step. `failing` names tasks and how many of their attempts raise;
     `is_result`: the parts stay in the cluster until the client closes the result, else it publishes them itself.
     `failing_on` is a worker on which all attempts raise; `wavering` names tasks whose attempts all say that they wrote
     other pairs than any before. `speculation`: stragglers get backups. With `split_bytes` all texts are one file of the
-    block store, cut every so many bytes, wherever lines end.
+    block store, cut every so many bytes, wherever lines end. `bad` lines cannot be computed, and up to `skipped_max` of
+    them may be left out.
     """
 
     key: str
@@ -64,6 +83,13 @@ class SimJob:
     time_limit_s: float = 0.0
     split_bytes: int = 0
     replication: int = 3
+    bad: tuple[BadLine, ...] = ()
+    skipped_max: int = 0
+
+    @property
+    def left_out(self) -> list[BadLine]:
+        """The bad lines that the output of the job lacks, if that many may be left out."""
+        return [line for line in self.bad if line.how is not How.WAVERS]
 
     @property
     def is_stored(self) -> bool:
@@ -92,6 +118,8 @@ class SimJob:
     @property
     def is_doomed(self) -> bool:
         """Whether user code fails so often that the job must."""
+        if len(self.left_out) > self.skipped_max:
+            return True
         return any(times >= self.attempts_max for _, times in self.failing)
 
     @property
@@ -108,7 +136,10 @@ class SimJob:
         return JobSpec(
             name=self.key,
             program=Program("source", self.body, hashlib.sha256(self.body).hexdigest()),
-            steps=tuple(StepSpec(reducers, self.memory_bytes, 600.0) for reducers in self.reducers),
+            steps=tuple(
+                StepSpec(reducers, self.memory_bytes, 600.0, skips_bad_records=self.skipped_max > 0)
+                for reducers in self.reducers
+            ),
             splits=tuple(StoredRange(path, file_id, *cut) for cut in self.cuts) if self.is_stored else self._local(),
             output=OutputKind.RESULT if self.is_result else OutputKind.TEXT,
             output_path="" if self.is_result else f"/output/{self.key}",
@@ -119,6 +150,7 @@ class SimJob:
             priority=self.priority,
             weight=self.weight,
             time_limit_s=self.time_limit_s,
+            skipped_max=self.skipped_max,
         )
 
     def _local(self) -> tuple[Split, ...]:
@@ -163,9 +195,12 @@ def lines_of_split(data: bytes, offset: int, length: int) -> list[str]:
     return lines
 
 
-def run_first_map(job: SimJob, lines: list[str]) -> Product:
-    """Map a split of the input."""
-    return _map(job, 0, [(word, 1) for line in lines for word in line.split()], len(lines))
+def run_first_map(job: SimJob, lines: list[str], skips: Iterable[int] = ()) -> Product:
+    """Map a split of the input, without the lines at these positions."""
+    skipped = sorted({position for position in skips if position < len(lines)})
+    kept = [line for position, line in enumerate(lines) if position not in skipped]
+    product = _map(job, 0, [(word, 1) for line in kept for word in line.split()], len(kept))
+    return replace(product, output=replace(product.output, skipped=tuple(skipped)))
 
 
 def run_later_map(job: SimJob, step: int, part: bytes) -> Product:
@@ -239,7 +274,9 @@ def sequential(job: SimJob) -> Expected:
     """The job as one loop over its input, with no tasks, attempts or partitions on the way."""
     counters: Counter[str] = Counter()
     inputs: list[list[Pair]] = []
-    for lines in _split_lines(job):
+    left_out = {(line.task, line.position) for line in job.left_out}
+    for split, split_lines in enumerate(lines_of_splits(job)):
+        lines = [line for at, line in enumerate(split_lines) if (f"s0_m{split}", at) not in left_out]
         counters["MAP_INPUT"] += len(lines)
         inputs.append([(word, 1) for line in lines for word in line.split()])
     for step, reducers in enumerate(job.reducers):
@@ -263,7 +300,7 @@ def sequential(job: SimJob) -> Expected:
     )
 
 
-def _split_lines(job: SimJob) -> list[list[str]]:
+def lines_of_splits(job: SimJob) -> list[list[str]]:
     """Each split's lines: of a stored input those that begin in it."""
     texts = [text.splitlines() for text in job.texts]
     if not job.is_stored:

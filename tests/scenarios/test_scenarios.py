@@ -12,7 +12,7 @@ writes the new ones, and the difference is read like any other change. Orders:
                                               at the start; every task takes one second, every message 5 ms
     submit NAME splits=N reducers=N[,N...] [failing=TASK:TIMES] [wavering=TASK] [failing_on=WORKER]
             [memory_mib=N] [queue=NAME] [priority=N] [weight=N] [time_limit_s=N] [backups=yes: stragglers get some]
-            [result=yes]
+            [result=yes] [bad=TASK:RECORD:raises|crashes|wavers,...: each word is a record then] [skip=N]
     submit NAME again                         another client with the same key
     until SENTENCE                            let things happen until the trace has a new line that ends so
     wait SECONDS
@@ -42,7 +42,7 @@ from minireduce.testing.cluster import SimCluster
 from minireduce.testing.faults import Left, Plan
 from minireduce.testing.network import Weather
 from minireduce.testing.worker import WorkerShape
-from minireduce.testing.workload import SimJob
+from minireduce.testing.workload import BadLine, How, SimJob
 
 HERE = Path(__file__).parent
 RULE = "----\n"
@@ -99,6 +99,9 @@ class Situation:
             reducers = tuple(int(count) for count in options["reducers"].split(","))
             task, _, times = options.get("failing", "s0_m0:0").partition(":")
             texts = tuple(islice(cycle(TEXTS), int(options["splits"])))
+            bad = [line.split(":") for line in options["bad"].split(",")] if "bad" in options else []
+            if bad:
+                texts = tuple(text.replace(" ", "\n") for text in texts)
             wavering = tuple(options["wavering"].split(",")) if "wavering" in options else ()
             self.jobs[name] = SimJob(
                 name,
@@ -114,6 +117,8 @@ class Situation:
                 time_limit_s=float(options.get("time_limit_s", 0)),
                 speculation=options.get("backups") == "yes",
                 is_result="result" in options,
+                bad=tuple(BadLine(task, int(position), How(how)) for task, position, how in bad),
+                skipped_max=int(options.get("skip", 0)),
             )
         self.cluster.submit(self.jobs[name])
 
