@@ -10,7 +10,6 @@ Beside it, where they are installed (bench/peers/requirements.txt): Ray, Dask an
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import os
 import subprocess
 import sys
@@ -38,6 +37,7 @@ def main() -> None:
     parser.add_argument("--tasks", type=int, default=100_000)
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--peers", default=sys.executable, metavar="PYTHON", help="the Python that has the peers")
     parser.add_argument("--no-peers", action="store_true")
     options = parser.parse_args()
     print(f"python -c pass: {_python_ms():.0f} ms; {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}")
@@ -46,11 +46,11 @@ def main() -> None:
         rates = [_round(options.tasks, address) for _ in range(options.rounds)]
     print(f"minireduce: {sorted(rates)[len(rates) // 2]:,.0f} tasks/s (median of {len(rates)})")
     for package, script in {} if options.no_peers else PEERS.items():
-        if importlib.util.find_spec(package) is None:
-            print(f"SKIPPED {package}: it is not installed here (bench/peers/requirements.txt)")
+        if subprocess.run([options.peers, "-c", f"import {package}"], capture_output=True, check=False).returncode:
+            print(f"SKIPPED {package}: {options.peers} has it not (bench/peers/requirements.txt)")
             continue
         path = Path(__file__).parent / "peers" / script
-        subprocess.run([sys.executable, str(path), str(PEER_TASKS[package]), str(options.workers)], check=True)
+        subprocess.run([options.peers, str(path), str(PEER_TASKS[package]), str(options.workers)], check=True)
 
 
 def _run(tasks: int, address: str) -> float:

@@ -9,6 +9,7 @@ starts its own hundred (see `core.compute.task`).
 
 from __future__ import annotations
 
+import functools
 import re
 from dataclasses import dataclass
 from enum import StrEnum
@@ -53,7 +54,8 @@ class AttemptId:
 _JOB = r"job-[0-9a-f]{6}-[0-9]{1,9}"
 _JOB_PATTERN = re.compile(_JOB)
 _TASK_PATTERN = re.compile(rf"({_JOB})_s([0-9]{{1,4}})_([mr])([0-9]{{5,9}})")
-_ATTEMPT_PATTERN = re.compile(rf"{_TASK_PATTERN.pattern}_a([0-9]{{1,9}})")
+_STEP_PATTERN = re.compile(rf"({_JOB})_s([0-9]{{1,4}})")
+_REST_PATTERN = re.compile(r"([mr])([0-9]{5,9})_a([0-9]{1,9})")
 _KINDS = {"m": TaskKind.MAP, "r": TaskKind.REDUCE}
 
 
@@ -72,7 +74,17 @@ def parse_task_id(text: str) -> TaskId:
 
 def parse_attempt_id(text: str) -> AttemptId:
     """The attempt that `text` names. Raises RequestError."""
-    match = _ATTEMPT_PATTERN.fullmatch(text)
-    if match is None:
+    beginning, _, rest = text.rpartition("_")
+    step, _, task = beginning.rpartition("_")
+    known = _step_of(step)  # the same for all tasks of a step, and there are thousands a second
+    match = _REST_PATTERN.fullmatch(f"{task}_{rest}") if known is not None else None
+    if known is None or match is None:
         raise RequestError(f"{text!r} is no attempt id", hint="an attempt id looks like job-3f9a01-1_s0_m00012_a0")
-    return AttemptId(TaskId(match[1], int(match[2]), _KINDS[match[3]], int(match[4])), int(match[5]))
+    return AttemptId(TaskId(*known, _KINDS[match[1]], int(match[2])), int(match[3]))
+
+
+@functools.lru_cache(maxsize=256)
+def _step_of(text: str) -> tuple[JobId, int] | None:
+    """Job and number of the step that is written so; None when it is none."""
+    match = _STEP_PATTERN.fullmatch(text)
+    return None if match is None else (match[1], int(match[2]))

@@ -23,6 +23,7 @@ from typing import Any, TextIO
 
 import msgpack
 import sqlalchemy as sa
+from sqlalchemy.dialects import sqlite
 from sqlalchemy.dialects.sqlite import insert
 
 from minireduce.core.cluster import Persist
@@ -100,8 +101,12 @@ class Store:
 
     def _apply(self, rows: Iterable[Row]) -> None:
         for wave in _waves(rows, self._tables):
+            by_table: dict[str, list[tuple[tuple[Any, ...], tuple[Any, ...] | None]]] = {}
+            for (name, key), values in wave.items():
+                by_table.setdefault(name, []).append((key, values))
             for name, table in self._tables.items():
-                table.replace(self._connection, [(key[1], values) for key, values in wave.items() if key[0] == name])
+                if name in by_table:
+                    table.replace(self._connection, by_table[name])
 
     def close(self) -> None:
         """Fold the write-ahead log in and let the next master in."""
@@ -209,16 +214,16 @@ class _SqlTable:
             *(sa.Column(name, _SQL_KINDS[kind], primary_key=True, autoincrement=False) for name, kind in table.key),
             *(sa.Column(name, _SQL_KINDS[kind], nullable=True) for name, kind in table.columns),
         )
-        self._names = [column.name for column in self.sql.columns]
         self._order = table.order
         self._at_start = [
             sa.null().label(column.name) if column.name == table.read_later else column for column in self.sql.columns
         ]
         upsert = insert(self.sql)
-        self._upsert = upsert.on_conflict_do_update(
+        upsert = upsert.on_conflict_do_update(
             index_elements=list(self.sql.primary_key),
             set_={name: upsert.excluded[name] for name, _ in table.columns},
         )
+        self._upsert = str(upsert.compile(dialect=sqlite.dialect()))
 
     def create(self, connection: sa.Connection) -> None:
         """Make the table, or add the columns that it lacks since an earlier version made it."""
@@ -250,16 +255,16 @@ class _SqlTable:
 
     def replace(self, connection: sa.Connection, rows: list[tuple[tuple[Any, ...], tuple[Any, ...] | None]]) -> None:
         """Insert or replace these rows; remove those without values."""
-        present = [self._named((*key, *values)) for key, values in rows if values is not None]
+        present = [self._in_sql((*key, *values)) for key, values in rows if values is not None]
         if present:
-            connection.execute(self._upsert, present)
+            connection.exec_driver_sql(self._upsert, present)  # thousands a second: SQL is made once, not for each
         for key in [key for key, values in rows if values is None]:
             columns = list(self.sql.primary_key)[: len(key)]
             condition = sa.and_(*(column == value for column, value in zip(columns, key, strict=True)))
             connection.execute(sa.delete(self.sql).where(condition))
 
-    def _named(self, values: tuple[Any, ...]) -> dict[str, Any]:
-        return {name: _to_sql(kind, value) for name, kind, value in zip(self._names, self._kinds, values, strict=True)}
+    def _in_sql(self, values: tuple[Any, ...]) -> tuple[Any, ...]:
+        return tuple([_to_sql(kind, value) for kind, value in zip(self._kinds, values, strict=True)])
 
 
 def _to_sql(kind: str, value: Any) -> Any:

@@ -320,4 +320,13 @@ def _text_to_bytes(text: str) -> bytes:
 
 
 def _text_from_bytes(data: bytes) -> str:
+    return _short_text(data) if len(data) <= _SHORT_TEXT_BYTES else data.decode("utf-8", "surrogatepass")
+
+
+_SHORT_TEXT_BYTES = 64
+
+
+@functools.lru_cache(maxsize=4096)
+def _short_text(data: bytes) -> str:
+    """The names of counters come with every task that ends: the same few, ever again."""
     return data.decode("utf-8", "surrogatepass")
