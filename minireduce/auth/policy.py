@@ -94,6 +94,7 @@ RPCS: Doors = {
     "/minireduce.Files/Stat": _CLIENTS,
     "/minireduce.Files/List": _CLIENTS,
     "/minireduce.Files/Summary": _CLIENTS,
+    "/minireduce.Files/Get": _CLIENTS,
     "/minireduce.Files/Health": _CLIENTS,
     "/minireduce.Files/HurryRepair": _CLIENTS,
     "/minireduce.Files/Blocks": _CLIENTS,

@@ -30,13 +30,15 @@ BUFFER_BYTES = 1 << 20
 class FileReader(io.RawIOBase):
     """The bytes of one file, seekable. Not safe for several threads."""
 
-    def __init__(self, connection: Connection, status: FileStatus, machine_id: str) -> None:
+    def __init__(
+        self, connection: Connection, status: FileStatus, machine_id: str, blocks: tuple[ReadableBlock, ...] = ()
+    ) -> None:
         super().__init__()
         self.status = status
         self._connection = connection
         self._machine_id = machine_id
         self._doors = BlockDoors(connection.authority)
-        self._blocks: tuple[ReadableBlock, ...] = ()
+        self._blocks = blocks
         self._failing: dict[WorkerId, None] = {}
         self._token = ""
         self._position = 0

@@ -35,7 +35,16 @@ from minireduce.ids import JobId, TaskId
 from minireduce.master.loop import MasterLoop, WorkerStream
 from minireduce.master.metadata import Metadata
 from minireduce.wire import methods
-from minireduce.wire.file_questions import DescribeStore, GetBlocks, GetHealth, GetStatus, GetSummary, ListDirectory
+from minireduce.wire.file_questions import (
+    FILES_PER_CALL_MAX,
+    DescribeStore,
+    GetBlocks,
+    GetFiles,
+    GetHealth,
+    GetStatus,
+    GetSummary,
+    ListDirectory,
+)
 from minireduce.wire.limits import PROGRAM_BYTES_MAX
 from minireduce.wire.methods import Method
 from minireduce.wire.questions import (
@@ -109,6 +118,7 @@ class MasterService:
             methods.GET_STATUS: self._get_status,
             methods.LIST_DIRECTORY: self._list_directory,
             methods.GET_SUMMARY: self._get_summary,
+            methods.GET_FILES: self._get_files,
             methods.GET_HEALTH: self._get_health,
             methods.GET_BLOCKS: self._get_blocks,
             methods.DESCRIBE_STORE: self._describe_store,
@@ -207,6 +217,12 @@ class MasterService:
 
     async def _get_summary(self, request: GetSummary) -> Summary:
         return await self._loop.read(lambda _now: self._state.storage.summary(request.path))
+
+    async def _get_files(self, request: GetFiles) -> tuple[FileBlocks, ...]:
+        if len(request.paths) > FILES_PER_CALL_MAX:
+            raise RequestError(f"{len(request.paths)} files in one call are more than {FILES_PER_CALL_MAX}")
+        read, length, machine_id = self._state.storage.file_blocks, request.length, request.machine_id
+        return await self._loop.read(lambda _now: tuple(read(path, 0, length, machine_id) for path in request.paths))
 
     async def _get_health(self, request: GetHealth) -> FileHealth:
         return await self._loop.read(lambda _now: self._state.storage.health(request.path))

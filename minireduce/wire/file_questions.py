@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+FILES_PER_CALL_MAX = 1000
+
 
 @dataclass(frozen=True, slots=True)
 class GetStatus:
@@ -28,6 +30,15 @@ class GetSummary:
     """How much a path holds."""
 
     path: str
+
+
+@dataclass(frozen=True, slots=True)
+class GetFiles:
+    """Several files, each with the blocks of its first `length` bytes; at most `FILES_PER_CALL_MAX`."""
+
+    paths: tuple[str, ...]
+    length: int
+    machine_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -50,7 +50,15 @@ from minireduce.core.views import (
 from minireduce.ids import JobId
 from minireduce.proto import services_pb2
 from minireduce.wire.codec import Codec, codec_of, message_of
-from minireduce.wire.file_questions import DescribeStore, GetBlocks, GetHealth, GetStatus, GetSummary, ListDirectory
+from minireduce.wire.file_questions import (
+    DescribeStore,
+    GetBlocks,
+    GetFiles,
+    GetHealth,
+    GetStatus,
+    GetSummary,
+    ListDirectory,
+)
 from minireduce.wire.questions import (
     CertifyBlockServer,
     DescribeCluster,
@@ -122,6 +130,7 @@ LIST_WORKERS: Method[ListWorkers, tuple[WorkerView, ...]] = Method(
 GET_STATUS: Method[GetStatus, FileStatus] = Method("Files", "Stat", GetStatus, FileStatus)
 LIST_DIRECTORY: Method[ListDirectory, DirectoryPage] = Method("Files", "List", ListDirectory, DirectoryPage)
 GET_SUMMARY: Method[GetSummary, Summary] = Method("Files", "Summary", GetSummary, Summary)
+GET_FILES: Method[GetFiles, tuple[FileBlocks, ...]] = Method("Files", "Get", GetFiles, tuple[FileBlocks, ...])
 GET_HEALTH: Method[GetHealth, FileHealth] = Method("Files", "Health", GetHealth, FileHealth)
 HURRY_REPAIR: Method[HurryRepair, int] = Method("Files", "HurryRepair", HurryRepair, int)
 GET_BLOCKS: Method[GetBlocks, FileBlocks] = Method("Files", "Blocks", GetBlocks, FileBlocks)

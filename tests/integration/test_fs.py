@@ -208,6 +208,18 @@ def test_files_outlive_a_master_and_a_write_in_progress_goes_on(cluster, files):
     wait_until(lambda: all(len(workers) == 3 for workers in holders(files, "/during")), files)
 
 
+def test_many_files_are_opened_with_one_question(files, tmp_path):
+    for number in range(20):
+        (tmp_path / f"f{number}").write_bytes(DATA[: number * 1000])
+    assert files.put(tmp_path, "/many") == sum(number * 1000 for number in range(20))
+    streams = files.open_many([f"/many/f{number}" for number in range(20)])
+    assert [len(stream.read()) for stream in streams] == [number * 1000 for number in range(20)]
+    for stream in streams:
+        stream.close()
+    with pytest.raises(NotFound):
+        files.open_many(["/many/f1", "/many/missing"])
+
+
 def _any_holder(cluster) -> str:
     """A worker's process that holds some block."""
     return next(path.parts[len(cluster.root.parts)] for path in sorted(Path(cluster.root).glob("worker-*/blocks/*/*")))
