@@ -11,11 +11,11 @@ import click
 
 from minireduce.cli.failures import told_by_user_code
 from minireduce.cli.options import Common, common_options, json_option
-from minireduce.cli.show import duration, print_json, print_table
+from minireduce.cli.show import as_plain, duration, print_json, print_table
 
 if TYPE_CHECKING:
     from minireduce.client.connection import Connection
-    from minireduce.core.views import JobView
+    from minireduce.core.views import JobView, TaskView
 
 job_argument = click.argument("job", metavar="JOB")
 
@@ -56,20 +56,38 @@ def jobs(common: Common, *, is_json: bool) -> None:
     print_table(("JOB", "NAME", "STATE", "DONE", "SUBMITTED", "TIME"), rows)
 
 
-@click.command(epilog="Example:  minireduce status @")
+@click.command(epilog="Example:  minireduce status @ --attempts")
 @job_argument
+@click.option("--attempts", "has_attempts", is_flag=True, help="Each attempt of its tasks too, as far as kept.")
 @json_option
 @common_options
-def status(job: str, common: Common, *, is_json: bool) -> None:
+def status(job: str, common: Common, *, has_attempts: bool, is_json: bool) -> None:
     """Show one job: its state, its tasks, and why it failed or waits."""
     from minireduce.client import jobs as client
+    from minireduce.wire import methods
+    from minireduce.wire.questions import ListTasks
 
+    tasks: list[TaskView] = []
     with connected(common) as connection:
         shown = client.view(connection, job)
+        if has_attempts:
+            tasks = list(connection.call(methods.LIST_TASKS, ListTasks(shown.job)))
     if is_json:
-        print_json(shown)
-    else:
-        _print_status(shown)
+        print_json({**as_plain(shown), "attempts": [task.attempts for task in tasks]} if has_attempts else shown)
+        return
+    _print_status(shown)
+    if has_attempts:
+        print()
+        _print_attempts(tasks)
+
+
+def _print_attempts(tasks: list[TaskView]) -> None:
+    rows = [
+        (each.attempt, each.condition, each.worker, duration(each.elapsed_s), each.message)
+        for task in tasks
+        for each in task.attempts
+    ]
+    print_table(("ATTEMPT", "STATE", "WORKER", "TIME", "MESSAGE"), rows)
 
 
 def _print_status(shown: JobView) -> None:

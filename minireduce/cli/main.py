@@ -34,6 +34,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "kill": ("jobs", "End a job."),
     "logs": ("logs", "Show what a job's attempts printed."),
     "timeline": ("timeline", "Write a job's attempts over time for a viewer of traces."),
+    "report": ("timeline", "Write one page about a job."),
     "counters": ("jobs", "Show a job's counters."),
     "fs": ("fs", "Store, list and read files in the block store."),
     "cluster": ("cluster", "Start, stop and look at a cluster."),

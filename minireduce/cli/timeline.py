@@ -32,6 +32,20 @@ def timeline(job: str, output: Path, common: Common, *, is_json: bool) -> None:
     _tell(shown, tasks, output, is_json=is_json)
 
 
+@click.command(epilog="Example:  minireduce report @ -o report.html")
+@job_argument
+@click.option("-o", "--output", metavar="FILE", type=click.Path(path_type=Path), required=True, help="Where it goes.")
+@json_option
+@common_options
+def report(job: str, output: Path, common: Common, *, is_json: bool) -> None:
+    """Write one page about a job: its tasks over time, what failed, its counters."""
+    from minireduce.client.report import render
+
+    shown, tasks = _ask(job, common)
+    _write(output, render(shown, tasks))
+    _tell(shown, tasks, output, is_json=is_json)
+
+
 def _ask(job: str, common: Common) -> tuple[JobView, list[TaskView]]:
     from minireduce.client import jobs as client
     from minireduce.wire import methods
@@ -44,7 +58,7 @@ def _ask(job: str, common: Common) -> tuple[JobView, list[TaskView]]:
 
 def _write(path: Path, text: str) -> None:
     try:
-        path.write_text(text, encoding="utf-8")
+        path.write_text(text, encoding="utf-8", errors="replace")
     except OSError as cause:
         raise RequestError(f"{path} cannot be written: {cause.strerror}", hint="name another with -o") from cause
 

@@ -257,3 +257,11 @@ def test_following_shows_pieces_as_they_come_until_the_job_has_ended(run, master
         "two",
     ]
     assert [request.after for name, request in fake.asked if name == "Printed"] == [0, 5, 5, 6]
+
+
+def test_status_shows_the_attempts_of_a_job_that_has_ended(run, master) -> None:
+    attempts = (AttemptView(ATTEMPT, "worker-1", "lost", 0.5, 2.0, "worker worker-1 was lost"),)
+    master(Get=SUCCEEDED, Tasks=(TaskView(TASK, "done", attempts),))
+    line = run("status", JOB, "--attempts").out.splitlines()[-1]
+    assert line.split() == f"{ATTEMPT} lost worker-1 2.0 s worker worker-1 was lost".split()
+    assert run("status", JOB, "--attempts", "--json").json["attempts"][0][0]["state"] == "lost"
