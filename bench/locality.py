@@ -52,7 +52,7 @@ def play(node_s: float, rack_s: float) -> None:
         rows.append(Row("inodes", (inode,), values))
         for position in range(maps):
             block += 1
-            rows.append(Row("blocks", (block,), (inode, position, 1, BLOCK_BYTES)))
+            rows.append(Row("blocks", (block,), (inode, position, 1, BLOCK_BYTES, 1)))
             homes = choose_homes(names, rack_of, rng)
             holders[path, position * BLOCK_BYTES] = set(homes)
             for home in homes:

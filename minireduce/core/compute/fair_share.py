@@ -67,8 +67,10 @@ class Queues:
             job.slots_used += change
             self.of(job).slots_used += change
 
-    def first(self, jobs: Iterable[Job], now: float) -> Job | None:
+    def first(self, jobs: Sequence[Job], now: float) -> Job | None:
         """Whose turn it is among these; None when all their queues are full."""
+        if len(jobs) == 1:
+            return None if self.of(jobs[0]).is_full else jobs[0]
         return min(
             (job for job in jobs if not self.of(job).is_full), key=lambda job: self._turn(job, now), default=None
         )

@@ -10,8 +10,9 @@ The best pair is chosen over all free workers: the worker with the fewest local 
 something later as well, and for it the task that is near the fewest others (queue.py). Without a local pair a job lets
 the slots pass for a while (locality.py), and the next job has its turn.
 
-Reduces are placed beside the maps, on the worker with the fewest attempts for its slots, as soon as their step has
-opened them: they take no slot until all their input is local, so they cannot starve the maps they wait for.
+Reduces are placed beside the maps as soon as their step has opened them, on the machine that is expected to hold most
+of their partition, if one does (reduce_homes.py), else on the worker with the fewest attempts for its slots: they take no
+slot until all their input is local, so they cannot starve the maps they wait for.
 
 Only workers that may take something are asked: when nothing was queued since the last time, those that have got room
 since. So an event of one worker costs the same among ten workers and among a thousand.
@@ -32,6 +33,7 @@ from minireduce.core.compute.fair_share import Queues
 from minireduce.core.compute.job import Job, Step
 from minireduce.core.compute.load import WorkerLoad
 from minireduce.core.compute.locality import Level
+from minireduce.core.compute.reduce_homes import PartitionSpread
 from minireduce.core.compute.task import Task
 from minireduce.core.membership import Member
 from minireduce.core.settings import ClusterSettings
@@ -167,24 +169,47 @@ class Scheduler:
         return self._loads[worker]
 
     def _place_reduces(self, job: Job, step: Step, asked: list[Member], launch: Launch) -> None:
-        """Each goes to the worker that is the least busy then; one that has no room for this step is asked no more."""
-        ranked = [
-            (self._loads[member.id].attempts_per_slot, order)
-            for order, member in enumerate(asked)
-            if member.id not in job.excluded
-        ]
+        """Each goes to the worker that is the least busy then, if it is not placed beside most of its input; one that
+        has no room for this step is asked no more.
+        """
+        able = [member for member in asked if self._may_gather(job, step, member)]
+        self._place_beside_input(job, step, able, launch)
+        ranked = [(self._loads[member.id].attempts_per_slot, order) for order, member in enumerate(able)]
         heapq.heapify(ranked)
-        memory = step.spec.memory_limit_bytes
         while ranked and step.waiting_reduces:
             order = ranked[0][1]
-            member, load = asked[order], self._loads[asked[order].id]
-            has_room = load.gathering_for(job.id, step.index) < load.slots and memory <= load.memory_bytes
-            task = self._choose_reduce(job, step, member) if has_room else None
+            member, load = able[order], self._loads[able[order].id]
+            task = self._choose_reduce(job, step, member) if self._may_gather(job, step, member) else None
             if task is None:
                 heapq.heappop(ranked)
                 continue
             launch(Assignment(job, step, task, member))
             heapq.heapreplace(ranked, (load.attempts_per_slot, order))
+
+    def _place_beside_input(self, job: Job, step: Step, able: list[Member], launch: Launch) -> None:
+        on_node: dict[str, list[Member]] = {}
+        for member in able:
+            on_node.setdefault(self._loads[member.id].spot.node, []).append(member)
+        if len(on_node) < 2:
+            return
+        spread = PartitionSpread(step, len(on_node), self._node_of)
+        for task in [task for task in step.reduces if task.is_queued]:
+            there = [
+                member
+                for member in on_node.get(spread.home(task.id.index) or "", ())
+                if self._may_gather(job, step, member) and not self.avoids(job, task, member.id)
+            ]
+            if there:
+                member = min(there, key=lambda member: self._loads[member.id].attempts_per_slot)
+                launch(Assignment(job, step, task, member))
+
+    def _node_of(self, worker: WorkerId) -> str:
+        return self._loads[worker].spot.node if worker in self._loads else ""
+
+    def _may_gather(self, job: Job, step: Step, member: Member) -> bool:
+        load = self._loads[member.id]
+        has_room = load.gathering_for(job.id, step.index) < load.slots
+        return has_room and step.spec.memory_limit_bytes <= load.memory_bytes and member.id not in job.excluded
 
     def _choose_reduce(self, job: Job, step: Step, member: Member) -> Task | None:
         load = self._loads[member.id]

@@ -178,7 +178,7 @@ class Task:
 
     def find(self, attempt: AttemptId) -> Attempt | None:
         """The attempt of this id, if this master launched or adopted it."""
-        return next((mine for mine in self.attempts if mine.id == attempt), None)
+        return next((mine for mine in self.attempts if mine.id.number == attempt.number), None)
 
     @property
     def is_used_up(self) -> bool:
