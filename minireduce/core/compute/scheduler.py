@@ -11,8 +11,8 @@ something later as well, and for it the task that is near the fewest others (que
 the slots pass for a while (locality.py), and the next job has its turn.
 
 Reduces are placed beside the maps as soon as their step has opened them, on the machine that is expected to hold most
-of their partition, if one does (reduce_homes.py), else on the worker with the fewest attempts for its slots: they take no
-slot until all their input is local, so they cannot starve the maps they wait for.
+of their partition, if one does (reduce_homes.py), else on the worker with the fewest attempts for its slots: they take
+no slot until all their input is local, so they cannot starve the maps they wait for.
 
 Only workers that may take something are asked: when nothing was queued since the last time, those that have got room
 since. So an event of one worker costs the same among ten workers and among a thousand.
