@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from minireduce.core import cluster as machine
 from minireduce.core.compute.task import Attempt
 from minireduce.core.effects import Row
-from minireduce.core.messages import FetchFailed, LaunchAttempt, Replica
+from minireduce.core.messages import Counters, FetchFailed, Hello, LaunchAttempt, Replica
 from minireduce.core.views import JobState
 from minireduce.ids import AttemptId, JobId, TaskId, TaskKind, WorkerId
 from minireduce.testing.blocks import key_of
@@ -55,6 +55,7 @@ class Checker:
         self._missed: dict[int, set[WorkerId]] = {}  # by stream: from whom nothing could be read
         self._gone: set[AttemptId] = set()
         self._launched: set[AttemptId] = set()
+        self._incarnations: dict[WorkerId, int] = {}
         self.seen: Counter[str] = Counter()
         self.use = SlotUse(world.network.is_stormy)
 
@@ -67,6 +68,7 @@ class Checker:
         self._complained.clear()
         self._missed.clear()
         self._winners.clear()
+        self._incarnations = {row.key[0]: row.values[0] for row in rows if row.table == "workers" and row.values}
         for row in rows:
             if row.table == "winners" and row.values is not None and row.values[1]:
                 task = _task(row.key)
@@ -77,6 +79,7 @@ class Checker:
         self._ears.hear(event, self._master.now())
         if isinstance(event, machine.Ticked):
             self.use.look(self._master, self._workers)
+            self._judge_copies()
         if isinstance(event, machine.UpReceived):
             for report in event.up.reports:
                 if isinstance(report, FetchFailed):
@@ -85,13 +88,34 @@ class Checker:
             match action:
                 case machine.SendWelcome():
                     self._ears.welcome(action)
+                    if isinstance(event, machine.HelloReceived) and action.welcome.session:
+                        self._welcome(event.hello)
                 case machine.Persist():
                     for row in action.rows:
                         self._row(row)
                 case machine.SendDown():
                     for command in action.down.commands:
                         if isinstance(command, LaunchAttempt):
-                            self._launch(command.attempt)
+                            self._launch(command.attempt, self._master.streams.worker_of(action.stream))
+
+    def _welcome(self, hello: Hello) -> None:
+        """Who has followed a later master is not taken in, nor who was replaced by a later process."""
+        worker, master = hello.profile.worker, (self._master.state._epoch, self._master.txid)  # noqa: SLF001 - the truth
+        if hello.highest_epoch > master[0] or hello.highest_txid > master[1]:
+            followed = (hello.highest_epoch, hello.highest_txid)
+            raise Wrong(f"a master at {master} took in {worker}, which has followed one at {followed}")
+        known = self._incarnations.setdefault(worker, hello.profile.incarnation)
+        if hello.profile.incarnation < known:
+            raise Wrong(f"{worker} was taken in as incarnation {hello.profile.incarnation}, after {known}")
+        self._incarnations[worker] = hello.profile.incarnation
+
+    def _judge_copies(self) -> None:
+        """Repair moves no more than it may from and to one worker."""
+        copies = self._master.state.storage._repair._copies.values()  # noqa: SLF001 - a checker looks inside
+        load = Counter(worker for copy in copies for worker in (copy.source, copy.target))
+        for worker, count in load.items():
+            if count > self._master.settings.copies_per_worker_max:
+                raise Wrong(f"{worker} takes part in {count} copies at a time")
 
     def submit_acknowledged(self, job: SimJob, job_id: JobId) -> None:
         """One key, one job, over all restarts."""
@@ -157,16 +181,25 @@ class Checker:
             f"ago, and {len(reports)} fetches of it failed"
         )
 
-    def _launch(self, attempt: AttemptId) -> None:
+    def _launch(self, attempt: AttemptId, worker: WorkerId) -> None:
         if attempt in self._launched:
             return  # said again
         self._launched.add(attempt)
         self.seen["attempts launched"] += 1
         if self._is_live(attempt) and len(self._live_attempts(attempt.task)) > 1:
             self._world.strikes["straggler given a backup"] += 1
+        rival = self._rival_on(attempt, worker)
+        if rival is not None:
+            raise Wrong(f"{told(attempt)} is launched on {worker}, where {told(rival)} of the same task runs")
         winner = self._winners.get(attempt.task)
         if winner is not None and self._is_live(attempt):
             raise Wrong(f"{told(attempt)} is launched, but {told(winner[0])} on {winner[1]} has finished the task")
+
+    def _rival_on(self, attempt: AttemptId, worker: WorkerId) -> AttemptId | None:
+        jobs = self._master.state._compute.jobs  # noqa: SLF001 - a checker looks inside
+        task = jobs[attempt.task.job].task(attempt.task) if attempt.task.job in jobs else None
+        live = task.live_attempts if task is not None else ()
+        return next((each.id for each in live if each.id != attempt and each.worker == worker), None)
 
     def _is_live(self, attempt: AttemptId) -> bool:
         """Whether the master still wants an attempt: one whose launch waited for a stream may be killed by now."""
@@ -238,15 +271,34 @@ class Checker:
         expected = sequential(job)
         if client.obtained is None and not client.has_asked_to_kill:
             raise Wrong(f"{job.key!r} has succeeded, but its client never obtained its output")
+        counters = tuple(counter for counter in view.counters if counter[0] == COUNTER_GROUP and counter[2])
+        if job.is_real:
+            self._judge_really(client, counters)
+            return
         if client.obtained is not None and client.obtained != expected.parts:
             raise Wrong(f"{job.key!r} gave {client.obtained}, the sequential run {expected.parts}")
         skipped = self._master.state.views.skipped(view.job, self._master.now())
         positions = sorted((short_name(each.attempt.task), each.record.place.position) for each in skipped)
         if positions != sorted((line.task, line.position) for line in job.left_out):
             raise Wrong(f"{job.key!r} says that it left out {positions}, but its bad lines are {job.left_out}")
-        counters = tuple(counter for counter in view.counters if counter[0] == COUNTER_GROUP and counter[2])
         if counters != expected.counters:
             raise Wrong(f"{job.key!r} counted {counters}, the sequential run {expected.counters}")
+
+    @staticmethod
+    def _judge_really(client: SimClient, counters: Counters) -> None:
+        """What the real engine made of a job, against the sequential run of the same job as a user writes it."""
+        from minireduce.testing import real_engine  # imports much, for few seeds
+
+        job = client.job
+        if client.obtained is not None:
+            got = sorted(pair for part in client.obtained for pair in real_engine.pairs_of(job, part))
+            expected = real_engine.expected_pairs(job)
+            if got != expected:
+                raise Wrong(f"{job.key!r} gave {got}, the sequential run {expected}")
+        names = {name for _, name, _ in counters}
+        wanted = tuple(counter for counter in sequential(job).counters if counter[1] in names)
+        if counters != wanted or "MAP_INPUT" not in names:
+            raise Wrong(f"{job.key!r} counted {counters}, the sequential run {wanted}")
 
     def _judge_what_is_left(self) -> None:
         for worker in self._workers.values():

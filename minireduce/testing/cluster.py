@@ -25,7 +25,7 @@ from minireduce.testing.wrong import Wrong
 
 EVENTS_MAX = 400_000
 
-CLUSTER_SETTINGS = ClusterSettings(repair_delay_s=15.0, block_size_bytes=250)
+CLUSTER_SETTINGS = ClusterSettings(repair_delay_s=15.0, block_size_bytes=250, copies_per_worker_max=2)
 WORKER_SETTINGS = WorkerSettings(tick_interval_s=0.25)
 """As in production, but for small blocks that are soon repaired, and coarser ticks, which cost most of the events."""
 

@@ -16,6 +16,7 @@ independent. A file may have several names. Not here: permissions, and damage to
 
 from __future__ import annotations
 
+import copy
 import errno
 import io
 import random
@@ -161,6 +162,12 @@ class SimDisk:
         """The machine lost power: keep what was durable, and of the rest what chance decides."""
         self._root.crash(self._rng)
         self._failures.clear()
+
+    def copy(self) -> SimDisk:
+        """Another disk with the same contents, as a backup makes one."""
+        other = SimDisk(self._rng, free_bytes=self._free_bytes)
+        other._root = copy.deepcopy(self._root)
+        return other
 
     def flip_bit(self, path: Path, bit: int) -> None:
         """Damage a durable file, as a decaying disk does."""

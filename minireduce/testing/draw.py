@@ -25,6 +25,9 @@ SPOILT_SHARE = 0.25
 
 _WORDS = ("the", "of", "map", "reduce", "split", "worker", "master", "sort", "merge", "spill", "key", "value")
 
+SEEDS_PER_REAL = 15
+"""In one of so many seeds the real engine computes the tasks."""
+
 
 @dataclass(frozen=True, slots=True)
 class Cut:
@@ -123,7 +126,10 @@ def build(seed: int, *, cut: Cut = WHOLE, is_calm: bool = False, is_told: bool =
         splits = draws.choice((draws.randint(1, 6), slots * draws.randint(2, 5)))
         job = draw_job(draws, f"job {number} of seed {seed}", slots * 4 if not number else splits, is_stored=is_stored)
         job = replace(job, speculation=speculates.random() < 0.5 and not is_calm)
-        job = spoil(Random(f"{seed}/bad/{number}"), job)  # noqa: S311 - chance, not secrets
+        if seed % SEEDS_PER_REAL == 0:
+            job = replace(job, is_real=True)
+        else:
+            job = spoil(Random(f"{seed}/bad/{number}"), job)  # noqa: S311 - chance, not secrets
         after_s = draws.uniform(0.0, 12.0) if number else 0.0
         cluster.jobs_drawn += 1
         if cut.jobs is None or number in cut.jobs:

@@ -11,7 +11,9 @@ from minireduce.core.messages import Replica
 from minireduce.core.worker import StopRequested
 from minireduce.ids import TaskKind
 from minireduce.testing.blocks import replica_path
+from minireduce.testing.disk import SimDisk
 from minireduce.testing.faults import Fault, FaultKind, Left, Plan
+from minireduce.testing.ghost import Ghost
 from minireduce.testing.master import SimMaster
 from minireduce.testing.worker import SimWorker
 from minireduce.testing.world import World
@@ -19,6 +21,7 @@ from minireduce.testing.world import World
 RESTART_S = (0.5, 6.0)
 SLOWNESS = 8.0
 LATER_S_MAX = 60.0
+OLD_COPY_S_MAX = 5.0
 
 
 class Injector:
@@ -32,6 +35,9 @@ class Injector:
         self._workers = workers
         self._rng: random.Random = world.rng("faults")
         self._moments: Counter[str] = Counter()
+        self._needs_old_copy = any(fault.kind is FaultKind.MASTER_OLD_COPY for fault in plan.faults)
+        self._old_copy: tuple[SimDisk, int] | None = None
+        self._true_disk: SimDisk | None = None  # while an old copy of it is in use
         world.on_moment = self._on_moment
         if plan.heal_s:
             world.agenda.after(plan.heal_s, None, self._heal_if_due)
@@ -48,6 +54,8 @@ class Injector:
         if self.is_healed:
             return
         self._moments[name] += 1
+        if name == "rows are durable" and self._old_copy is None and self._needs_old_copy:
+            self._old_copy = self._master.disk.copy(), self._master.txid
         for fault in self.plan.faults:
             if not fault.has_struck and fault.moment == name and self._moments[name] >= fault.nth:
                 if fault.delay_s:
@@ -57,7 +65,7 @@ class Injector:
 
     def _strike(self, fault: Fault, actor: str) -> None:
         """Let a fault happen if it still can; otherwise it waits for the next moment of its kind."""
-        if self.is_healed or fault.has_struck or not self._is_anything_running():
+        if self.is_healed or fault.has_struck or self._true_disk is not None or not self._is_anything_running():
             return
         worker = self._workers.get(actor)
         if fault.kind.startswith(("master", "log")):
@@ -91,6 +99,8 @@ class Injector:
                 self._master.disk.fail_next("write", errno.ENOSPC)
             case FaultKind.LOG_ERROR:
                 self._master.disk.fail_next("sync", errno.EIO)
+            case FaultKind.MASTER_OLD_COPY:
+                return self._start_old_copy(fault)
             case FaultKind.MASTER_CLOCK_JUMPED:
                 self._master.clock.jump(fault.seconds)
             case _:
@@ -142,6 +152,10 @@ class Injector:
             case FaultKind.CUT_BETWEEN_WORKERS:
                 other = self._rng.choice([name for name in self._workers if name != worker.name])
                 self._world.network.cut(other, worker.name, fault.seconds)
+            case FaultKind.WORKER_GHOST:
+                if worker.node.life == 1:
+                    return False
+                Ghost(self._master.streams, worker.profile()).appear()
             case FaultKind.WORKER_CLOCK_JUMPED:
                 worker.clock.jump(fault.seconds)
             case FaultKind.RACK_KILLED:
@@ -154,6 +168,30 @@ class Injector:
             case _:
                 return False
         return True
+
+    def _start_old_copy(self, fault: Fault) -> bool:
+        """Somebody starts the master on a backup, out of reach of clients; after a while they see that it will not do.
+        Every worker has followed a later master, and so must not be taken in.
+        """
+        if self._old_copy is None or self._true_disk is not None:
+            return False
+        old, txid = self._old_copy
+        if any(worker.highest[1] <= txid for worker in self._workers.values()):
+            return False
+        master, seconds = self._master, min(fault.seconds, OLD_COPY_S_MAX)
+        master.kill(str(fault.kind))
+        self._true_disk, master.disk = master.disk, old.copy()
+        self._world.network.cut("client", "master", seconds)
+        master.start()
+        self._world.agenda.after(seconds, None, self._end_old_copy)
+        return True
+
+    def _end_old_copy(self) -> None:
+        if self._true_disk is not None:
+            if self._master.node.is_up:
+                self._master.kill("it was started on an old copy")
+            self._master.disk, self._true_disk = self._true_disk, None
+            self._start_master()
 
     def _rack_of(self, worker: SimWorker) -> list[SimWorker]:
         return [each for each in self._workers.values() if each.rack == worker.rack and each.node.is_up]
@@ -210,6 +248,7 @@ class Injector:
         self.is_healed = True
         self._world.trace.mark("fault", "healed")
         self._world.network.heal()
+        self._end_old_copy()
         self._resume_master(self._master.node.life)
         self._start_master()
         for worker in self._workers.values():
@@ -218,12 +257,14 @@ class Injector:
             self._start_worker(worker.name)
 
     def _start_master(self) -> None:
-        if not self._master.node.is_up:
+        if not self._master.node.is_up and self._true_disk is None:
             self._master.start()
 
     def _start_worker(self, name: str) -> None:
         worker = self._workers[name]
-        if not worker.node.is_up:
+        if self._true_disk is not None and not worker.disk.remembered[1]:  # it would follow any master
+            self._world.agenda.after(1.0, None, lambda: self._start_worker(name))
+        elif not worker.node.is_up:
             worker.start()
 
     def _resume_master(self, life: int) -> None:

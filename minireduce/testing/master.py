@@ -88,6 +88,11 @@ class SimMaster:
             now=self.now(),
         )
 
+    @property
+    def txid(self) -> int:
+        """The latest commit of this life."""
+        return self.state._txid  # noqa: SLF001 - the truth
+
     def _drawn_drift(self) -> float:
         return self._rng.uniform(-0.01, 0.01)
 

@@ -9,21 +9,29 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from unittest.mock import patch
 
 from minireduce.core import cluster
-from minireduce.core.compute import reports
+from minireduce.core.compute import reports, speculation
 from minireduce.core.compute.arrivals import worker_came
+from minireduce.core.compute.locality import Level, LocalityWait
 from minireduce.core.compute.queue import TaskQueue
+from minireduce.core.compute.speculation import Straggler
 from minireduce.core.compute.state import ComputeState
 from minireduce.core.compute.task import Task, TaskState, Winner
 from minireduce.core.link import Link
 from minireduce.core.membership import Member, Membership
 from minireduce.core.messages import Up
+from minireduce.core.storage.blocks import Blocks
+from minireduce.core.storage.repair import Repair
+from minireduce.engine import read
 from minireduce.errors import InvariantViolation
 from minireduce.ids import TaskKind
+from minireduce.testing.blocks import ROOT
+from minireduce.testing.disk import SimDisk
+from minireduce.testing.draw import SEEDS_PER_REAL
 from minireduce.testing.log import SimLog
 from minireduce.testing.master import SimMaster
 from minireduce.testing.sim import Outcome, run_seed
@@ -40,6 +48,8 @@ class PlantedBug:
 
     name: str
     plant: Plant
+    first_seed: int = 0  # where the ordinary tests begin to look: the seeds before are known to find nothing
+    every: int = 1  # only one in so many seeds can find it
 
     @contextmanager
     def planted(self) -> Iterator[None]:
@@ -50,8 +60,9 @@ class PlantedBug:
 
     def hunt(self, seeds: range) -> Outcome | None:
         """What the first of `seeds` that is caught says; None when none is. An error of Python catches nothing."""
+        tried = [seed for seed in seeds if seed % self.every == 0]
         with self.planted():
-            return next((outcome for outcome in map(run_seed, seeds) if outcome.error.startswith(_CAUGHT)), None)
+            return next((outcome for outcome in map(run_seed, tried) if outcome.error.startswith(_CAUGHT)), None)
 
 
 def _replace(owner: Any, name: str, replacement: Callable[..., Any]) -> Plant:
@@ -152,10 +163,97 @@ def _count_twice(original: Callable[..., None]) -> Callable[..., None]:
     return win
 
 
+# ── what a master must refuse ───────────────────────────────────────────────────────────────────────────────────────
+
+
+def _follow_old_master(original: Callable[..., Any]) -> Callable[..., Any]:
+    def take_hello(self: cluster.ClusterState, event: cluster.HelloReceived, *rest: Any) -> Any:
+        return original(self, replace(event, hello=replace(event.hello, highest_epoch=0, highest_txid=0)), *rest)
+
+    return take_hello
+
+
+def _take_any_incarnation(original: Callable[..., Any]) -> Callable[..., Any]:
+    def enter(self: Membership, stream: int, hello: Any, now: float) -> Any:
+        known = self._members.get(hello.profile.worker)
+        if known is not None:
+            incarnation = max(known.profile.incarnation, hello.profile.incarnation)
+            hello = replace(hello, profile=replace(hello.profile, incarnation=incarnation))
+        return original(self, stream, hello, now)
+
+    return enter
+
+
+# ── where and when tasks run ────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _wait_for_ever(*_: Any) -> Level:
+    return Level.NODE
+
+
+def _beside_itself(original: Callable[..., Any]) -> Callable[..., Any]:
+    def choose(straggler: Straggler, places: Any) -> Any:
+        here = replace(straggler, avoided=frozenset(), node="", homes=(straggler.node,))
+        return original(here, places)
+
+    return choose
+
+
+# ── the block store ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _holds_blocks(disk: SimDisk) -> bool:
+    return disk.exists(ROOT)
+
+
+def _forget_file_sync(original: Callable[..., None]) -> Callable[..., None]:
+    def sync(self: SimDisk, file: Any) -> None:
+        if not _holds_blocks(self):
+            original(self, file)
+
+    return sync
+
+
+def _forget_directory_sync(original: Callable[..., None]) -> Callable[..., None]:
+    def sync_directory(self: SimDisk, path: Any) -> None:
+        if not _holds_blocks(self):
+            original(self, path)
+
+    return sync_directory
+
+
+def _never_damaged(*_: Any, **__: Any) -> None:
+    return
+
+
+def _never_busy(*_: Any) -> bool:
+    return True
+
+
+def _take_any_generation(original: Callable[..., bool]) -> Callable[..., bool]:
+    def stored(self: Blocks, block: Any, worker: str, replica: Any) -> bool:
+        return replica.generation < block.generation or original(self, block, worker, replica)
+
+    return stored
+
+
+# ── the engine ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _read_one_byte_more(original: Callable[..., Any]) -> Callable[..., Any]:
+    def raw_blocks(stream: Any, offset: int, length: int, *rest: Any) -> Any:
+        return original(stream, offset, length + 1, *rest)
+
+    return raw_blocks
+
+
+_RAW_BLOCKS = read._raw_blocks  # noqa: SLF001 - replaced from here
+_TAKE_HELLO = cluster.ClusterState._take_hello  # noqa: SLF001 - replaced from here
+
 PLANTED: tuple[PlantedBug, ...] = (
     PlantedBug("reply before persist", _replace(SimMaster, "_release", _release_at_once)),
     PlantedBug("log sync left out", _replace(SimLog, "_finish", _finish_without_sync)),
-    PlantedBug("repeated report counted", _replace(Link, "received", _take_repeated(Link.received))),
+    PlantedBug("repeated report counted", _replace(Link, "received", _take_repeated(Link.received)), first_seed=110),
     PlantedBug("lost message never resent", _replace(Link, "due", _send_once(Link.due))),
     PlantedBug("old session accepted", _replace(Membership, "hear", _hear_anybody)),
     PlantedBug("zombie wins", _replace(reports, "succeeded", _twin_wins(reports.succeeded))),
@@ -165,5 +263,28 @@ PLANTED: tuple[PlantedBug, ...] = (
     ),
     PlantedBug("fetch failure ignored", _replace(reports, "_fetch_failed", _ignore_fetch_failure)),
     PlantedBug("finished output run again", _replace(cluster, "worker_came", _trust_nothing(worker_came))),
+    PlantedBug(
+        "stale epoch accepted",
+        _replace(cluster.ClusterState, "_take_hello", _follow_old_master(_TAKE_HELLO)),
+    ),
+    PlantedBug("old incarnation accepted", _replace(Membership, "enter", _take_any_incarnation(Membership.enter))),
+    PlantedBug("locality wait without end", _replace(LocalityWait, "level", _wait_for_ever)),
+    PlantedBug(
+        "backup on the same worker",
+        _replace(speculation, "choose_place", _beside_itself(speculation.choose_place)),
+    ),
+    PlantedBug("block sync left out", _replace(SimDisk, "sync", _forget_file_sync(SimDisk.sync))),
+    PlantedBug(
+        "directory sync left out",
+        _replace(SimDisk, "sync_directory", _forget_directory_sync(SimDisk.sync_directory)),
+    ),
+    PlantedBug("corrupt replica counted as good", _replace(Blocks, "damage", _never_damaged)),
+    PlantedBug("stale generation accepted", _replace(Blocks, "stored", _take_any_generation(Blocks.stored))),
+    PlantedBug(
+        "record at a split edge doubled",
+        _replace(read, "_raw_blocks", _read_one_byte_more(_RAW_BLOCKS)),
+        every=SEEDS_PER_REAL,
+    ),
+    PlantedBug("repair without limit", _replace(Repair, "_is_free", _never_busy)),
     PlantedBug("counter doubled", _replace(Task, "win", _count_twice(Task.win))),
 )

@@ -181,7 +181,7 @@ class SimWorker:
         drift = self._rng.uniform(-0.01, 0.01)
         self.clock = SkewedClock(self.world.clock, offset_s=self._rng.uniform(0.0, 1e6), drift=drift)
         self.state = WorkerState(
-            profile=self._profile(),
+            profile=self.profile(),
             settings=self._settings,
             highest=self.disk.remembered,
             outputs=tuple(kept.report for kept in self.disk.outputs.values()),
@@ -193,7 +193,13 @@ class SimWorker:
         self._tick()
         self.blocks.tell_damaged()
 
-    def _profile(self) -> WorkerProfile:
+    @property
+    def highest(self) -> tuple[int, int]:
+        """The latest commit of a master that this worker has followed, as it will say or has written down."""
+        return self.state._session._highest if self.node.is_up else self.disk.remembered  # noqa: SLF001 - the truth
+
+    def profile(self) -> WorkerProfile:
+        """What it says of itself."""
         return WorkerProfile(
             worker=self.name,
             incarnation=self.node.life,
@@ -470,19 +476,40 @@ class SimWorker:
 
     def _compute(self, program: SimJob, order: StartAttempt) -> Product:
         task = order.attempt.task
+        if program.is_real:
+            return self._compute_really(program, order)
         lines = self._lines(program, order)
         if lines is not None:
             return workload.run_first_map(program, lines, (place.position for place in order.care.skips))
-        part = PART if isinstance(order.input, PartInput) else task.index
-        if isinstance(order.input, PartInput) and not order.input.source.bytes_total:
-            return workload.run_later_map(program, task.step, b"")
-        inputs = [
-            self._own_output(run.source, part) if run.is_own else self._fetched[order.attempt, run.source]
-            for run in order.runs
-        ]
+        inputs = self._fetched_inputs(order)
         if task.kind is TaskKind.MAP:
             return workload.run_later_map(program, task.step, inputs[0])
         return workload.run_reduce(inputs)
+
+    def _compute_really(self, program: SimJob, order: StartAttempt) -> Product:
+        from minireduce.testing import real_engine  # imports much, for few seeds
+
+        task = order.attempt.task
+        if isinstance(order.input, StoredInput):
+            stored = order.input
+            return real_engine.compute_stored(program, self._inputs[order.attempt], stored.offset, stored.length)
+        if isinstance(order.input, LocalFiles):
+            data = program.texts[task.index].encode()
+            return real_engine.RealTask(program, 0).map(data, 0, len(data))
+        inputs = self._fetched_inputs(order)
+        if task.kind is TaskKind.MAP:
+            return real_engine.RealTask(program, task.step).map(inputs[0], 0, len(inputs[0]))
+        return real_engine.RealTask(program, task.step).reduce(inputs)
+
+    def _fetched_inputs(self, order: StartAttempt) -> list[bytes]:
+        """What the tasks before left for this one, in their order."""
+        if isinstance(order.input, PartInput) and not order.input.source.bytes_total:
+            return [b""]
+        part = PART if isinstance(order.input, PartInput) else order.attempt.task.index
+        return [
+            self._own_output(run.source, part) if run.is_own else self._fetched[order.attempt, run.source]
+            for run in order.runs
+        ]
 
     def _has_whole(self, attempt: AttemptId) -> bool:
         kept = self.disk.outputs.get(attempt)

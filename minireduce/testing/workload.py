@@ -83,6 +83,7 @@ class SimJob:
     time_limit_s: float = 0.0
     split_bytes: int = 0
     replication: int = 3
+    is_real: bool = False  # its tasks are computed by the real engine
     bad: tuple[BadLine, ...] = ()
     skipped_max: int = 0
 
@@ -230,11 +231,16 @@ def _map(job: SimJob, step: int, pairs: list[Pair], records: int) -> Product:
 
 
 def _product(partitions: list[list[Pair]], counts: tuple[tuple[str, int], ...], *, is_part: bool) -> Product:
-    data = tuple(pack(pairs) for pairs in partitions)
+    records = sum(map(len, partitions))
+    return product_of(tuple(pack(pairs) for pairs in partitions), counts, records=records, is_part=is_part)
+
+
+def product_of(data: tuple[bytes, ...], counts: tuple[tuple[str, int], ...], *, records: int, is_part: bool) -> Product:
+    """What a task reports that made these bytes."""
     output = TaskOutput(
         digest=digest_of(data),
         bytes_total=sum(map(len, data)),
-        records=sum(map(len, partitions)),
+        records=records,
         partition_bytes_log2=b"" if is_part else bytes(len(piece).bit_length() for piece in data),
     )
     return Product(data, output, tuple((COUNTER_GROUP, name, count) for name, count in counts))
