@@ -174,7 +174,7 @@ def draw_plan(rng: random.Random, *, has_blocks: bool) -> Plan:
     kinds = [*rng.sample(SURE, KINDS_MIN), *rng.sample(possible, rng.randint(2, 5))]
     if has_blocks:
         kinds.append(rng.choice(OF_BLOCKS[:3]))
-    first = [_draw_fault(rng, kind, nth_max=12) for kind in kinds]
+    first = [_draw_fault(rng, kind, nth_max=8) for kind in kinds]
     more = [_draw_fault(rng, rng.choice(kinds), nth_max=100) for _ in range(rng.randint(4, 8))]
     return Plan(_draw_weather(rng), (*first, *more), heal_s=rng.uniform(20.0, 50.0))
 
