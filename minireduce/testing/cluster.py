@@ -67,6 +67,7 @@ class SimCluster:
         self.clients: list[SimClient] = []
         self.jobs_drawn = 0  # of a seed, submitted or cut away
         self.injector = Injector(self.world, self.master, self.workers, plan)
+        self.injector.is_over = lambda: all(client.is_done for client in self.clients)
         self.checker = Checker(self.world, self.master, self.workers)
         self.world.watchers.append(self.checker)
         self.master.start()

@@ -165,7 +165,7 @@ class SimDisk:
 
     def copy(self) -> SimDisk:
         """Another disk with the same contents, as a backup makes one."""
-        other = SimDisk(self._rng, free_bytes=self._free_bytes)
+        other = SimDisk(self._rng, free_bytes=self.space_bytes)
         other._root = copy.deepcopy(self._root)
         return other
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import random
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import replace
 
 from minireduce.core.messages import Replica
@@ -30,6 +31,7 @@ class Injector:
     def __init__(self, world: World, master: SimMaster, workers: dict[str, SimWorker], plan: Plan) -> None:
         self.plan = plan
         self.is_healed = False
+        self.is_over: Callable[[], bool] = lambda: True  # whether all clients have what they wanted
         self._world = world
         self._master = master
         self._workers = workers
@@ -238,7 +240,7 @@ class Injector:
     def _heal_if_due(self) -> None:
         """The time of faults is over, once enough of them have struck to prove something, or none will any more."""
         is_late = self._world.clock.now() >= self.plan.heal_s + LATER_S_MAX
-        if is_late or not self._is_anything_running() or not self.plan.lacks_strikes:
+        if is_late or self.is_over() or not self.plan.lacks_strikes:
             self.heal()
         else:
             self._world.agenda.after(1.0, None, self._heal_if_due)
