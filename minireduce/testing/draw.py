@@ -126,10 +126,9 @@ def build(seed: int, *, cut: Cut = WHOLE, is_calm: bool = False, is_told: bool =
         splits = draws.choice((draws.randint(1, 6), slots * draws.randint(2, 5)))
         job = draw_job(draws, f"job {number} of seed {seed}", slots * 4 if not number else splits, is_stored=is_stored)
         job = replace(job, speculation=speculates.random() < 0.5 and not is_calm)
-        if seed % SEEDS_PER_REAL == 0:
-            job = replace(job, is_real=True)
-        else:
-            job = spoil(Random(f"{seed}/bad/{number}"), job)  # noqa: S311 - chance, not secrets
+        is_real = seed % SEEDS_PER_REAL == 0
+        spoils = Random(f"{seed}/bad/{number}")  # noqa: S311 - chance, not secrets
+        job = replace(job, is_real=True) if is_real else spoil(spoils, job)
         after_s = draws.uniform(0.0, 12.0) if number else 0.0
         cluster.jobs_drawn += 1
         if cut.jobs is None or number in cut.jobs:
