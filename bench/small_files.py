@@ -1,0 +1,73 @@
+"""Store, open and read many small files, beside a raw loop that writes and syncs as many on the same disk.
+
+    python bench/small_files.py [--files 1000] [--bytes 1000] [--workers 2]
+
+A cluster of its own on loopback, in a temporary directory. Each line gives files a second and how often the raw loop
+would have done it in that time: it writes a file, syncs it, and at the end syncs the directory.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
+from scenes.cluster import ProcessCluster
+
+FILES_PER_CALL = 16
+
+
+def timed(what: Callable[[], object]) -> float:
+    began = time.perf_counter()
+    what()
+    return time.perf_counter() - began
+
+
+def write_raw(directory: Path, count: int, data: bytes) -> None:
+    directory.mkdir()
+    for number in range(count):
+        with (directory / f"f{number}").open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+    descriptor = os.open(directory, os.O_RDONLY)
+    os.fsync(descriptor)
+    os.close(descriptor)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--files", type=int, default=1000)
+    parser.add_argument("--bytes", type=int, default=1000)
+    parser.add_argument("--workers", type=int, default=2)
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="small-files-") as folder:
+        root = Path(folder)
+        raw_s = timed(lambda: write_raw(root / "raw", options.files, os.urandom(options.bytes)))
+        print(f"{'raw loop':<34}{options.files / raw_s:>10.0f} files/s")
+        (root / "cluster").mkdir()
+        with ProcessCluster(root / "cluster", workers=options.workers) as cluster, cluster.connect() as connection:
+            files = connection.fs
+            paths = [f"/raw/f{number}" for number in range(options.files)]
+            batches = [paths[begin : begin + FILES_PER_CALL] for begin in range(0, len(paths), FILES_PER_CALL)]
+            measured = {
+                "put": lambda: files.put(root / "raw", "/raw"),
+                "get": lambda: files.get("/raw", root / "back"),
+                "opens, one by one": lambda: [files.open(path).close() for path in paths],
+                f"opens, {FILES_PER_CALL} a call": lambda: [
+                    [stream.close() for stream in files.open_many(batch)] for batch in batches
+                ],
+                "rm -r": lambda: files.rm("/raw", recursive=True),
+            }
+            for name, what in measured.items():
+                took_s = timed(what)
+                print(f"{name:<34}{options.files / took_s:>10.0f} files/s   {took_s / raw_s:>8.2f} times the raw loop")
+
+
+if __name__ == "__main__":
+    main()
