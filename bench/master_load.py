@@ -64,7 +64,7 @@ def _measure(folder: Path, tasks: int, options: argparse.Namespace) -> None:
         play = [str(tasks), str(options.workers), str(options.slots), str(options.busy_ms / 1000), address]
         told = subprocess.run(
             [*own, "as-workers", *play, str(folder / "token"), str(started.pid)],
-            env=environment, check=True, capture_output=True, text=True,
+            env=environment, check=True, stdout=subprocess.PIPE, text=True,
         )  # fmt: skip
         played = json.loads(told.stdout.splitlines()[-1])
         memory = process.memory_info().rss

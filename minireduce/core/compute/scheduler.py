@@ -85,8 +85,10 @@ class Scheduler:
         free = {member.id: member for member in asked if self._loads[member.id].slots_free > 0}
         if free:
             self._give_slots([job for job in hungry if job.wants_slots], free, now, launch)
-        if any(step.brevity.mean_s is not None for job in hungry for step in job.steps):
-            for member in asked:
+        ahead = max((step.brevity.tasks_ahead(self._settings) for job in hungry for step in job.steps), default=0)
+        for member in asked if ahead else ():
+            load = self._loads[member.id]
+            if load.slots_free > -ahead * load.slots:  # mostly not: all are asked with each tick
                 self._give_ahead([job for job in hungry if job.wants_slots], member, now, launch)
         return list(free.values())
 
