@@ -850,6 +850,7 @@ def test_tasks_of_a_worker_that_runs_as_root_run_as_another_account():
 
         async def scene(bench: Bench) -> None:
             task = bench.task("a")
+            os.chown(task.directory, nobody.pw_uid, nobody.pw_gid)  # as `Outputs` does
             outcome = await bench.slots.run(program(ACCOUNT), task, task_timeout_s=60.0)
             assert isinstance(outcome, Succeeded), outcome
             assert printed_by(task) == f"{nobody.pw_uid} {nobody.pw_gid}\n"
