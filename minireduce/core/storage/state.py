@@ -172,7 +172,9 @@ class StorageState:
         if block is None:
             is_void = self._files.block_ids.was_given(replica.block_id)
         else:
-            is_void = replica.generation < block.generation
+            is_void = replica.generation != block.generation and replica.generation <= block.tried
+            if is_void and block.longer is not None:
+                block.longer.pop(worker, None)  # what is being appended does not count there
             if replica.generation == block.generation:
                 self._blocks.damage(block, worker, is_own_word=True)
         if is_void:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from scenes.storage import StorageKit
 
-from minireduce.core.messages import RemoveReplica, Replica, ReplicaStored
+from minireduce.core.messages import RemoveReplica, Replica, ReplicaDamaged, ReplicaStored
 from minireduce.core.settings import ClusterSettings
 from minireduce.core.storage.requests import (
     AbandonFile,
@@ -124,6 +124,17 @@ def test_what_an_earlier_try_left_is_void_and_removed():
     assert ("w2", RemoveReplica(Replica(first.block_id, first.generation, 9))) in kit.commands
     assert commit(kit, file, store(kit, second, 8))
     assert kit.state.status("/f").length == 8
+
+
+def test_what_an_append_that_was_given_up_left_damaged_is_removed():
+    kit = StorageKit(3)
+    file = write(kit, 4)
+    begin(kit)
+    left = Replica(place(kit, file, 0).block_id, 2, 9)
+    kit.ask(AbandonFile(file.inode, "a"))
+    kit.report("w1", ReplicaDamaged(left, "w1"))
+    assert kit.commands[-1] == ("w1", RemoveReplica(left))
+    assert kit.holders("/f") == [{"w1", "w2", "w3"}]
 
 
 def test_a_block_that_too_few_have_is_written_anew_as_a_whole():
