@@ -32,9 +32,9 @@ def draw(columns: list[tuple[str, list[Panel]]], until_s: int) -> str:
     tops = [max(max(column[1][row].curve.values) for column in columns) * 1.08 for row in range(rows)]
     width = LEFT + len(columns) * (WIDTH + GAP)
     height = TOP + rows * (HEIGHT + GAP) + 16
+    size = f'viewBox="0 0 {width} {height}" width="{width}" height="{height}"'
     parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" height="{height}" '
-        'font-family="sans-serif" font-size="11">',
+        f'<svg xmlns="http://www.w3.org/2000/svg" {size} font-family="sans-serif" font-size="11">',
         f'<rect width="{width}" height="{height}" fill="white"/>',
     ]
     for place, (title, panels) in enumerate(columns):

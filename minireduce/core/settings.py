@@ -45,6 +45,8 @@ class ClusterSettings:
     queues: tuple[QueueSettings, ...] = (QueueSettings(DEFAULT_QUEUE),)
     backup_check_interval_s: float = 0.5  # how often it is looked for attempts that need a backup
     backup_age_s_min: float = 1.0  # an attempt that was begun so lately gets none
+    backup_age_fraction_min: float = 0.2  # nor one that has had less of the time that a fresh one would need
+    backup_rate_window_s: float = 10.0  # an attempt's rate of late is that of so long, or up to twice that
     backup_gain_s_min: float = 1.0  # what a backup must be expected to save
     backup_gain_ratio_min: float = 1.5  # an attempt must have so many times as far to go as a fresh one
     backup_slots_fraction: float = 0.1  # of the cluster's slots may run backups, and one always may

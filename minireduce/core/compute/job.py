@@ -35,7 +35,8 @@ class Step:
 
     `ready` logs finished map outputs in the order of their commits; a later entry replaces an earlier one of its task.
     `paces`: how long its tasks take, `brevity`: how long its maps keep a process busy; `maps_done_s`: since when all
-    its maps were seen to be done.
+    its maps were seen to be done. `gather_paces`: how long a reduce waits after that for its input and a slot, when it
+    was placed before that (False) or later (True).
     """
 
     index: int
@@ -52,6 +53,7 @@ class Step:
     ready: list[OutputSource] = field(default_factory=list)
     looked_at: int = 0  # up to which map the homes were looked up again
     paces: dict[TaskKind, Pace] = field(default_factory=lambda: {kind: Pace() for kind in TaskKind})
+    gather_paces: dict[bool, Pace] = field(default_factory=lambda: {False: Pace(), True: Pace()})
     maps_done_s: float | None = None
     brevity: Brevity = field(default_factory=Brevity)
 

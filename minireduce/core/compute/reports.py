@@ -90,9 +90,8 @@ def _progressed(state: ComputeState, member: Member, report: AttemptProgressed, 
     if found is not None:
         _, task, attempt = found
         task.note_input(report)
-        if (report.fraction, report.records) != (attempt.fraction, attempt.records):
-            attempt.moved_s = now
-        attempt.fraction, attempt.records, attempt.status = report.fraction, report.records, report.status
+        attempt.progress(report.fraction, report.records, now, state.settings.backup_rate_window_s)
+        attempt.status = report.status
 
 
 def _printed(state: ComputeState, member: Member, report: AttemptPrinted, effects: Effects) -> None:

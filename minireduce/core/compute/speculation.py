@@ -7,7 +7,8 @@ divided out first, so a task with ten times the data is no straggler. After LATE
 What a fresh attempt would need is learnt from tasks of the same step and kind that have finished. What an attempt
 still needs follows from the fraction of its input that it has read and the time that it took for that; and since a
 machine that stands still reports no fraction at all, or an old one, never less than the time for which nothing was
-heard: what has not moved for a minute may well not move for another.
+heard: what has not moved for a minute may well not move for another. A machine that falls ill in the middle of a task
+is found by the task's rate of late, where that is worse than its rate so far.
 
 Invariants: one backup per task; at most max(1, 10 %) of the slots; never on the original's worker, another machine
 preferred; never on a slow worker; the attempt that has the longest way to go first.
@@ -61,24 +62,29 @@ class Pace:
 
 @dataclass(frozen=True, slots=True)
 class Underway:
-    """How an attempt stands. `elapsed_s` counts from when it had its input and a slot, and is None before that;
-    `still_s` is how long nothing new was heard of it.
+    """How an attempt stands. `elapsed_s` counts from when it had its input and a slot, and is None before that.
+
+    `still_s` is how long nothing new was heard of it, so `fraction` was true so long ago. `fraction_per_s` is its rate
+    of late, 0 when too little was heard to tell.
     """
 
     elapsed_s: float | None
     fraction: float
     still_s: float
+    fraction_per_s: float = 0.0
 
 
 def remaining_s(attempt: Underway, expected_s: float) -> float:
     """How long an attempt may still need, if a usual one needs `expected_s`."""
     if attempt.elapsed_s is None:
         return attempt.still_s + expected_s
-    if attempt.fraction > 0.0:
-        left_s = attempt.elapsed_s * (1.0 - attempt.fraction) / attempt.fraction
-    else:
-        left_s = expected_s - attempt.elapsed_s
-    return max(left_s, attempt.still_s)
+    if attempt.fraction <= 0.0:
+        return max(expected_s - attempt.elapsed_s, attempt.still_s)
+    left = 1.0 - attempt.fraction
+    left_s = (attempt.elapsed_s - attempt.still_s) * left / attempt.fraction
+    if attempt.fraction_per_s > 0.0:
+        left_s = max(left_s, left / attempt.fraction_per_s)
+    return max(left_s - attempt.still_s, attempt.still_s)
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +118,7 @@ class Place:
 def is_straggler(remaining: float, fresh_s: float, age_s: float, settings: ClusterSettings) -> bool:
     """Whether a fresh attempt is expected to end clearly earlier than one of this age."""
     return (
-        age_s >= settings.backup_age_s_min
+        age_s >= max(settings.backup_age_s_min, fresh_s * settings.backup_age_fraction_min)
         and remaining - fresh_s >= settings.backup_gain_s_min
         and remaining >= fresh_s * settings.backup_gain_ratio_min
     )

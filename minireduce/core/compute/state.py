@@ -280,6 +280,7 @@ class ComputeState:
     def start(self, job: Job, task: Task, attempt: Attempt, now: float) -> None:
         """An attempt has its input and a slot. Hearing it again is normal after a new session."""
         if attempt.state is AttemptState.LAUNCHED:
+            self.stragglers.started(job.steps[task.id.step], task, attempt, now)
             self.queues.count(job, self.load_of(attempt.worker).start(task))
             self._stop_gathering(attempt)
             if task.id.kind is TaskKind.REDUCE:

@@ -11,6 +11,7 @@ Elsewhere: who deserves a backup and where (speculation.py), who is slow (slowne
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from minireduce.core.compute.hot_keys import has_hot_key
@@ -46,6 +47,13 @@ class Stragglers:
         self._look_at_s = 0.0
 
     # ── what attempts tell ──────────────────────────────────────────────────────────────────────────────────────────
+
+    def started(self, step: Step, task: Task, attempt: Attempt, now: float) -> None:
+        """An attempt is about to run: how long does a reduce wait for its input and a slot?"""
+        if task.id.kind is TaskKind.REDUCE:
+            step.maps_done_s = now if step.maps_done_s is None else step.maps_done_s
+            is_late = attempt.launched_s > step.maps_done_s
+            step.gather_paces[is_late].add(now - max(attempt.launched_s, step.maps_done_s), task.input_bytes)
 
     def finished(self, step: Step, task: Task, attempt: Attempt, now: float) -> None:
         """An attempt is about to succeed: how long did such a task take, here?"""
@@ -96,7 +104,7 @@ class Stragglers:
     ) -> Iterator[tuple[Straggler, Job, Step, Task]]:
         are_maps_done = step.maps_done == len(step.maps)
         step.maps_done_s = (now if step.maps_done_s is None else step.maps_done_s) if are_maps_done else None
-        for pace in step.paces.values():
+        for pace in (*step.paces.values(), *step.gather_paces.values()):
             pace.refresh()
         for task in step.running.values():
             pace = step.paces[task.id.kind]
@@ -122,10 +130,16 @@ class Stragglers:
         if since_s is None or now - since_s < self._settings.backup_age_s_min:
             return None
         age_s = now - since_s
-        left_s = remaining_s(_underway(attempt, now, since_s), expected_s)
+        underway = _underway(attempt, now, since_s)
+        if attempt.started_s is None and task.id.kind is TaskKind.REDUCE:
+            gathering = step.gather_paces[attempt.launched_s > (step.maps_done_s or 0.0)]
+            if not gathering.is_known or self._state.load_of(attempt.worker).slots_free <= 0:
+                return None  # others wait as well, or it waits for a slot, and its worker gets on
+            underway = replace(underway, still_s=max(underway.still_s, gathering.expected_s(task.input_bytes) - age_s))
+        left_s = remaining_s(underway, expected_s)
         if attempt.started_s is not None and age_s > expected_s >= self._settings.slow_worker_task_s_min:
             overdue.setdefault(attempt.worker, []).append(expected_s / (age_s + left_s))
-        fresh_s = expected_s + self._fetching_s(task)
+        fresh_s = expected_s + self._gathering_s(step, task)
         if not job.spec.speculation or task.is_used_up or self._state.queues.of(job).is_full:
             return None
         if has_hot_key(step, task, self._settings) and not self._state.load_of(attempt.worker).is_slow:
@@ -134,9 +148,13 @@ class Stragglers:
             return None
         return self._straggler(job, step, task, attempt, left_s, fresh_s)
 
-    def _fetching_s(self, task: Task) -> float:
-        is_reduce = task.id.kind is TaskKind.REDUCE
-        return task.input_bytes / self._settings.backup_fetch_bytes_per_s if is_reduce else 0.0
+    def _gathering_s(self, step: Step, task: Task) -> float:
+        """How long a backup would need for its input: as long as reduces that were placed late, if any were."""
+        if task.id.kind is TaskKind.MAP:
+            return 0.0
+        pace = step.gather_paces[True]
+        least_s = task.input_bytes / self._settings.backup_fetch_bytes_per_s
+        return max(least_s, pace.expected_s(task.input_bytes)) if pace.is_known else least_s
 
     def _straggler(
         self, job: Job, step: Step, task: Task, attempt: Attempt, left_s: float, fresh_s: float
@@ -210,4 +228,4 @@ def _since_s(step: Step, attempt: Attempt) -> float | None:
 def _underway(attempt: Attempt, now: float, since_s: float | None = None) -> Underway:
     elapsed_s = now - attempt.started_s if attempt.started_s is not None else None
     still_s = now - max(attempt.moved_s, attempt.launched_s if since_s is None else since_s)
-    return Underway(elapsed_s, attempt.fraction, still_s)
+    return Underway(elapsed_s, attempt.fraction, still_s, attempt.fraction_per_s)

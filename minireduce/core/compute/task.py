@@ -72,11 +72,30 @@ class Attempt:
     is_backup: bool = False
     started_s: float | None = None
     moved_s: float = 0.0
+    marks: tuple[tuple[float, float], tuple[float, float]] | None = None  # two moments of late, and how far it was
     ended_s: float | None = None
     fraction: float = 0.0
     records: int = 0
     status: str = ""
     message: str = ""
+
+    def progress(self, fraction: float, records: int, now: float, window_s: float) -> None:
+        """It was heard to be so far."""
+        if (fraction, records) != (self.fraction, self.records):
+            self.moved_s = now
+        self.fraction, self.records = fraction, records
+        if self.marks is None:
+            self.marks = (now, fraction), (now, fraction)
+        elif now - self.marks[1][0] >= window_s:
+            self.marks = self.marks[1], (now, fraction)
+
+    @property
+    def fraction_per_s(self) -> float:
+        """How fast it has been of late; 0 when that is not known yet."""
+        if self.marks is None or self.marks[0] == self.marks[1]:
+            return 0.0
+        since_s, fraction = self.marks[0]
+        return (self.fraction - fraction) / max(self.moved_s - since_s, 1e-3)
 
     def become(self, state: AttemptState, now: float, message: str = "") -> None:
         """Move to `state`; anything that the table does not hold is our own fault."""

@@ -79,6 +79,15 @@ def test_an_attempt_that_stands_still_near_its_end_is_not_taken_to_end_soon():
     assert remaining_s(Underway(60.0, 0.99, 50.0), 10.0) == pytest.approx(50.0)
 
 
+def test_a_fraction_that_was_heard_some_time_ago_says_nothing_of_the_time_since():
+    assert remaining_s(Underway(4.0, 0.1, 3.0), 10.0) == pytest.approx(6.0)
+
+
+def test_an_attempt_whose_machine_fell_ill_is_known_by_its_rate_of_late():
+    assert remaining_s(Underway(100.0, 0.8, 0.0), 100.0) == pytest.approx(25.0)
+    assert remaining_s(Underway(100.0, 0.8, 0.0, fraction_per_s=0.001), 100.0) == pytest.approx(200.0)
+
+
 def test_an_attempt_that_never_started_has_all_before_it():
     assert remaining_s(Underway(None, 0.0, 20.0), 10.0) == pytest.approx(30.0)
 
