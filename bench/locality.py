@@ -81,7 +81,7 @@ def play(node_s: float, rack_s: float) -> None:
         cluster.submit(spec)
     later = {2.0 + 4.0 * number: spec for number, spec in enumerate(specs[len(LARGE) :])}
 
-    cluster.run(lambda: cluster.succeeded == sum(sizes), later)
+    cluster.run(lambda: len(cluster.done) == sum(sizes), later)
     counts = [
         {name: value for _, name, value in view.counters if name in LEVELS}
         for view in cluster.machine.views.jobs(cluster.now)

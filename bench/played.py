@@ -40,7 +40,7 @@ from minireduce.core.messages import (
 from minireduce.core.requests import ComputeRequest
 from minireduce.core.settings import ClusterSettings
 from minireduce.core.spec import JobSpec, OutputKind, Program, Split, StepSpec
-from minireduce.ids import AttemptId
+from minireduce.ids import AttemptId, TaskId
 
 TICK_S = 0.25
 MEMORY_BYTES = 1 << 30
@@ -107,7 +107,7 @@ class PlayedCluster:
         )
         self.workers: dict[int, PlayedWorker] = {}
         self.launched = 0
-        self.succeeded = 0
+        self.done: set[TaskId] = set()
         self._duration_s = duration_s
         self._on_launch = on_launch
         self._ends: list[tuple[float, int, AttemptId, PlayedWorker]] = []
@@ -155,7 +155,7 @@ class PlayedCluster:
             _, _, attempt, worker = heapq.heappop(self._ends)
             if attempt in worker.running:
                 del worker.running[attempt]
-                self.succeeded += 1
+                self.done.add(attempt.task)
                 worker.says.append(AttemptSucceeded(attempt, TaskOutput(DIGEST, 10, 1), (("g", "n", 1),)))
 
     def _speak(self) -> None:
