@@ -21,7 +21,7 @@ from minireduce.testing.world import World
 
 RESTART_S = (0.5, 6.0)
 SLOWNESS = 8.0
-LATER_S_MAX = 150.0
+LATER_S_MAX = 400.0
 OLD_COPY_S_MAX = 5.0
 
 
