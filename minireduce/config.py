@@ -8,7 +8,8 @@ A later source wins: defaults, `/etc/minireduce.toml`, `~/.config/minireduce/con
 file that `--config` names, the environment, flags. Every value keeps its origin, so that `config show --origin` can
 answer why. An unknown key is an error wherever it stands, since a misspelt limit would otherwise silently not hold.
 
-Nothing is read at import, and nothing is remembered: `load` reads each time. Flags are named like the setting.
+Nothing is read at import, and nothing is remembered: `load` reads each time. Flags are named like the setting, without
+its unit.
 Not here: secrets (`auth.tokens`), and what only one command knows (the cli's own flags).
 """
 
@@ -25,6 +26,8 @@ from minireduce.errors import RequestError
 T = TypeVar("T")
 
 PREFIX = "MINIREDUCE_"
+PRIORITY_MAX = 1000
+"""Of either sign; the same as the master's own limit (core/spec.py)."""
 
 OTHER_VARIABLES: Mapping[str, str] = {
     "MINIREDUCE_TOKEN": "The token itself, for machines on which no token file is wanted.",
@@ -146,10 +149,14 @@ def _weight(value: object) -> float:
 
 
 def _priority(value: object) -> int:
+    wanted = f"a whole number from -{PRIORITY_MAX} to {PRIORITY_MAX}; of two jobs of a queue the higher goes first"
     try:
-        return int(value if isinstance(value, int | str) and not isinstance(value, bool) else "")
+        number = int(value if isinstance(value, int | str) and not isinstance(value, bool) else "")
     except ValueError:
-        raise ValueError("a whole number; of two jobs of a queue the higher goes first") from None
+        raise ValueError(wanted) from None
+    if abs(number) > PRIORITY_MAX:
+        raise ValueError(wanted)
+    return number
 
 
 def _declare(default: T, kind: Callable[[object], T], meaning: str, *, default_text: str | None = None) -> T:
@@ -326,7 +333,7 @@ def _sources(
             yield variable, variable.removeprefix(PREFIX).lower(), text
     for name, value in flags.items():
         if value is not None:
-            yield f"--{name.replace('_', '-')}", name, value
+            yield f"--{name.removesuffix('_s').replace('_', '-')}", name, value
 
 
 def _read_file(path: Path, *, must_exist: bool) -> Iterator[tuple[str, str, object]]:

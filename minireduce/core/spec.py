@@ -11,6 +11,9 @@ from enum import StrEnum
 
 DEFAULT_QUEUE = "default"
 
+PRIORITY_MAX = 1000  # of either sign
+NAME_CHARACTERS_MAX = 200
+
 SKIPPED_MAX = 10_000
 """Bad records of one job that may be left out, whatever it allows: each is kept, with its traceback, for people."""
 

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from minireduce import config
+from minireduce.core import spec
 from minireduce.errors import RequestError
 
 
@@ -111,6 +112,8 @@ def test_variables_with_another_meaning_are_no_settings():
         ("block_size", "", "such as"),
         ("block_size", 1.5, "such as"),
         ("task_user", " ", "not empty"),
+        ("priority", 1001, "from -1000 to 1000"),
+        ("priority", "9" * 30, "from -1000 to 1000"),
         ("task_user", 65534, "not empty"),
     ],
 )
@@ -169,3 +172,12 @@ def test_what_is_no_table_of_a_queue_is_refused(tmp_path, text):
     path.write_text(text, encoding="utf-8")
     with pytest.raises(RequestError, match="queues cannot be"):
         config.load(files=(path,), environment={})
+
+
+def test_a_flag_is_named_as_it_is_typed_without_the_unit_of_its_setting():
+    with pytest.raises(RequestError, match=r"from --time-limit\)"):
+        load({"time_limit_s": -1})
+
+
+def test_a_priority_that_is_taken_here_is_one_that_masters_take():
+    assert config.PRIORITY_MAX == spec.PRIORITY_MAX

@@ -9,7 +9,7 @@ from minireduce.core.compute.records import persist_job
 from minireduce.core.compute.state import ComputeState
 from minireduce.core.effects import Effects
 from minireduce.core.requests import CloseResult, ComputeRequest, ConfirmPublished, KillJob, SubmitJob
-from minireduce.core.spec import JobSpec, OutputKind
+from minireduce.core.spec import NAME_CHARACTERS_MAX, PRIORITY_MAX, JobSpec, OutputKind
 from minireduce.core.views import JobState
 from minireduce.errors import MinireduceError, NotFound, RequestError
 from minireduce.ids import JobId
@@ -17,7 +17,6 @@ from minireduce.ids import JobId
 SPLITS_MAX = 1_000_000
 REDUCERS_MAX = 100_000
 STEPS_MAX = 100
-PRIORITY_MAX = 1000
 
 
 class Submissions:
@@ -126,6 +125,11 @@ def _check(key: str, spec: JobSpec) -> None:
         (spec.losses_max, 0, 100, "losses"),
         (spec.priority, -PRIORITY_MAX, PRIORITY_MAX, "as priority"),
     )
+    if len(spec.name) > NAME_CHARACTERS_MAX or not spec.name.isprintable():
+        raise RequestError(
+            f"the job's name {spec.name[:20]!r}… cannot be shown in listings",
+            hint=f"give it at most {NAME_CHARACTERS_MAX} characters on one line, such as --name words",
+        )
     if not 0 < spec.weight < math.inf:
         raise RequestError(f"a weight of {spec.weight:g}: must be above 0")
     if not 0 <= spec.time_limit_s < math.inf:

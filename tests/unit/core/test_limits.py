@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from scenes.machine import FakeCluster
+from dataclasses import replace
+
+from scenes.machine import FakeCluster, job_spec
 
 from minireduce.core.cluster import Ticked, UpReceived
 from minireduce.core.compute import scheduler
@@ -16,7 +18,7 @@ from minireduce.core.messages import (
     TaskOutput,
     Up,
 )
-from minireduce.core.requests import CloseResult
+from minireduce.core.requests import CloseResult, SubmitJob
 from minireduce.core.spec import OutputKind
 from minireduce.core.views import JobState
 from minireduce.errors import RequestError
@@ -191,3 +193,13 @@ def test_a_job_too_many_is_refused_until_another_has_ended():
     worker.succeed(*worker.attempts())
     assert cluster.ask(CloseResult(first)) is None
     assert isinstance(cluster.submit("key 3", maps=0), str)
+
+
+def test_a_name_that_would_spoil_listings_is_refused():
+    cluster = FakeCluster()
+    for name in ("x" * 201, "two\nlines", "\x1b[31mred"):
+        refused = cluster.ask(SubmitJob(name, replace(job_spec(maps=0), name=name)))
+        assert isinstance(refused, RequestError)
+        assert "name" in refused.message
+        assert len(refused.message) < 100
+    assert isinstance(cluster.ask(SubmitJob("k", replace(job_spec(maps=0), name="ä" * 200))), str)
