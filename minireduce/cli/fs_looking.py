@@ -129,7 +129,15 @@ def _write_out(paths: Sequence[str], common: Common, *, is_json: bool, is_plain:
 
 @click.command(epilog="Example:  minireduce fs head /logs/access.log")
 @paths_argument
-@click.option("-c", "--bytes", "count", type=click.IntRange(min=0), default=PIECE_BYTES, show_default=True)
+@click.option(
+    "-c",
+    "--bytes",
+    "count",
+    type=click.IntRange(min=0),
+    default=PIECE_BYTES,
+    show_default=True,
+    help="How many of its first bytes.",
+)
 @json_option
 @common_options
 def head(paths: tuple[str, ...], common: Common, *, count: int, is_json: bool) -> None:
@@ -142,7 +150,15 @@ def head(paths: tuple[str, ...], common: Common, *, count: int, is_json: bool) -
 
 @click.command(epilog="Example:  minireduce fs tail -f /logs/access.log")
 @paths_argument
-@click.option("-c", "--bytes", "count", type=click.IntRange(min=0), default=PIECE_BYTES, show_default=True)
+@click.option(
+    "-c",
+    "--bytes",
+    "count",
+    type=click.IntRange(min=0),
+    default=PIECE_BYTES,
+    show_default=True,
+    help="How many of its last bytes.",
+)
 @click.option("-f", "--follow", is_flag=True, help="Go on with what is appended, until interrupted.")
 @json_option
 @common_options
