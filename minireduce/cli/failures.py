@@ -11,7 +11,8 @@ import json
 import os
 import sys
 import traceback
-from typing import Any
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -24,6 +25,11 @@ from minireduce.errors import (
     RequestError,
     Unavailable,
 )
+
+if TYPE_CHECKING:
+    from minireduce.api.skipping import BadRecord
+
+SKIPPED_SHOWN_MAX = 20
 
 DONE, FAILED, ASKED_WRONGLY, KILLED, NO_CLUSTER, INTERRUPTED = 0, 1, 2, 3, 4, 130
 
@@ -47,7 +53,7 @@ def report(error: BaseException, *, is_json: bool = False) -> int:
     match error:
         case MinireduceError():
             sys.stdout.flush()
-            told = _user_code(error)
+            told = _found_bad(error) + _user_code(error)
             hint = error.hint or ("mend the lines that the traceback shows" if told else None)
             if is_json:
                 _print_json(type(error).__name__, error.message, hint)
@@ -82,6 +88,19 @@ def _user_code(error: MinireduceError) -> str:
     if isinstance(error, JobFailed) and error.errors:
         told = getattr(error.errors[0], "error", error.errors[0])
     return told_by_user_code(told)
+
+
+def _found_bad(error: MinireduceError) -> str:
+    """The records that a job had to leave out before it failed."""
+    return "".join(f"{line}\n" for line in found_bad(error.skipped)) if isinstance(error, JobFailed) else ""
+
+
+def found_bad(skipped: Sequence[BadRecord]) -> Iterator[str]:
+    """A line for each record that could not be computed, of many the first ones."""
+    for bad in skipped[:SKIPPED_SHOWN_MAX]:
+        yield f"left out: {bad}"
+    if len(skipped) > SKIPPED_SHOWN_MAX:
+        yield f"left out: {len(skipped) - SKIPPED_SHOWN_MAX:,} more"
 
 
 def told_by_user_code(told: Any) -> str:

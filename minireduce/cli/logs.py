@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from minireduce.cli.failures import told_by_user_code
+from minireduce.cli.failures import found_bad, told_by_user_code
 from minireduce.cli.jobs import connected, job_argument
 from minireduce.cli.options import Common, common_options, json_option
 from minireduce.cli.show import as_plain, duration, plural, print_json
@@ -35,7 +35,7 @@ FOLLOW_INTERVAL_S = 0.5
 @json_option
 @common_options
 def logs(job: str, task_name: str | None, common: Common, *, follow: bool, is_json: bool) -> None:
-    """Show what the attempts of a job printed, and the tracebacks of those that failed."""
+    """Show what the attempts of a job printed, the tracebacks of those that failed, and which records it left out."""
     from minireduce.ids import parse_task_id
 
     only = None if task_name is None else parse_task_id(task_name)
@@ -49,6 +49,7 @@ def logs(job: str, task_name: str | None, common: Common, *, follow: bool, is_js
 def _show(connection: Connection, job: str, only: TaskId | None, *, is_json: bool) -> None:
     from minireduce.client import jobs as client
     from minireduce.client import printed
+    from minireduce.client.quarantine import fetch_skipped
     from minireduce.core.texts import texts
     from minireduce.errors import NotFound
     from minireduce.wire import methods
@@ -58,15 +59,24 @@ def _show(connection: Connection, job: str, only: TaskId | None, *, is_json: boo
     tasks = connection.call(methods.LIST_TASKS, ListTasks(shown.job))
     pieces, left_out = printed.read_all(connection, shown.job, only)
     printed_texts = list(texts(pieces))
+    skipped = fetch_skipped(connection, shown.job)
     chosen = [task for task in tasks if only is None or task.task == only]
     is_told = any(failed.attempt.task == only for failed in shown.errors)
     if only is not None and not chosen and not is_told and not printed_texts:
         raise NotFound(f"{shown.job} has no task {only}", hint=f"minireduce logs {shown.job}")
     if is_json:
-        told = {"tasks": chosen, "errors": shown.errors, "printed": printed_texts, "left_out": left_out}
+        told = {
+            "tasks": chosen,
+            "errors": shown.errors,
+            "printed": printed_texts,
+            "left_out": left_out,
+            "skipped": skipped,
+        }
         print_json(as_plain(told))
         return
     _Page(shown, chosen, {text.attempt: text for text in printed_texts}).show(only)
+    for line in found_bad([bad for bad in skipped if only is None or bad.task == str(only)]):
+        print(line)
     if left_out:
         print(f"and {plural(left_out, 'piece')} more that found no room (job_logs_size)")
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from minireduce.api.skipping import BadRecord, SkipLimit, parse_skip_limit
+from minireduce.cli.failures import found_bad
 from minireduce.cli.options import Common, common_options, json_option
 from minireduce.errors import RequestError
 
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
     from minireduce.launch.session import JobHandle
 
 KILL_WAIT_S = 5.0
-SKIPPED_SHOWN_MAX = 20
 EPILOG = "Example:  minireduce submit wordcount.py books/*.txt -o counts"
 
 
@@ -256,8 +256,8 @@ def _tell(ended: Ended, skipped: Sequence[BadRecord], progress: Progress, *, is_
         f"{ended.job} {ended.state} in {duration(ended.elapsed_s)}: "
         f"{counters['MAP_INPUT_RECORDS']:,} records in, {records_out:,} out"
     )
-    for bad in skipped[:SKIPPED_SHOWN_MAX] if ended.output is None else ():
-        progress.say(f"left out: {bad}")
+    for line in found_bad(skipped) if ended.output is None else ():
+        progress.say(line)
     if skipped:
         where = f", see {ended.output}/{QUARANTINE_NAME}" if ended.output is not None else ""
         progress.say(f"{plural(len(skipped), 'record')} that could not be computed left out{where}")

@@ -332,6 +332,9 @@ def test_the_command_shows_what_it_left_out_and_names_the_flag_when_a_record_fai
     assert ran.status == 0, ran.err
     assert "3 records that could not be computed left out, see out/_quarantine" in ran.err
     assert len((tmp_path / "out" / "part-00000").read_text().splitlines()) == 7
+    ran = minireduce("submit", "job.py", text, "-o", "other", "--skip-bad-records", "1")
+    assert ran.status == 1
+    assert "left out: record 'hello03' of" in ran.err
     ran = minireduce("submit", "job.py", text, "-o", "other")
     assert ran.status == 1
     assert ran.err.index("ZeroDivisionError") < ran.err.index("--skip-bad-records")

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from minireduce.core.messages import TaskError
+from minireduce.core.messages import SkippedRecord, TaskError
 from minireduce.core.spec import OutputKind
 from minireduce.core.views import (
     AttemptError,
@@ -15,6 +15,7 @@ from minireduce.core.views import (
     JobView,
     PrintedPage,
     PrintedPiece,
+    SkippedView,
     TaskCounts,
     TaskView,
 )
@@ -76,7 +77,14 @@ def test_jobs_are_listed_with_state_and_progress(run, master) -> None:
 def test_every_command_that_asks_the_cluster_answers_in_json(run, master) -> None:
     tasks = (TaskView(TASK, "running", (AttemptView(ATTEMPT, "worker-1", "running", 0.5, 2.0),)),)
     master(
-        List=(RUNNING,), Get=RUNNING, Wait=SUCCEEDED, Kill=JobState.KILLED, Tasks=tasks, Printed=SILENCE, ListWorkers=()
+        List=(RUNNING,),
+        Get=RUNNING,
+        Wait=SUCCEEDED,
+        Kill=JobState.KILLED,
+        Tasks=tasks,
+        Skipped=(),
+        Printed=SILENCE,
+        ListWorkers=(),
     )
     assert run("jobs", "--json").json[0]["job"] == JOB
     assert run("status", "@", "--json").json["tasks"][0] == {
@@ -155,7 +163,7 @@ def test_an_error_is_one_line_a_hint_and_a_status(run, master, error: Exception,
 
 
 def test_logs_of_a_task_that_the_job_has_not_are_an_error(run, master) -> None:
-    master(Get=RUNNING, Tasks=(), Printed=SILENCE)
+    master(Get=RUNNING, Tasks=(), Skipped=(), Printed=SILENCE)
     ran = run("logs", JOB, "--task", f"{JOB}_s0_m00009")
     assert ran.status == 2
     assert "has no task" in ran.err
@@ -163,7 +171,7 @@ def test_logs_of_a_task_that_the_job_has_not_are_an_error(run, master) -> None:
 
 def test_logs_name_each_attempt_its_worker_and_what_it_said(run, master) -> None:
     attempt = AttemptView(ATTEMPT, "worker-1", "failed", 0.5, 2.0, "ZeroDivisionError: division by zero")
-    master(Get=FAILED, Tasks=(TaskView(TASK, "pending", (attempt,)),), Printed=SILENCE)
+    master(Get=FAILED, Tasks=(TaskView(TASK, "pending", (attempt,)),), Skipped=(), Printed=SILENCE)
     assert run("logs", JOB).out.splitlines()[:3] == [
         f"== {ATTEMPT} failed on worker-1, 2.0 s: ZeroDivisionError: division by zero",
         "Traceback (most recent call last):",
@@ -188,7 +196,7 @@ def test_an_interrupted_command_ends_with_130(run, master, monkeypatch: pytest.M
 
 
 def test_logs_of_a_failed_job_whose_tasks_are_forgotten_show_what_its_attempts_said(run, master) -> None:
-    master(Get=FAILED, Tasks=(), Printed=SILENCE)
+    master(Get=FAILED, Tasks=(), Skipped=(), Printed=SILENCE)
     for command in (("logs", JOB), ("logs", JOB, "--task", str(TASK))):
         ran = run(*command)
         assert ran.status == 0
@@ -201,7 +209,7 @@ def test_logs_of_a_failed_job_whose_tasks_are_forgotten_show_what_its_attempts_s
 
 
 def test_logs_of_a_job_of_which_nothing_is_kept_say_so(run, master) -> None:
-    master(Get=SUCCEEDED, Tasks=(), Printed=SILENCE)
+    master(Get=SUCCEEDED, Tasks=(), Skipped=(), Printed=SILENCE)
     assert run("logs", JOB).out.startswith(f"{JOB} succeeded")
 
 
@@ -214,7 +222,7 @@ def test_logs_show_what_each_attempt_printed_under_its_heading_and_count_the_sil
     pages = [
         page((ATTEMPT, "stdout", 3, b"\xc3\xa4\n"), (ATTEMPT, "stdout", 0, b"one"), (ATTEMPT, "stderr", 0, b"two"))
     ]
-    master(Get=SUCCEEDED, Tasks=(TaskView(TASK, "done", (loud, silent)),), Printed=[*pages, SILENCE])
+    master(Get=SUCCEEDED, Tasks=(TaskView(TASK, "done", (loud, silent)),), Skipped=(), Printed=[*pages, SILENCE])
     assert run("logs", JOB).out.splitlines() == [
         f"== {ATTEMPT} succeeded on worker-1, 2.0 s",
         "-- stdout",
@@ -227,13 +235,23 @@ def test_logs_show_what_each_attempt_printed_under_its_heading_and_count_the_sil
 
 def test_a_gap_in_a_text_is_told_and_what_was_sent_twice_is_shown_once(run, master) -> None:
     pieces = ((ATTEMPT, "stdout", 0, b"abc"), (ATTEMPT, "stdout", 0, b"abcdef"), (ATTEMPT, "stdout", 1006, b"xyz\n"))
-    master(Get=SUCCEEDED, Tasks=(), Printed=[page(*pieces), SILENCE])
+    master(Get=SUCCEEDED, Tasks=(), Skipped=(), Printed=[page(*pieces), SILENCE])
     assert run("logs", JOB).out.splitlines()[2:] == ["abcdef", "… 1,000 bytes were left out here …", "xyz"]
+
+
+def test_logs_show_the_records_that_were_found_bad_as_a_failed_job_publishes_none(run, master) -> None:
+    error = TaskError("raised", "ValueError", "map m raised ValueError: no\n  at", "", "/in/a.txt", 7)
+    view = SkippedView(ATTEMPT, "worker-1", SkippedRecord(error, b"x y", is_text=True, bytes_total=3))
+    other = replace(view, attempt=AttemptId(TaskId(JOB, 0, TaskKind.MAP, 4), 0))
+    master(Get=FAILED, Tasks=(), Skipped=(view, other), Printed=[SILENCE, SILENCE])
+    line = "left out: record 'x y' of /in/a.txt at offset 7: map m raised ValueError: no"
+    assert run("logs", JOB).out.splitlines()[-2:] == [line, line]
+    assert run("logs", JOB, "--task", TASK).out.splitlines().count(line) == 1
 
 
 def test_the_same_traceback_is_shown_once(run, master) -> None:
     again = replace(FAILED.errors[0], attempt=AttemptId(TASK, 1))
-    master(Get=replace(FAILED, errors=(FAILED.errors[0], again)), Tasks=(), Printed=SILENCE)
+    master(Get=replace(FAILED, errors=(FAILED.errors[0], again)), Tasks=(), Skipped=(), Printed=SILENCE)
     out = run("logs", JOB).out
     assert out.count('File "ratio.py"') == 1
     assert f"the traceback of {ATTEMPT} again" in out
@@ -247,7 +265,7 @@ def test_following_shows_pieces_as_they_come_until_the_job_has_ended(run, master
         page((ATTEMPT, "stdout", 4, b"two\n"), last=6),
         PrintedPage((), 6, 0),
     ]
-    fake = master(Get=RUNNING, Wait=SUCCEEDED, Printed=pages)
+    fake = master(Get=RUNNING, Wait=SUCCEEDED, Skipped=(), Printed=pages)
     assert run("logs", JOB, "--follow").out.splitlines() == [
         f"== {ATTEMPT} on worker-1, stdout",
         "one",
