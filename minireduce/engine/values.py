@@ -2,7 +2,8 @@
 
 What comes back is equal to what was given and of the same type, down to the last nested one. msgpack alone would turn
 a tuple into a list and a bytearray into bytes; so its strict mode hands every other type to `_extend`, and containers
-are looked through for bytearrays first. This is the only module of the engine that unpickles, and it does so only for
+are looked through for bytearrays first. Equal plain values have equal bytes, whichever of their parts are the same
+object; of other objects pickle decides. This is the only module of the engine that unpickles, and it does so only for
 values that tasks of the same job wrote; a reader that must not says `allow_pickle=False`.
 
 Columns: values that are all `int` (64 bits) or all `float` are kept as numpy arrays and written as such, see `columns`.
@@ -11,6 +12,7 @@ Columns: values that are all `int` (64 bits) or all `float` are kept as numpy ar
 from __future__ import annotations
 
 import io
+import operator
 import pickle
 from collections.abc import Callable, Iterable, Iterator
 from datetime import date, datetime
@@ -26,12 +28,16 @@ from minireduce.errors import Refused
 _TUPLE, _INT, _SET, _FROZENSET, _DATE, _DATETIME, _COMPLEX, _DECIMAL, _PICKLE = range(1, 10)
 _SIMPLE = frozenset({str, bytes, int, float, bool, type(None)})
 _ALTERED = frozenset({bytearray, memoryview, msgpack.ExtType, msgpack.Timestamp})  # which msgpack takes as its own
+_DEPTH_MAX = 100  # of lists and dicts in each other; what is deeper is pickled as a whole
 
 
 def pack(value: Any) -> bytes:
     """The bytes of one value. Raises InvalidValue if it cannot be stored."""
-    if type(value) not in _SIMPLE and _is_altered(value, 0):
-        value = _pickled(value)
+    if type(value) not in _SIMPLE:
+        try:
+            value = _spelled_out(value, 0)
+        except _NestedDeeply:
+            value = _pickled(value)
     packer = _idle.pop() if _idle else _packer()  # one that is at work cannot be used for what is nested in its value
     try:
         packed: bytes = packer.pack(value)
@@ -80,21 +86,31 @@ def _packer(unicode_errors: str | None = None) -> msgpack.Packer:
     return msgpack.Packer(default=_extend, strict_types=True, unicode_errors=unicode_errors)
 
 
-def _is_altered(value: Any, depth: int) -> bool:
-    """Whether msgpack would silently change something in lists and dicts; other containers come by `_extend`."""
-    if depth > 100:
-        return True  # let pickle have what is nested this deep
+class _NestedDeeply(Exception):
+    """Deeper than msgpack can take, or in itself."""
+
+
+def _spelled_out(value: Any, depth: int) -> Any:
+    """The value with what msgpack would silently change in lists and dicts pickled; other containers come by `_extend`.
+
+    Each such part is pickled by itself, since a pickle says which of its parts are the same object: a list merged from
+    two halves would else have other bytes than the equal one that was made in one go.
+    """
+    if depth > _DEPTH_MAX:
+        raise _NestedDeeply
     kind = type(value)
     if kind is dict:
-        inner = set(map(type, value.values()))
-        if inner <= _SIMPLE:
-            return False
-        return any(_is_altered(part, depth + 1) for part in value.values())
+        if set(map(type, value.values())) <= _SIMPLE:
+            return value
+        parts = [_spelled_out(part, depth + 1) for part in value.values()]
+        is_same = all(map(operator.is_, parts, value.values()))
+        return value if is_same else dict(zip(value, parts, strict=True))
     if kind is list:
         if set(map(type, value)) <= _SIMPLE:
-            return False
-        return any(_is_altered(part, depth + 1) for part in value)
-    return kind in _ALTERED
+            return value
+        parts = [_spelled_out(part, depth + 1) for part in value]
+        return value if all(map(operator.is_, parts, value)) else parts
+    return _pickled(value) if kind in _ALTERED else value
 
 
 def _extend(value: Any) -> msgpack.ExtType:

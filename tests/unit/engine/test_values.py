@@ -118,6 +118,14 @@ def test_a_list_that_holds_itself_comes_back_so() -> None:
     assert back[0] is back
 
 
+@pytest.mark.parametrize("beside", [bytearray(b"x"), [bytearray(b"x")], {"a": bytearray(b"x")}, Named(1)], ids=repr)
+def test_the_bytes_do_not_tell_which_parts_are_the_same_object(beside: Any) -> None:
+    once, again = Decimal("1.5"), Decimal("1.5")
+    assert once is not again
+    assert values.pack([beside, once, once]) == values.pack([beside, once, again])
+    assert values.pack({"a": beside, "b": (once, once)}) == values.pack({"a": beside, "b": (once, again)})
+
+
 def test_extension_types_of_msgpack_are_values_like_others() -> None:
     value = msgpack.ExtType(1, b"\x90")
     assert values.unpack(values.pack([value])) == [value]
