@@ -1,7 +1,8 @@
 """Turn the core's dataclasses into nested plain values and back, for the durable form.
 
 A dataclass becomes a dict of its fields; where a field may hold one of several classes, the class's name stands under
-the empty key. A field that is missing takes its default, so an older row can be read after a field was added.
+the empty key. None stays None. A field that is missing takes its default, so an older row can be read after a field was
+added.
 """
 
 from __future__ import annotations
@@ -48,8 +49,7 @@ def from_plain(hint: Any, plain: Any) -> Any:
 def _reader(hint: Any) -> Callable[[Any], Any]:
     origin = get_origin(hint)
     if origin in (Union, types.UnionType):
-        by_name = {cls.__name__: _reader(cls) for cls in get_args(hint)}
-        return lambda plain: by_name[plain[""]](plain)
+        return _union_reader(get_args(hint))
     if origin is tuple:
         return _tuple_reader(get_args(hint))
     if dataclasses.is_dataclass(hint):
@@ -59,6 +59,13 @@ def _reader(hint: Any) -> Callable[[Any], Any]:
     if hint is float:
         return float
     return lambda plain: plain
+
+
+def _union_reader(classes: tuple[Any, ...]) -> Callable[[Any], Any]:
+    named = [cls for cls in classes if cls is not types.NoneType]
+    by_name = {cls.__name__: _reader(cls) for cls in named}
+    read = _reader(named[0]) if len(named) == 1 else lambda plain: by_name[plain[""]](plain)
+    return read if len(named) == len(classes) else lambda plain: None if plain is None else read(plain)
 
 
 def _tuple_reader(items: tuple[Any, ...]) -> Callable[[Any], Any]:

@@ -16,7 +16,7 @@ def test_the_sequential_run_sums_words_step_by_step():
 
 def test_tasks_give_what_the_sequential_run_gives():
     job = SimJob("j", texts=("the map of maps", "sort the maps", ""), reducers=(3, 0))
-    outputs = [run_first_map(job, index) for index in range(3)]
+    outputs = [run_first_map(job, text.splitlines()) for text in job.texts]
     parts = [run_reduce(output.partitions[part] for output in outputs).partitions[0] for part in range(3)]
     final = tuple(run_later_map(job, 1, part).partitions[0] for part in parts)
     assert final == sequential(job).parts
@@ -25,5 +25,5 @@ def test_tasks_give_what_the_sequential_run_gives():
 
 def test_a_digest_tells_outputs_apart_and_not_attempts():
     job = SimJob("j", texts=("a", "b"), reducers=(1,))
-    assert run_first_map(job, 0).output.digest == run_first_map(job, 0).output.digest
-    assert run_first_map(job, 0).output.digest != run_first_map(job, 1).output.digest
+    assert run_first_map(job, ["a"]).output.digest == run_first_map(job, ["a"]).output.digest
+    assert run_first_map(job, ["a"]).output.digest != run_first_map(job, ["b"]).output.digest
