@@ -14,10 +14,13 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 from scenes.cluster import ProcessCluster
+
+from minireduce.client.fs import FILES_AT_ONCE
 
 FILES_PER_CALL = 16
 
@@ -55,7 +58,16 @@ def main() -> None:
             files = connection.fs
             paths = [f"/raw/f{number}" for number in range(options.files)]
             batches = [paths[begin : begin + FILES_PER_CALL] for begin in range(0, len(paths), FILES_PER_CALL)]
+
+            def put_alone(path: str) -> None:
+                files.put_stream((root / "raw" / path.rpartition("/")[2]).open("rb"), "/alone" + path)
+
+            def put_each_alone() -> None:
+                with ThreadPoolExecutor(FILES_AT_ONCE) as pool:
+                    list(pool.map(put_alone, paths))
+
             measured = {
+                "put, each file alone": put_each_alone,
                 "put": lambda: files.put(root / "raw", "/raw"),
                 "get": lambda: files.get("/raw", root / "back"),
                 "opens, one by one": lambda: [files.open(path).close() for path in paths],

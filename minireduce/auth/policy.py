@@ -108,6 +108,7 @@ RPCS: Doors = {
     "/minireduce.Files/AddBlock": _CLIENTS,
     "/minireduce.Files/CommitBlock": _CLIENTS,
     "/minireduce.Files/Close": _CLIENTS,
+    "/minireduce.Files/CloseContainer": _CLIENTS,
     "/minireduce.Files/Abandon": _CLIENTS,
     "/minireduce.Files/RenewLease": _CLIENTS,
     "/minireduce.Files/ReportDamage": _CLIENTS,

@@ -4,7 +4,8 @@ Nobody sees a new file before `close`. A writer that fails, or is left by an exc
 dies is noticed by its lease, which a thread renews as long as the file is open, however slowly the bytes come.
 
 What is appended to a file is there for everybody as soon as its block is committed, which `flush` brings about. Only
-what is new is sent, and the packet of 64 KiB in which it begins. A writer that fails leaves what was committed.
+what is new is sent, and the packet of 64 KiB in which it begins; a small file that shares its block is written anew. A
+writer that fails leaves what was committed.
 """
 
 from __future__ import annotations
@@ -56,6 +57,7 @@ class FileWriter(io.RawIOBase):
         self._last_bytes = 0  # in the last block, which is not full
         self._old: FileStatus | None = None  # of a file that is appended to
         self._tail = b""  # of its last block: what lies in a packet that is not full
+        self._packed = b""  # what it holds, if that lies in a container: its first block of its own begins with it
         if isinstance(request, CreateFile):
             self._opened = connection.call(methods.CREATE_FILE, request)
         else:
@@ -73,6 +75,10 @@ class FileWriter(io.RawIOBase):
             raise NotFound(f"{path} was replaced while it was opened", hint="open it again")
         self._old = found.status
         self._blocks, self._length = len(found.blocks), found.status.length
+        if self._opened.is_packed:
+            self._packed = self._stored(self._length)
+            self._blocks = 0
+            return
         if found.blocks and found.blocks[-1].source.replica.length < self._opened.block_size_bytes:
             self._blocks -= 1
             self._last_bytes = found.blocks[-1].source.replica.length
@@ -85,6 +91,9 @@ class FileWriter(io.RawIOBase):
         """Take in all of `data`. Raises MinireduceError when a block cannot be written; a new file is lost then."""
         view = memoryview(data).cast("B")
         taken = 0
+        if self._packed and view:
+            self._gathered += self._packed
+            self._packed, self._length = b"", 0
         while taken < len(view):
             room = self._opened.block_size_bytes - self._last_bytes - len(self._gathered)
             self._gathered += view[taken : taken + room]
@@ -109,13 +118,16 @@ class FileWriter(io.RawIOBase):
         try:
             if self._gathered:
                 self._write_block()
-            request = CloseFile(self._opened.file_id, self._lease, self._length)
-            self.status = self._connection.call(methods.CLOSE_FILE, request)
+            self._name()
         except BaseException:
             self.abandon()
             raise
         self._end()
         super().close()
+
+    def _name(self) -> None:
+        request = CloseFile(self._opened.file_id, self._lease, self._length)
+        self.status = self._connection.call(methods.CLOSE_FILE, request)
 
     def abandon(self) -> None:
         """Drop what was written. A master that cannot be told drops it by itself when the lease is over."""

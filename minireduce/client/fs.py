@@ -14,7 +14,7 @@ import os
 import secrets
 import shutil
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import BinaryIO, cast
@@ -25,7 +25,9 @@ from minireduce.client.connection import Connection
 from minireduce.client.file_reading import BUFFER_BYTES, WINDOW_BYTES, FileReader
 from minireduce.client.file_writing import FileWriter, new_file
 from minireduce.client.local_tree import local_tree
+from minireduce.client.packing import PACK_BYTES_MAX, SMALL_FILE_BYTES_MAX, Pack
 from minireduce.client.store_paths import has_glob, join, name_of, parse_store_path
+from minireduce.core.storage.containers import FILES_PER_CONTAINER_MAX
 from minireduce.core.storage.paths import Names, parse_path
 from minireduce.core.storage.requests import (
     AppendFile,
@@ -257,6 +259,49 @@ class FileSystem:
         assert file.status is not None
         return file.status
 
+    def put_many(
+        self,
+        files: Iterable[tuple[str, bytes]],
+        *,
+        overwrite: bool = False,
+        block_size: int = 0,
+        replication: int = 0,
+    ) -> int:
+        """Store these files, small ones up to a thousand at a time in a block that they share. Bytes stored.
+
+        Each appears whole or not at all, those of one block together: the first that is refused ends it, and what went
+        before in other blocks stays. Raises AlreadyExists, RequestError.
+        """
+        total = 0
+        pack: Pack | None = None
+        try:
+            for path, data in files:
+                place = parse_store_path(path)
+                total += len(data)
+                if pack is not None and pack.add(place, data):
+                    continue
+                if len(data) <= SMALL_FILE_BYTES_MAX:
+                    if pack is not None:
+                        pack.close()
+                    pack = self._pack(overwrite, block_size, replication)
+                    if pack.add(place, data):
+                        continue
+                sizes = {"block_size": block_size, "replication": replication}
+                self.put_stream(io.BytesIO(data), place, overwrite=overwrite, **sizes)
+            if pack is not None:
+                pack.close()
+        except BaseException:
+            if pack is not None:
+                pack.abandon()
+            raise
+        return total
+
+    def _pack(self, overwrite: bool, block_size: int, replication: int) -> Pack:
+        request = new_file(
+            "", overwrite=overwrite, block_size_bytes=block_size, replication=replication, owner=self._owner
+        )
+        return Pack(self._connection, request, self._machine_id)
+
     def touch(self, path: str) -> FileStatus:
         """A new empty file. Raises AlreadyExists."""
         return self.put_stream(io.BytesIO(), path)
@@ -304,7 +349,10 @@ class FileSystem:
         block_size: int = 0,
         replication: int = 0,
     ) -> int:
-        """Store a local file, or a directory with all files below; into `path` if that is a directory. Bytes stored."""
+        """Store a local file, or a directory with all files below; into `path` if that is a directory. Bytes stored.
+
+        The small files of a directory share blocks, see `put_many`.
+        """
         source = Path(local)
         target = self._within(parse_store_path(path), source.name or source.resolve().name)
         if not source.is_dir():
@@ -315,20 +363,18 @@ class FileSystem:
             if is_directory:
                 self.mkdir(place)
 
-        def put_file(each: tuple[Path, str, bool]) -> int:
-            return self._put_file(each[0], each[1], overwrite, block_size, replication)
+        def put_batch(batch: list[tuple[Path, str]]) -> int:
+            if len(batch) == 1:
+                return self._put_file(*batch[0], overwrite, block_size, replication)
+            contents = ((place, _content(path)) for path, place in batch)
+            return self.put_many(contents, overwrite=overwrite, block_size=block_size, replication=replication)
 
+        batches = list(_batches((path, place) for path, place, is_directory in found if not is_directory))
         with ThreadPoolExecutor(FILES_AT_ONCE, thread_name_prefix="put") as pool:
-            return sum(pool.map(put_file, [each for each in found if not each[2]]))
+            return sum(pool.map(put_batch, batches))
 
     def _put_file(self, source: Path, target: str, overwrite: bool, block_size: int, replication: int) -> int:
-        try:
-            stream = source.open("rb")
-        except FileNotFoundError:
-            raise NotFound(f"{source} does not exist") from None
-        except OSError as cause:
-            raise RequestError(f"{source} cannot be read: {cause.strerror}") from cause
-        with stream:
+        with _local(source) as stream:
             done = self.put_stream(stream, target, overwrite=overwrite, block_size=block_size, replication=replication)
         return done.length
 
@@ -370,6 +416,41 @@ class FileSystem:
         except OSError as cause:
             raise RequestError(f"{target} cannot be written: {cause.strerror}") from cause
         return found.length
+
+
+def _local(source: Path) -> BinaryIO:
+    try:
+        return source.open("rb")
+    except FileNotFoundError:
+        raise NotFound(f"{source} does not exist") from None
+    except OSError as cause:
+        raise RequestError(f"{source} cannot be read: {cause.strerror}") from cause
+
+
+def _content(source: Path) -> bytes:
+    with _local(source) as stream:
+        return stream.read()
+
+
+def _batches(files: Iterable[tuple[Path, str]]) -> Iterator[list[tuple[Path, str]]]:
+    """Small files in batches that fit a pack, in order, and each large one by itself."""
+    batch: list[tuple[Path, str]] = []
+    size = 0
+    for path, place in files:
+        try:
+            own = path.stat().st_size
+        except OSError as cause:
+            raise RequestError(f"{path} cannot be read: {cause.strerror}") from cause
+        if own > SMALL_FILE_BYTES_MAX:
+            yield [(path, place)]
+            continue
+        if len(batch) == FILES_PER_CONTAINER_MAX or size + own > PACK_BYTES_MAX:
+            yield batch
+            batch, size = [], 0
+        batch.append((path, place))
+        size += own
+    if batch:
+        yield batch
 
 
 def _names_below(above: Names, path: str) -> Names:

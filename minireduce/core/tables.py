@@ -99,7 +99,8 @@ TABLES: tuple[Table, ...] = (
         order="place",
     ),
     # Closed files and directories; sizes are 0 for directories. The root has no row. What was removed has parent 0 and
-    # waits to be collected; below it nothing changes.
+    # waits to be collected; below it nothing changes. `packed_in` is 0, or the file of `blocks` in whose block the
+    # bytes of this one begin at `packed_at`.
     Table(
         "inodes",
         (("inode", "int"),),
@@ -113,6 +114,8 @@ TABLES: tuple[Table, ...] = (
             ("replication", "int"),
             ("owner", "text"),
             ("mode", "int"),
+            ("packed_in", "int"),
+            ("packed_at", "int"),
         ),
     ),
     # Files that are being written.

@@ -80,6 +80,7 @@ _FILE_CHANGES = (
     methods.ADD_BLOCK,
     methods.COMMIT_BLOCK,
     methods.CLOSE_FILE,
+    methods.CLOSE_CONTAINER,
     methods.ABANDON_FILE,
     methods.RENEW_LEASE,
     methods.REPORT_DAMAGE,

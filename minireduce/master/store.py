@@ -33,8 +33,8 @@ from minireduce.errors import Corruption, RequestError, Unavailable
 from minireduce.failpoints import hit
 
 FILE_NAME = "metadata.sqlite"
-SCHEMA = "2"
-SCHEMAS_READ = ("1", SCHEMA)
+SCHEMA = "3"
+SCHEMAS_READ = ("1", "2", SCHEMA)
 """What an earlier version wrote is taken over: it lacks columns, and is told from now on by its new number."""
 _CHECKPOINT_PAGES = 1000  # of 4 KiB in the write-ahead log
 

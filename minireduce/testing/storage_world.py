@@ -1,14 +1,16 @@
 """A block store whose workers, writers and faults are drawn from a seed, for `sim_storage`.
 
 The master's real storage machine, writers that follow the real `writing` machine, and workers that are nothing but the
-replicas they hold. Each seed draws workers, files and what becomes of them: some are made longer, get another
-replication, are removed, are brought back. It draws faults, too: workers die and come back with their disks, without
-them or with damaged ones, connections break, the master starts again, requests and answers are lost, writers die.
+replicas they hold. Each seed draws workers, files and what becomes of them: some are small and share a block, some are
+made longer, get another replication, are removed, are brought back. It draws faults, too: workers die and come back
+with their disks, without them or with damaged ones, connections break, the master starts again, requests and answers
+are lost, writers die.
 
 Faults always leave one good replica of each block, and strike none while another of its replicas is bad or gone without
 the master's knowledge: of as many as were asked for, one may deceive it. Then must hold:
 
-- at every moment, each block of a closed file has a good replica on some disk;
+- at every moment, each block of a closed file has a good replica on some disk, and a small file's bytes are where the
+  master says that they are in it;
 - once faults have stopped, each closed file has as many good replicas as it asked for, on different workers, and the
   master names exactly these; nothing else is on any disk, neither of removed files nor of older tries.
 
@@ -44,16 +46,18 @@ from minireduce.core.storage.requests import (
     AddBlock,
     AppendFile,
     ChangeAttributes,
+    CloseContainer,
     CloseFile,
     CommitBlock,
     CreateFile,
     FileRequest,
+    PackedFile,
     RemovePath,
     RenamePath,
 )
 from minireduce.core.storage.state import ReplicaReport, StorageState
 from minireduce.core.storage.tokens import NoTokens
-from minireduce.core.storage.views import FileStatus, PlacedBlock
+from minireduce.core.storage.views import BlockView, FileBlocks, FileStatus, PlacedBlock
 from minireduce.errors import MinireduceError, NotFound, Unavailable
 from minireduce.ids import WorkerId
 from minireduce.testing.wrong import Wrong
@@ -62,6 +66,7 @@ STEP_S = 0.5
 FAULTS_S = 60.0
 QUIET_S_MAX = 300.0
 FILES = 6
+PACKS = 2
 SETTINGS = ClusterSettings(repair_delay_s=15.0, block_size_bytes=100, trash_kept_s=5.0, inodes_collected_per_tick=1)
 Key = tuple[int, int]
 """A block and its generation."""
@@ -116,7 +121,10 @@ class SimStorage:
         self._rows: dict[tuple[str, tuple[Any, ...]], Row] = {}
         self._state = StorageState(SETTINGS, self, NoTokens(), self.rng)
         self._writers = {f"/f{number}": self._write(f"/f{number}") for number in range(FILES)}
-        self._single: set[int] = set()  # files that have, had or will have one replica
+        self._writers |= {f"/p{number}": self._pack(f"/p{number}") for number in range(PACKS)}
+        self._single: set[int] = set()  # files and containers that have, had or will have one replica
+        self._contents: dict[Key, bytes] = {}  # of the blocks that small files share
+        self._names: dict[str, list[str]] = {}  # what the writers of such blocks called the files
         self._appended: dict[str, int] = {}  # how long a file is at least, once somebody appended to it
         self._left: list[str] = []  # by writers that died; whether their files were closed is the master's to say
 
@@ -259,6 +267,30 @@ class SimStorage:
             if self.rng.random() < 0.4:
                 yield from self._remove(path)
 
+    def _pack(self, lease: str) -> Steps:
+        """Write small files that share a block; then all kinds of things happen to each."""
+        with suppress(MinireduceError):
+            opened = yield from self._ask(CreateFile("", lease, lease, replication=self.rng.randint(2, 3)))
+            lengths = {f"{lease}.{number}": self.rng.randint(1, 12) for number in range(self.rng.randint(1, 4))}
+            yield from self._write_block(opened.file_id, lease, 0, sum(lengths.values()), {})
+            (view,) = (view for view in self._state.block_views() if view.file_id == opened.file_id)
+            self._contents[_key(view.replica)] = b"".join(map(_bytes_of, lengths, lengths.values()))
+            packed = tuple(PackedFile(path, length) for path, length in lengths.items())
+            self._names[lease] = list(lengths)
+            yield from self._ask(CloseContainer(opened.file_id, lease, packed))
+            for path in lengths:
+                self.closed[path] = self._state.status(path)
+            self.strikes["files packed"] += len(packed)
+            for path, length in lengths.items():
+                for _ in range(self.rng.choice((0, 0, 1, 2))):
+                    yield from self._change_replication(path)
+                if self.rng.random() < 0.2:
+                    yield from self._append(path, [length])
+                for _ in range(self.rng.randint(0, 8)):
+                    yield
+                if self.rng.random() < 0.6:
+                    yield from self._remove(path)
+
     def _append(self, path: str, lengths: list[int]) -> Steps:
         """Make a file longer, in one session of some blocks. It may be given up; what was committed stays."""
         lease, excluded = f"{path} {self.now}", dict[WorkerId, None]()
@@ -284,7 +316,7 @@ class SimStorage:
         if replication > 1 or not any(self._may_deceive(*each) for each in self._blocks_of(path)):
             inode = self.closed[path].inode
             if replication == 1:
-                self._single.add(inode)
+                self._single |= {inode, *(view.file_id for view in self._views_of(path))}
             request = ChangeAttributes(path, inode, replication)
             self.closed[path] = yield from self._ask(request)
             self.strikes["replication changed"] += 1
@@ -370,7 +402,7 @@ class SimStorage:
         elif drawn < 0.03 and self._writers:
             path = self.rng.choice(list(self._writers))
             self._writers.pop(path).close()
-            self._left.append(path)
+            self._left.extend(self._names.get(path, [path]))
             self.strikes["writer died"] += 1
         elif holder.back_at_s is not None:
             return
@@ -430,28 +462,50 @@ class SimStorage:
         sources = [block.source for block in found.blocks]
         return [(_key(each.replica), set(each.workers)) for each in sources]
 
+    def _views_of(self, path: str) -> list[BlockView]:
+        keys = {key for key, _ in self._blocks_of(path)}
+        return [view for view in self._state.block_views() if _key(view.replica) in keys]
+
+    def _check_bytes(self, path: str, found: FileBlocks) -> None:
+        """Whether a small file is found where it lies in the block that it shares."""
+        for source in (block.source for block in found.blocks):
+            content = self._contents.get(_key(source.replica))
+            begins, length = -source.file_offset, found.status.length
+            if content is not None and content[begins : begins + length] != _bytes_of(path, length):
+                raise Wrong(f"{path} is not at {begins} of block {source.replica.block_id} at {self.now} s")
+
     def _check_durability(self) -> None:
         for path in self.closed:
-            length = self._state.status(path).length
+            found = self._state.file_blocks(path, 0, 1 << 60)
+            self._check_bytes(path, found)
+            length = found.status.length
             if length < self._appended.get(path, 0):
                 raise Wrong(f"{path} has {length} bytes at {self.now} s, {self._appended[path]} were committed")
-            for key, _ in self._blocks_of(path):
+            for key in (_key(block.source.replica) for block in found.blocks):
                 if not any(key in each.replicas and key not in each.damaged for each in self.holders.values()):
                     raise Wrong(f"no disk holds a good replica of block {key} of {path} at {self.now} s")
 
     def _what_is_wrong(self) -> str:
         """What is not as it shall be in the end; empty when all is well."""
-        wanted: set[Key] = set()
+        wanted: dict[Key, int] = {}
         for path, status in self.closed.items():
+            for key, _ in self._blocks_of(path):
+                wanted[key] = max(status.replication, wanted.get(key, 0))
+        for path in self.closed:
             for key, named in self._blocks_of(path):
-                wanted.add(key)
                 good = {each.name for each in self.holders.values() if key in each.good()}
-                if len(good) != min(status.replication, len(self._live)) or named != good:
+                if len(good) != min(wanted[key], len(self._live)) or named != good:
                     return f"block {key} of {path} is on {sorted(good)}, the master names {sorted(named)}"
         for holder in self.holders.values():
-            if set(holder.replicas) - wanted or holder.damaged:
-                return f"{holder.name} keeps {sorted(set(holder.replicas) - wanted)}, damaged {sorted(holder.damaged)}"
+            if set(holder.replicas) - set(wanted) or holder.damaged:
+                kept = sorted(set(holder.replicas) - set(wanted))
+                return f"{holder.name} keeps {kept}, damaged {sorted(holder.damaged)}"
         return ""
+
+
+def _bytes_of(path: str, length: int) -> bytes:
+    """What `/p0.1` holds: 1 again and again."""
+    return bytes([int(path[2::2])]) * length
 
 
 def _begins(at: tuple[str, tuple[Any, ...]], row: Row) -> bool:

@@ -16,6 +16,7 @@ from minireduce.core.storage.requests import (
     AddBlock,
     AppendFile,
     ChangeAttributes,
+    CloseContainer,
     CloseFile,
     CommitBlock,
     CreateFile,
@@ -146,6 +147,7 @@ APPEND_FILE: Method[AppendFile, OpenedFile] = Method("Files", "Append", AppendFi
 ADD_BLOCK: Method[AddBlock, PlacedBlock] = Method("Files", "AddBlock", AddBlock, PlacedBlock)
 COMMIT_BLOCK: Method[CommitBlock, bool] = Method("Files", "CommitBlock", CommitBlock, bool)
 CLOSE_FILE: Method[CloseFile, FileStatus] = Method("Files", "Close", CloseFile, FileStatus)
+CLOSE_CONTAINER: Method[CloseContainer, int] = Method("Files", "CloseContainer", CloseContainer, int)
 ABANDON_FILE: Method[AbandonFile, None] = Method("Files", "Abandon", AbandonFile, type(None))
 RENEW_LEASE: Method[RenewLease, float] = Method("Files", "RenewLease", RenewLease, float)
 REPORT_DAMAGE: Method[ReportDamage, None] = Method("Files", "ReportDamage", ReportDamage, type(None))

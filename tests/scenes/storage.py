@@ -9,7 +9,15 @@ from minireduce.core.effects import Effects, Row
 from minireduce.core.messages import RemoveReplica, Replica, ReplicaRemoved, ReplicaStored, ReplicateBlock
 from minireduce.core.settings import ClusterSettings
 from minireduce.core.storage.places import Place
-from minireduce.core.storage.requests import AddBlock, CloseFile, CommitBlock, CreateFile, FileRequest
+from minireduce.core.storage.requests import (
+    AddBlock,
+    CloseContainer,
+    CloseFile,
+    CommitBlock,
+    CreateFile,
+    FileRequest,
+    PackedFile,
+)
 from minireduce.core.storage.state import StorageState
 from minireduce.core.storage.tokens import NoTokens
 from minireduce.core.storage.views import FileStatus, PlacedBlock
@@ -149,6 +157,16 @@ class StorageKit:
         for position, length in enumerate(lengths):
             self.write_block(opened.file_id, position, length)
         return self.ask(CloseFile(opened.file_id, "lease", sum(lengths)))
+
+    def pack(self, *files: tuple[str, int], key: str = "pack", **options) -> int:
+        """Write small files that share a block; the number of their container."""
+        opened = self.create("", key, **options)
+        length = sum(size for _, size in files)
+        if length:
+            self.write_block(opened.file_id, 0, length)
+        named = tuple(PackedFile(path, size) for path, size in files)
+        assert self.ask(CloseContainer(opened.file_id, "lease", named)) == len(files)
+        return opened.file_id
 
     def holders(self, path: str) -> list[set[str]]:
         found = self.state.file_blocks(path, 0, 1 << 60)

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from minireduce.core.effects import Effects
 from minireduce.core.settings import ClusterSettings
 from minireduce.core.storage.blocks import Block, Blocks
+from minireduce.core.storage.containers import FILES_PER_CONTAINER_MAX, Containers
 from minireduce.core.storage.ids import IdSequence
 from minireduce.core.storage.leases import Leases, WritingFile
 from minireduce.core.storage.namespace import ROOT, Directory, File, Namespace
@@ -22,6 +23,7 @@ from minireduce.core.storage.requests import (
     AddBlock,
     AppendFile,
     ChangeAttributes,
+    CloseContainer,
     CloseFile,
     CommitBlock,
     CreateFile,
@@ -52,6 +54,7 @@ class Files:
         namespace: Namespace,
         leases: Leases,
         blocks: Blocks,
+        containers: Containers,
         places: Places,
         tokens: BlockTokens,
         rng: random.Random,
@@ -60,6 +63,7 @@ class Files:
         self._namespace = namespace
         self._leases = leases
         self._blocks = blocks
+        self._containers = containers
         self._places = places
         self._tokens = tokens
         self._rng = rng
@@ -83,6 +87,8 @@ class Files:
                 return self._commit_block(request, at, now, effects)
             case CloseFile():
                 return self._close(request, at, now, effects)
+            case CloseContainer():
+                return self._close_container(request, at, now, effects)
             case AbandonFile():
                 self._abandon(request, effects)
             case RenewLease():
@@ -103,6 +109,8 @@ class Files:
         self._trash.expire(at, effects)
         for file in self._namespace.collect(self._settings.inodes_collected_per_tick, effects):
             self._blocks.drop_file(file.id, effects)
+            if file.packed_in:
+                self._containers.leave(file, effects)
 
     def forget_recent(self) -> None:
         """What was placed a while ago no longer keeps new blocks away."""
@@ -156,10 +164,13 @@ class Files:
             if isinstance(found, Directory):
                 raise RequestError(f"{request.path} is a directory", hint="set the replication of the files in it")
             _check_within("replication", request.replication, REPLICATION_MAX)
+        before = found.replication if isinstance(found, File) else 0
         wishes = {"replication": request.replication, "mode": request.mode}
         self._namespace.change(found, effects, owner=request.owner, **wishes)
-        if request.replication:
+        if request.replication and isinstance(found, File):
             self._blocks.want(found.id, request.replication)
+            if found.packed_in:
+                self._containers.wish(found, before)
         return self._namespace.status(found)
 
     # ── writing a file ──────────────────────────────────────────────────────────────────────────────────────────────
@@ -167,7 +178,8 @@ class Files:
     def _create(self, request: CreateFile, now: float, effects: Effects) -> OpenedFile:
         file = self._leases.find(request.lease, request.file_key)
         if file is None:
-            self._namespace.check_target(request.path, overwrite=request.overwrite)
+            if request.path:
+                self._namespace.check_target(request.path, overwrite=request.overwrite)
             block_size_bytes = request.block_size_bytes or self._settings.block_size_bytes
             _check_within("block size", block_size_bytes, BLOCK_SIZE_BYTES_MAX)
             replication = request.replication or self._settings.replication
@@ -201,7 +213,8 @@ class Files:
                 f"{request.path} is being appended to by another writer",
                 hint=f"wait until it has closed it; a dead one is forgotten after {self._settings.lease_s:g} s",
             )
-        return OpenedFile(file.id, file.block_size_bytes, file.replication, self._settings.lease_s)
+        sizes = (file.block_size_bytes, file.replication)
+        return OpenedFile(file.id, *sizes, self._settings.lease_s, is_packed=bool(found.packed_in))
 
     def _file_of(self, file: WritingFile) -> File:
         """The file that is appended to. Raises NotFound when it has been removed."""
@@ -289,6 +302,8 @@ class Files:
         closed = self._file_of(file) if file.is_append else None
         if not 0 < request.replica.length <= file.block_size_bytes:
             raise RequestError(f"a block of {request.replica.length} bytes does not fit {file.path}")
+        if closed is not None and closed.packed_in and request.replica.length < closed.length:
+            raise RequestError(f"the first block of {file.path} must begin with the {closed.length} bytes that it has")
         live = self._places.live()
         workers = [worker for worker in dict.fromkeys(request.workers) if worker in live]
         if len(workers) < self._replicas_needed(file):
@@ -300,6 +315,8 @@ class Files:
         else:
             self._blocks.commit(block, request.replica.length, workers, effects)
         if closed is not None:
+            if closed.packed_in:
+                self._containers.leave(closed, effects)
             self._namespace.grow(closed, sum(each.length for each in self._blocks.of_file(file.id)), at, effects)
         return True
 
@@ -328,15 +345,49 @@ class Files:
         if not all(block.is_committed for block in present) or length != request.length:
             raise RequestError(f"{file.path} cannot be closed with {request.length} bytes: its blocks hold {length}")
         self._namespace.check_target(file.path, overwrite=file.overwrite)
-        names = parse_path(file.path)
-        parent = self._namespace.make_directories(names[:-1], self._inode_ids(effects), at, effects, file.owner)
-        if names[-1] in parent.entries:
-            self._namespace.remove(self._namespace.look_up(file.path), effects)
-        sizes = (length, file.block_size_bytes, file.replication)
-        made = File(file.id, parent.id, names[-1], at, *sizes, file.owner)
+        made = self._make(file, file.path, file.id, length, at, effects)
         self._leases.end(file, effects)
         self._namespace.add_file(made, effects)
         return self._namespace.status(made)
+
+    def _make(self, file: WritingFile, path: str, inode: int, length: int, at: float, effects: Effects) -> File:
+        """The file `path`, ready to be added where nothing has its name any more."""
+        names = parse_path(path)
+        parent = self._namespace.make_directories(names[:-1], self._inode_ids(effects), at, effects, file.owner)
+        if names[-1] in parent.entries:
+            self._namespace.remove(self._namespace.look_up(path), effects)
+        sizes = (length, file.block_size_bytes, file.replication)
+        return File(inode, parent.id, names[-1], at, *sizes, file.owner)
+
+    def _close_container(self, request: CloseContainer, at: float, now: float, effects: Effects) -> int:
+        length = sum(each.length for each in request.files)
+        if self._containers.get(request.file_id) is not None or (not length and self._was_closed(request)):
+            return len(request.files)  # the answer was lost
+        file = self._leases.get(request.file_id, request.lease, now)
+        lengths = [block.length for block in self._blocks.of_file(file.id)]
+        if file.path or file.is_append:
+            raise RequestError(f"{file.path} is no container")
+        if lengths != ([length] if length else []) or any(each.length < 0 for each in request.files):
+            raise RequestError(f"a container whose blocks hold {lengths} cannot be closed with {length} bytes")
+        if len(request.files) > FILES_PER_CONTAINER_MAX:
+            raise RequestError(f"{len(request.files)} files are too many for one container")
+        self._namespace.check_targets([each.path for each in request.files], overwrite=file.overwrite)
+        self._leases.end(file, effects)
+        begins = 0
+        for each in request.files:
+            made = self._make(file, each.path, self.inode_ids.take(effects), each.length, at, effects)
+            if made.length:
+                made.packed_in, made.packed_at = file.id, begins
+                self._containers.enter(made)
+            self._namespace.add_file(made, effects)
+            begins += made.length
+        return len(request.files)
+
+    def _was_closed(self, request: CloseContainer) -> bool:
+        """Whether there is nothing left to do for a container without bytes."""
+        found = (self._namespace.find(each.path) for each in request.files)
+        is_done = all(isinstance(each, File) and not each.length for each in found)
+        return is_done and self._leases.peek(request.file_id) is None
 
     def _abandon(self, request: AbandonFile, effects: Effects) -> None:
         file = self._leases.peek(request.file_id)

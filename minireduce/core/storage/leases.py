@@ -20,7 +20,10 @@ TABLE = "open_files"
 
 @dataclass(slots=True)
 class WritingFile:
-    """A file without a name yet, which will be called `path`; or, if `is_append`, one that is made longer."""
+    """A file without a name yet, which will be called `path`; or, if `is_append`, one that is made longer.
+
+    A container has no path.
+    """
 
     id: int
     path: str

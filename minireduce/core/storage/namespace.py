@@ -29,7 +29,7 @@ DIRECTORY_MODE = 0o755
 FILE_MODE = 0o644
 TABLE = "inodes"
 
-InodeRow = tuple[int, int, str, str, float, int, int, int, str, int]
+InodeRow = tuple[int, int, str, str, float, int, int, int, str, int, int, int]
 
 
 @dataclass(slots=True)
@@ -73,7 +73,7 @@ class Directory:
 
 @dataclass(slots=True)
 class File:
-    """A closed file."""
+    """A closed file. `packed_in` is the container in which its bytes lie from `packed_at` on; 0: in its own blocks."""
 
     id: int
     parent: int
@@ -84,6 +84,8 @@ class File:
     replication: int
     owner: str = ""
     mode: int = FILE_MODE
+    packed_in: int = 0
+    packed_at: int = 0
 
 
 Inode = Directory | File
@@ -151,6 +153,10 @@ class Namespace:
         if not isinstance(found, File):
             raise NotFound(f"file {inode} has been removed", hint="`minireduce fs ls` shows what is there")
         return found
+
+    def files(self) -> Iterator[File]:
+        """All files, those too that are removed and not collected yet."""
+        return (inode for inode in self._inodes.values() if isinstance(inode, File))
 
     def path_of(self, inode: Inode) -> str:
         """The path that leads to `inode` now."""
@@ -227,6 +233,20 @@ class Namespace:
             raise RequestError(f"{self.path_of(here)} is a file, so nothing can be below it")
         self._check_free(path, self._walk(names), overwrite=overwrite)
 
+    def check_targets(self, paths: list[str], *, overwrite: bool) -> None:
+        """Raise if files could not be closed as all of these now."""
+        taken: set[Names] = set()
+        for path in paths:
+            self.check_target(path, overwrite=overwrite)
+            names = parse_path(path)
+            if names in taken:
+                raise RequestError(f"{path} is named twice")
+            taken.add(names)
+        for names in taken:
+            above = next((names[:end] for end in range(1, len(names)) if names[:end] in taken), None)
+            if above is not None:
+                raise RequestError(f"/{'/'.join(above)} is a file, so nothing can be below it")
+
     @staticmethod
     def _check_free(path: str, there: Inode | None, *, overwrite: bool) -> None:
         if isinstance(there, Directory):
@@ -278,9 +298,10 @@ class Namespace:
         self._persist(inode, effects)
 
     def grow(self, file: File, length: int, at: float, effects: Effects) -> None:
-        """A file has become longer."""
+        """A file has become longer, in blocks of its own."""
         self._count(file, -1)
         file.length, file.modified_at = length, at
+        file.packed_in = file.packed_at = 0
         self._count(file, +1)
         self._persist(file, effects)
 
@@ -387,20 +408,21 @@ class Namespace:
     @staticmethod
     def _persist(inode: Inode, effects: Effects) -> None:
         if isinstance(inode, Directory):
-            kind, sizes = "directory", (0, 0, 0)
+            kind, sizes, packed = "directory", (0, 0, 0), (0, 0)
         else:
             kind, sizes = "file", (inode.length, inode.block_size_bytes, inode.replication)
-        values = (inode.parent, inode.name, kind, inode.modified_at, *sizes, inode.owner, inode.mode)
+            packed = (inode.packed_in, inode.packed_at)
+        values = (inode.parent, inode.name, kind, inode.modified_at, *sizes, inode.owner, inode.mode, *packed)
         effects.persist(TABLE, (inode.id,), values)
 
     def load(self, rows: list[InodeRow]) -> None:
         """Take in the rows of `inodes` that were persisted, in any order: key, then values."""
-        for number, parent, name, kind, at, length, block_size_bytes, replication, owner, mode in rows:
+        for number, parent, name, kind, at, length, block_size_bytes, replication, owner, mode, *packed in rows:
             if kind == "directory":
                 self._inodes[number] = Directory(number, parent, name, at, owner, mode or DIRECTORY_MODE)
             else:
                 sizes = (length, block_size_bytes, replication)
-                self._inodes[number] = File(number, parent, name, at, *sizes, owner, mode or FILE_MODE)
+                self._inodes[number] = File(number, parent, name, at, *sizes, owner, mode or FILE_MODE, *packed)
         for inode in self._inodes.values():
             if inode.parent == DETACHED:
                 self._detached.append(inode)

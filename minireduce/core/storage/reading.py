@@ -129,6 +129,7 @@ class RangeReading:
             case ReplicaFailed(error):
                 return self._failed(error)
             case BlockLocated(source):
+                self._offset += self._source.file_offset - source.file_offset  # a small file may lie elsewhere now
                 self._source = source
                 self._untried = self._in_order(source)
                 return [self._next()]

@@ -31,6 +31,7 @@ class CreateFile:
     """Begin to write a file, making missing directories above it; the reply is an `OpenedFile`.
 
     `file_key` is drawn by chance: the same key again gives the same file. Sizes and counts of 0 take the defaults.
+    Without a path it is a container, of one block, for the files that `CloseContainer` names.
     """
 
     path: str
@@ -89,6 +90,26 @@ class CloseFile:
     file_id: int
     lease: str
     length: int
+
+
+@dataclass(frozen=True, slots=True)
+class PackedFile:
+    """A file in a container: its path, and how many of the container's bytes are its own, behind those before it."""
+
+    path: str
+    length: int
+
+
+@dataclass(frozen=True, slots=True)
+class CloseContainer:
+    """The block of a container is committed: give all these files their names, or none of them.
+
+    The container holds their bytes one after the other and nothing else. The reply is how many files there are.
+    """
+
+    file_id: int
+    lease: str
+    files: tuple[PackedFile, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,6 +193,7 @@ FileRequest = (
     | AddBlock
     | CommitBlock
     | CloseFile
+    | CloseContainer
     | AbandonFile
     | RenewLease
     | RenamePath

@@ -6,6 +6,7 @@ commands (`ReplicateBlock`, `RemoveReplica`) and answers, all into the `Effects`
     namespace    names and what they stand for          blocks      which workers hold what, in which condition
     leases       files that are being written           repair      what is copied and removed, and when
     files        the requests                           placement   where new replicas go
+    containers   blocks that small files share
 
 Invariants: what was committed of a closed file never changes, it only grows; a block id and an inode number are never
 used twice; a replica that is unknown here is removed only if its number was given out and its file is certainly gone.
@@ -33,6 +34,7 @@ from minireduce.core.storage import blocks as block_rows
 from minireduce.core.storage import leases as lease_rows
 from minireduce.core.storage import namespace as inode_rows
 from minireduce.core.storage.blocks import Block, Blocks
+from minireduce.core.storage.containers import Containers
 from minireduce.core.storage.files import Files
 from minireduce.core.storage.health import examine
 from minireduce.core.storage.leases import Leases
@@ -71,8 +73,10 @@ class StorageState:
         self._namespace = Namespace()
         self._leases = Leases(settings.lease_s)
         self._blocks = Blocks()
+        self._containers = Containers(self._blocks)
         self._repair = Repair(settings, self._blocks, places, tokens, rng)
-        self._files = Files(settings, self._namespace, self._leases, self._blocks, places, tokens, rng)
+        parts = (self._namespace, self._leases, self._blocks, self._containers)
+        self._files = Files(settings, *parts, places, tokens, rng)
         self._recent_until_s = 0.0
 
     def load(self, rows: Iterable[Row], now: float) -> None:
@@ -83,6 +87,7 @@ class StorageState:
             tables.setdefault(row.table, []).append((*row.key, *row.values))
         self._namespace.load(tables.get(inode_rows.TABLE, []))  # type: ignore[arg-type]
         self._leases.load(tables.get(lease_rows.TABLE, []), now)  # type: ignore[arg-type]
+        self._containers.load(self._namespace.files())
         self._blocks.load(tables.get(block_rows.TABLE, []), self._replication_of)  # type: ignore[arg-type]
         for file_id in self._leases.appended():
             self._blocks.expect_longer(file_id)
@@ -93,6 +98,9 @@ class StorageState:
         self._repair.restarted(now)
 
     def _replication_of(self, file_id: int) -> int:
+        container = self._containers.get(file_id)
+        if container is not None:
+            return container.wanted
         found = self._namespace.peek(file_id) or self._leases.peek(file_id)
         if found is None or not hasattr(found, "replication"):
             raise InvariantViolation(f"the metadata holds blocks of file {file_id}, which is not there")
@@ -118,7 +126,7 @@ class StorageState:
             raise RequestError(f"{request.path} has been replaced meanwhile", hint="look at it and try again")
         needy = [
             block
-            for block in self._blocks.of_file(found.id)
+            for block in self._containers.blocks_of(found)
             if block.is_committed and block.good and (len(block.good) != block.wanted or block.damaged)
         ]
         for block in needy:
@@ -202,13 +210,13 @@ class StorageState:
 
         Raises NotFound when the file has been removed.
         """
-        self._namespace.file(file_id)
+        file = self._namespace.file(file_id)
         live = self._places.live()
         near = live.get(worker)
         machine_id, rack = (near.machine_id, near.rack) if near is not None else ("", "")
         return tuple(
             self._source(block, begins, live, worker, machine_id, rack)
-            for begins, block in self._blocks.covering(file_id, offset, length)
+            for begins, block in self._containers.covering(file, offset, length)
         )
 
     def locate_input(self, stored: StoredRange, worker: WorkerId) -> StoredInput:
@@ -222,9 +230,10 @@ class StorageState:
 
     def holders_of(self, stored: StoredRange) -> Iterator[tuple[int, Iterable[WorkerId]]]:
         """Of each block of a stored range, how many of its bytes it holds, and the workers with a good replica."""
-        if isinstance(self._namespace.get(stored.file_id), File):
+        found = self._namespace.get(stored.file_id)
+        if isinstance(found, File):
             end = stored.offset + stored.length
-            for begins, block in self._blocks.covering(stored.file_id, stored.offset, stored.length):
+            for begins, block in self._containers.covering(found, stored.offset, stored.length):
                 yield min(end, begins + block.length) - max(stored.offset, begins), block.good
 
     @staticmethod
@@ -268,7 +277,7 @@ class StorageState:
                 self._tokens.read(block.id, block.generation),
                 block.wanted,
             )
-            for begins, block in self._blocks.covering(found.id, offset, length)
+            for begins, block in self._containers.covering(found, offset, length)
         )
         return FileBlocks(self._namespace.status(found), blocks)
 
@@ -276,7 +285,7 @@ class StorageState:
         """How the blocks of a file are. Raises NotFound."""
         found = self._namespace.look_up(path)
         live = len(self._places.live())
-        blocks = self._blocks.of_file(found.id)
+        blocks = self._containers.blocks_of(found)
         health = tuple(examine(block, self._repair.copying_to(block.id), live) for block in blocks)
         return FileHealth(self._namespace.status(found), health)
 

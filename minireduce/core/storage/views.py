@@ -55,12 +55,16 @@ class DirectoryPage:
 
 @dataclass(frozen=True, slots=True)
 class OpenedFile:
-    """The answer to `CreateFile`. `lease_s`: renew the lease well before so many seconds have passed."""
+    """The answer to `CreateFile` and `AppendFile`. `lease_s`: renew the lease well before so many seconds have passed.
+
+    `is_packed`: the bytes of the file that is appended to lie in a container, so its first block begins with them.
+    """
 
     file_id: int
     block_size_bytes: int
     replication: int
     lease_s: float
+    is_packed: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -170,12 +170,14 @@ def test_metadata_of_the_first_schema_is_taken_over_with_its_rows(tmp_path):
         connection.execute("UPDATE settings SET value = '1' WHERE name = 'schema'")
         connection.execute("ALTER TABLE inodes DROP COLUMN owner")
         connection.execute("ALTER TABLE inodes DROP COLUMN mode")
+        connection.execute("ALTER TABLE inodes DROP COLUMN packed_in")
+        connection.execute("ALTER TABLE inodes DROP COLUMN packed_at")
         connection.execute("INSERT INTO inodes VALUES (2, 1, 'f', 'file', 5.0, 7, 64, 3)")
         connection.commit()
     for _ in range(2):
         store = open_store(tmp_path)
         assert [row for row in store.load() if row.table == "inodes"] == [
-            Row("inodes", (2,), (1, "f", "file", 5.0, 7, 64, 3, "", 0))
+            Row("inodes", (2,), (1, "f", "file", 5.0, 7, 64, 3, "", 0, 0, 0))
         ]
         store.close()
 

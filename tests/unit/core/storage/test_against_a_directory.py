@@ -77,6 +77,31 @@ class Store(RuleBasedStateMachine):
             for made in sorted(set(self.root.rglob("*")) - before, reverse=True):
                 made.rmdir()
 
+    @rule(paths=st.lists(PATHS, min_size=1, max_size=4), lengths=st.lists(st.integers(0, 4), min_size=4, max_size=4))
+    def pack(self, paths, lengths):
+        """Several small files at once: all of them or none."""
+        self.keys += 1
+        files = list(zip(paths, lengths, strict=False))
+        made: list[Path] = []
+
+        def there() -> None:
+            before = set(self.root.rglob("*"))
+            try:
+                for path, length in files:
+                    self.local(path).parent.mkdir(parents=True, exist_ok=True)
+                    with self.local(path).open("xb") as file:
+                        file.write(bytes(length))
+            except OSError:
+                made.extend(sorted(set(self.root.rglob("*")) - before, reverse=True))
+                raise
+
+        self.both(lambda: self.kit.pack(*files, key=str(self.keys), block_size_bytes=16), there)
+        for each in made:
+            if each.is_dir():
+                each.rmdir()
+            else:
+                each.unlink()
+
     @rule(path=PATHS, count=st.integers(1, 2 * BLOCK_BYTES))
     def append(self, path, count):
         def here() -> None:
@@ -84,6 +109,8 @@ class Store(RuleBasedStateMachine):
             lease, left = f"append {self.keys}", count
             opened = self.kit.ask(AppendFile(path, self.inode(path), lease))
             present = [block.source.replica.length for block in self.kit.state.file_blocks(path, 0, 1 << 60).blocks]
+            if opened.is_packed:
+                present, left = [], left + self.kit.state.status(path).length
             while left:
                 if not present or present[-1] >= opened.block_size_bytes:
                     present.append(0)

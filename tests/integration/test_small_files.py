@@ -1,0 +1,93 @@
+"""Small files that share blocks, on a real cluster: put, read, appended to, removed, and safe when a worker is lost."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+from scenes.cluster import ProcessCluster
+
+from minireduce.client.fs import FileSystem
+from minireduce.client.packing import SMALL_FILE_BYTES_MAX
+from minireduce.errors import AlreadyExists
+
+SETTINGS = {"MINIREDUCE_REPAIR_DELAY_S": "1", "MINIREDUCE_WORKER_LOST_S": "2"}
+RNG = random.Random(9)
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory):
+    with ProcessCluster(tmp_path_factory.mktemp("small"), workers=3, settings=SETTINGS) as running:
+        yield running
+
+
+@pytest.fixture
+def files(cluster):
+    with cluster.connect() as connection:
+        yield FileSystem(connection)
+
+
+def read(files: FileSystem, path: str) -> bytes:
+    with files.open(path) as stream:
+        return stream.read()
+
+
+def blocks_of(files: FileSystem, paths) -> set[int]:
+    return {block.source.replica.block_id for path in paths for block in files.blocks(path).blocks}
+
+
+def test_a_directory_of_small_files_comes_back_as_it_was_and_shares_a_block(files, tmp_path):
+    source, back = tmp_path / "tree", tmp_path / "back"
+    contents = {f"{number % 7}/f{number}": RNG.randbytes(RNG.choice((0, 1, 1000, 70_000))) for number in range(60)}
+    contents["large"] = RNG.randbytes(SMALL_FILE_BYTES_MAX + 1)
+    for name, data in contents.items():
+        (source / name).parent.mkdir(parents=True, exist_ok=True)
+        (source / name).write_bytes(data)
+    assert files.put(source, "/tree") == sum(map(len, contents.values()))
+    small = [f"/tree/{name}" for name, data in contents.items() if data and name != "large"]
+    assert len(blocks_of(files, small)) == 1
+    assert files.get("/tree", back) == sum(map(len, contents.values()))
+    for name, data in contents.items():
+        assert (back / name).read_bytes() == data
+    for stream, data in zip(files.open_many(small), (contents[path[6:]] for path in small), strict=True):
+        with stream:
+            stream.seek(len(data) // 2)
+            assert stream.read() == data[len(data) // 2 :]
+
+
+def test_files_that_do_not_fit_a_block_together_are_in_several(files):
+    contents = {f"/several/f{number}": RNG.randbytes(400) for number in range(10)}
+    contents["/several/more"] = RNG.randbytes(3000)
+    assert files.put_many(contents.items(), block_size=1000) == 7000
+    assert {path: read(files, path) for path in contents} == contents
+    assert len(blocks_of(files, contents)) == 5 + 3
+
+
+def test_none_of_the_files_is_there_when_one_exists_and_all_are_when_it_may_be_replaced(files):
+    files.put_many([("/taken/b", b"old")])
+    with pytest.raises(AlreadyExists):
+        files.put_many([("/taken/a", b"new"), ("/taken/b", b"new")])
+    assert [entry.path for entry in files.ls("/taken")] == ["/taken/b"]
+    files.put_many([("/taken/a", b"new"), ("/taken/b", b"new")], overwrite=True)
+    assert [read(files, entry.path) for entry in files.ls("/taken")] == [b"new", b"new"]
+
+
+def test_what_is_appended_to_a_small_file_follows_what_it_held_and_leaves_the_others_alone(files):
+    files.put_many([("/end/a", b"aaa"), ("/end/b", b"bbbb"), ("/end/c", b"cc")])
+    with files.open("/end/b", "ab"):
+        pass
+    assert len(blocks_of(files, ["/end/a", "/end/b"])) == 1
+    for piece in (b"12", b"345"):
+        with files.open("/end/b", "ab") as stream:
+            stream.write(piece)
+    assert [read(files, f"/end/{name}") for name in "abc"] == [b"aaa", b"bbbb12345", b"cc"]
+    assert len(blocks_of(files, ["/end/a", "/end/b"])) == 2
+
+
+def test_small_files_are_read_after_their_workers_were_lost_one_after_the_other(cluster, files):
+    contents = {f"/safe/f{number}": RNG.randbytes(500) for number in range(20)}
+    files.put_many(contents.items(), replication=2)
+    streams = dict(zip(contents, files.open_many(list(contents)), strict=True))
+    (block,) = files.blocks("/safe/f0").blocks
+    cluster.kill(cluster.daemon_of(block.source.workers[0]))
+    assert {path: stream.read() for path, stream in streams.items()} == contents
