@@ -24,15 +24,18 @@ if TYPE_CHECKING:
 def fsck(paths: tuple[str, ...], common: Common, *, repair: bool, is_showing: bool, is_json: bool) -> None:
     """Examine the blocks of files; of all files without PATH. The exit status is 1 if a block is missing."""
     found: list[FileHealth] = []
+    seen: dict[int, str] = {}  # small files share blocks
     repaired = 0
     with opened(common) as files:
         for status in expand_all(files, paths or ("/",), recursive=True):
             if status.is_directory:
                 continue
-            found.append(files.health(status.path))
-            if repair:
+            file = files.health(status.path)
+            found.append(file)
+            if repair and any(block.replica.block_id not in seen for block in file.blocks):
                 repaired += files.hurry_repair(status)
-    states = Counter(block.state for file in found for block in file.blocks)
+            seen.update((block.replica.block_id, block.state) for block in file.blocks)
+    states = Counter(seen.values())
     if is_json:
         print_json({"files": found, "states": dict(states), "repairing": repaired})
     else:
@@ -54,7 +57,9 @@ def _told(block: BlockHealth) -> str:
     held = f"{len(block.good)} of {block.wanted} replicas" + (f" on {', '.join(block.good)}" if block.good else "")
     damaged = f", damaged on {', '.join(block.damaged)}" if block.damaged else ""
     why = f": {block.why}" if block.why else ""
-    return f"is {block.state}, {held}{damaged}{why}"
+    shared = f", shared by {plural(block.shared_by, 'small file')}" if block.shared_by else ""
+    holes = f", {size(block.holes_bytes)} of removed ones in it" if block.holes_bytes else ""
+    return f"is {block.state}, {held}{damaged}{shared}{holes}{why}"
 
 
 def _print_totals(found: list[FileHealth], states: Counter[str]) -> None:

@@ -210,7 +210,10 @@ def stat(paths: tuple[str, ...], common: Common, *, is_json: bool) -> None:
             click.echo(f"{name:<18}{value}")
         for block in blocks:
             held = ", ".join(block["workers"]) or "nobody: the file cannot be read now"
-            click.echo(f"{'block':<18}{block['block_id']}  {block['length']} bytes at {block['offset']} on {held}")
+            place = f"{block['length']} bytes at {block['offset']}"
+            if block["within"] or block["length"] < block["block_bytes"]:
+                place += f", from {block['within']} of a block of {block['block_bytes']} that small files share,"
+            click.echo(f"{'block':<18}{block['block_id']}  {place} on {held}")
 
 
 def _described(files: FileSystem, found: FileStatus) -> dict[str, Any]:
@@ -228,8 +231,10 @@ def _described(files: FileSystem, found: FileStatus) -> dict[str, Any]:
         described["blocks"] = [
             {
                 "block_id": source.replica.block_id,
-                "offset": source.file_offset,
-                "length": source.replica.length,
+                "offset": max(0, source.file_offset),
+                "length": min(source.replica.length, found.length - max(0, source.file_offset)),
+                "within": max(0, -source.file_offset),
+                "block_bytes": source.replica.length,
                 "workers": list(source.workers),
             }
             for source in sources

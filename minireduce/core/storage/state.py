@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 
 from minireduce.core.effects import Effects, Row
 from minireduce.core.messages import (
@@ -287,6 +288,12 @@ class StorageState:
         live = len(self._places.live())
         blocks = self._containers.blocks_of(found)
         health = tuple(examine(block, self._repair.copying_to(block.id), live) for block in blocks)
+        container = self._containers.get(found.packed_in) if isinstance(found, File) else None
+        if container is not None:
+            sharing = len(container.files)
+            health = tuple(
+                replace(each, shared_by=sharing, holes_bytes=each.replica.length - container.bytes) for each in health
+            )
         return FileHealth(self._namespace.status(found), health)
 
     def view(self) -> StoreView:

@@ -114,6 +114,7 @@ class BlockHealth:
 
     `state` is "healthy", "under-replicated", "surplus", "missing" (no good replica on a live worker) or "open". Lost
     workers in `absent` had it. `copying` are the workers to which a copy is on its way.
+    Where small files share the block, `shared_by` says how many, and `holes_bytes` what is left of removed ones.
     """
 
     replica: Replica
@@ -124,6 +125,8 @@ class BlockHealth:
     damaged: tuple[WorkerId, ...]
     absent: tuple[WorkerId, ...]
     copying: tuple[WorkerId, ...]
+    shared_by: int = 0
+    holes_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)

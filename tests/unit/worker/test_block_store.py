@@ -77,6 +77,19 @@ def test_a_committed_replica_survives_a_crash_and_an_uncommitted_one_leaves_noth
     assert disk.names(ROOT / "01") == ["1.1.data", "1.1.sums"]
 
 
+@pytest.mark.parametrize("seed", range(10))
+def test_small_files_of_a_committed_block_are_each_there_after_a_crash(seed):
+    disk = SimDisk(random.Random(seed))
+    lengths = [random.Random(seed + number).choice((1, 700, PACKET_BYTES, 70_000)) for number in range(6)]
+    replica = Replica(1, 1, sum(lengths))
+    write(open_store(disk), replica)
+    disk.crash()
+    store, begins = open_store(disk), 0
+    for length in lengths:
+        assert read(store, replica, begins, length) == data_of(replica)[begins : begins + length]
+        begins += length
+
+
 class FailingDisk(SimDisk):
     """Lets one call fail, the `nth` of its operation."""
 

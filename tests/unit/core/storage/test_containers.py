@@ -188,3 +188,17 @@ def test_a_packed_file_is_as_it_was_when_appending_to_it_is_given_up(kit):
     assert begins(kit, "/d/c") == [-3]
     assert kit.state.status("/d/c").length == 5
     assert kit.state.view().blocks == 1
+
+
+def test_health_says_how_many_files_share_a_block_and_what_holes_there_are(kit):
+    kit.pack(*SIZES)
+    kit.write("/alone", 4)
+    told = [kit.state.health(path).blocks[0] for path in ("/d/c", "/alone")]
+    assert [(block.state, block.shared_by, block.holes_bytes) for block in told] == [
+        ("healthy", 2, 0),
+        ("healthy", 0, 0),
+    ]
+    kit.ask(RemovePath("/d/a", kit.state.status("/d/a").inode))
+    kit.settle()
+    (block,) = kit.state.health("/d/c").blocks
+    assert (block.shared_by, block.holes_bytes) == (1, 3)
