@@ -9,8 +9,9 @@ do not mind. The page is a memfd, made by the worker for each task process and s
     that it has; from byte 128: the status; from byte 1024: the record; from byte 3072: the largest key
 
 `beats` grows with every sign of life that is not a record: a block read, a spill, a merge. The mark is the position of
-the record in work, written before user code sees it; all else follows ten times a second, or, where an attempt failed
-before, for each record too, with its proof and its text. Offsets and marks are -1 where there is none.
+the record in work, written before user code sees it; all else follows ten times a second, proof and text of a record
+once it has been in work for that long. Where an attempt failed before, all of it is written for each record. Offsets
+and marks are -1 where there is none.
 """
 
 from __future__ import annotations

@@ -31,6 +31,7 @@ class Watch:
         self._lock = threading.Lock()  # so that nothing is written for a task that is over
         self._context: TaskContext | None = None
         self._largest = ""  # the key that the page shows
+        self._looked_at = 0  # the count of records at the last look
         self.between_looks: Callable[[], None] | None = None
 
     def start(self) -> None:
@@ -42,6 +43,7 @@ class Watch:
         """Watch one task, which has this much to read."""
         self.page.clear(bytes_total)
         self._largest = ""
+        self._looked_at = 0
         with self._lock:
             self._context = context
         try:
@@ -71,6 +73,21 @@ class Watch:
                 self.page.show_largest_key(shown(keys.decode_all([largest.key])[0]))
             self.page.has_largest_key(largest.records, largest.share)
 
+    def look(self) -> None:
+        """Note where the task is, and show a record that was in work at the last look too: it may never end, and an
+        attempt beside another one is no later attempt, of which each record is shown before.
+        """
+        self.note()
+        context = self._context
+        if context is None:
+            return
+        records = context.records_read
+        if records and records == self._looked_at:
+            proof, record = context.proof, shown(context.record)
+            if context.records_read == records:
+                self.page.show_record(proof, record)
+        self._looked_at = records
+
     def note_record(self) -> None:
         """Write down the record in work, so that it can be told even if it ends the process."""
         with self._lock:
@@ -83,7 +100,7 @@ class Watch:
             time.sleep(LOOK_INTERVAL_S)
             # The task may be between two blocks, where its place makes no sense: the next look tells.
             with self._lock, contextlib.suppress(Exception):
-                self.note()
+                self.look()
             act = self.between_looks
             if act is not None:
                 with contextlib.suppress(OSError):  # the worker is gone, and this process soon

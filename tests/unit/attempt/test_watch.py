@@ -44,6 +44,20 @@ def test_each_record_is_noted_before_it_is_handed_out_where_places_must_be_exact
     ]
 
 
+def test_a_record_that_is_in_work_for_two_looks_is_shown_since_it_may_never_end(watch):
+    context = TaskContext(marks=watch.page.marks)
+    with watch.over(context, 0):
+        walked = context.walk(["a", "b"], lambda index: 100 + index)
+        next(walked)
+        watch.look()
+        next(walked)
+        watch.look()
+        assert watch.page.read().record == ""
+        watch.look()
+        seen = watch.page.read()
+    assert (seen.mark, seen.proof, seen.record) == (1, 101, "'b'")
+
+
 def test_the_mark_is_that_of_the_record_in_work_without_anybody_noting_it(watch):
     context = TaskContext(marks=watch.page.marks)
     with watch.over(context, 0):
