@@ -2,7 +2,8 @@
 
 Queues share the slots by their weights, and the jobs of a queue share what it has by theirs. The queue with the fewest
 slots for its weight goes first, within it the jobs of the highest priority, among these the one with the fewest slots
-for its weight, and among equals the earlier one. A queue that has as many slots as it may have at once takes no more.
+for its weight. Among equals, queues as well as jobs, goes first who was served longest ago: with one slot, all have the
+same share whenever it comes free. A queue that has as many slots as it may have at once takes no more.
 
 Nobody starves: a job that wants slots and got none for `priority_wait_s_max` goes before higher priorities of its
 queue, once; so the lowest gets a trickle. Shares are of running slots: no memory of the past, as in Hadoop's fair
@@ -20,7 +21,7 @@ from minireduce.core.compute.job import Job
 from minireduce.core.settings import ClusterSettings, QueueSettings
 from minireduce.ids import JobId
 
-Turn = tuple[float, str, bool, int, float, int]
+Turn = tuple[float, int, str, bool, int, float, int, int]
 """What jobs are sorted by: the smallest goes first."""
 
 
@@ -30,6 +31,7 @@ class Queue:
 
     settings: QueueSettings
     slots_used: int = 0
+    turn: int = 0  # the last one that one of its jobs had
 
     @property
     def is_full(self) -> bool:
@@ -45,6 +47,7 @@ class Queues:
 
     def __init__(self, settings: ClusterSettings) -> None:
         self._priority_wait_s_max = settings.priority_wait_s_max
+        self._turns = 0
         self._configured = tuple(queue.name for queue in settings.queues)
         self._queues = {queue.name: Queue(queue) for queue in settings.queues}
 
@@ -66,6 +69,12 @@ class Queues:
         if change:
             job.slots_used += change
             self.of(job).slots_used += change
+
+    def served(self, job: Job, now: float) -> None:
+        """A job got a slot, or several."""
+        self._turns += 1
+        job.turn = self.of(job).turn = self._turns
+        job.served_s = now
 
     def first(self, jobs: Sequence[Job], now: float) -> Job | None:
         """Whose turn it is among these; None when all their queues are full."""
@@ -99,7 +108,8 @@ class Queues:
         queue, spec = self.of(job), job.spec
         is_patient = now - job.served_s < self._priority_wait_s_max
         used_by_weight = job.slots_used / spec.weight
-        return (queue.used_by_weight, spec.queue, is_patient, -spec.priority, used_by_weight, job.sequence)
+        of_queue = (queue.used_by_weight, queue.turn, spec.queue)
+        return (*of_queue, is_patient, -spec.priority, used_by_weight, job.turn, job.sequence)
 
 
 def _wanted(job: Job) -> int:

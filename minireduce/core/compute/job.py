@@ -108,6 +108,7 @@ class Job:
     live_attempts: int = 0
     slots_used: int = 0
     served_s: float = 0.0  # when it last got a slot, or was submitted
+    turn: int = 0  # its last one among all that any job had; 0 until it got a slot
     is_starved: bool = False  # below its share for so long that it takes any slot
     errors: list[AttemptError] = field(default_factory=list)
     reason: str = ""
@@ -180,6 +181,18 @@ class Job:
             wanted = [
                 want and not task.is_done and not task.has_started for want, task in zip(wanted, step.maps, strict=True)
             ]
+
+    def queue_again(self, task: Task, homes: FindHomes) -> bool:
+        """Queue one task that was tried in vain, if it is wanted, without a look at all others. False where that cannot
+        be said of one task alone: a reduce, or a map of one step among several, may need its input made again first.
+        """
+        if len(self.steps) > 1 or task.id.kind is not TaskKind.MAP:
+            return False
+        step = self.steps[0]
+        is_wanted = not step.spec.reducers or any(not each.is_done and not each.has_started for each in step.reduces)
+        if is_wanted and task.state is TaskState.PENDING and not task.is_queued:
+            step.waiting_maps.push(task, homes(step, task))
+        return True
 
     def skipped(self) -> tuple[SkippedView, ...]:
         """The records that finished tasks left out, and those that were found to be bad by tasks that have not."""

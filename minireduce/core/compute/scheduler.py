@@ -108,7 +108,7 @@ class Scheduler:
                 if task is None:
                     return
                 launch(Assignment(job, step, task, member, Level.NODE if job.required_machine_id else None))
-            job.served_s = now
+            self._queues.served(job, now)
             if room <= AHEAD_TASKS_PER_TURN:
                 return
             if not job.wants_slots:
@@ -130,7 +130,7 @@ class Scheduler:
                 jobs.remove(job)
                 continue
             launch(choice)
-            job.served_s = now
+            self._queues.served(job, now)
             if self._loads[choice.member.id].slots_free <= 0:
                 del free[choice.member.id]
 

@@ -64,7 +64,7 @@ def test_a_queue_uses_no_more_slots_than_it_may_have_and_its_jobs_say_so():
     third = cluster.submit("c", maps=20)
     assert view(cluster, third).waiting_for == "a slot of its queue 'default', which has the 2 that it may have"
     worker.succeed(attempts[0])
-    assert jobs_of(worker.attempts()) == [first]  # the earlier of two that have none
+    assert jobs_of(worker.attempts()) == [third]  # of two that have none the one that never had any
 
 
 def test_a_job_for_a_queue_that_nobody_configured_is_refused():
@@ -137,3 +137,27 @@ def test_a_job_that_is_not_done_in_time_fails_and_says_so():
     cluster.pass_time(1, worker)
     assert cluster.state(job) is JobState.FAILED
     assert view(cluster, job).reason == "it was not done within its time limit of 20 s"
+
+
+def served_in_turn(cluster, rounds=6):
+    """To which jobs a single slot goes, each time it comes free."""
+    worker = cluster.worker("w1", slots=1)
+    served = []
+    for _ in range(rounds):
+        (attempt,) = worker.attempts()
+        served.append(attempt.task.job)
+        cluster.pass_time(1.0, worker)
+        worker.succeed(attempt)
+    return served
+
+
+def test_two_jobs_take_turns_at_a_single_slot():
+    cluster = FakeCluster()
+    first, second = (cluster.submit(key, maps=20, reducers=0) for key in "ab")
+    assert served_in_turn(cluster) == [first, second] * 3
+
+
+def test_two_queues_take_turns_at_a_single_slot():
+    cluster = FakeCluster(queues=(QueueSettings("a"), QueueSettings("b")))
+    first, second = (cluster.submit(key, maps=20, reducers=0, queue=key) for key in "ab")
+    assert served_in_turn(cluster) == [first, second] * 3
