@@ -5,6 +5,9 @@ says the highest number taken in from the other end without a gap (`ack`). Only 
 messages and those behind a gap are dropped, since all that is not acknowledged is sent again (go-back-N). A message
 with the number 0 only acknowledges, keeps the other end sure of us, and needs no acknowledgement itself.
 
+Each repetition that brings no acknowledgement waits longer than the one before: an end that is merely busy would else
+get the same messages again and again, and never be done with them.
+
     link.push(item)                                  it goes with the next message
     if link.received(number, ack, now): ...          only then are the items that came along new: act upon them
     for message in link.due(now): ...                while a stream is open, after each event and tick: send these
@@ -21,6 +24,9 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
+
+RESEND_DOUBLINGS_MAX = 2
+"""So often the time to the next repetition is doubled."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +62,7 @@ class Link(Generic[T]):
         self._ack_owed_since: float | None = None
         self._sent_at: float | None = None
         self._resend_at: float | None = None
+        self._resends = 0  # since the last acknowledgement of anything new
 
     @property
     def received_number(self) -> int:
@@ -87,6 +94,7 @@ class Link(Generic[T]):
         """A new stream carries this session on, and the other end has all up to `received`: the rest goes again now."""
         self._acknowledged(received, now)
         self._resend_at = now if self._under_way else None
+        self._resends = 0
         self._sent_at = None
 
     def due(self, now: float) -> list[Message[T]]:
@@ -95,6 +103,7 @@ class Link(Generic[T]):
         if self._resend_at is not None and now >= self._resend_at:
             messages.extend(Message(number, self._received_number, items) for number, items in self._under_way)
             self._resend_at = None
+            self._resends += 1
         while self._waiting and len(self._under_way) < self._window_messages_max:
             messages.append(self._next_message())
         if not messages and self._is_silence_over(now):
@@ -103,7 +112,8 @@ class Link(Generic[T]):
             self._sent_at = now
             self._ack_owed_since = None
         if self._under_way and self._resend_at is None:
-            self._resend_at = now + self._resend_after_s  # new messages do not put off the repetition of older ones
+            wait_s = self._resend_after_s * 2 ** min(self._resends, RESEND_DOUBLINGS_MAX)
+            self._resend_at = now + wait_s  # new messages do not put off the repetition of older ones
         return messages
 
     def _next_message(self) -> Message[T]:
@@ -126,6 +136,8 @@ class Link(Generic[T]):
         while self._under_way and self._under_way[0][0] <= ack:
             self._under_way.popleft()
             is_progress = True
+        if is_progress:
+            self._resends = 0
         if not self._under_way:
             self._resend_at = None
         elif is_progress:

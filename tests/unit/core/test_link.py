@@ -47,6 +47,17 @@ def test_new_messages_do_not_put_off_the_repetition_of_older_ones():
     assert [message.number for message in link.due(2.0)] == [1, 2]
 
 
+def test_each_repetition_waits_longer_than_the_one_before_until_something_new_is_acknowledged():
+    link = Link[str](resend_after_s=2.0)
+    link.push("a")
+    times = [now for now in range(0, 40, 2) if any(message.number for message in link.due(float(now)))]
+    assert times == [0, 2, 6, 14, 22, 30, 38]
+    link.received(0, 1, 39.0)
+    link.push("b")
+    times = [now for now in range(40, 48, 2) if any(message.number for message in link.due(float(now)))]
+    assert times == [40, 42, 46]
+
+
 def test_an_acknowledged_message_is_forgotten():
     link = Link[str]()
     link.push("a")
