@@ -46,7 +46,7 @@ def worker_came(state: ComputeState, member: Member, hello: Hello, now: float, e
     if state.copies.were_workers_too_few():
         state.want_copies()
     for job in [state.jobs[job] for job in touched if job in state.jobs]:
-        state.requeue(job, now, effects)
+        state.requeue(job)
 
 
 def _lose_what_is_not_there(
@@ -143,4 +143,4 @@ def worker_went(state: ComputeState, worker: WorkerId, now: float, effects: Effe
     state.judge_all_workers()
     state.ask_everybody()
     for job in touched.values():
-        state.requeue(job, now, effects)
+        state.requeue(job)

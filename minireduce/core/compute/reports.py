@@ -136,7 +136,7 @@ def succeeded(state: ComputeState, member: Member, report: AttemptSucceeded, now
         return
     state.commit(job, task, member.id, report, now, effects)
     if has_other_digest:
-        state.requeue(job, now, effects)
+        state.requeue(job)
 
 
 def _may_replace(
@@ -174,7 +174,7 @@ def _failed(state: ComputeState, member: Member, report: AttemptFailed, now: flo
         times = "once" if task.failures == 1 else f"{task.failures} times"
         state.end_job(job, JobState.FAILED, f"{task.id} failed {times}", now, effects)
     else:
-        state.requeue(job, now, effects)
+        state.try_again(job, task)
 
 
 def _returned(state: ComputeState, member: Member, attempt: AttemptId, now: float) -> None:
@@ -191,9 +191,8 @@ def lost(state: ComputeState, member: Member, attempt: AttemptId, why: str, now:
     """An attempt ended through no fault of user code."""
     found = find_live(state, member, attempt)
     if found is not None:
-        job = found[0]
         lose_attempt(state, *found, why, now, effects)
-        state.requeue(job, now, effects)
+        state.try_again(found[0], found[1])
 
 
 def lose_attempt(
@@ -234,7 +233,7 @@ def _fetch_failed(state: ComputeState, member: Member, report: FetchFailed, now:
         task.shunned[source] = None
     effects.command(source, DropOutputs((report.source,)))
     state.lose_output(task, now, report.reason, effects)
-    state.requeue(job, now, effects)
+    state.requeue(job)
 
 
 def _part_copy_failed(
@@ -249,7 +248,7 @@ def _part_copy_failed(
     if report.is_gone and source and (task.winner.attempt, task.winner.worker) == (report.attempt, source):
         effects.command(source, DropOutputs((report.attempt,)))
         state.lose_output(task, now, report.reason, effects)
-        state.requeue(job, now, effects)
+        state.requeue(job)
 
 
 def _move_reader(
@@ -273,5 +272,5 @@ def _move_reader(
     effects.command(member.id, KillAttempt(attempt.id, why))
     lose_attempt(state, job, task, attempt, why, now, effects)
     state.note_trouble(job, task, member.id)
-    state.requeue(job, now, effects)
+    state.requeue(job)
     return True

@@ -95,6 +95,7 @@ class ComputeState:
         self.complaints = Complaints(settings.fetch_complaint_kept_s)
         self._hungry: dict[JobId, Job] = {}  # those with tasks that may wait for a slot
         self._with_room: dict[WorkerId, None] = {}  # those that may take something that they could not take before
+        self._unsettled: dict[JobId, Job] = {}  # those that must be looked at as a whole
         self._is_everybody_asked = True
         self._are_copies_known = False  # after a restart, once all workers have listed theirs
         self._copying_until: dict[JobId, float] = {}  # complete jobs that wait for the copies of their result
@@ -170,6 +171,7 @@ class ComputeState:
         """Give free workers something to do. After a restart, only once all that are expected are back or lost: they
         may still run what would be launched again.
         """
+        self._settle(now, effects)
         self._hungry = {key: job for key, job in self._hungry.items() if key in self.jobs and job.has_waiting}
         if self._hungry and not self.membership.is_anyone_expected:
             asked = self.workers_that_take() if self._is_everybody_asked else self._workers_with_room()
@@ -434,11 +436,25 @@ class ComputeState:
         for job in self.jobs.values():
             self.copies.want_all(job)
 
-    def requeue(self, job: Job, now: float, effects: Effects) -> None:
-        """After failures and losses: queue again whatever is wanted and not under way."""
-        if job.id in self.jobs:
-            self.queue_wanted(job)
-            self.complete_if_done(job, now, effects)
+    def try_again(self, job: Job, task: Task) -> None:
+        """After an attempt that was in vain: queue its task again if it is wanted."""
+        if job.id not in self.jobs or not job.queue_again(task, self.homes):
+            self.requeue(job)
+        else:
+            self._feed(job)
+
+    def requeue(self, job: Job) -> None:
+        """After losses: queue again whatever is wanted and not under way, once all of this event is taken in. For that
+        every task is looked at, so it is done once, however many workers went together.
+        """
+        self._unsettled[job.id] = job
+
+    def _settle(self, now: float, effects: Effects) -> None:
+        for job in self._unsettled.values():
+            if job.id in self.jobs:
+                self.queue_wanted(job)
+                self.complete_if_done(job, now, effects)
+        self._unsettled.clear()
 
     # ── jobs ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -515,7 +531,7 @@ class ComputeState:
             why = f"its slot is {victim.hungry.id}'s share"
             self.kill_attempt(victim.job, victim.task, victim.attempt, now, why, effects)
             victim.job.count(PREEMPTED)
-            self.queue_wanted(victim.job)
+            self.try_again(victim.job, victim.task)
 
     def _could_run(self, job: Job, worker: WorkerId, freed_bytes: int) -> bool:
         member = self.membership.get(worker)

@@ -61,7 +61,7 @@ class Submissions:
         state.by_key[body.key] = job_id
         effects.persist("settings", ("jobs_seen",), (str(self._jobs_seen),))
         persist_job(job, effects)
-        state.requeue(job, now, effects)
+        state.requeue(job)
         return job_id
 
     def _check_queue(self, spec: JobSpec) -> None:
