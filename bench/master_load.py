@@ -145,11 +145,18 @@ class Played:
         counters = (("minireduce", "MAP_INPUT_RECORDS", 1), ("minireduce", "MAP_OUTPUT_RECORDS", 0))
         now = time.monotonic
 
+        sending = asyncio.Lock()  # a stream takes one message at a time
+
+        async def send_due() -> None:
+            async with sending:
+                for message in link.due(now()):
+                    self.ups += bool(message.items)
+                    await stream.send(Up(welcome.session, message.number, message.ack, message.items))
+
         async def beat() -> None:
             while True:
                 await asyncio.sleep(1.0)
-                for each in link.due(now()):
-                    await stream.send(Up(welcome.session, each.number, each.ack, each.items))
+                await send_due()
 
         beating = asyncio.create_task(beat())
         try:
@@ -158,9 +165,8 @@ class Played:
                     done = [each for each in down.commands if isinstance(each, LaunchAttempt)]
                     for each in done:
                         link.push(AttemptSucceeded(each.attempt, output, counters, busy_s=self._busy_s))
-                    for message in link.due(now()) if done else ():
-                        self.ups += 1
-                        await stream.send(Up(welcome.session, message.number, message.ack, message.items))
+                    if done:
+                        await send_due()
         finally:
             beating.cancel()
 
