@@ -20,12 +20,20 @@ from minireduce.auth.policy import Authenticator
 from minireduce.auth.scopes import BlockAccess, BlockMode, JobReads
 from minireduce.client.fs import FileSystem
 from minireduce.client.store_paths import name_of
-from minireduce.core.storage.requests import ChangeAttributes, CreateFile, MakeDirectory, RemovePath, RenamePath
+from minireduce.core.storage.requests import (
+    AppendFile,
+    ChangeAttributes,
+    CreateFile,
+    HurryRepair,
+    MakeDirectory,
+    RemovePath,
+    RenamePath,
+)
 from minireduce.errors import RequestError
 from minireduce.ids import parse_attempt_id
 from minireduce.web.app import make_app as make_pages
 from minireduce.wire import methods
-from minireduce.wire.file_questions import GetBlocks, GetStatus, GetSummary, ListDirectory
+from minireduce.wire.file_questions import GetBlocks, GetHealth, GetStatus, GetSummary, ListDirectory
 from minireduce.wire.questions import GetResult
 from minireduce.worker.block_routes import BlockRoutes
 from minireduce.worker.block_server import make_app as make_block_server
@@ -182,11 +190,15 @@ def every_path_of_the_store(name: str) -> Iterator[tuple]:
     yield methods.GET_SUMMARY, GetSummary(name)
     yield methods.CHANGE_ATTRIBUTES, ChangeAttributes(name, 1, mode=0o600)
     yield methods.GET_BLOCKS, GetBlocks(name, 0, 1)
+    yield methods.GET_HEALTH, GetHealth(name)
+    yield methods.HURRY_REPAIR, HurryRepair(name, 1)
+    yield methods.APPEND_FILE, AppendFile(name, 1, "lease")
     yield methods.MAKE_DIRECTORY, MakeDirectory(name, True)
     yield methods.REMOVE_PATH, RemovePath(name, 1, True)
     yield methods.RENAME_PATH, RenamePath(name, "/target", 1, False)
     yield methods.RENAME_PATH, RenamePath("/source", name, 1, False)
-    yield methods.CREATE_FILE, CreateFile(name, "lease", "key")
+    if name:  # without one: a block that small files share, which name themselves later
+        yield methods.CREATE_FILE, CreateFile(name, "lease", "key")
 
 
 def test_a_path_of_the_store_that_is_none_is_refused_by_every_request(cluster: ProcessCluster, root: Path) -> None:
