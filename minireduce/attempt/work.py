@@ -47,7 +47,7 @@ from minireduce.engine.errors import UserCodeError
 from minireduce.engine.faults import user_traceback
 from minireduce.engine.map import run_map, run_map_only
 from minireduce.engine.merge import RunSlice
-from minireduce.engine.read import number_records, open_records
+from minireduce.engine.read import LongRecord, number_records, open_records
 from minireduce.engine.reduce import OutputKind, PartOutput, run_reduce
 from minireduce.errors import Corruption, MinireduceError, RequestError
 
@@ -222,6 +222,7 @@ class TaskRun:
             input_format=self._step.input,
             context=self._context,
             record_bytes_max=self._task.record_bytes_max,
+            passes_long=not self._care.is_plain,
         )
 
 
@@ -295,6 +296,8 @@ def record_data(record: object) -> tuple[bytes, bool, int]:
     """The beginning of a record, whether it is text, and how many bytes the whole has."""
     if isinstance(record, bytes):
         return record[:RECORD_KEPT_BYTES_MAX], False, len(record)
+    if isinstance(record, LongRecord):
+        return record.beginning[:RECORD_KEPT_BYTES_MAX], False, record.bytes_total
     whole = (record if isinstance(record, str) else repr(record)).encode(errors="backslashreplace")
     return whole[:RECORD_KEPT_BYTES_MAX].decode(errors="ignore").encode(), True, len(whole)
 

@@ -11,6 +11,8 @@ known.
 
 A record is known by how many came before it in the input of its task, and by a proof that it is the same one: its
 offset, or a fingerprint of the key. Where the proof does not hold, nothing is passed over.
+
+A record that is too long to be read is as bad as one for which user code raises, and never seen by it.
 """
 
 from __future__ import annotations
@@ -25,6 +27,7 @@ from minireduce.engine import values
 from minireduce.engine.context import TaskContext
 from minireduce.engine.emit import Pair, as_pair
 from minireduce.engine.kinds import Kinds
+from minireduce.engine.read import LongRecord
 from minireduce.errors import RequestError
 
 Item = TypeVar("Item")
@@ -68,13 +71,13 @@ class Care:
                 if position < self.probe:
                     continue
                 self.on_probe()
-                yield item
+                yield _readable(item)
                 return
             if position in self.skips and self.skips[position] == context.proof:
                 self.skipped.append(position)
                 on_skip(item)
                 continue
-            yield item
+            yield item if self.is_careful else _readable(item)
 
     def guarded(
         self,
@@ -89,13 +92,19 @@ class Care:
         for item in items:
             try:
                 with blamed():
-                    for pair in call(item):
+                    for pair in call(_readable(item)):
                         check(pair)
                         yield pair
             except RequestError as error:
                 self.suspects.append(Suspect(context.records_read - 1, context.proof, error))
                 if len(self.suspects) == SUSPECTS_MAX:
                     raise
+
+
+def _readable(item: Item) -> Item:
+    if isinstance(item, LongRecord):
+        raise item.error
+    return item
 
 
 def checking(step: Step, role: str, kinds: Kinds) -> Check:

@@ -22,12 +22,15 @@ from typing import Any, BinaryIO, cast
 from minireduce.api.formats import Bytes, InputFormat, Pairs, Text
 from minireduce.engine import columns, keys
 from minireduce.engine.context import TaskContext
+from minireduce.engine.errors import UserCodeError
 from minireduce.engine.frames import PART_MAGIC, SectionReader, Source, iterate
 from minireduce.errors import Corruption, RequestError
 
 RECORD_BYTES_MAX = 64 << 20
 BLOCK_BYTES = 512 << 10
 BLOCK_NUMBERS = 8192
+LONG_KEPT_BYTES = 4096
+LONG_SHOWN_BYTES = 80
 
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _FOREVER = 1 << 62
@@ -41,11 +44,12 @@ def open_records(
     input_format: InputFormat[Any],
     context: TaskContext,
     record_bytes_max: int = RECORD_BYTES_MAX,
+    passes_long: bool = False,
 ) -> Iterator[Any]:
     """Records of a split, whatever the format and compression (by the suffix of `context.path`).
 
     `stream` is the whole file, seekable unless it is compressed; it is read past the end of the split to finish the
-    last record.
+    last record. A record that is too long is an error, or, with `passes_long`, has a `LongRecord` in its place.
     """
     if isinstance(input_format, Pairs):
         return chain.from_iterable(_pair_blocks(stream, context))
@@ -54,10 +58,31 @@ def open_records(
     plain = decompressed(stream, context.path)
     if plain is not stream:
         offset, length = 0, _FOREVER
-    raw_blocks = _raw_blocks(plain, offset, length, context, record_bytes_max)
-    walk = _walk_text if isinstance(input_format, Text) else _walk_bytes
+    lines = Lines(context, record_bytes_max, passes_long=passes_long)
+    walk_block = _walk_text if isinstance(input_format, Text) else _walk_bytes
     size_of = len if plain is stream else _Progress(stream).bytes_since
-    return chain.from_iterable(walk(start, raw, context, size_of(raw)) for start, raw in raw_blocks)
+
+    def walk(begin: int, raw: bytes | LongRecord) -> Iterator[Any]:
+        if isinstance(raw, LongRecord):
+            context.count("MAP_INPUT_RECORDS")
+            return context.walk([raw], lambda _: begin, size_bytes=size_of(raw))
+        return walk_block(begin, raw, context, size_of(raw))
+
+    return chain.from_iterable(walk(begin, raw) for begin, raw in lines.blocks(plain, offset, length))
+
+
+class LongRecord:
+    """In the place of a record that is too long to be read: its beginning, how long it is, and the error."""
+
+    def __init__(self, beginning: bytes, offset: int, bytes_total: int, error: RequestError) -> None:
+        self.beginning, self.offset, self.bytes_total = beginning, offset, bytes_total
+        self.error = error
+
+    def __len__(self) -> int:
+        return self.bytes_total
+
+    def __repr__(self) -> str:
+        return f"{self.beginning[:LONG_SHOWN_BYTES].decode(errors='replace')!r}… ({self.bytes_total:,} bytes)"
 
 
 @dataclass(slots=True)
@@ -67,7 +92,7 @@ class _Progress:
     stream: BinaryIO
     at: int = 0
 
-    def bytes_since(self, _: bytes) -> int:
+    def bytes_since(self, _: object) -> int:
         """What was read since the last time."""
         before, self.at = self.at, self.stream.tell()
         return self.at - before
@@ -101,45 +126,91 @@ def decompressed(stream: BinaryIO, path: str) -> BinaryIO:
     return stream
 
 
-def _raw_blocks(
-    stream: BinaryIO, offset: int, length: int, context: TaskContext, record_bytes_max: int
-) -> Iterator[tuple[int, bytes]]:
-    """(place in the file, bytes) of whole lines that begin in the split."""
-    end = offset + length
-    position = begin = max(offset - 1, 0)
-    if offset:
-        stream.seek(begin)
-    waiting: list[bytes] = []  # the start of a line that goes on
-    waiting_bytes = 0
-    is_aligned = offset == 0
-    while data := _read(stream, context):
-        base, position = position, position + len(data)
-        start = 0
-        if not is_aligned:
-            start = data.find(b"\n") + 1
-            if not start:
-                if position >= end:
+class Lines:
+    """Cuts a stream into blocks of whole lines, none of them too long."""
+
+    def __init__(self, context: TaskContext, record_bytes_max: int, *, passes_long: bool) -> None:
+        self._context, self._bytes_max, self._passes_long = context, record_bytes_max, passes_long
+
+    def blocks(self, stream: BinaryIO, offset: int, length: int) -> Iterator[tuple[int, bytes | LongRecord]]:
+        """(place in the file, bytes) of whole lines that begin in the split; of one that is too long what stands for
+        it, alone.
+        """
+        end = offset + length
+        position = begin = max(offset - 1, 0)
+        if offset:
+            stream.seek(begin)
+        waiting: list[bytes] = []  # the start of a line that goes on; of one that is too long, its beginning
+        waiting_bytes = 0
+        is_aligned = offset == 0
+        while data := _read(stream, self._context):
+            base, position = position, position + len(data)
+            start = 0
+            if not is_aligned:
+                start = data.find(b"\n") + 1
+                if not start:
+                    if position >= end:
+                        return
+                    continue
+                is_aligned, begin = True, base + start
+                if begin >= end:
                     return
-                continue
-            is_aligned, begin = True, base + start
-            if begin >= end:
-                return
-        stop = data.find(b"\n", max(end - 1 - base, start)) + 1 if position >= end else 0
-        is_last = stop > 0
-        stop = stop or data.rfind(b"\n", start) + 1
-        if stop > start:
-            raw = b"".join((*waiting, data[start:stop]))
-            _check_sizes(raw, begin, context, record_bytes_max)
-            yield begin, raw
-            if is_last:
-                return
-            begin, start, waiting, waiting_bytes = base + stop, stop, [], 0
-        waiting.append(data[start:])
-        waiting_bytes += len(data) - start
-        if waiting_bytes > record_bytes_max:
-            raise _too_long(begin, context, record_bytes_max)
-    if is_aligned and waiting_bytes:
-        yield begin, b"".join(waiting)
+            if waiting_bytes > self._bytes_max:
+                start = data.find(b"\n") + 1
+                waiting_bytes += start - 1 if start else len(data)
+                if not start:
+                    continue
+                yield begin, self._long(waiting[0], begin, waiting_bytes)
+                begin, waiting, waiting_bytes = base + start, [], 0
+                if begin >= end:
+                    return
+            stop = data.find(b"\n", max(end - 1 - base, start)) + 1 if position >= end else 0
+            is_last = stop > 0
+            stop = stop or data.rfind(b"\n", start) + 1
+            if stop > start:
+                yield from self._sized(b"".join((*waiting, data[start:stop])), begin)
+                if is_last:
+                    return
+                begin, start, waiting, waiting_bytes = base + stop, stop, [], 0
+            waiting.append(data[start:])
+            waiting_bytes += len(data) - start
+            if waiting_bytes > self._bytes_max:
+                waiting = [b"".join(waiting)[:LONG_KEPT_BYTES]]
+                if not self._passes_long:
+                    raise self._long(waiting[0], begin, waiting_bytes).error
+        if is_aligned and waiting_bytes > self._bytes_max:
+            yield begin, self._long(waiting[0], begin, waiting_bytes)
+        elif is_aligned and waiting_bytes:
+            yield begin, b"".join(waiting)
+
+    def _sized(self, raw: bytes, begin: int) -> Iterator[tuple[int, bytes | LongRecord]]:
+        """The same lines, with something in the place of each that is too long."""
+        start = at = 0
+        while len(raw) - start > self._bytes_max and at < len(raw):
+            stop = raw.index(b"\n", at) + 1
+            if stop - 1 - at > self._bytes_max:
+                if at > start:
+                    yield begin + start, raw[start:at]
+                long = self._long(raw[at : at + LONG_KEPT_BYTES], begin + at, stop - 1 - at)
+                if not self._passes_long:
+                    raise long.error
+                yield begin + at, long
+                start = stop
+            at = stop
+        if start < len(raw):
+            yield begin + start, raw[start:]
+
+    def _long(self, beginning: bytes, offset: int, bytes_total: int) -> LongRecord:
+        path = self._context.path
+        error = UserCodeError(
+            f"the record of {path or 'the input'} at offset {offset} is longer than {self._bytes_max} bytes",
+            hint="is this a text file? raise record_bytes_max if such records are meant",
+            path=path,
+            offset=offset,
+        )
+        long = LongRecord(beginning, offset, bytes_total, error)
+        error.record = repr(long)
+        return long
 
 
 def _read(stream: BinaryIO, context: TaskContext) -> bytes:
@@ -151,22 +222,6 @@ def _read(stream: BinaryIO, context: TaskContext) -> bytes:
             raise
         raise Corruption(f"{context.path} cannot be unpacked: {error}", hint="is the file whole?") from error
     return data
-
-
-def _check_sizes(raw: bytes, begin: int, context: TaskContext, record_bytes_max: int) -> None:
-    if len(raw) <= record_bytes_max:
-        return
-    for line in raw.split(b"\n"):
-        if len(line) > record_bytes_max:
-            raise _too_long(begin, context, record_bytes_max)
-        begin += len(line) + 1
-
-
-def _too_long(begin: int, context: TaskContext, record_bytes_max: int) -> RequestError:
-    return RequestError(
-        f"the record of {context.path or 'the input'} at offset {begin} is longer than {record_bytes_max} bytes",
-        hint="is this a text file? raise record_bytes_max if such records are meant",
-    )
 
 
 def _walk_text(begin: int, raw: bytes, context: TaskContext, size_bytes: int) -> Iterator[str]:

@@ -188,7 +188,7 @@ class _InlineRun:
             with ExitStack() as opened:
                 run_map(
                     step,
-                    _records(step, source, context, opened, self._record_bytes_max),
+                    _records(step, source, context, opened, self._record_bytes_max, passes_long=not care.is_plain),
                     directory=directory,
                     partitions=partitions,
                     memory_limit_bytes=step.memory_limit_bytes or self._limit_bytes,
@@ -204,7 +204,7 @@ class _InlineRun:
             with ExitStack() as opened:
                 run_map_only(
                     step,
-                    _records(step, source, context, opened, self._record_bytes_max),
+                    _records(step, source, context, opened, self._record_bytes_max, passes_long=not care.is_plain),
                     directory=directory,
                     part_name=part_name(task.index),
                     output=output,
@@ -256,7 +256,13 @@ class _InlineRun:
 
 
 def _records(
-    step: Step, source: Source, context: TaskContext, opened: ExitStack, record_bytes_max: int
+    step: Step,
+    source: Source,
+    context: TaskContext,
+    opened: ExitStack,
+    record_bytes_max: int,
+    *,
+    passes_long: bool,
 ) -> Iterator[Any]:
     """The records of a split, or the pairs of a part."""
     if isinstance(source, Path):
@@ -268,13 +274,13 @@ def _records(
         return open_records(stream, offset=0, length=size_bytes, input_format=step.input, context=context)
     if isinstance(source, NumberRange):
         return number_records(source.begin, source.end, context=context)
-    files = _local(step, source, context, record_bytes_max)
+    files = _local(step, source, context, record_bytes_max, passes_long=passes_long)
     opened.callback(files.close)  # a failing map leaves it in the middle of a file
     return chain.from_iterable(files)
 
 
 def _local(
-    step: Step, source: LocalFiles, context: TaskContext, record_bytes_max: int
+    step: Step, source: LocalFiles, context: TaskContext, record_bytes_max: int, *, passes_long: bool
 ) -> Generator[Iterator[Any], None, None]:
     for part in source.ranges:
         context.path = part.path
@@ -286,4 +292,5 @@ def _local(
                 input_format=step.input,
                 context=context,
                 record_bytes_max=record_bytes_max,
+                passes_long=passes_long,
             )

@@ -26,7 +26,7 @@ from minireduce.core.membership import Member, Membership
 from minireduce.core.messages import Up
 from minireduce.core.storage.blocks import Blocks
 from minireduce.core.storage.repair import Repair
-from minireduce.engine import read
+from minireduce.engine.read import Lines
 from minireduce.errors import InvariantViolation
 from minireduce.ids import TaskKind
 from minireduce.testing.blocks import ROOT
@@ -241,13 +241,12 @@ def _take_any_generation(original: Callable[..., bool]) -> Callable[..., bool]:
 
 
 def _read_one_byte_more(original: Callable[..., Any]) -> Callable[..., Any]:
-    def raw_blocks(stream: Any, offset: int, length: int, *rest: Any) -> Any:
-        return original(stream, offset, length + 1, *rest)
+    def blocks(self: Lines, stream: Any, offset: int, length: int) -> Any:
+        return original(self, stream, offset, length + 1)
 
-    return raw_blocks
+    return blocks
 
 
-_RAW_BLOCKS = read._raw_blocks  # noqa: SLF001 - replaced from here
 _TAKE_HELLO = cluster.ClusterState._take_hello  # noqa: SLF001 - replaced from here
 
 PLANTED: tuple[PlantedBug, ...] = (
@@ -282,7 +281,7 @@ PLANTED: tuple[PlantedBug, ...] = (
     PlantedBug("stale generation accepted", _replace(Blocks, "stored", _take_any_generation(Blocks.stored))),
     PlantedBug(
         "record at a split edge doubled",
-        _replace(read, "_raw_blocks", _read_one_byte_more(_RAW_BLOCKS)),
+        _replace(Lines, "blocks", _read_one_byte_more(Lines.blocks)),
         every=SEEDS_PER_REAL,
     ),
     PlantedBug("repair without limit", _replace(Repair, "_is_free", _never_busy)),

@@ -344,6 +344,23 @@ def test_the_command_shows_what_it_left_out_and_names_the_flag_when_a_record_fai
     assert 'such as "0.1%"' in ran.err
 
 
+@pytest.mark.parametrize("where", [{"inline": True}, {"slots": 1}], ids=["inline", "cluster"])
+def test_a_record_that_is_too_long_to_be_read_is_left_out_like_others(tmp_path: Path, where: dict[str, object]) -> None:
+    path = tmp_path / "in.txt"
+    path.write_text("one\n" + "long" * 1000 + "\nhello04\nfour\n" + "x" * 5000)
+    job = Job(mapper(("hello04",)), reduce_all, skip_bad_records=3)
+    result = job.run(path, record_bytes_max=100, **where)
+    assert sorted(result) == [("four", "four"), ("one", "one")]
+    found = {
+        (bad.path, bad.offset, bad.bytes_total, bytes(bad.record[:8])) for bad in result.skipped if bad.bytes_total > 7
+    }
+    assert found == {(str(path), 4, 4000, b"longlong"), (str(path), 4018, 5000, b"xxxxxxxx")}
+    assert [bad.record for bad in result.skipped if bad.bytes_total == 7] == ["hello04"]
+    assert (result.counters[GROUP]["MAP_INPUT_RECORDS"], result.counters[GROUP]["MAP_SKIPPED_RECORDS"]) == (2, 3)
+    with pytest.raises(JobFailed, match="at offset 4 is longer than 100 bytes"):
+        Job(mapper(()), reduce_all).run(path, record_bytes_max=100, **where)
+
+
 @pytest.mark.parametrize("given", [-1, "101%", "x", "nan%", True, 10**9])
 def test_a_limit_that_cannot_be_is_refused(given: object) -> None:
     with pytest.raises(RequestError, match="skip_bad_records"):

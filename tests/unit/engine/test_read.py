@@ -18,7 +18,7 @@ from minireduce import Bytes, Text
 from minireduce.engine import read
 from minireduce.engine.context import TaskContext
 from minireduce.engine.errors import Cancelled
-from minireduce.engine.read import number_records, open_records
+from minireduce.engine.read import LongRecord, number_records, open_records
 from minireduce.engine.split import is_splittable, plan_ranges, plan_splits
 from minireduce.errors import Corruption, RequestError
 
@@ -118,6 +118,28 @@ def test_a_record_that_is_too_long_is_told_with_its_place(block: int, monkeypatc
     assert records(b"ab\n" + b"x" * 20, record_bytes_max=20) == ["ab", "x" * 20]
     with pytest.raises(RequestError, match=r"f\.txt at offset 3 is longer than 20 bytes"):
         records(b"ab\n" + b"x" * 21 + b"\nc\n", record_bytes_max=20)
+
+
+@given(
+    st.lists(st.integers(0, 12).map(lambda size: b"x" * size), max_size=12),
+    st.integers(1, 12),
+    st.integers(1, 12),
+    st.booleans(),
+)
+def test_wherever_blocks_and_splits_end_something_stands_in_the_place_of_each_record_that_is_too_long(
+    lines: list[bytes], block: int, split: int, is_ended: bool
+) -> None:
+    data = b"\n".join(lines) + (b"\n" if is_ended else b"")
+    wanted = data.removesuffix(b"\n").split(b"\n") if data else []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(read, "BLOCK_BYTES", block)
+        found = records(data, input_format=Bytes(), split=split, record_bytes_max=5, passes_long=True)
+    assert [each.bytes_total if isinstance(each, LongRecord) else each for each in found] == [
+        len(line) if len(line) > 5 else line for line in wanted
+    ]
+    longs = [(each.offset, each.beginning) for each in found if isinstance(each, LongRecord)]
+    assert all(data[offset:].startswith(beginning) and beginning for offset, beginning in longs)
+    assert all(offset == 0 or data[offset - 1 : offset] == b"\n" for offset, _ in longs)
 
 
 def test_the_place_of_the_record_in_work_is_known_while_it_is_worked_on(monkeypatch: pytest.MonkeyPatch) -> None:
