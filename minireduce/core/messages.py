@@ -439,6 +439,29 @@ class ReplicateBlock:
 
 
 @dataclass(frozen=True, slots=True)
+class ByteRange:
+    """A range of a block."""
+
+    offset: int
+    length: int
+
+
+@dataclass(frozen=True, slots=True)
+class RepackBlock:
+    """Send ranges of your replica, one after the other, as the block `packed` to a worker, which may be you.
+
+    `ReplicationFailed` of `packed` is said when that cannot be done.
+    """
+
+    replica: Replica
+    ranges: tuple[ByteRange, ...]
+    packed: Replica
+    target: WorkerId
+    target_address: str
+    write_token: str
+
+
+@dataclass(frozen=True, slots=True)
 class RemoveReplica:
     """Remove this replica. Answered by `ReplicaRemoved`."""
 
@@ -456,6 +479,7 @@ Command = (
     | CopyPart
     | ReleaseWorker
     | ReplicateBlock
+    | RepackBlock
     | RemoveReplica
 )
 

@@ -30,6 +30,7 @@ from minireduce.core.messages import (
     FetchFailed,
     Hello,
     RemoveReplica,
+    RepackBlock,
     Replica,
     ReplicaDamaged,
     ReplicaRemoved,
@@ -143,9 +144,9 @@ Event = (
 
 @dataclass(frozen=True, slots=True)
 class StartReplication:
-    """Send a replica on; `ReplicationEnded` follows."""
+    """Send a replica on, or ranges of it; `ReplicationEnded` follows, of what the other worker was to have."""
 
-    order: ReplicateBlock
+    order: ReplicateBlock | RepackBlock
 
 
 @dataclass(frozen=True, slots=True)
@@ -270,7 +271,7 @@ class WorkerState:
         self._actions.extend(actions)
         for command in commands:
             match command:
-                case ReplicateBlock():
+                case ReplicateBlock() | RepackBlock():
                     self._actions.append(StartReplication(command))
                 case RemoveReplica(replica):
                     # A master that is told of it before it is gone would count on it.

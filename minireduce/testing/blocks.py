@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from minireduce.core.messages import BlockSource, Replica, ReplicateBlock, StoredInput
+from minireduce.core.messages import BlockSource, ByteRange, RepackBlock, Replica, ReplicateBlock, StoredInput
 from minireduce.core.storage import reading
 from minireduce.core.storage.views import BlockTarget
 from minireduce.core.worker import ReplicaDeleted, ReplicaFoundDamaged, ReplicationEnded, ReplicaWritten
@@ -145,13 +145,18 @@ class SimBlocks:
 
     # ── the master's orders ─────────────────────────────────────────────────────────────────────────────────────────
 
-    def replicate(self, order: ReplicateBlock) -> None:
-        """Send a replica on; the machine hears of the end."""
-        replica = order.replica
-        data = self.read(replica, 0, replica.length)
-        if isinstance(data, MinireduceError):
-            self._worker.handle(ReplicationEnded(replica, data.message))
-            return
+    def replicate(self, order: ReplicateBlock | RepackBlock) -> None:
+        """Send a replica on, or ranges of it as another; the machine hears of the end."""
+        held = order.replica
+        replica = order.packed if isinstance(order, RepackBlock) else held
+        ranges = order.ranges if isinstance(order, RepackBlock) else (ByteRange(0, held.length),)
+        data = b""
+        for part in ranges:
+            read = self.read(held, part.offset, part.length)
+            if isinstance(read, MinireduceError):
+                self._worker.handle(ReplicationEnded(replica, read.message))
+                return
+            data += read
 
         def answered(written: Written | None) -> None:
             is_done = written is not None and order.target in written[0]

@@ -31,6 +31,7 @@ from minireduce.core.effects import Effects, Row
 from minireduce.core.messages import (
     Command,
     RemoveReplica,
+    RepackBlock,
     Replica,
     ReplicaDamaged,
     ReplicaRemoved,
@@ -123,6 +124,7 @@ class SimStorage:
         self._writers = {f"/f{number}": self._write(f"/f{number}") for number in range(FILES)}
         self._writers |= {f"/p{number}": self._pack(f"/p{number}") for number in range(PACKS)}
         self._single: set[int] = set()  # files and containers that have, had or will have one replica
+        self._single_packs: set[str] = set()  # whose files may be moved to a block with one replica
         self._contents: dict[Key, bytes] = {}  # of the blocks that small files share
         self._names: dict[str, list[str]] = {}  # what the writers of such blocks called the files
         self._appended: dict[str, int] = {}  # how long a file is at least, once somebody appended to it
@@ -225,6 +227,16 @@ class SimStorage:
                 if key in holder.damaged:
                     self._notice(holder, key)
                 holder.outbox.append(ReplicationFailed(replica, "it could not be sent"))
+            case RepackBlock(replica, ranges, packed, target):
+                key = _key(replica)
+                data = b"".join(self._contents[key][part.offset :][: part.length] for part in ranges)
+                self._contents[_key(packed)] = data
+                if key in holder.replicas and key not in holder.damaged and self._store(target, packed):
+                    self.strikes["files moved"] += len(ranges)
+                    return
+                if key in holder.damaged:
+                    self._notice(holder, key)
+                holder.outbox.append(ReplicationFailed(packed, "it could not be sent"))
             case RemoveReplica(replica):
                 key = _key(replica)
                 holder.replicas.pop(key, None)
@@ -317,6 +329,7 @@ class SimStorage:
             inode = self.closed[path].inode
             if replication == 1:
                 self._single |= {inode, *(view.file_id for view in self._views_of(path))}
+                self._single_packs.add(path.partition(".")[0])
             request = ChangeAttributes(path, inode, replication)
             self.closed[path] = yield from self._ask(request)
             self.strikes["replication changed"] += 1
@@ -326,9 +339,16 @@ class SimStorage:
     def _may_deceive(self, key: Key, named: set[WorkerId]) -> bool:
         """Whether some worker's replica is bad, or gone though the master names it."""
         holders = self.holders.values()
-        return any(key in each.damaged for each in holders) or any(
+        pack = self._pack_of(key)
+        keys = [key, *(each for each in self._contents if pack and self._pack_of(each) == pack)]
+        return any(each in holder.damaged for holder in holders for each in keys) or any(
             key not in self.holders[name].good() for name in named
         )
+
+    def _pack_of(self, key: Key) -> str:
+        """The writer of the small files that share a block; empty for any other block."""
+        content = self._contents.get(key)
+        return f"/p{content[0] // 10}" if content else ""
 
     def _remove(self, path: str) -> Steps:
         """Remove a file, perhaps for good; else it may be brought back."""
@@ -436,6 +456,8 @@ class SimStorage:
         named = view.workers if view is not None else ()
         if view is not None and view.file_id in self._single:
             return False  # of one replica none may deceive
+        if self._pack_of(key) in self._single_packs:
+            return False
         others = [other for other in self.holders.values() if other is not holder]
         is_left = any(key in other.good() for other in others)
         return is_left and all(key in other.good() for other in others if other.name in named or key in other.damaged)
@@ -485,17 +507,25 @@ class SimStorage:
                 if not any(key in each.replicas and key not in each.damaged for each in self.holders.values()):
                     raise Wrong(f"no disk holds a good replica of block {key} of {path} at {self.now} s")
 
+    def _should_move(self, key: Key, files: list[FileStatus]) -> bool:
+        content = self._contents.get(key, b"")
+        is_hollow = 2 * sum(status.length for status in files) < len(content)
+        return is_hollow or len({status.replication for status in files}) > 1
+
     def _what_is_wrong(self) -> str:
         """What is not as it shall be in the end; empty when all is well."""
-        wanted: dict[Key, int] = {}
+        shared: dict[Key, list[FileStatus]] = {}
         for path, status in self.closed.items():
             for key, _ in self._blocks_of(path):
-                wanted[key] = max(status.replication, wanted.get(key, 0))
+                shared.setdefault(key, []).append(status)
+        wanted = {key: max(status.replication for status in files) for key, files in shared.items()}
         for path in self.closed:
             for key, named in self._blocks_of(path):
                 good = {each.name for each in self.holders.values() if key in each.good()}
                 if len(good) != min(wanted[key], len(self._live)) or named != good:
                     return f"block {key} of {path} is on {sorted(good)}, the master names {sorted(named)}"
+                if self._should_move(key, shared[key]):
+                    return f"block {key} of {path} holds too many holes, or files that want different replication"
         for holder in self.holders.values():
             if set(holder.replicas) - set(wanted) or holder.damaged:
                 kept = sorted(set(holder.replicas) - set(wanted))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 
-from minireduce.core.messages import RemoveReplica, ReplicateBlock
+from minireduce.core.messages import RemoveReplica, RepackBlock, ReplicateBlock
 from minireduce.core.plain import from_plain, to_plain
 from minireduce.core.worker import (
     ReplicaDeleted,
@@ -21,7 +21,7 @@ from minireduce.core.worker import (
 NO_ROOM_BYTES = 1
 """What is told where nothing can be written: 0 would mean that it is not known."""
 
-ReplicaCommand = ReplicateBlock | RemoveReplica
+ReplicaCommand = ReplicateBlock | RepackBlock | RemoveReplica
 ReplicaEvent = ReplicaWritten | ReplicaDeleted | ReplicaFoundDamaged | ReplicationEnded | SpaceMeasured
 """`SpaceMeasured` is said when the directory takes no more writes, as `NO_ROOM_BYTES`, whatever the disk says; and when
 it takes them again."""

@@ -28,7 +28,7 @@ from collections.abc import Callable, Iterator
 
 from aiohttp import web
 
-from minireduce.core.messages import Replica, ReplicateBlock
+from minireduce.core.messages import ByteRange, RepackBlock, Replica, ReplicateBlock
 from minireduce.core.worker import (
     ReplicaDeleted,
     ReplicaFoundDamaged,
@@ -39,7 +39,7 @@ from minireduce.core.worker import (
 from minireduce.errors import MinireduceError, Refused, RequestError, Unavailable
 from minireduce.ids import WorkerId
 from minireduce.wire.errors import to_http
-from minireduce.wire.packets import Packet, Unsealer, sealed_length, widen
+from minireduce.wire.packets import Packet, Unsealer, seal, sealed_length, widen
 from minireduce.wire.pipeline import (
     BASE_HEADER,
     LENGTH_HEADER,
@@ -203,19 +203,41 @@ class BlockRoutes:
 
     async def replicate(self, order: ReplicateBlock) -> None:
         """Send our replica to another worker; `ReplicationEnded` is told."""
-        replica, error = order.replica, ""
+        held = order.replica
+        await self._send(order, held, lambda: self._store.read(held.block_id, held.generation))
+
+    async def repack(self, order: RepackBlock) -> None:
+        """Send ranges of our replica as another block; `ReplicationEnded` is told, of that."""
+
+        def read() -> Iterator[bytes]:
+            return seal(b"".join(self._verified(order.replica, part) for part in order.ranges))
+
+        await self._send(order, order.packed, read)
+
+    def _verified(self, replica: Replica, part: ByteRange) -> bytes:
+        begin, end = widen(part.offset, part.length, replica.length)
+        unsealer = Unsealer(end - begin, f"block {replica.block_id}")
+        pieces = self._store.read(replica.block_id, replica.generation, part.offset, part.length)
+        data = b"".join(packet.data for piece in pieces for packet in unsealer.feed(piece))
+        return data[part.offset - begin :][: part.length]
+
+    async def _send(
+        self, order: ReplicateBlock | RepackBlock, replica: Replica, read: Callable[[], Iterator[bytes]]
+    ) -> None:
+        """Send what `read` gives, sealed, from the replica that the order names, to be `replica` there."""
+        held, error = order.replica, ""
         sending: Sending | None = None
         try:
-            held = self._store.find(replica.block_id, replica.generation)
-            pieces = self._store.read(held.block_id, held.generation)
-            sending = self._sender.start(held, ((order.target, order.target_address),), order.write_token)
+            self._store.find(held.block_id, held.generation)
+            pieces = await asyncio.to_thread(read)
+            sending = self._sender.start(replica, ((order.target, order.target_address),), order.write_token)
             while piece := await asyncio.to_thread(next, pieces, b""):
                 await sending.send(piece)
             await sending.send(None)
             written = await sending.result()
             error = "; ".join(reason for _, reason in written.failed)
         except DamagedReplica as damage:
-            self._found_damaged(replica, damage)
+            self._found_damaged(held, damage)
             error = damage.message
         except MinireduceError as raised:
             error = raised.message

@@ -36,7 +36,7 @@ from minireduce.auth import transport
 from minireduce.auth.policy import Authenticator
 from minireduce.auth.tokens import Tokens
 from minireduce.clock import SystemClock
-from minireduce.core.messages import RemoveReplica, ReplicateBlock
+from minireduce.core.messages import RemoveReplica, RepackBlock, ReplicateBlock
 from minireduce.core.worker import ReplicaFoundDamaged, ReplicaWritten
 from minireduce.disk import RealDisk
 from minireduce.engine.index import DATA_NAME, INDEX_NAME, read_index
@@ -228,6 +228,8 @@ async def _obey(blocks: BlockRoutes, reader: asyncio.StreamReader) -> None:
         match command_from_line(line):
             case ReplicateBlock() as order:
                 task = asyncio.create_task(blocks.replicate(order))
+            case RepackBlock() as order:
+                task = asyncio.create_task(blocks.repack(order))
             case RemoveReplica(replica):
                 task = asyncio.create_task(blocks.delete(replica))
         doing.add(task)

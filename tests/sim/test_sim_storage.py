@@ -20,6 +20,7 @@ FAULTS = {
     "disk lost",
     "file brought back",
     "file removed",
+    "files moved",
     "files packed",
     "master started again",
     "orders left waiting",

@@ -4,7 +4,8 @@ A container is one block. It is written as a nameless file and closed by one tra
 name: each then says in which container it lies and where it begins there (`packed_in`, `packed_at`). It is as safe as
 the file in it with the most replicas wants it. A file that is removed leaves a hole; the block goes with the last file.
 
-Nothing of this is persisted but with the files themselves. Elsewhere: the requests (`files`), replicas (`repair`).
+Nothing of this is persisted but with the files themselves. Elsewhere: the requests (`files`), replicas (`repair`), and
+which files should lie elsewhere (`moves`).
 """
 
 from __future__ import annotations
@@ -49,6 +50,7 @@ class Containers:
     def __init__(self, blocks: Blocks) -> None:
         self._blocks = blocks
         self._containers: dict[int, Container] = {}
+        self._changed: dict[int, None] = {}
 
     def __len__(self) -> int:
         return len(self._containers)
@@ -62,6 +64,11 @@ class Containers:
         for file in files:
             if file.packed_in:
                 self._enter(file)
+
+    def take_changed(self) -> list[int]:
+        """The containers in which something has changed since this was asked for, all that there are after a start."""
+        changed, self._changed = self._changed, {}
+        return list(changed)
 
     # ── what a file's bytes are ─────────────────────────────────────────────────────────────────────────────────────
 
@@ -91,6 +98,7 @@ class Containers:
         container.files[file.id] = None
         container.bytes += file.length
         container.wish(file.replication, +1)
+        self._changed[container.id] = None
 
     def leave(self, file: File, effects: Effects) -> None:
         """A file is gone, or has its bytes elsewhere: with the last one goes the block."""
@@ -98,6 +106,7 @@ class Containers:
         del container.files[file.id]
         container.bytes -= file.length
         container.wish(file.replication, -1)
+        self._changed[container.id] = None
         if container.files:
             self._want(container)
         else:
@@ -108,6 +117,7 @@ class Containers:
         """A file wants another number of replicas than `before`."""
         container = self._containers[file.packed_in]
         container.wish(before, -1)
+        self._changed[container.id] = None
         container.wish(file.replication, +1)
         self._want(container)
 

@@ -305,6 +305,11 @@ class Namespace:
         self._count(file, +1)
         self._persist(file, effects)
 
+    def repack(self, file: File, container: int, at: int, effects: Effects) -> None:
+        """The bytes of a small file lie in another container now."""
+        file.packed_in, file.packed_at = container, at
+        self._persist(file, effects)
+
     def rename(self, inode: Inode, target: str, effects: Effects, *, replace: bool) -> None:
         """Give `inode` the path `target`, whose directory exists; what was called so before is removed."""
         names = parse_path(target)

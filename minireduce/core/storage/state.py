@@ -6,7 +6,7 @@ commands (`ReplicateBlock`, `RemoveReplica`) and answers, all into the `Effects`
     namespace    names and what they stand for          blocks      which workers hold what, in which condition
     leases       files that are being written           repair      what is copied and removed, and when
     files        the requests                           placement   where new replicas go
-    containers   blocks that small files share
+    containers   blocks that small files share              moves       from one of them to another
 
 Invariants: what was committed of a closed file never changes, it only grows; a block id and an inode number are never
 used twice; a replica that is unknown here is removed only if its number was given out and its file is certainly gone.
@@ -39,6 +39,7 @@ from minireduce.core.storage.containers import Containers
 from minireduce.core.storage.files import Files
 from minireduce.core.storage.health import examine
 from minireduce.core.storage.leases import Leases
+from minireduce.core.storage.moves import Moves
 from minireduce.core.storage.namespace import File, Namespace
 from minireduce.core.storage.places import Place, Places, distance
 from minireduce.core.storage.repair import Repair, risk_level
@@ -78,7 +79,11 @@ class StorageState:
         self._repair = Repair(settings, self._blocks, places, tokens, rng)
         parts = (self._namespace, self._leases, self._blocks, self._containers)
         self._files = Files(settings, *parts, places, tokens, rng)
+        self._moves = Moves(settings, *parts, places, tokens, self._new_ids)
         self._recent_until_s = 0.0
+
+    def _new_ids(self, effects: Effects) -> tuple[int, int]:
+        return self._files.inode_ids.take(effects), self._files.block_ids.take(effects)
 
     def load(self, rows: Iterable[Row], now: float) -> None:
         """Take in what an earlier master persisted; rows of other tables are passed over."""
@@ -164,6 +169,7 @@ class StorageState:
                     self._blocks.damage(block, holder, is_own_word=False)
             case ReplicationFailed(replica):
                 self._repair.copy_failed(replica.block_id, worker, now)
+                self._moves.failed(replica.block_id)
 
     def _stored(self, worker: WorkerId, replica: Replica, effects: Effects) -> None:
         block = self._blocks.get(replica.block_id)
@@ -197,11 +203,13 @@ class StorageState:
             self._recent_until_s = now + RECENT_S
             self._files.forget_recent()
         self._files.collect(at, effects)
+        self._moves.tick(now, effects)
         self._repair.tick(now, effects)
 
     def shift_deadlines(self, jump_s: float) -> None:
         """The master slept for `jump_s`: deadlines move with it."""
         self._leases.shift_deadlines(jump_s)
+        self._moves.shift_deadlines(jump_s)
         self._repair.shift_deadlines(jump_s)
 
     # ── what is asked for work ──────────────────────────────────────────────────────────────────────────────────────
