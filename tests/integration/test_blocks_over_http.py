@@ -18,7 +18,7 @@ from minireduce.auth import scopes
 from minireduce.auth.scopes import BlockAccess, BlockMode
 from minireduce.auth.tokens import generate
 from minireduce.client.block_io import BlockDoors, read_range, write_block
-from minireduce.core.messages import BlockSource, RemoveReplica, Replica, ReplicateBlock
+from minireduce.core.messages import BlockSource, ByteRange, RemoveReplica, RepackBlock, Replica, ReplicateBlock
 from minireduce.core.storage import reading
 from minireduce.core.storage.views import BlockTarget, PlacedBlock
 from minireduce.core.worker import (
@@ -256,6 +256,27 @@ def test_a_replica_is_copied_and_removed_as_the_master_orders(servers, doors):
     assert "not on this worker" in servers.wait_for("a", ReplicationEnded, 8).error
     servers.order("c", ReplicateBlock(replica, "x", "127.0.0.1:1", token(8, 1, BlockMode.WRITE)))
     assert "x" in servers.wait_for("c", ReplicationEnded, 8).error
+
+
+def test_ranges_of_a_replica_become_a_block_of_their_own_and_damaged_ones_do_not(servers, doors):
+    doors.send(servers.placed(21, 1, "a"), DATA)
+    replica = Replica(21, 1, LENGTH)
+    ranges = (ByteRange(5, 100_000), ByteRange(LENGTH - 70_000, 70_000), ByteRange(1, 1))
+    expected = b"".join(DATA[part.offset :][: part.length] for part in ranges)
+    for block_id, target in ((22, "a"), (23, "b")):
+        packed = Replica(block_id, 1, len(expected))
+        order = (target, servers.addresses[target], token(block_id, 1, BlockMode.WRITE))
+        servers.order("a", RepackBlock(replica, ranges, packed, *order))
+        assert servers.wait_for("a", ReplicationEnded, block_id) == ReplicationEnded(packed)
+        assert read(doors, servers.source(packed, target)) == expected
+    with servers.data_file("a", replica).open("r+b") as file:
+        file.seek(LENGTH - 1)
+        file.write(bytes([DATA[-1] ^ 1]))
+    order = ("b", servers.addresses["b"], token(24, 1, BlockMode.WRITE))
+    servers.order("a", RepackBlock(replica, ranges, Replica(24, 1, len(expected)), *order))
+    assert servers.wait_for("a", ReplicaFoundDamaged, 21).replica == replica
+    assert servers.wait_for("a", ReplicationEnded, 24).error
+    assert not servers.data_file("b", Replica(24, 1, len(expected))).exists()
 
 
 def test_a_server_that_was_killed_comes_back_with_all_that_it_acknowledged(tmp_path, doors):

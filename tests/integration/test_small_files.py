@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import time
 
 import pytest
 from scenes.cluster import ProcessCluster
@@ -13,6 +14,7 @@ from minireduce.errors import AlreadyExists
 
 SETTINGS = {"MINIREDUCE_REPAIR_DELAY_S": "1", "MINIREDUCE_WORKER_LOST_S": "2"}
 RNG = random.Random(9)
+WAIT_S = 120.0
 
 
 @pytest.fixture(scope="module")
@@ -82,6 +84,24 @@ def test_what_is_appended_to_a_small_file_follows_what_it_held_and_leaves_the_ot
             stream.write(piece)
     assert [read(files, f"/end/{name}") for name in "abc"] == [b"aaa", b"bbbb12345", b"cc"]
     assert len(blocks_of(files, ["/end/a", "/end/b"])) == 2
+
+
+def test_small_files_are_moved_under_their_readers_when_others_go_or_want_other_replicas(files):
+    contents = {f"/move/f{number}": RNG.randbytes(150_000) for number in range(6)}
+    files.put_many(contents.items(), replication=2)
+    readers = dict(zip(contents, files.open_many(list(contents)), strict=True))
+    (old,) = blocks_of(files, contents)
+    files.setrep("/move/f1", 3)
+    for number in (0, 2, 3):
+        files.rm(f"/move/f{number}", skip_trash=True)
+    left = [f"/move/f{number}" for number in (1, 4, 5)]
+    deadline = time.monotonic() + WAIT_S
+    while old in blocks_of(files, left):
+        assert time.monotonic() < deadline, [files.health(path) for path in left]
+    for path in left:
+        assert readers[path].read() == read(files, path) == contents[path]
+    assert len(blocks_of(files, left)) == 2
+    assert {len(block.source.workers) for block in files.blocks("/move/f1").blocks} == {3}
 
 
 def test_small_files_are_read_after_their_workers_were_lost_one_after_the_other(cluster, files):

@@ -6,7 +6,7 @@ import random
 from dataclasses import dataclass, replace
 
 from minireduce.core.effects import Effects, Row
-from minireduce.core.messages import RemoveReplica, Replica, ReplicaRemoved, ReplicaStored, ReplicateBlock
+from minireduce.core.messages import RemoveReplica, RepackBlock, Replica, ReplicaRemoved, ReplicaStored, ReplicateBlock
 from minireduce.core.settings import ClusterSettings
 from minireduce.core.storage.places import Place
 from minireduce.core.storage.requests import (
@@ -123,6 +123,11 @@ class StorageKit:
                     if replica.block_id in self.disks[worker] and target in self.places.all:
                         self.disks[target][replica.block_id] = replica
                         self.report(target, ReplicaStored(replica))
+                case RepackBlock(replica, ranges, packed, target):
+                    if replica.block_id in self.disks[worker] and target in self.places.all:
+                        assert packed.length == sum(part.length for part in ranges)
+                        self.disks[target][packed.block_id] = packed
+                        self.report(target, ReplicaStored(packed))
                 case RemoveReplica(replica):
                     held = self.disks[worker].get(replica.block_id)
                     if held is not None and held.generation == replica.generation:

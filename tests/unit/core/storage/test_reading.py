@@ -38,6 +38,17 @@ def test_the_next_replica_goes_on_where_the_first_broke_off():
     assert machine.advance(ReplicaFailed(Unavailable("gone"))) == [Fetch("b", "b:1", REPLICA, 120, 30)]
 
 
+def test_a_small_file_that_was_moved_to_another_block_is_read_on_there():
+    machine = RangeReading(BlockSource(REPLICA, -100, ("a",), ("a:1",)), 130, 50, {})
+    machine.begin()
+    machine.advance(BytesRead(20))
+    assert isinstance(machine.advance(ReplicaFailed(Unavailable("gone")))[0], LocateAgain)
+    moved = Replica(8, 1, 90)
+    assert machine.advance(BlockLocated(BlockSource(moved, -10, ("b",), ("b:1",)))) == [
+        Fetch("b", "b:1", moved, 60, 30, 2 * SILENCE_S)
+    ]
+
+
 def test_a_damaged_replica_is_told_and_never_asked_again():
     machine = RangeReading(SOURCE, 0, 50, {})
     machine.begin()
