@@ -20,15 +20,23 @@ from minireduce.errors import Corruption
 def to_plain(value: Any) -> Any:
     """`value` as nested dicts, tuples, strings, numbers, bytes and None."""
     cls: Any = type(value)
+    if cls in _AS_IT_IS:
+        return value
     names = _field_names(cls)
     if names:
-        plain = {name: to_plain(getattr(value, name)) for name in names}
-        return {"": type(value).__name__, **plain}
+        plain: dict[str, Any] = {"": cls.__name__}
+        for name in names:
+            item = getattr(value, name)
+            plain[name] = item if type(item) in _AS_IT_IS else to_plain(item)
+        return plain
     if isinstance(value, tuple | list):
         return tuple(to_plain(item) for item in value)
     if isinstance(value, StrEnum):
         return str(value)
     return value
+
+
+_AS_IT_IS = frozenset((int, float, bool, str, bytes, types.NoneType))
 
 
 @cache
