@@ -24,6 +24,9 @@ from typing import Any
 
 import psutil
 
+JOIN_S_MAX = 30.0
+"""A master that answers no hello for so long is not worth measuring."""
+
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -186,7 +189,12 @@ async def _play(tasks: int, workers: int, slots: int, busy_s: float, address: st
         worker = Played(f"w{number}", slots, busy_s, AsyncCalls(address, Credentials(held.require_worker())))
         joined = asyncio.Event()
         living.append(asyncio.create_task(worker.live(joined)))
-        await joined.wait()
+        joining = asyncio.create_task(joined.wait())
+        await asyncio.wait([joining, living[-1]], timeout=JOIN_S_MAX, return_when=asyncio.FIRST_COMPLETED)
+        if living[-1].done():
+            living[-1].result()
+        if not joined.is_set():
+            raise TimeoutError(f"worker {number} got no welcome within {JOIN_S_MAX:g} s")
         played.append(worker)
     client = AsyncCalls(address, Credentials(held.require_client()))
     splits = tuple(NumberRange(number, number + 1) for number in range(tasks))
