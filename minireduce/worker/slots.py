@@ -73,6 +73,7 @@ EXIT_GRACE_S = 1.0
 WARM_PER_SLOT = 2
 PRINTED_BYTES_MAX = 1 << 20
 CRASH_LINES_MAX = 40
+KILLS_FROM_OUTSIDE = frozenset({signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGQUIT})
 MEMORY_OVERRUN = 0.10
 """How far memory may go beyond limit and idle size: what lies between two looks, and what allocators have not
 returned."""
@@ -362,8 +363,12 @@ class Slots:
             return Lost("the zygote ended, and all task processes with it")
         if status == -signal.SIGKILL:
             return Lost("its process was killed from outside (SIGKILL), perhaps because the machine ran out of memory")
+        if -status in KILLS_FROM_OUTSIDE:
+            return Lost(f"its process was killed from outside ({signal.Signals(-status).name})")
+        if status == -signal.SIGBUS:
+            return Lost("a file that its process had mapped cannot be read any more (SIGBUS)")
         if status < 0:
-            name = signal.Signals(-status).name
+            name = _name_of(-status)
             told = _last_words(run)
             return Failed(self._error(run, "crashed", name, f"the process was ended by the signal {name}", told))
         return Failed(self._error(run, "exited", "", f"user code ended the process with status {status}"))
@@ -491,6 +496,14 @@ def _told_of_the_rest(run: _Run, outcome: AttemptOutcome) -> Iterator[AttemptsEn
         yield AttemptsGivenBack(back)
     if blamed in left:  # it may have ended before the kill that was meant for it
         yield AttemptsEnded((AttemptEnded(run.tasks[blamed].attempt, outcome),))
+
+
+def _name_of(number: int) -> str:
+    """What a signal is called; some have only a number."""
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
 
 
 def _last_words(run: _Run) -> str:

@@ -495,13 +495,14 @@ def test_a_record_that_does_not_end_ends_the_attempt(tmp_path):
     at_bench(tmp_path, scene)
 
 
-def test_a_kill_from_outside_loses_the_attempt_and_fails_nobody(tmp_path):
+@pytest.mark.parametrize("name", ["SIGKILL", "SIGTERM", "SIGHUP", "SIGBUS"])
+def test_a_kill_from_outside_or_a_damaged_mapping_loses_the_attempt_and_fails_nobody(tmp_path, name):
     async def scene(bench: Bench) -> None:
         _, running, pids = await bench.started("hang")
-        os.kill(pids[0], signal.SIGKILL)
+        os.kill(pids[0], signal.Signals[name])
         outcome = await running
         assert isinstance(outcome, Lost)
-        assert "SIGKILL" in outcome.reason
+        assert name in outcome.reason
 
     at_bench(tmp_path, scene)
 
