@@ -112,6 +112,21 @@ def test_small_files_that_share_a_split_are_read_one_after_the_other(cluster, fi
     assert output_of(files, job, tmp_path) == expected
 
 
+def test_small_files_that_share_a_block_are_read_each_to_its_own_end(cluster, files, tmp_path):
+    expected: Counter[str] = Counter()
+    texts = {f"/packed/f{number}": f"{number} first\n\n{number} last".encode() for number in range(20)}
+    files.put_many(texts.items())
+    for text in texts.values():
+        expected.update(text.decode().split("\n"))
+    found = [files.stat(path) for path in texts]
+    assert len({block.source.replica.block_id for path in texts for block in files.blocks(path).blocks}) == 1
+    ranges = [StoredRange(each.path, each.inode, 0, each.length) for each in found]
+    splits = (StoredFiles(tuple(ranges[:15])), *ranges[15:])
+    job = jobs.submit(files._connection, replace(spec_of(tmp_path, files, "/packed/f0", 1 << 20), splits=splits))
+    jobs.raise_for_state(jobs.follow(files._connection, job))
+    assert output_of(files, job, tmp_path) == expected
+
+
 def test_maps_run_where_their_blocks_are(cluster, files, tmp_path):
     text = text_of(1, 2000)
     files.put_stream(io.BytesIO(text), "/near", block_size=16 << 10, replication=2)
