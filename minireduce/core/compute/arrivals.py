@@ -30,7 +30,7 @@ def worker_came(state: ComputeState, member: Member, hello: Hello, now: float, e
     held = {output.attempt: output for output in hello.outputs}
     running = set(hello.running)
     touched = _lose_what_is_not_there(state, load, held, running, now, effects)
-    state.copies.worker_began_anew(member.id)
+    state.copies.worker_came(member.id)
     for task in [task for task in load.copies.values() if not _is_winner_among(task, held)]:
         state.copies.lost(task, member.id)
     state.announcements.forget_worker(member.id)

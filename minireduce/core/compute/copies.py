@@ -19,10 +19,10 @@ Not here: how a copy is made (core.work.copies), when a lost output is wanted ag
 from __future__ import annotations
 
 import heapq
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from itertools import chain, islice
+from itertools import islice
 
 from minireduce.core.compute.job import Job
 from minireduce.core.compute.load import WorkerLoad
@@ -77,7 +77,7 @@ class Copies:
         self._by_job: Counter[JobId] = Counter()
         self._busy: Counter[WorkerId] = Counter()  # copies that a worker gives or takes
         self._stopping: dict[WorkerId, None] = {}
-        self._first_taker = 0
+        self._in_turn: deque[WorkerId] = deque()  # all workers; each part begins with another one of them
         self._has_news = False
 
     # ── what should be copied ───────────────────────────────────────────────────────────────────────────────────────
@@ -125,10 +125,12 @@ class Copies:
             return False
         staying = [worker for worker in (winner.worker, *task.copies) if self._is_staying(worker)]
         enough = self._settings.part_copies
-        return len(staying) < min(enough, len(list(islice(self._takers(), enough))))
+        return len(staying) < min(enough, len(list(islice(self._staying(), enough))))
 
-    def _takers(self) -> Iterator[Member]:
-        return (member for member in self._membership if member.is_live and not member.is_stopping)
+    def _staying(self) -> Iterator[Member]:
+        """Those that could take parts, made one by one: mostly a few are enough."""
+        members = map(self._membership.get, self._in_turn)
+        return (member for member in members if member is not None and member.is_live and not member.is_stopping)
 
     def _is_staying(self, worker: WorkerId) -> bool:
         member = self._membership.get(worker)
@@ -161,17 +163,24 @@ class Copies:
     def worker_gone(self, worker: WorkerId) -> None:
         """What the worker held is lost, and what it was bringing does not come."""
         self._stopping.pop(worker, None)
-        self.worker_began_anew(worker)
+        self._take_back(worker)
+        if worker in self._in_turn:
+            self._in_turn.remove(worker)
         for task in list(self._load_of(worker).copies.values()):
             self.lost(task, worker)
 
     def were_workers_too_few(self) -> bool:
         """Whether parts may have gone without copies until the last worker came."""
         enough = self._settings.part_copies
-        return len(list(islice(self._takers(), enough + 1))) <= enough
+        return len(list(islice(self._staying(), enough + 1))) <= enough
 
-    def worker_began_anew(self, worker: WorkerId) -> None:
-        """What the worker was bringing may have been forgotten: it is asked for again."""
+    def worker_came(self, worker: WorkerId) -> None:
+        """A worker came, or began anew: what it was bringing may have been forgotten, and is asked for again."""
+        if worker not in self._in_turn:
+            self._in_turn.append(worker)
+        self._take_back(worker)
+
+    def _take_back(self, worker: WorkerId) -> None:
         for wish in [wish for wish in self._wishes.values() if wish.target == worker]:
             self._settle(wish, again=True)
         self._has_news = True
@@ -235,15 +244,14 @@ class Copies:
         for entry in passed:
             heapq.heappush(self._waiting, entry)
         for worker in list(self._stopping):
-            if not any(self._needs(wish, worker) for wish in self._wishes.values()):
+            if not self._is_needed(worker):
                 del self._stopping[worker]
                 effects.command(worker, ReleaseWorker())
 
-    def _needs(self, wish: _Wish, worker: WorkerId) -> bool:
-        """Whether the part is on no worker that stays."""
-        winner = wish.task.winner
-        is_here = winner is not None and winner.worker == worker
-        return is_here and not any(self._is_staying(other) for other in wish.task.copies)
+    def _is_needed(self, worker: WorkerId) -> bool:
+        """Whether it holds a part that should be copied and is on no worker that stays."""
+        wanted = (task for task in self._load_of(worker).outputs.values() if task.id in self._wishes)
+        return any(not any(map(self._is_staying, task.copies)) for task in wanted)
 
     def _begin(self, wish: _Wish, effects: Effects) -> bool:
         """Order a copy, or give it up when it is of no use. False when it must wait."""
@@ -254,13 +262,15 @@ class Copies:
         if job is None or winner is None or holder is None or is_late or not self._lacks_copy(task):
             self._settle(wish, again=False)
             return True
+        room = self._settings.part_copies_per_worker_max
+        if not holder.is_live or self._busy[holder.id] >= room:
+            return False
         candidates = self._candidates({holder.id, *task.copies, *wish.refused})
         if not candidates:
             self._settle(wish, again=False)
             return True
-        room = self._settings.part_copies_per_worker_max
         free = [member for member in candidates if self._busy[member.id] < room]
-        if not holder.is_live or self._busy[holder.id] >= room or not free:
+        if not free:
             return False
         target = min(free, key=lambda member: self._distance_and_load(holder, member))
         wish.source, wish.target = holder.id, target.id
@@ -273,10 +283,8 @@ class Copies:
 
     def _candidates(self, others_than: set[WorkerId]) -> list[Member]:
         """Some workers that could take a part, other ones each time: looking at all for each part would take long."""
-        takers = list(self._takers())
-        self._first_taker = (self._first_taker + 1) % max(1, len(takers))
-        in_turn = chain(takers[self._first_taker :], takers[: self._first_taker])
-        return list(islice((member for member in in_turn if member.id not in others_than), CANDIDATES_MAX))
+        self._in_turn.rotate(-1)
+        return list(islice((member for member in self._staying() if member.id not in others_than), CANDIDATES_MAX))
 
     def _distance_and_load(self, holder: Member, member: Member) -> tuple[bool, bool, int, int]:
         return (

@@ -60,8 +60,8 @@ class Assignment:
 Launch = Callable[[Assignment], object]
 """Carries an assignment out; the loads and queues that the next choice is made from change by it."""
 
-Everybody = Callable[[], list[Member]]
-"""All workers that take in attempts: asked for only when a task has failed before."""
+Everybody = Callable[[], Iterable[Member]]
+"""All workers that take in attempts, one by one: who asks mostly needs the first few."""
 
 
 class Scheduler:

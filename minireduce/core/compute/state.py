@@ -10,7 +10,7 @@ live; a job that has ended has no live attempts.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from itertools import chain
 
@@ -104,7 +104,7 @@ class ComputeState:
         self._holders_of = holders_of
         self.queues = Queues(settings)
         self._preemption = Preemption(settings, self.queues, self._could_run)
-        self._scheduler = Scheduler(settings, self.queues, self.loads, self.workers_that_take)
+        self._scheduler = Scheduler(settings, self.queues, self.loads, self._taking)
         self.stragglers = Stragglers(self)
 
     # ── finding ─────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -195,7 +195,10 @@ class ComputeState:
 
     def workers_that_take(self) -> list[Member]:
         """Those that may be given attempts."""
-        return [member for member in self.membership.live() if self._is_taking(member)]
+        return list(self._taking())
+
+    def _taking(self) -> Iterator[Member]:
+        return (member for member in self.membership if member.is_live and self._is_taking(member))
 
     def _workers_with_room(self) -> list[Member]:
         members = [self.membership.get(worker) for worker in self._with_room]
@@ -335,7 +338,7 @@ class ComputeState:
         """Whether a worker that the task does not avoid could take it in place of `worker`."""
         return any(
             other.id != worker and other.id not in task.avoided and other.id not in job.excluded
-            for other in self.workers_that_take()
+            for other in self._taking()
             if task.id.step or task.id.kind is TaskKind.REDUCE or _may_use(job, other)
         )
 
