@@ -10,17 +10,17 @@ live; a job that has ended has no live attempts.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
-from itertools import chain
 
 from minireduce.core.compute.blame import Complaints, choose_excluded
 from minireduce.core.compute.copies import Copies
 from minireduce.core.compute.fair_share import Queues
 from minireduce.core.compute.history import History
+from minireduce.core.compute.inputs import HoldersOf, Inputs, LocateStored
 from minireduce.core.compute.job import Job, Step
 from minireduce.core.compute.load import WorkerLoad
-from minireduce.core.compute.locality import Homes, Level, Spot, find_homes
+from minireduce.core.compute.locality import Level, Spot
 from minireduce.core.compute.map_outputs import Announcements
 from minireduce.core.compute.preemption import Preemption
 from minireduce.core.compute.printed import PrintedText
@@ -45,23 +45,11 @@ from minireduce.core.messages import (
     KillAttempt,
     LaunchAttempt,
     OpenJob,
-    PartInput,
-    PartitionInput,
-    StoredInput,
-    StoredInputs,
-    TaskInput,
 )
 from minireduce.core.settings import ClusterSettings
-from minireduce.core.spec import OutputKind, Split, StoredFiles, StoredRange
+from minireduce.core.spec import OutputKind
 from minireduce.core.views import JobState
-from minireduce.errors import InvariantViolation
 from minireduce.ids import JobId, TaskId, TaskKind, WorkerId
-
-LocateStored = Callable[[StoredRange, WorkerId], StoredInput]
-"""Where the blocks of a stored range are, the nearest to a worker first."""
-
-HoldersOf = Callable[[StoredRange], Iterable[tuple[int, Iterable[WorkerId]]]]
-"""Of each block of a stored range, how many bytes of the range it holds, and which workers hold it."""
 
 HOMES_LOOKED_UP_PER_TICK = 100
 PREEMPTED = "PREEMPTED_ATTEMPTS"
@@ -100,8 +88,7 @@ class ComputeState:
         self._are_copies_known = False  # after a restart, once all workers have listed theirs
         self._copying_until: dict[JobId, float] = {}  # complete jobs that wait for the copies of their result
         self._used_up: dict[TaskId, None] = {}  # tasks that must not be tried again
-        self._locate_stored = locate_stored
-        self._holders_of = holders_of
+        self.inputs = Inputs(self._job, self.address_of, self._find_spot, locate_stored, holders_of)
         self.queues = Queues(settings)
         self._preemption = Preemption(settings, self.queues, self._could_run)
         self._scheduler = Scheduler(settings, self.queues, self.loads, self._taking)
@@ -117,6 +104,9 @@ class ComputeState:
         """A job that is not over."""
         return self.jobs.get(job)
 
+    def _job(self, job: JobId) -> Job:
+        return self.jobs[job]
+
     def load_of(self, worker: WorkerId) -> WorkerLoad:
         """What a worker is busy with; made when the worker is first met."""
         load = self.loads.get(worker)
@@ -128,17 +118,6 @@ class ComputeState:
         """Where a worker's block server listens; "" when the worker cannot be heard."""
         member = self.membership.get(worker)
         return member.profile.data_address if member is not None and member.is_live else ""
-
-    def homes(self, step: Step, task: Task) -> Homes:
-        """Where a map task's input lies, as far as anybody there may take the task."""
-        job = self.jobs[task.id.job]
-        if step.index:
-            producer = job.steps[step.index - 1].finals[task.id.index]
-            part = [(1, (producer.winner.worker,))] if producer.winner else []
-            return find_homes(part, lambda worker: self._find_spot(job, worker))
-        split = job.spec.splits[task.id.index]
-        pieces = chain.from_iterable(map(self._holders_of, _stored_ranges(split)))
-        return find_homes(pieces, lambda worker: self._find_spot(job, worker))
 
     def _find_spot(self, job: Job, worker: WorkerId) -> Spot | None:
         member = self.membership.get(worker)
@@ -153,17 +132,7 @@ class ComputeState:
     def _leave_homes(self, job: Job, worker: WorkerId) -> None:
         for step in job.steps:
             for task in step.waiting_maps.near_to(self.load_of(worker).spot.node):
-                step.waiting_maps.move(task, self.homes(step, task))
-
-    def input_bytes(self, step: Step, task: Task) -> int:
-        """How much a task reads; of a reduce 0 until an attempt has said so."""
-        if task.id.kind is TaskKind.REDUCE:
-            return task.input_bytes
-        job = self.jobs[task.id.job]
-        if not step.index:
-            return job.spec.splits[task.id.index].length
-        producer = job.steps[step.index - 1].finals[task.id.index]
-        return producer.winner.output.bytes_total if producer.winner is not None else 0
+                step.waiting_maps.move(task, self.inputs.homes(step, task))
 
     # ── attempts ────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -218,14 +187,14 @@ class ComputeState:
 
     def queue_wanted(self, job: Job) -> None:
         """Queue whatever of a job is wanted and not under way."""
-        job.queue_wanted(self.homes, self.settings.reduce_start_fraction)
+        job.queue_wanted(self.inputs.homes, self.settings.reduce_start_fraction)
         self._feed(job)
 
     def wait_again(self, job: Job, task: Task) -> None:
         """A map whose input is there, as it was just to be read, waits for a slot again unless another tries it."""
         if task.state is TaskState.PENDING and not task.is_queued:
             step = job.steps[task.id.step]
-            step.waiting_maps.push(task, self.homes(step, task))
+            step.waiting_maps.push(task, self.inputs.homes(step, task))
             self._feed(job)
 
     def _feed(self, job: Job) -> None:
@@ -247,7 +216,7 @@ class ComputeState:
             job.count(BACKUPS[task.id.kind])
         if choice.level is not None:
             job.count(LOCAL[choice.level])
-        task_input = self._input_of(job, step, task, worker)
+        task_input = self.inputs.of(step, task, worker)
         skips = tuple(view.record.place for view in task.skipped.values())
         effects.command(worker, LaunchAttempt(attempt.id, task_input, task.failures > 0, skips))
         return attempt
@@ -268,19 +237,6 @@ class ComputeState:
         job.steps[task.id.step].running[task.id] = task
         if task.id.kind is TaskKind.REDUCE:
             self.announcements.begin(attempt.worker, job.id, task.id.step)
-
-    def _input_of(self, job: Job, step: Step, task: Task, worker: WorkerId) -> TaskInput:
-        if task.id.kind is TaskKind.REDUCE:
-            return PartitionInput(task.id.index, len(step.maps))
-        if step.index:
-            producer = job.steps[step.index - 1].finals[task.id.index]
-            if producer.winner is None:
-                raise InvariantViolation(f"{task.id} was launched before {producer.id} had an output")
-            return PartInput(producer.source(self.address_of(producer.winner.worker)))
-        split = job.spec.splits[task.id.index]
-        if isinstance(split, StoredFiles):
-            return StoredInputs(tuple(self._locate_stored(part, worker) for part in split.ranges))
-        return self._locate_stored(split, worker) if isinstance(split, StoredRange) else split
 
     def start(self, job: Job, task: Task, attempt: Attempt, now: float) -> None:
         """An attempt has its input and a slot. Hearing it again is normal after a new session."""
@@ -382,7 +338,7 @@ class ComputeState:
             self.complete_if_done(job, now, effects)
         elif consumer.state is TaskState.PENDING and not consumer.is_queued:
             next_step = job.steps[task.id.step + 1]
-            next_step.waiting_maps.push(consumer, self.homes(next_step, consumer))
+            next_step.waiting_maps.push(consumer, self.inputs.homes(next_step, consumer))
             self._feed(job)
 
     def confirm(self, job: Job, task: Task, now: float, effects: Effects) -> bool:
@@ -441,7 +397,7 @@ class ComputeState:
 
     def try_again(self, job: Job, task: Task) -> None:
         """After an attempt that was in vain: queue its task again if it is wanted."""
-        if job.id not in self.jobs or not job.queue_again(task, self.homes):
+        if job.id not in self.jobs or not job.queue_again(task, self.inputs.homes):
             self.requeue(job)
         else:
             self._feed(job)
@@ -522,7 +478,7 @@ class ComputeState:
             for step in job.steps:
                 if left > 0 and step.waiting_maps:
                     for task in step.next_waiting_maps(left):
-                        step.waiting_maps.move(task, self.homes(step, task))
+                        step.waiting_maps.move(task, self.inputs.homes(step, task))
                         left -= 1
 
     def _take_back_slots(self, now: float, effects: Effects) -> None:
@@ -611,12 +567,6 @@ class ComputeState:
         if job.id in self._copying_until:
             return "second copies of its parts"
         return why_waiting(job, self.membership, self.loads, self.queues, self.settings, now)
-
-
-def _stored_ranges(split: Split) -> tuple[StoredRange, ...]:
-    if isinstance(split, StoredFiles):
-        return split.ranges
-    return (split,) if isinstance(split, StoredRange) else ()
 
 
 def _may_use(job: Job, member: Member) -> bool:

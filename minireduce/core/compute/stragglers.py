@@ -60,7 +60,7 @@ class Stragglers:
         if attempt.started_s is None:
             return
         elapsed_s = now - attempt.started_s
-        input_bytes = self._state.input_bytes(step, task)
+        input_bytes = self._state.inputs.bytes_of(step, task)
         pace = step.paces[task.id.kind]
         if pace.is_known:
             self._tell_speed(attempt.worker, pace.expected_s(input_bytes), elapsed_s, now)
@@ -70,7 +70,7 @@ class Stragglers:
         """An attempt is about to be ended because another was first."""
         pace = step.paces[task.id.kind]
         if pace.is_known and attempt.started_s is not None:
-            expected_s = pace.expected_s(self._state.input_bytes(step, task))
+            expected_s = pace.expected_s(self._state.inputs.bytes_of(step, task))
             total_s = now - attempt.started_s + remaining_s(_underway(attempt, now), expected_s)
             self._tell_speed(attempt.worker, expected_s, total_s, now)
 
@@ -109,7 +109,7 @@ class Stragglers:
         for task in step.running.values():
             pace = step.paces[task.id.kind]
             if pace.is_known:
-                expected_s = pace.expected_s(self._state.input_bytes(step, task))
+                expected_s = pace.expected_s(self._state.inputs.bytes_of(step, task))
                 live = task.live_attempts
                 for attempt in live:
                     straggler = self._look_at_attempt(job, step, task, attempt, expected_s, overdue, now)
