@@ -211,13 +211,6 @@ class Checker:
         task = job.task(task_id) if job is not None else None
         return task.live_attempts if task is not None else []
 
-    def files_are_safe(self) -> None:
-        """Each block of a file whose closing was acknowledged has a good replica on some disk, up or down."""
-        for path in self._world.files:
-            for replica, _ in self._blocks_of(path):
-                if not any(worker.holds(replica) for worker in self._workers.values()):
-                    raise Wrong(f"no disk holds a good replica of block {replica.block_id} of {path}")
-
     def what_is_wrong_with_files(self) -> str:
         """What of the block store is not as it shall be in the end; "" when all is well."""
         wanted: set[tuple[int, int]] = set()
