@@ -172,11 +172,18 @@ class SimClient:
 
     # ── asking ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
-    def request(self, body: Any, then: Callable[[Any], None], again: Callable[[], None]) -> None:
+    def request(
+        self, body: Any, then: Callable[[Any], None], again: Callable[[], None], *, is_single: bool = False
+    ) -> None:
+        """Ask for a change. `is_single`: the network repeats it not, as placing a block again has a meaning of its own;
+        who gets no answer still asks again.
+        """
         data = codec.encode(body)
         kind = type(body)
         self.world.trace.mark("client", kind.__name__, data)
-        self._carry(lambda answer: self._master.on_request(codec.decode(kind, data), answer), then, again)
+        self._carry(
+            lambda answer: self._master.on_request(codec.decode(kind, data), answer), then, again, is_single=is_single
+        )
 
     def ask_worker(
         self,
@@ -193,7 +200,12 @@ class SimClient:
         self._carry(lambda answer: self._master.on_question(read, answer), then, again)
 
     def _carry(
-        self, ask: Callable[[Callable[[Any], None]], None], then: Callable[[Any], None], again: Callable[[], None]
+        self,
+        ask: Callable[[Callable[[Any], None]], None],
+        then: Callable[[Any], None],
+        again: Callable[[], None],
+        *,
+        is_single: bool = False,
     ) -> None:
         """Ask the master; the first answer counts, and without one the client asks again."""
         client, master = self.world.client, self._master.node
@@ -214,5 +226,5 @@ class SimClient:
             ask(lambda value: self.world.network.send(master, client, lambda: got(value)))
 
         if master.is_up:
-            self.world.network.send(client, master, arrive)
+            self.world.network.send(client, master, arrive, is_single=is_single)
         self.world.agenda.after(ANSWER_TIMEOUT_S, client, give_up)

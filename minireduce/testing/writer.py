@@ -99,7 +99,7 @@ class SimWriter:
             else:
                 self._go(value)
 
-        self._client.request(request, answered, lambda: self._ask(request))
+        self._client.request(request, answered, lambda: self._ask(request), is_single=True)
 
     def _send(self, placed: PlacedBlock, data: bytes) -> None:
         replica = Replica(placed.block_id, placed.generation, len(data))
