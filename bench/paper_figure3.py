@@ -10,8 +10,8 @@ and reduce: a reducer may have fetched of its input as large a share as maps are
 what the host can fetch. Tasks differ by up to a tenth in speed. Time goes in steps of one second.
 
 The stragglers: some machines fall ill during the run (the paper names disks whose correctable errors bring them from 30
-MB/s down to 1). Ten of the 1,700, at random times in the first six minutes, do everything at a quarter of their speed
-from then on. The master is told of none of that.
+MB/s down to 1). Ten of the 1,700, at random times in the first six minutes, do everything at three tenths of their
+speed from then on. The master is told of none of that.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ MAP_MB_PER_S = 3.0  # read by a slot, and as much written
 FETCH_MB_PER_S = 6.0  # of a host
 WRITE_MB_PER_S = 2.5  # of a host, shared by its reduces
 WRITE_MB_PER_S_MAX = 1.75  # of one reduce
-ILL, ILL_UNTIL_S, ILL_SPEED = 10, 360, 0.25
+ILL, ILL_UNTIL_S, ILL_SPEED = 10, 360, 0.3
 KILLED, KILLED_AT_S = 200, 300
 HEARTBEAT_S = 5
 SETTINGS = ClusterSettings(heartbeat_interval_s=HEARTBEAT_S, worker_lost_s=30.0, resend_after_s=60.0)

@@ -21,6 +21,7 @@ class WorkerLoad:
     memory_bytes: int = 0
     spot: Spot = NO_SPOT
     is_slow: bool = False
+    freed_s: float = 0.0  # when an attempt last ended here
     attempts: dict[AttemptId, tuple[Task, Attempt]] = field(default_factory=dict)
     outputs: dict[TaskId, Task] = field(default_factory=dict)
     copies: dict[TaskId, Task] = field(default_factory=dict)  # parts whose winner is on another worker

@@ -252,6 +252,7 @@ class ComputeState:
         """A live attempt is over."""
         self.queues.count(job, self.load_of(attempt.worker).remove(task, attempt))
         self._stop_gathering(attempt)
+        self.load_of(attempt.worker).freed_s = now
         attempt.become(state, now, why)
         job.live_attempts -= 1
         task.settle()

@@ -126,7 +126,7 @@ class Stragglers:
         overdue: dict[WorkerId, list[float]],
         now: float,
     ) -> Straggler | None:
-        since_s = _since_s(step, attempt)
+        since_s = _since_s(step, attempt, self._state.load_of(attempt.worker).freed_s)
         if since_s is None or now - since_s < self._settings.backup_age_s_min:
             return None
         age_s = now - since_s
@@ -216,13 +216,15 @@ class Stragglers:
         return places
 
 
-def _since_s(step: Step, attempt: Attempt) -> float | None:
-    """Since when an attempt could have got on; None while it rightly waits."""
+def _since_s(step: Step, attempt: Attempt, freed_s: float) -> float | None:
+    """Since when an attempt could have got on; None while it rightly waits. A reduce that gathers may have waited for
+    the slot that came free on its worker at `freed_s`.
+    """
     if attempt.started_s is not None:
         return attempt.started_s
     if attempt.id.task.kind is TaskKind.MAP:
         return attempt.launched_s
-    return max(step.maps_done_s, attempt.launched_s) if step.maps_done_s is not None else None
+    return max(step.maps_done_s, attempt.launched_s, freed_s) if step.maps_done_s is not None else None
 
 
 def _underway(attempt: Attempt, now: float, since_s: float | None = None) -> Underway:
