@@ -35,8 +35,8 @@ class Step:
 
     `ready` logs finished map outputs in the order of their commits; a later entry replaces an earlier one of its task.
     `paces`: how long its tasks take, `brevity`: how long its maps keep a process busy; `maps_done_s`: since when all
-    its maps were seen to be done. `gather_paces`: how long a reduce waits after that for its input and a slot, when it
-    was placed before that (False) or later (True).
+    its maps were seen to be done. `gather_paces`: how long a reduce waits after that for its input, when it was placed
+    before that (False) or later (True).
     """
 
     index: int

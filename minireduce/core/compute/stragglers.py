@@ -49,11 +49,12 @@ class Stragglers:
     # ── what attempts tell ──────────────────────────────────────────────────────────────────────────────────────────
 
     def started(self, step: Step, task: Task, attempt: Attempt, now: float) -> None:
-        """An attempt is about to run: how long does a reduce wait for its input and a slot?"""
+        """An attempt is about to run: how long did a reduce wait for its input, its wait for a slot left out?"""
         if task.id.kind is TaskKind.REDUCE:
             step.maps_done_s = now if step.maps_done_s is None else step.maps_done_s
             is_late = attempt.launched_s > step.maps_done_s
-            step.gather_paces[is_late].add(now - max(attempt.launched_s, step.maps_done_s), task.input_bytes)
+            since_s = max(attempt.launched_s, step.maps_done_s, self._state.load_of(attempt.worker).freed_s)
+            step.gather_paces[is_late].add(now - since_s, task.input_bytes)
 
     def finished(self, step: Step, task: Task, attempt: Attempt, now: float) -> None:
         """An attempt is about to succeed: how long did such a task take, here?"""
