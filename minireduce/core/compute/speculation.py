@@ -23,7 +23,7 @@ from dataclasses import dataclass, field
 from statistics import median
 
 from minireduce.core.settings import ClusterSettings
-from minireduce.ids import AttemptId, WorkerId
+from minireduce.ids import AttemptId, TaskKind, WorkerId
 
 PACE_TASKS_MAX = 100
 """So many of the latest finished tasks tell how long one takes now."""
@@ -107,12 +107,19 @@ class Straggler:
 
 @dataclass(slots=True)
 class Place:
-    """A worker on a machine, with slots that no ordinary task wants, and its memory."""
+    """A worker on a machine, with slots that no ordinary task wants, and its memory. `slots_claimed` will be taken by
+    reduces that gather there: before the backup of a reduce has its input, they have theirs.
+    """
 
     worker: WorkerId
     node: str
     slots_free: int
     memory_free_bytes: int = 0
+    slots_claimed: int = 0
+
+    def has_slot_for(self, attempt: AttemptId) -> bool:
+        """Whether a backup of this attempt would find a slot."""
+        return self.slots_free > (self.slots_claimed if attempt.task.kind is TaskKind.REDUCE else 0)
 
 
 def is_straggler(remaining: float, fresh_s: float, age_s: float, settings: ClusterSettings) -> bool:
@@ -158,6 +165,7 @@ def choose_place(straggler: Straggler, places: Iterable[Place]) -> Place | None:
         if place.worker not in straggler.avoided
         and straggler.required_node in ("", place.node)
         and straggler.memory_bytes <= place.memory_free_bytes
+        and place.has_slot_for(straggler.attempt)
     ]
     return min(
         fit,

@@ -211,9 +211,9 @@ class Stragglers:
         for worker, member in members.items():
             load = self._state.loads[worker]
             if load.slots_free > 0 and not load.is_slow and not self._state.is_wanted(member):
-                places.append(
-                    Place(worker, load.spot.node, load.slots_free, load.memory_bytes - load.memory_used_bytes)
-                )
+                memory_bytes = load.memory_bytes - load.memory_used_bytes
+                claimed = sum(load.gathering.values())
+                places.append(Place(worker, load.spot.node, load.slots_free, memory_bytes, claimed))
         return places
 
 

@@ -138,6 +138,13 @@ def test_a_backup_runs_only_on_a_machine_that_can_read_the_input():
     assert choose_place(late, [place("w1", node="n1"), place("w2", node="n2")]).worker == "w2"
 
 
+def test_the_backup_of_a_reduce_takes_no_slot_that_a_gathering_reduce_will_have_first():
+    reduce = AttemptId(TaskId("job-000000-1", 0, TaskKind.REDUCE, 0), 0)
+    claimed = Place("w1", "w1", 1, slots_claimed=1)
+    assert choose_place(Straggler(reduce, 50.0, 1.0), [claimed]) is None
+    assert choose_place(straggler(0, 50.0), [claimed]) is claimed
+
+
 def test_backups_take_no_more_memory_than_a_worker_has():
     late = [straggler(index, 50.0, memory_bytes=40) for index in range(5)]
     assert len(choose_backups(late, [place("w1", 9, memory_free_bytes=100)], 9)) == 2
