@@ -63,6 +63,7 @@ class Link(Generic[T]):
         self._sent_at: float | None = None
         self._resend_at: float | None = None
         self._resends = 0  # since the last acknowledgement of anything new
+        self._heard_at: float | None = None
 
     @property
     def received_number(self) -> int:
@@ -80,7 +81,12 @@ class Link(Generic[T]):
 
     def received(self, number: int, ack: int, now: float) -> bool:
         """Take in a message's numbers and say whether the items that came with them are new."""
+        is_back = self._heard_at is not None and now - self._heard_at > self._resend_after_s
+        self._heard_at = now
         self._acknowledged(ack, now)
+        if is_back and self._under_way:  # the way was cut, not the other end slow: what waits longer and longer goes now
+            self._resend_at = now
+            self._resends = 0
         if number == 0:
             return False
         if self._ack_owed_since is None:

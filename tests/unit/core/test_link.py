@@ -58,6 +58,19 @@ def test_each_repetition_waits_longer_than_the_one_before_until_something_new_is
     assert times == [40, 42, 46]
 
 
+def test_who_is_heard_again_after_a_silence_is_sent_at_once_what_waited_longer_and_longer():
+    link = Link[str](resend_after_s=2.0)
+    link.received(0, 0, 0.0)
+    link.push("a")
+    for now in (0.0, 2.0, 6.0):
+        assert [message.number for message in link.due(now)] == [1]
+    link.received(0, 0, 7.0)
+    assert [message.number for message in link.due(7.0)] == [1]
+    link.received(0, 0, 8.0)
+    assert not any(message.number for message in link.due(8.0))
+    assert [message.number for message in link.due(11.0)] == [1]
+
+
 def test_an_acknowledged_message_is_forgotten():
     link = Link[str]()
     link.push("a")
