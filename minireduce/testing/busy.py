@@ -87,8 +87,8 @@ class SlotUse:
                 continue
             if not worker.state.is_joined or now - member.heard_at_s > SILENCE_S_MAX:
                 continue
-            for_whom = [(job, step) for job, step in waiting if _may_take(job, step, member, load)]
             if load.slots_free > 0:
+                for_whom = [(job, step) for job, step in waiting if _may_take(job, step, member, load)]
                 idle += for_whom
                 if not for_whom or any(step.locality_wait.since_s is not None for _, step in for_whom):
                     self.passed += load.slots_free
