@@ -84,7 +84,7 @@ class Link(Generic[T]):
         is_back = self._heard_at is not None and now - self._heard_at > self._resend_after_s
         self._heard_at = now
         self._acknowledged(ack, now)
-        if is_back and self._under_way:  # the way was cut, not the other end slow: what waits longer and longer goes now
+        if is_back and self._under_way:  # the way was cut, the other end is not slow: what waits goes now
             self._resend_at = now
             self._resends = 0
         if number == 0:

@@ -48,6 +48,7 @@ class SlotUse:
     assigned: int = 0
     running: int = 0
     passed: int = 0  # slots that a job let pass for one that is nearer to its input, or that none of the tasks may take
+    _looked_at: float = 0.0
     _idle_since: dict[tuple[JobId, int], float] = field(default_factory=dict)
 
     @property
@@ -101,13 +102,18 @@ class SlotUse:
     def _judge_waits(self, idle: dict[tuple[JobId, int], Step], now: float, settings: ClusterSettings) -> None:
         """No step lets slots pass for longer than it may, counted from the last launch of one of its maps."""
         bound_s = settings.locality_wait_node_s + settings.locality_wait_rack_s + WAIT_SLACK_S
+        if now - self._looked_at > WAIT_SLACK_S:  # the master stood still, or its clock jumped
+            self._idle_since.clear()
+        self._looked_at = now
         for key in [key for key in self._idle_since if key not in idle]:
             del self._idle_since[key]
         for key, step in idle.items():
-            launched = max((attempt.launched_s for task in step.maps for attempt in task.attempts[-1:]), default=0.0)
-            since_s = self._idle_since.setdefault(key, now)
-            if now - max(since_s, launched) > bound_s:
-                raise Wrong(f"maps of {key[0]} wait beside free slots for {now - max(since_s, launched):.1f} s")
+            launches = [attempt.launched_s for task in step.maps for attempt in task.attempts[-1:]]
+            if launches and max(launches) > self._idle_since.get(key, now):
+                self._idle_since[key] = now
+            waited_s = now - self._idle_since.setdefault(key, now)
+            if waited_s > bound_s:
+                raise Wrong(f"maps of {key[0]} wait beside free slots for {waited_s:.1f} s")
 
 
 def _may_take(job: Job, step: Step, member: Member, load: WorkerLoad) -> bool:
