@@ -58,11 +58,11 @@ def _panel(panel: Panel, x: int, y: int, top: float, until_s: int) -> list[str]:
         f'<rect x="{x}" y="{y}" width="{WIDTH}" height="{HEIGHT}" fill="none" stroke="#bbb"/>',
         f'<line x1="{end:.1f}" y1="{y}" x2="{end:.1f}" y2="{y + HEIGHT}" stroke="#c33" stroke-dasharray="3 3"/>',
         f'<polyline points="{points}" fill="none" stroke="#246" stroke-width="1.3"/>',
-        f'<text x="{x + 4}" y="{y + 13}">{escape(panel.title)}</text>',
+        f'<text x="{x}" y="{y - 5}">{escape(panel.title)}</text>',
     ]
     parts += [
         f'<text x="{x + at / until_s * WIDTH:.0f}" y="{y + HEIGHT + 13}" text-anchor="middle" fill="#666">{at} s</text>'
-        for at in range(0, until_s, 200)
+        for at in range(0, until_s, 400)
     ]
     parts += [
         f'<text x="{x - 4}" y="{y + HEIGHT - part * HEIGHT + 4:.0f}" text-anchor="end" fill="#666">'
