@@ -17,7 +17,10 @@ import time
 import traceback
 from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
+from multiprocessing import get_context
 
 from minireduce.testing.busy import SlotUse
 from minireduce.testing.cluster import SimCluster
@@ -176,17 +179,27 @@ def report(summary: Summary, wall_s: float) -> str:
     return "\n".join(lines) + "\n"
 
 
-def run_seeds(seeds: range, *, cut: Cut = WHOLE, is_told: bool = False) -> Summary:
-    """Run many seeds. The first that fail are shrunk, unless they are cut down already."""
+def run_seeds(seeds: range, *, cut: Cut = WHOLE, is_told: bool = False, processes: int = 1) -> Summary:
+    """Run many seeds, in so many processes. The first that fail are shrunk, unless they are cut down already."""
     summary = Summary()
-    for seed in seeds:
-        outcome = run_seed(seed, cut=cut, is_told=is_told)
+    for outcome in _outcomes(seeds, cut, processes, is_told=is_told):
         if is_told:
             sys.stdout.write(outcome.story)
         if outcome.error and cut.is_whole and not is_told and len(summary.failed) < SHRUNK_MAX:
-            outcome = shrunk(outcome)
-        summary.add(outcome)
+            summary.add(shrunk(outcome))
+        else:
+            summary.add(outcome)
     return summary
+
+
+def _outcomes(seeds: range, cut: Cut, processes: int, *, is_told: bool) -> Iterator[Outcome]:
+    """In the order of the seeds, however many processes share them: a seed's run depends on nothing but the seed."""
+    run = partial(run_seed, cut=cut, is_told=is_told)
+    if processes == 1:
+        yield from map(run, seeds)
+        return
+    with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
+        yield from pool.map(run, seeds)
 
 
 def parse_numbers(text: str) -> frozenset[int]:
@@ -209,6 +222,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--calm-weather", action="store_true", help="lose, repeat and reorder no message")
     parser.add_argument("--story", action="store_true", help="print what happened")
     parser.add_argument("--hashes", action="store_true", help="print the hash of each seed's trace")
+    parser.add_argument("--processes", type=int, default=1, metavar="N", help="run so many seeds at a time")
     options = parser.parse_args(arguments)
     started = time.perf_counter()
     if options.hashes:
@@ -216,7 +230,7 @@ def main(arguments: list[str] | None = None) -> int:
             sys.stdout.write(f"{seed} {run_seed(seed).trace}\n")
         return 0
     cut = Cut(options.only_faults, options.only_jobs, has_weather=not options.calm_weather)
-    summary = run_seeds(options.seeds, cut=cut, is_told=options.story)
+    summary = run_seeds(options.seeds, cut=cut, is_told=options.story, processes=options.processes)
     sys.stdout.write(report(summary, time.perf_counter() - started))
     if not cut.is_whole:
         return 1 if summary.failed else 0
