@@ -50,6 +50,7 @@ class Checker:
         self._winners: dict[TaskId, tuple[AttemptId, WorkerId]] = {}
         self._jobs_by_key: dict[str, JobId] = {}
         self._ears = _Ears()
+        self._fetch_reports: dict[AttemptId, set[tuple[int, int, AttemptId]]] = {}
         self._unreachable: dict[AttemptId, set[tuple[int, int]]] = {}
         self._complained: dict[WorkerId, set[int]] = {}  # by which streams
         self._missed: dict[int, set[WorkerId]] = {}  # by stream: from whom nothing could be read
@@ -124,6 +125,13 @@ class Checker:
             raise Wrong(f"the submission {job.key!r} was acknowledged as {known} and later as {job_id}")
 
     def _fetch_failed(self, report: FetchFailed, stream: int, number: int) -> None:
+        made = self._fetch_reports.setdefault(report.source, set())
+        made.add((stream, number, report.attempt))
+        job = self._master.state._compute.jobs.get(report.source.task.job)  # noqa: SLF001 - a checker looks inside
+        task = job.task(report.source.task) if job is not None else None
+        is_winner = task is not None and task.winner is not None and task.winner.attempt == report.source
+        if task is not None and is_winner and task.fetch_reports > len(made):
+            raise Wrong(f"{task.fetch_reports} failed fetches of {told(report.source)} count, of {len(made)} reported")
         if not report.is_gone:
             self._unreachable.setdefault(report.source, set()).add((stream, number))
             if report.source.task in self._winners:

@@ -252,7 +252,7 @@ _TAKE_HELLO = cluster.ClusterState._take_hello  # noqa: SLF001 - replaced from h
 PLANTED: tuple[PlantedBug, ...] = (
     PlantedBug("reply before persist", _replace(SimMaster, "_release", _release_at_once)),
     PlantedBug("log sync left out", _replace(SimLog, "_finish", _finish_without_sync)),
-    PlantedBug("repeated report counted", _replace(Link, "received", _take_repeated(Link.received)), first_seed=110),
+    PlantedBug("repeated report counted", _replace(Link, "received", _take_repeated(Link.received)), first_seed=80),
     PlantedBug("lost message never resent", _replace(Link, "due", _send_once(Link.due))),
     PlantedBug("old session accepted", _replace(Membership, "hear", _hear_anybody)),
     PlantedBug("zombie wins", _replace(reports, "succeeded", _twin_wins(reports.succeeded))),
