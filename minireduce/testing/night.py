@@ -18,6 +18,8 @@ from typing import Any
 from minireduce.testing.sim import run_seeds
 
 SEEDS_PER_RANGE = 50
+RANGES_PER_PROCESS = 20
+"""With such a bound the processes of a pool are started afresh, not forked from one that may have threads."""
 
 Result = dict[str, Any]
 
@@ -62,7 +64,7 @@ def run_night(path: Path, *, events_min: int, processes: int, seeds: int = SEEDS
     done = read_state(path)
     left = ranges_left(done, seeds)
     running: set[Future[Result]] = set()
-    with ProcessPoolExecutor(processes) as pool, path.open("a") as state:
+    with ProcessPoolExecutor(processes, max_tasks_per_child=RANGES_PER_PROCESS) as pool, path.open("a") as state:
         if path.stat().st_size:
             state.write("\n")  # whatever an interrupted run left unfinished ends here
         while sum(result["events"] for result in done) < events_min:

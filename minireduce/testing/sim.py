@@ -20,7 +20,6 @@ from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
-from multiprocessing import get_context
 
 from minireduce.testing.busy import SlotUse
 from minireduce.testing.cluster import SimCluster
@@ -35,6 +34,9 @@ LIVENESS_S_MAX = 240.0
 
 QUIET_S = 30.0
 SEEDS_THAT_SHOW_EVERY_FAULT = 100
+SEEDS_PER_PROCESS = 100
+"""With such a bound the processes of a pool are started afresh, not forked from one that may have threads."""
+
 SHRUNK_MAX = 3
 """So many failing seeds of one run are shrunk; each takes up to a minute."""
 
@@ -198,7 +200,7 @@ def _outcomes(seeds: range, cut: Cut, processes: int, *, is_told: bool) -> Itera
     if processes == 1:
         yield from map(run, seeds)
         return
-    with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
+    with ProcessPoolExecutor(processes, max_tasks_per_child=SEEDS_PER_PROCESS) as pool:
         yield from pool.map(run, seeds)
 
 
