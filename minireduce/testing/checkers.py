@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from minireduce.core import cluster as machine
 from minireduce.core.compute.task import Attempt
 from minireduce.core.effects import Row
-from minireduce.core.messages import Counters, FetchFailed, Hello, LaunchAttempt, Replica
+from minireduce.core.messages import AttemptReturned, Counters, FetchFailed, Hello, LaunchAttempt, Replica
 from minireduce.core.views import JobState
 from minireduce.ids import AttemptId, JobId, TaskId, TaskKind, WorkerId
 from minireduce.testing.blocks import key_of
@@ -56,9 +56,15 @@ class Checker:
         self._missed: dict[int, set[WorkerId]] = {}  # by stream: from whom nothing could be read
         self._gone: set[AttemptId] = set()
         self._launched: set[AttemptId] = set()
+        self._returned: set[AttemptId] = set()
         self._incarnations: dict[WorkerId, int] = {}
         self.seen: Counter[str] = Counter()
         self.use = SlotUse(world.network.is_stormy)
+
+    @property
+    def attempts_begun(self) -> int:
+        """How many attempts were launched, less those that their worker handed back since their slot had gone."""
+        return len(self._launched - self._returned)
 
     # ── while it goes on ────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -85,6 +91,8 @@ class Checker:
             for report in event.up.reports:
                 if isinstance(report, FetchFailed):
                     self._fetch_failed(report, event.stream, event.up.number)
+                elif isinstance(report, AttemptReturned):
+                    self._returned.add(report.attempt)
         for action in actions:
             match action:
                 case machine.SendWelcome():

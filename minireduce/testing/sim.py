@@ -128,14 +128,14 @@ def run_seed(seed: int, *, cut: Cut = WHOLE, is_calm: bool = False, is_told: boo
 
 
 def judge_calm(cluster: SimCluster) -> None:
-    """When nothing fails but user code, every attempt counts. Raises Wrong."""
+    """When nothing fails but user code, every attempt that was begun counts. Raises Wrong."""
     jobs = [client.job for client in cluster.clients]
     if any(job.is_doomed for job in jobs) or any(client.has_asked_to_kill for client in cluster.clients):
         return
     needed = sum(job.tasks_total + sum(times for _, times in job.failing) for job in jobs)
-    launched = cluster.checker.seen["attempts launched"]
-    if launched != needed:
-        raise Wrong(f"nothing failed but user code, yet {launched} attempts were launched for {needed}")
+    begun = cluster.checker.attempts_begun
+    if begun != needed:
+        raise Wrong(f"nothing failed but user code, yet {begun} attempts were begun for {needed}")
 
 
 def shrunk(outcome: Outcome) -> Outcome:

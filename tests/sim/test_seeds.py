@@ -59,7 +59,7 @@ def test_collecting_the_story_does_not_change_the_run():
 
 
 def test_a_failing_seed_prints_the_one_line_that_repeats_it(monkeypatch, capsys):
-    monkeypatch.setattr(sim, "LIVENESS_S_MAX", -100.0)
+    monkeypatch.setattr(sim, "LIVENESS_S_MAX", -1_000.0)  # which is before any job of it ends
     monkeypatch.setattr(sim, "SHRUNK_MAX", 0)
     assert sim.main(["--seeds", "5:6"]) == 1
     printed = capsys.readouterr().out
