@@ -49,6 +49,7 @@ def test_the_token_hides_from_repr():
         (line(token=TOKENS.worker[:-1]), "no worker token"),
         (line(token=""), "no worker token"),
     ],
+    ids=map(str, range(13)),
 )
 def test_a_line_that_is_wrong_says_where_and_keeps_its_secret(text, said):
     with pytest.raises(RequestError, match=said) as refusal:

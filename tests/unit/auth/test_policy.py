@@ -85,7 +85,11 @@ def test_a_refusal_says_which_token_is_needed():
     assert refusal.value.hint == "it needs one of kind client"
 
 
-@pytest.mark.parametrize("bearer", ["", "wrong", "mrc_" + "A" * 43, "mrs_job.x", "é", TOKENS.client + " "])
+@pytest.mark.parametrize(
+    "bearer",
+    ["", "wrong", "mrc_" + "A" * 43, "mrs_job.x", "é", TOKENS.client + " "],
+    ids=["none", "word", "another's", "no scope", "no ASCII", "a space after it"],
+)
 def test_a_token_of_nobody_is_refused_rather_than_taken_for_none(bearer):
     with pytest.raises(Refused):
         MASTER.authenticate(bearer)
@@ -146,7 +150,7 @@ def test_a_login_makes_a_client_until_it_ends():
     assert master.authenticate_cookie(cookie) == policy.NOBODY
 
 
-@pytest.mark.parametrize("token", [TOKENS.worker, "", "x"])
+@pytest.mark.parametrize("token", [TOKENS.worker, "", "x"], ids=["of a worker", "none", "rubbish"])
 def test_only_the_client_token_logs_in(token):
     with pytest.raises(Refused, match="not the client token"):
         MASTER.log_in(token)

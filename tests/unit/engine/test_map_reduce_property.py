@@ -186,9 +186,14 @@ modest = settings(
 )
 
 
+def named(reduce: Any) -> str:
+    """The same in every process, which pytest-xdist asks for."""
+    return getattr(reduce, "__name__", repr(reduce))
+
+
 @modest
 @given(st.data())
-@pytest.mark.parametrize("reduce", [listing, first_two, Collect()], ids=str)
+@pytest.mark.parametrize("reduce", [listing, first_two, Collect()], ids=named)
 def test_every_kind_of_key_and_value_comes_out_as_in_a_sequential_run(reduce: Any, data: st.DataObject) -> None:
     keys = data.draw(key_lists())
     drawn = data.draw(st.lists(values, min_size=len(keys), max_size=len(keys)))
@@ -212,7 +217,7 @@ floats = st.floats(allow_nan=False, allow_infinity=False, min_value=-1e300, max_
 @pytest.mark.parametrize(
     "reduce",
     [Sum(), Count(), Min(), Max(), Mean(), First(), Distinct(), TopK(2), Agg(n=Count(), top=TopK(1)), summing],
-    ids=repr,
+    ids=named,
 )
 def test_aggregations_of_ints_are_those_of_a_sequential_run(reduce: Any, pairs: list[Any]) -> None:
     check(over_pairs(reduce), pairs)
