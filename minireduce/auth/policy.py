@@ -132,6 +132,7 @@ BLOCK_ROUTES: Doors = {
     "GET /outputs/*": _JOB_READERS,
     "GET /logs/*": _JOB_READERS,
     "GET /blocks/*": frozenset({Kind.JOB_READS, Kind.BLOCK_READ}),
+    "GET /local/*": frozenset({Kind.JOB_READS, Kind.BLOCK_READ}),
     "PUT /blocks/*": frozenset({Kind.BLOCK_WRITE}),
 }
 """The block server of a worker. The two long-lived tokens open nothing here, so they are never sent here."""

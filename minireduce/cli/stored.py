@@ -34,6 +34,11 @@ def opened(common: Common) -> Iterator[FileSystem]:
 
     with open_connection(common.configuration()) as connection:
         yield FileSystem(connection)
+        if connection.reads.hedged:
+            asked, faster = connection.reads.hedged, connection.reads.won_by_second
+            click.echo(
+                f"{asked} reads asked a second worker, as the first was slow; {faster} times it was faster", err=True
+            )
 
 
 def expand(files: FileSystem, paths: Sequence[str]) -> list[FileStatus]:

@@ -7,18 +7,23 @@ calls, since a reader asks the same worker again and again. Not safe for several
 from __future__ import annotations
 
 import http.client
+import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
+from dataclasses import replace
 
+from minireduce.client.asking import ANSWER_BYTES_MAX, READ_BYTES, Answer, Hedge, as_error, first_answer
 from minireduce.client.doors import open_door
+from minireduce.client.local_blocks import LocalReplica, LocalReplicas, is_same_host
 from minireduce.core.messages import BlockSource, Replica
 from minireduce.core.storage import reading, writing
 from minireduce.core.storage.views import PlacedBlock
 from minireduce.errors import Corruption, MinireduceError, Unavailable
 from minireduce.ids import WorkerId
 from minireduce.wire.errors import from_http
-from minireduce.wire.packets import PACKET_BYTES, Unsealer, seal, sealed_length, widen
+from minireduce.wire.local_door import NONCE_HEADER, PROOF_HEADER, SOCKET_HEADER, read_offer
+from minireduce.wire.packets import PACKET_BYTES, seal, sealed_length
 from minireduce.wire.pipeline import (
     BASE_HEADER,
     LENGTH_HEADER,
@@ -29,8 +34,6 @@ from minireduce.wire.pipeline import (
     write_pipeline,
 )
 
-READ_BYTES = 1 << 20
-ANSWER_BYTES_MAX = 64 << 10
 Pause = Callable[[float], None]
 
 
@@ -40,9 +43,11 @@ class BlockDoors:
     def __init__(self, authority: bytes | None) -> None:
         self._authority = authority
         self._doors: dict[str, http.client.HTTPConnection] = {}
+        self._local = LocalReplicas()
 
     def close(self) -> None:
         """Close them all."""
+        self._local.close()
         for door in self._doors.values():
             door.close()
         self._doors.clear()
@@ -78,60 +83,111 @@ class BlockDoors:
                     f"the worker {first.worker} at {first.address} did not take a block: {cause}"
                 ) from cause
 
-    def fetch(self, fetch: reading.Fetch, token: str) -> Iterator[bytes]:
-        """The bytes of a range of a replica, in pieces, each verified. Raises Corruption, Unavailable, NotFound."""
+    def fetch(self, fetch: reading.Fetch, token: str, hedge: Hedge | None = None) -> Iterator[bytes]:
+        """The bytes of a range of a replica, in pieces, each verified. Raises Corruption, Unavailable, NotFound.
+
+        With a `hedge` another worker may be asked and read instead.
+        """
+        read = fetch
         try:
-            yield from self._fetch(fetch, token)
-        except (OSError, http.client.HTTPException) as cause:
-            self._drop(fetch.address)
-            raise Unavailable(f"the worker {fetch.worker} at {fetch.address} broke off: {cause!r}") from cause
-        except BaseException:  # the reader stopped in the middle, too: what is left in the connection is nobody's
-            self._drop(fetch.address)
-            raise
-
-    def _fetch(self, fetch: reading.Fetch, token: str) -> Iterator[bytes]:
-        replica = fetch.replica
-        begin, end = widen(fetch.offset, fetch.length, replica.length)
-        answer = self._ask(fetch, token)
-        if answer.status != http.client.OK:
-            raise from_http(answer.status, answer.read(ANSWER_BYTES_MAX), f"the worker {fetch.worker}")
-        if answer.length != sealed_length(end - begin):
-            raise Corruption(f"the worker {fetch.worker} has another length of block {replica.block_id}")
-        unsealer = Unsealer(end - begin, f"block {replica.block_id} from {fetch.worker}")
-        at, last = begin, fetch.offset + fetch.length
-        while piece := answer.read(READ_BYTES):
-            data = b"".join([packet.data for packet in unsealer.feed(piece)])
-            wanted = data[max(0, fetch.offset - at) : max(0, last - at)]
-            at += len(data)
-            if wanted:
-                yield wanted
-        if not unsealer.is_complete:
-            raise Unavailable(f"the worker {fetch.worker} broke off in the middle of block {replica.block_id}")
-
-    def _ask(self, fetch: reading.Fetch, token: str) -> http.client.HTTPResponse:
-        """Ask through the open door; a door that the other side closed meanwhile is opened anew, once."""
-        replica = fetch.replica
-        path = f"/blocks/{replica.block_id}/{replica.generation}?offset={fetch.offset}&length={fetch.length}"
-        for is_last in (False, True):
-            is_new = fetch.address not in self._doors
-            if is_new:
-                self._doors[fetch.address] = open_door(fetch.worker, fetch.address, self._authority, fetch.silence_s)
-            door = self._doors[fetch.address]
-            if door.sock is not None:
-                door.sock.settimeout(fetch.silence_s)
+            answer = self._answer(fetch, token, hedge)
+            read = answer.fetch
+            if answer.local is not None:
+                self._doors[read.address] = answer.door  # what it answered was taken whole
+                rest = yield from self._read_here(answer.local, read)
+                if rest is None:
+                    return
+                answer = self._ask(rest, token, self._doors.pop(rest.address, None))
             try:
-                door.request("GET", path, headers={"Authorization": f"Bearer {token}"})
-                return door.getresponse()
-            except (OSError, http.client.HTTPException):
-                self._drop(fetch.address)
-                if is_new or is_last:
-                    raise
-        raise AssertionError("the second try answers or raises")
+                yield from answer.pieces()
+            except BaseException:  # the reader stopped in the middle, too: what is left in there is nobody's
+                answer.door.close()
+                raise
+            self._doors[read.address] = answer.door
+        except (OSError, http.client.HTTPException) as cause:
+            raise as_error(cause, read) from cause
 
-    def _drop(self, address: str) -> None:
-        door = self._doors.pop(address, None)
-        if door is not None:
+    def _read_here(self, local: LocalReplica, fetch: reading.Fetch) -> Generator[bytes, None, reading.Fetch | None]:
+        """The bytes of a replica that is open here; what is left where it proves damaged.
+
+        The worker is asked for that: it looks itself, and tells of what it finds.
+        """
+        taken = 0
+        try:
+            for piece in local.pieces(fetch.offset, fetch.length):
+                taken += len(piece)
+                yield piece
+        except Corruption:
+            self._local.distrust(fetch.address, fetch.replica)
+            return replace(fetch, offset=fetch.offset + taken, length=fetch.length - taken)
+        return None
+
+    def _answer(self, fetch: reading.Fetch, token: str, hedge: Hedge | None) -> Answer:
+        if hedge is None:
+            return self._ask(fetch, token, self._doors.pop(fetch.address, None))
+        if fetch.hedge_after_s < math.inf:
+            return first_answer(fetch, lambda each: self._ask(each, token, self._doors.pop(each.address, None)), hedge)
+        began_s = time.monotonic()
+        answer = self._ask(fetch, token, self._doors.pop(fetch.address, None))
+        hedge.answered(fetch.worker, time.monotonic() - began_s)
+        return answer
+
+    def _ask(self, fetch: reading.Fetch, token: str, door: http.client.HTTPConnection | None) -> Answer:
+        """Ask through the door; one that the other side closed meanwhile is opened anew, once.
+
+        A door that fails is closed; whoever gets the answer has it after that.
+        """
+        is_new = door is None
+        if door is None:
+            door = open_door(fetch.worker, fetch.address, self._authority, fetch.silence_s)
+        try:
+            if door.sock is None:
+                door.connect()
+            door.sock.settimeout(fetch.silence_s)
+            return self._ask_through(door, fetch, token)
+        except (OSError, http.client.HTTPException):
             door.close()
+            if is_new:
+                raise
+        except BaseException:
+            door.close()
+            raise
+        return self._ask(fetch, token, None)
+
+    def _ask_through(self, door: http.client.HTTPConnection, fetch: reading.Fetch, token: str) -> Answer:
+        replica = fetch.replica
+        local = self._local_replica(door, fetch, token)
+        if local is not None:
+            return Answer(fetch, door, local=local)
+        path = f"/blocks/{replica.block_id}/{replica.generation}?offset={fetch.offset}&length={fetch.length}"
+        door.request("GET", path, headers={"Authorization": f"Bearer {token}"})
+        return Answer(fetch, door, response=door.getresponse())
+
+    def _local_replica(self, door: http.client.HTTPConnection, fetch: reading.Fetch, token: str) -> LocalReplica | None:
+        """The replica as a descriptor, where the worker is on this host and passes it."""
+        replica = fetch.replica
+        if not self._local.may_be_here(fetch.address, replica):
+            return None
+        found = self._local.get(fetch.address, replica)
+        if found is not None:
+            return found
+        if not is_same_host(door.sock):
+            self._local.is_elsewhere(fetch.address)
+            return None
+        path = f"/local/{replica.block_id}/{replica.generation}"
+        door.request("GET", path, headers={"Authorization": f"Bearer {token}"})
+        answer = door.getresponse()
+        crcs = answer.read()
+        if answer.status == http.client.FORBIDDEN:
+            self._local.is_elsewhere(fetch.address)
+        if answer.status != http.client.OK or answer.getheader(LENGTH_HEADER) != str(replica.length):
+            return None  # asked for its bytes the worker says why
+        headers = [answer.getheader(name, "") for name in (SOCKET_HEADER, NONCE_HEADER, PROOF_HEADER)]
+        try:
+            return self._local.add(fetch.address, replica, read_offer(*headers), crcs)
+        except (Unavailable, OSError):
+            self._local.is_elsewhere(fetch.address)
+            return None
 
 
 def _gathered(data: bytes | memoryview) -> Iterator[bytes]:
@@ -189,8 +245,27 @@ def _sent(doors: BlockDoors, placed: PlacedBlock, data: bytes | memoryview) -> w
     return writing.BlockSent(written.workers, tuple(worker for worker, _ in written.failed))
 
 
+class _Hedging:
+    """What the machine says of a second worker."""
+
+    def __init__(self, machine: reading.RangeReading, tell: Callable[[reading.Action], None]) -> None:
+        self._machine = machine
+        self._tell = tell
+
+    def another(self) -> reading.Fetch | None:
+        found = self._machine.advance(reading.ReplicaSlow())
+        return found[0] if found and isinstance(found[0], reading.Fetch) else None
+
+    def answered(self, worker: WorkerId, after_s: float) -> None:
+        self._machine.advance(reading.ReplicaAnswered(worker, after_s))
+
+    def failed(self, worker: WorkerId, error: MinireduceError) -> None:
+        for action in self._machine.advance(reading.ReplicaFailed(error, worker)):
+            self._tell(action)
+
+
 def read_range(
-    fetch: Callable[[reading.Fetch], Iterator[bytes]],
+    fetch: Callable[[reading.Fetch, Hedge], Iterator[bytes]],
     source: BlockSource,
     offset: int,
     length: int,
@@ -199,29 +274,36 @@ def read_range(
     locate: Callable[[], BlockSource],
     tell_damage: Callable[[Replica, WorkerId], None],
     pause: Pause = time.sleep,
+    pace: reading.Pace | None = None,
 ) -> Iterator[bytes]:
     """The bytes of a range of a block, verified, from whichever replica has them. Raises MinireduceError.
 
-    `failing` is kept from range to range of one reader, who leaves it alone.
+    `failing` and `pace` are kept from range to range of one reader, who leaves them alone.
     """
     if length <= 0:
         return
-    machine = reading.RangeReading(source, offset, length, failing)
+    machine = reading.RangeReading(source, offset, length, failing, pace)
+
+    def tell(action: reading.Action) -> None:
+        if isinstance(action, reading.TellDamage):
+            tell_damage(action.replica, action.worker)
+
+    hedging = _Hedging(machine, tell)
     actions = machine.begin()
     while actions:
         action = actions.pop(0)
         match action:
             case reading.Fetch():
                 try:
-                    for piece in fetch(action):
+                    for piece in fetch(action, hedging):
                         yield piece
                         actions = machine.advance(reading.BytesRead(len(piece)))
                     if not actions:
                         actions = machine.advance(reading.ReplicaFailed(Unavailable("it ended early")))
                 except MinireduceError as error:
                     actions = machine.advance(reading.ReplicaFailed(error))
-            case reading.TellDamage(replica, worker):
-                tell_damage(replica, worker)
+            case reading.TellDamage():
+                tell(action)
             case reading.LocateAgain(pause_s):
                 pause(pause_s)
                 actions = machine.advance(reading.BlockLocated(locate()))

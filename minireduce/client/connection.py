@@ -11,6 +11,7 @@ beside the token file, it is asked.
 from __future__ import annotations
 
 import contextlib
+import threading
 from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Self, TypeVar
@@ -20,6 +21,7 @@ from minireduce.auth import tokens, transport
 from minireduce.auth.joining import check_master, speaks_tls, split_address
 from minireduce.client.retry import Retry
 from minireduce.config import Configuration
+from minireduce.core.storage.reading import Pace
 from minireduce.errors import RequestError, Unavailable
 from minireduce.wire.calls import Calls, Credentials
 from minireduce.wire.methods import Method
@@ -34,6 +36,27 @@ CALL_TIMEOUT_S = 30.0
 FIRST_WAIT_S = 3.0
 
 
+class Reads:
+    """What the readers of one connection have seen of workers, for the next reader and for whoever asks."""
+
+    def __init__(self) -> None:
+        self.hedged = 0
+        self.won_by_second = 0
+        self._usual_s: float | None = None
+        self._lock = threading.Lock()
+
+    def new_pace(self) -> Pace:
+        """For one reader."""
+        return Pace(self._usual_s)
+
+    def add(self, pace: Pace) -> None:
+        """That reader is done."""
+        with self._lock:
+            self.hedged += pace.hedged
+            self.won_by_second += pace.won_by_second
+            self._usual_s = pace.usual_s
+
+
 class Connection:
     """A cluster as a client sees it. Connects on first use; safe for several threads."""
 
@@ -43,6 +66,7 @@ class Connection:
         self._calls = Calls(address, credentials)
         self._master_wait_s = master_wait_s
         self._has_answered = False
+        self.reads = Reads()
         self.on_wait: Callable[[Unavailable, float], None] | None = None
 
     def call(

@@ -12,6 +12,7 @@ import io
 import os
 from collections.abc import Iterator
 
+from minireduce.client.asking import Hedge
 from minireduce.client.block_io import BlockDoors, read_range
 from minireduce.client.connection import Connection
 from minireduce.core.messages import BlockSource, Replica
@@ -40,6 +41,7 @@ class FileReader(io.RawIOBase):
         self._doors = BlockDoors(connection.authority)
         self._blocks = blocks
         self._failing: dict[WorkerId, None] = {}
+        self._pace = connection.reads.new_pace()
         self._token = ""
         self._position = 0
         self._pieces: Iterator[bytes] | None = None
@@ -64,11 +66,12 @@ class FileReader(io.RawIOBase):
                 failing=self._failing,
                 locate=lambda at=offset: self._locate_again(at),  # type: ignore[misc]  # bound now
                 tell_damage=self._tell_damage,
+                pace=self._pace,
             )
             offset += count
 
-    def _fetch(self, fetch: Fetch) -> Iterator[bytes]:
-        return self._doors.fetch(fetch, self._token)
+    def _fetch(self, fetch: Fetch, hedge: Hedge) -> Iterator[bytes]:
+        return self._doors.fetch(fetch, self._token, hedge)
 
     def _block_at(self, offset: int) -> ReadableBlock:
         for block in self._blocks:
@@ -124,5 +127,7 @@ class FileReader(io.RawIOBase):
 
     def close(self) -> None:
         """Close the connections to workers."""
+        if not self.closed:
+            self._connection.reads.add(self._pace)
         self._doors.close()
         super().close()

@@ -74,6 +74,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--tls-cert", type=Path, metavar="F", help="certificate (PEM) that the block server shows")
     parser.add_argument("--tls-key", type=Path, metavar="F", help="its key (PEM)")
     parser.add_argument("--tls-ca", type=Path, metavar="F", help="whom to trust (PEM), in place of the token file's")
+    parser.add_argument(
+        "--no-local-reads", action="store_true", help="pass no descriptors of blocks to readers on this host"
+    )
     parser.add_argument("--config", type=Path, metavar="F", help="a file of settings, stronger than the usual ones")
     parser.add_argument("--version", action="version", version=f"minireduce {__version__}")
     child.add_options(parser)
@@ -173,6 +176,7 @@ def _worker(
             authority_pem=trust.authority() if transport.needs_tls(reached_as) else None,
             certificate_pem=shown.certificate_pem,
             key_pem=shown.key_pem,
+            gives_descriptors=not options.no_local_reads,
         ),
         SystemClock(),
         RealDisk(),

@@ -9,6 +9,9 @@
 
     GET /blocks/ID/GENERATION?offset=N&length=N   the packets that cover the range, sealed; all without a range
 
+    GET /local/ID/GENERATION                      for a reader on this host: the checksums, and where to fetch a
+                                                  descriptor of the bytes (see `wire.local_door`)
+
 A block is verified packet by packet as it comes in, written and sent on at once. The answer waits for our own disk
 (file, checksums and directory synced) and for the next worker's answer. A next worker that fails is left out, and the
 write goes on: the writer and the master judge whether enough have it. When our own disk fails the whole write fails,
@@ -54,6 +57,7 @@ from minireduce.worker.block_messages import NO_ROOM_BYTES, ReplicaEvent
 from minireduce.worker.block_sending import BlockSender, Sending
 from minireduce.worker.block_store import BlockStore
 from minireduce.worker.gate import PRINCIPAL
+from minireduce.worker.local_reads import LocalReads
 from minireduce.worker.replica_files import DamagedReplica
 from minireduce.worker.replica_writing import ReplicaWriter
 
@@ -74,7 +78,9 @@ class BlockRoutes:
         worker: WorkerId,
         sender: BlockSender,
         tell: Callable[[ReplicaEvent], None],
+        local_reads: LocalReads | None = None,
     ) -> None:
+        self._local_reads = local_reads
         self._store = store
         self._worker = worker
         self._sender = sender
@@ -83,7 +89,8 @@ class BlockRoutes:
     def routes(self) -> list[web.RouteDef]:
         """What the block server mounts."""
         path = "/blocks/{block}/{generation}"
-        return [web.put(path, self.take_in), web.get(path, self.give_out)]
+        local = "/local/{block}/{generation}"
+        return [web.put(path, self.take_in), web.get(path, self.give_out), web.get(local, self.offer)]
 
     # ── in ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -167,9 +174,7 @@ class BlockRoutes:
 
     async def give_out(self, request: web.Request) -> web.StreamResponse:
         """Send a replica, or the packets that cover a range of it."""
-        block_id, generation = _named(request)
-        if not request[PRINCIPAL].may_read_block(block_id, generation):
-            raise Refused(f"this token does not open block {block_id} of generation {generation} for reading")
+        block_id, generation = _readable(request)
         response: web.StreamResponse | None = None
         try:
             replica = self._store.find(block_id, generation)
@@ -194,6 +199,19 @@ class BlockRoutes:
                 request.transport.abort()
             raise ConnectionResetError("the answer was broken off") from damage
         return response
+
+    async def offer(self, request: web.Request) -> web.StreamResponse:
+        """Offer a descriptor to a reader on this host."""
+        block_id, generation = _readable(request)
+        if self._local_reads is None:
+            raise Refused("this worker gives no descriptors of its replicas", hint="ask for the bytes")
+        try:
+            replica, data, crcs = await asyncio.to_thread(self._store.open_data, block_id, generation)
+        except DamagedReplica as damage:
+            self._found_damaged(Replica(block_id, generation, 0), damage)
+            raise
+        headers = {LENGTH_HEADER: str(replica.length), **self._local_reads.offer(data).to_headers()}
+        return web.Response(body=crcs, headers=headers, content_type="application/octet-stream")
 
     def _found_damaged(self, replica: Replica, damage: DamagedReplica) -> None:
         log.warning("%s", damage)
@@ -259,6 +277,14 @@ class BlockRoutes:
 def _named(request: web.Request) -> tuple[int, int]:
     block, generation = request.match_info["block"], request.match_info["generation"]
     return _number(block, "block id"), _number(generation, "generation")
+
+
+def _readable(request: web.Request) -> tuple[int, int]:
+    """The replica that is named. Raises Refused where the token does not open it."""
+    block_id, generation = _named(request)
+    if not request[PRINCIPAL].may_read_block(block_id, generation):
+        raise Refused(f"this token does not open block {block_id} of generation {generation} for reading")
+    return block_id, generation
 
 
 def _number(text: str, name: str) -> int:

@@ -46,6 +46,7 @@ from minireduce.worker.block_routes import BlockRoutes
 from minireduce.worker.block_sending import BlockSender
 from minireduce.worker.block_store import BLOCKS_NAME, BlockStore
 from minireduce.worker.gate import attempt_named, gate
+from minireduce.worker.local_reads import LocalReads
 from minireduce.worker.orders import Orders
 from minireduce.worker.outputs import LOG_NAMES, META_NAME, attempt_directory
 
@@ -186,24 +187,28 @@ async def serve(orders: Orders, reader: asyncio.StreamReader) -> None:
     if orders.certificate_pem:
         tls = transport.server_context(orders.certificate_pem.encode(), orders.key_pem.encode())
     sender = BlockSender(orders.authority_pem.encode() or None)
-    blocks = _open_blocks(orders, sender)
+    local_reads = LocalReads() if orders.gives_descriptors else None
+    blocks = _open_blocks(orders, sender, local_reads)
     app = make_app(Path(orders.data_dir), authenticator, blocks)
     runner = web.AppRunner(app, access_log=None, handle_signals=False)
     await runner.setup()
     try:
         listening = socket.socket(fileno=orders.socket_fd)
         await web.SockSite(runner, listening, ssl_context=tls, shutdown_timeout=0).start()
-        reopening = asyncio.create_task(blocks.reopen_when_there_is_room(), name="reopening")
+        beside = [asyncio.create_task(blocks.reopen_when_there_is_room(), name="reopening")]
+        if local_reads is not None:
+            beside.append(asyncio.create_task(local_reads.serve(), name="local reads"))
         try:
             await _obey(blocks, reader)
         finally:
-            reopening.cancel()
+            for task in beside:
+                task.cancel()
     finally:
         await runner.cleanup()
         await sender.close()
 
 
-def _open_blocks(orders: Orders, sender: BlockSender) -> BlockRoutes:
+def _open_blocks(orders: Orders, sender: BlockSender, local_reads: LocalReads | None) -> BlockRoutes:
     store = BlockStore(RealDisk(), (Path(orders.data_dir) / BLOCKS_NAME,))
     store.open()
     if orders.lists_replicas:
@@ -211,7 +216,7 @@ def _open_blocks(orders: Orders, sender: BlockSender) -> BlockRoutes:
             _tell(ReplicaWritten(replica))
     for replica in store.damaged():
         _tell(ReplicaFoundDamaged(replica, orders.worker))
-    return BlockRoutes(store, orders.worker, sender, _tell)
+    return BlockRoutes(store, orders.worker, sender, _tell, local_reads)
 
 
 def _tell(event: ReplicaEvent) -> None:

@@ -25,12 +25,20 @@ import re
 import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import BinaryIO
 
 from minireduce.core.messages import Replica
 from minireduce.disk import Disk
-from minireduce.errors import NotFound, Unavailable
+from minireduce.errors import MinireduceError, NotFound, Unavailable
 from minireduce.wire.packets import Unsealer, widen
-from minireduce.worker.replica_files import READ_BYTES, DamagedReplica, ReplicaPlace, read_header, read_sealed
+from minireduce.worker.replica_files import (
+    READ_BYTES,
+    DamagedReplica,
+    ReplicaPlace,
+    read_header,
+    read_sealed,
+    read_sums,
+)
 from minireduce.worker.replica_writing import LongerReplicaWriter, ReplicaWriter
 
 BLOCKS_NAME = "blocks"
@@ -211,16 +219,33 @@ class BlockStore:
         begin, end = widen(offset, replica.length - offset if length is None else length, replica.length)
         return self._read_pieces(place, begin, end)
 
+    def open_data(self, block_id: int, generation: int) -> tuple[Replica, BinaryIO, bytes]:
+        """A replica, its file of bytes and all its checksums, for whoever reads and verifies it himself.
+
+        Raises NotFound, or DamagedReplica when its files are not what they were.
+        """
+        place = self._place(block_id, generation)
+        try:
+            with self._disk.open(place.path("sums")) as sums:
+                crcs = read_sums(sums, place)
+            return place.replica, self._disk.open(place.path("data")), crcs
+        except (DamagedReplica, OSError) as error:
+            raise self._unreadable(place, error) from error
+
     def _read_pieces(self, place: ReplicaPlace, begin: int, end: int) -> Iterator[bytes]:
         try:
             yield from read_sealed(self._disk, place, begin, end)
         except (DamagedReplica, OSError) as error:
-            if not self._is_here(place):
-                raise NotFound(f"block {place.replica.block_id} has been removed from this worker") from error
-            self.mark_damaged(place.replica)
-            if isinstance(error, OSError):
-                raise DamagedReplica(place.replica, f"it cannot be read: {error.strerror}") from error
-            raise
+            raise self._unreadable(place, error) from error
+
+    def _unreadable(self, place: ReplicaPlace, error: DamagedReplica | OSError) -> MinireduceError:
+        """What it means that a replica could not be read; one that is still here counts as damaged from now on."""
+        if not self._is_here(place):
+            return NotFound(f"block {place.replica.block_id} has been removed from this worker")
+        self.mark_damaged(place.replica)
+        if isinstance(error, OSError):
+            return DamagedReplica(place.replica, f"it cannot be read: {error.strerror}")
+        return error
 
     def _is_here(self, place: ReplicaPlace) -> bool:
         with self._lock:

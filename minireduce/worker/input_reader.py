@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from minireduce.attempt.conversation import ReadRange
 from minireduce.core.messages import BlockSource, Replica, StoredInput
-from minireduce.core.storage.reading import Fetch
+from minireduce.core.storage.reading import Fetch, Pace
 from minireduce.core.worker import ReplicaFoundDamaged
 from minireduce.disk import Disk
 from minireduce.errors import MinireduceError, NotFound, Unavailable
@@ -26,6 +26,7 @@ from minireduce.ids import AttemptId, WorkerId
 from minireduce.worker.block_store import BLOCKS_NAME, read_beside
 
 if TYPE_CHECKING:  # what speaks HTTP is imported when a stored file is first read, not while a worker starts
+    from minireduce.client.asking import Hedge
     from minireduce.client.block_io import BlockDoors
 
 ANSWER_BYTES_MAX = 8 << 20
@@ -74,11 +75,11 @@ class InputReader:
             raise Unavailable(f"{attempt} was not given {asked.path} to read")
         return await asyncio.to_thread(found.read, asked.path, asked.offset, min(asked.length, ANSWER_BYTES_MAX))
 
-    def fetch(self, doors: BlockDoors, fetch: Fetch, token: str) -> Iterator[bytes]:
+    def fetch(self, doors: BlockDoors, fetch: Fetch, token: str, hedge: Hedge) -> Iterator[bytes]:
         """A range of a replica, from our own disk if it is ours."""
         if fetch.worker == self._worker:
             return read_beside(self._disk, self._root, fetch.replica, fetch.offset, fetch.length)
-        return doors.fetch(fetch, token)
+        return doors.fetch(fetch, token, hedge)
 
     def doors(self) -> BlockDoors:
         """Connections for one attempt."""
@@ -105,6 +106,7 @@ class _Input:
         self._token = token
         self._tell_damage = tell_damage
         self._failing: dict[WorkerId, None] = {}
+        self._pace = Pace()
         self._doors = reader.doors()
         self._lock = threading.Lock()
         self._is_ended = False
@@ -135,7 +137,7 @@ class _Input:
         count = min(length, source.replica.length - within)
 
         pieces = read_range(
-            lambda fetch: self._reader.fetch(self._doors, fetch, self._token),
+            lambda fetch, hedge: self._reader.fetch(self._doors, fetch, self._token, hedge),
             source,
             within,
             count,
@@ -143,6 +145,7 @@ class _Input:
             locate=lambda: source,  # the same workers, which may have come back; where else, the next attempt is told
             tell_damage=self._tell_damage,
             pause=self._pause,
+            pace=self._pace,
         )
         try:
             return b"".join(pieces)

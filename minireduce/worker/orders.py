@@ -12,7 +12,8 @@ from dataclasses import asdict, dataclass, field
 @dataclass(frozen=True, slots=True)
 class Orders:
     """Certificate, key and authority are PEM; empty: no TLS. `lists_replicas`: say of every replica that it is here,
-    as the server that ran before may have ended without telling of the last ones.
+    as the server that ran before may have ended without telling of the last ones. `gives_descriptors`: readers on this
+    host may have those of replicas.
     """
 
     data_dir: str
@@ -23,6 +24,7 @@ class Orders:
     key_pem: str = field(default="", repr=False)
     authority_pem: str = ""
     lists_replicas: bool = False
+    gives_descriptors: bool = True
 
     def to_line(self) -> bytes:
         """As the worker writes it."""

@@ -59,6 +59,7 @@ class WorkerOptions:
 
     `task_user` is the account of tasks, empty for the worker's own. Certificate and key (PEM) are what the block server
     shows beyond loopback; `authority_pem` is whom fetches trust there.
+    `gives_descriptors`: readers on this host may have those of replicas.
     """
 
     data_dir: Path
@@ -77,6 +78,7 @@ class WorkerOptions:
     authority_pem: bytes | None = None
     certificate_pem: str = ""
     key_pem: str = field(default="", repr=False)
+    gives_descriptors: bool = True
 
 
 class Worker:
@@ -116,6 +118,7 @@ class Worker:
                 certificate_pem=options.certificate_pem,
                 key_pem=options.key_pem,
                 authority_pem=(options.authority_pem or b"").decode(),
+                gives_descriptors=options.gives_descriptors,
             ),
             self._tell_of_blocks,
         )

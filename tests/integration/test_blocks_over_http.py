@@ -9,6 +9,7 @@ import random
 import signal
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Self
 
@@ -18,6 +19,7 @@ from minireduce.auth import scopes
 from minireduce.auth.scopes import BlockAccess, BlockMode
 from minireduce.auth.tokens import generate
 from minireduce.client.block_io import BlockDoors, read_range, write_block
+from minireduce.client.local_blocks import fetch_descriptor
 from minireduce.core.messages import BlockSource, ByteRange, RemoveReplica, RepackBlock, Replica, ReplicateBlock
 from minireduce.core.storage import reading
 from minireduce.core.storage.views import BlockTarget, PlacedBlock
@@ -29,6 +31,7 @@ from minireduce.core.worker import (
     SpaceMeasured,
 )
 from minireduce.errors import Corruption, Refused, RequestError, Unavailable
+from minireduce.wire.local_door import NONCE_HEADER, PROOF_HEADER, SOCKET_HEADER, read_offer
 from minireduce.wire.packets import PACKET_BYTES
 from minireduce.worker.block_server_process import BlockServerProcess, listen
 from minireduce.worker.orders import Orders
@@ -46,7 +49,8 @@ def token(block_id: int, generation: int, mode: BlockMode) -> str:
 class Servers:
     """Block servers in processes of their own, watched from an event loop in a thread."""
 
-    def __init__(self, folder: Path, *names: str) -> None:
+    def __init__(self, folder: Path, *names: str, gives_descriptors: bool = True) -> None:
+        self.gives_descriptors = gives_descriptors
         self.folder = folder
         self.names = names
         self.events: list[tuple[str, object]] = []
@@ -61,7 +65,9 @@ class Servers:
         for name in self.names:
             listening = listen("127.0.0.1", 0)
             self.addresses[name] = f"127.0.0.1:{listening.getsockname()[1]}"
-            orders = Orders(str(self.folder / name), name, HELD.require_worker())
+            orders = Orders(
+                str(self.folder / name), name, HELD.require_worker(), gives_descriptors=self.gives_descriptors
+            )
             self.processes[name] = BlockServerProcess(
                 listening, orders, lambda event, name=name: self._heard(name, event)
             )
@@ -127,15 +133,25 @@ def doors():
     opened.close()
 
 
-def read(doors: BlockDoors, source: BlockSource, offset: int = 0, length: int = LENGTH, damage=None) -> bytes:
+def read(
+    doors: BlockDoors,
+    source: BlockSource,
+    offset: int = 0,
+    length: int = LENGTH,
+    damage=None,
+    *,
+    pace=None,
+    failing=None,
+) -> bytes:
     replica = source.replica
     opens = token(replica.block_id, replica.generation, BlockMode.READ)
     pieces = read_range(
-        lambda fetch: doors.fetch(fetch, opens),
+        lambda fetch, hedge: doors.fetch(fetch, opens, hedge),
         source,
         offset,
         length,
-        failing={},
+        failing={} if failing is None else failing,
+        pace=pace,
         locate=lambda: source,
         tell_damage=lambda replica, worker: damage.append(worker),
         pause=lambda _: None,
@@ -332,3 +348,93 @@ def test_a_slow_worker_is_waited_for_when_there_is_no_other(servers, doors, monk
     timer.start()
     assert read(doors, servers.source(Replica(21, 1, LENGTH), "a")) == DATA
     timer.join()
+
+
+def opened_files(name: str, servers: Servers, replica: Replica) -> list[int]:
+    """The descriptors that this process holds of a replica's file of bytes."""
+    path = servers.data_file(name, replica)
+    links = [(int(entry.name), entry.readlink()) for entry in Path("/proc/self/fd").iterdir() if entry.is_symlink()]
+    return [descriptor for descriptor, link in links if link == path]
+
+
+def test_a_reader_on_the_same_host_reads_from_a_descriptor_and_asks_no_more(servers, doors, monkeypatch):
+    doors.send(servers.placed(30, 1, "a"), DATA)
+    replica = Replica(30, 1, LENGTH)
+    assert read(doors, servers.source(replica, "a"), 5, 10) == DATA[5:15]
+    assert len(opened_files("a", servers, replica)) == 1
+    monkeypatch.setattr(http.client.HTTPConnection, "request", None)  # would raise
+    assert read(doors, servers.source(replica, "a")) == DATA
+    doors.close()
+    assert opened_files("a", servers, replica) == []
+
+
+def test_a_descriptor_can_be_read_only_and_outlives_the_removal_of_the_replica(servers, doors):
+    doors.send(servers.placed(31, 1, "a"), DATA)
+    replica = Replica(31, 1, LENGTH)
+    assert read(doors, servers.source(replica, "a"), 0, 1) == DATA[:1]
+    (held,) = opened_files("a", servers, replica)
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.write(held, b"x")
+    assert not os.get_inheritable(held)
+    servers.order("a", RemoveReplica(replica))
+    servers.wait_for("a", ReplicaDeleted, 31)
+    assert read(doors, servers.source(replica, "a")) == DATA
+
+
+def offered(servers, doors, block_id: int):
+    door = http.client.HTTPConnection(servers.addresses["a"])
+    opens = {"Authorization": f"Bearer {token(block_id, 1, BlockMode.READ)}"}
+    door.request("GET", f"/local/{block_id}/1", headers=opens)
+    answer = door.getresponse()
+    answer.read()
+    door.close()
+    return read_offer(*(answer.getheader(name) for name in (SOCKET_HEADER, NONCE_HEADER, PROOF_HEADER)))
+
+
+def test_a_descriptor_goes_to_whoever_brings_the_nonce_once_and_to_nobody_else(servers, doors):
+    doors.send(servers.placed(32, 1, "a"), DATA)
+    offer = offered(servers, doors, 32)
+    assert offer.nonce != offer.proof
+    for wrong in (bytes(16), offer.proof, offer.nonce + b"x", b""):
+        with pytest.raises((Unavailable, OSError)):
+            fetch_descriptor(replace(offer, nonce=wrong))
+    with pytest.raises(Unavailable, match="is not that worker"):
+        fetch_descriptor(replace(offer, proof=bytes(16)))
+    with pytest.raises(Unavailable):
+        fetch_descriptor(offer)  # it was handed over already
+    again = offered(servers, doors, 32)
+    descriptor = fetch_descriptor(again)
+    assert os.pread(descriptor, 10, 7) == DATA[7:17]
+    os.close(descriptor)
+
+
+def test_no_descriptor_without_a_token_for_reading_that_block(servers, doors):
+    doors.send(servers.placed(33, 1, "a"), DATA)
+    for wrong in (token(33, 1, BlockMode.WRITE), token(34, 1, BlockMode.READ), HELD.require_client(), ""):
+        door = http.client.HTTPConnection(servers.addresses["a"])
+        door.request("GET", "/local/33/1", headers={"Authorization": f"Bearer {wrong}"} if wrong else {})
+        answer = door.getresponse()
+        assert answer.status == 403
+        assert SOCKET_HEADER not in answer.headers
+        door.close()
+
+
+def test_a_worker_that_gives_no_descriptors_is_read_over_http(tmp_path, doors):
+    with Servers(tmp_path, "a", gives_descriptors=False) as servers:
+        doors.send(servers.placed(1, 1, "a"), DATA)
+        replica = Replica(1, 1, LENGTH)
+        assert read(doors, servers.source(replica, "a")) == DATA
+        assert opened_files("a", servers, replica) == []
+
+
+def test_a_worker_that_is_slow_to_answer_is_read_no_more_once_another_has_answered(servers, doors, request):
+    pace = reading.Pace(0.001)
+    doors.send(servers.placed(40, 1, "a", "b"), DATA)
+    replica = Replica(40, 1, LENGTH)
+    request.getfixturevalue("stopped")
+    failing = {}
+    assert read(doors, servers.source(replica, "a", "b"), pace=pace, failing=failing) == DATA
+    assert (pace.hedged, pace.won_by_second) == (1, 1)
+    assert failing == {"a": None}
+    assert read(doors, servers.source(replica, "a", "b"), pace=pace, failing=failing) == DATA
+    assert pace.hedged == 1  # the one that was slow is asked last from now on

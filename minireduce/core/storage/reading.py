@@ -8,11 +8,17 @@ A worker that hangs keeps its connections, so only its silence shows it. Silence
 byte to byte, and twice as long with each round: a slow worker is left for a better one, and waited for when there is
 none. Who failed is asked last from then on, in all blocks of the file, or each block would wait for it anew.
 
-Invariant: bytes are counted as read only after they were verified. Elsewhere: bytes and sockets (`client.block_io`).
+Before it is silent for so long a worker may be slow to answer at all. When it has not begun to for `HEDGE_TIMES` what
+answers usually take (`Pace`), the next one is asked beside it, and whoever answers first is read: a hedged read, after
+"The Tail at Scale" (2013). The other one is left, and counts as failing.
+
+Invariants: bytes are counted as read only after they were verified; at most two replicas are asked at a time, and one
+is read. Elsewhere: bytes and sockets (`client.block_io`).
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from minireduce.core.messages import BlockSource, Replica
@@ -21,6 +27,31 @@ from minireduce.ids import WorkerId
 
 ROUNDS_MAX = 4
 SILENCE_S = 4.0
+HEDGE_TIMES = 5
+HEDGE_S_MIN = 0.1
+"""Below this a second question costs more than it saves: busy machines answer late, and then all of them do."""
+HEDGE_S_FIRST = 1.0
+"""Until any answer has come."""
+_NEWEST_WEIGHT = 0.25
+
+
+class Pace:
+    """How long answers take a reader, and so when to ask a second worker; and how often that was done."""
+
+    def __init__(self, usual_s: float | None = None) -> None:
+        self.usual_s = usual_s
+        self.hedged = 0
+        self.won_by_second = 0
+
+    @property
+    def hedge_after_s(self) -> float:
+        """How long to wait for an answer to begin before another worker is asked."""
+        return HEDGE_S_FIRST if self.usual_s is None else max(HEDGE_S_MIN, HEDGE_TIMES * self.usual_s)
+
+    def answered(self, after_s: float) -> None:
+        """An answer began so long after its question."""
+        self.usual_s = after_s if self.usual_s is None else self.usual_s + _NEWEST_WEIGHT * (after_s - self.usual_s)
+
 
 # ── what comes in ───────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -33,10 +64,24 @@ class BytesRead:
 
 
 @dataclass(frozen=True, slots=True)
+class ReplicaSlow:
+    """The worker that was asked has not begun to answer for the `hedge_after_s` of its `Fetch`."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReplicaAnswered:
+    """This worker has begun to answer, `after_s` after it was asked. It is read; another that was asked is left."""
+
+    worker: WorkerId
+    after_s: float
+
+
+@dataclass(frozen=True, slots=True)
 class ReplicaFailed:
-    """The replica last asked gave no more. Corruption means that its bytes are wrong."""
+    """A replica gave no more. Corruption means that its bytes are wrong. `worker`: which, where two are asked."""
 
     error: MinireduceError
+    worker: WorkerId = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +91,7 @@ class BlockLocated:
     source: BlockSource
 
 
-Event = BytesRead | ReplicaFailed | BlockLocated
+Event = BytesRead | ReplicaSlow | ReplicaAnswered | ReplicaFailed | BlockLocated
 
 # ── what goes out ───────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -55,7 +100,8 @@ Event = BytesRead | ReplicaFailed | BlockLocated
 class Fetch:
     """Read this range of the block from this worker. `BytesRead`, once or more, or `ReplicaFailed` follows.
 
-    It has failed, too, when it gives no byte for `silence_s`.
+    It has failed, too, when it gives no byte for `silence_s`. When it has not begun to answer after `hedge_after_s`,
+    say `ReplicaSlow`: a second `Fetch`, of another worker, may follow. Then `ReplicaAnswered` says which one is read.
     """
 
     worker: WorkerId
@@ -64,6 +110,7 @@ class Fetch:
     offset: int
     length: int
     silence_s: float = SILENCE_S
+    hedge_after_s: float = math.inf
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,15 +146,24 @@ Action = Fetch | TellDamage | LocateAgain | RangeDone | GiveUp
 class RangeReading:
     """The range [offset, offset + length) of the block of `source`; offsets count from the block's start.
 
-    `failing` is shared by all blocks of a file: who did not answer last time.
+    `failing` is shared by all blocks of a file: who did not answer last time; so is `pace`, without which nobody is
+    asked beside another.
     """
 
-    def __init__(self, source: BlockSource, offset: int, length: int, failing: dict[WorkerId, None]) -> None:
+    def __init__(
+        self,
+        source: BlockSource,
+        offset: int,
+        length: int,
+        failing: dict[WorkerId, None],
+        pace: Pace | None = None,
+    ) -> None:
         self._source = source
         self._offset = offset
         self._left = length
         self._failing = failing
-        self._asked: WorkerId | None = None
+        self._pace = pace
+        self._asked: list[tuple[WorkerId, str]] = []
         self._damaged: dict[WorkerId, None] = {}
         self._untried = self._in_order(source)
         self._rounds = 1
@@ -123,11 +179,16 @@ class RangeReading:
             case BytesRead(count):
                 self._offset += count
                 self._left -= count
-                if self._asked is not None:
-                    self._failing.pop(self._asked, None)
+                for worker, _ in self._asked:
+                    self._failing.pop(worker, None)
                 return [] if self._left > 0 else [RangeDone()]
-            case ReplicaFailed(error):
-                return self._failed(error)
+            case ReplicaSlow():
+                return self._ask_another()
+            case ReplicaAnswered(worker, after_s):
+                self._answered(worker, after_s)
+                return []
+            case ReplicaFailed(error, worker):
+                return self._failed(error, worker or self._asked[0][0])
             case BlockLocated(source):
                 self._offset += self._source.file_offset - source.file_offset  # a small file may lie elsewhere now
                 self._source = source
@@ -140,27 +201,48 @@ class RangeReading:
         good = [(worker, address) for worker, address in held if worker not in self._damaged]
         return sorted(good, key=lambda each: each[0] in self._failing)
 
-    def _failed(self, error: MinireduceError) -> list[Action]:
+    def _ask_another(self) -> list[Action]:
+        """Beside the one that is slow."""
+        if self._pace is None or len(self._asked) != 1 or not self._untried:
+            return []
+        self._pace.hedged += 1
+        return [self._fetch(math.inf)]
+
+    def _answered(self, worker: WorkerId, after_s: float) -> None:
+        if self._pace is not None:
+            self._pace.answered(after_s)
+            self._pace.won_by_second += worker != self._asked[0][0]
+        left = [each for each in self._asked if each[0] != worker]
+        self._failing.update(dict.fromkeys(slow for slow, _ in left))
+        self._untried += left  # slow is not gone
+        self._asked = [each for each in self._asked if each[0] == worker]
+
+    def _failed(self, error: MinireduceError, worker: WorkerId) -> list[Action]:
         self._error = error
-        if self._asked is not None:
-            self._failing[self._asked] = None
+        self._failing[worker] = None
+        self._asked = [each for each in self._asked if each[0] != worker]
         actions: list[Action] = []
-        if isinstance(error, Corruption) and self._asked is not None:
-            self._damaged[self._asked] = None
-            actions.append(TellDamage(self._source.replica, self._asked))
-        return [*actions, self._next()]
+        if isinstance(error, Corruption):
+            self._damaged[worker] = None
+            actions.append(TellDamage(self._source.replica, worker))
+        return actions if self._asked else [*actions, self._next()]
 
     def _next(self) -> Action:
         if self._left <= 0:
             return RangeDone()
         if self._untried:
-            self._asked, address = self._untried.pop(0)
-            silence_s = SILENCE_S * 2 ** (self._rounds - 1)
-            return Fetch(self._asked, address, self._source.replica, self._offset, self._left, silence_s)
+            has_other = len(self._untried) > 1
+            return self._fetch(self._pace.hedge_after_s if self._pace is not None and has_other else math.inf)
         if self._rounds >= ROUNDS_MAX:
             return GiveUp(self._final_error())
         self._rounds += 1
         return LocateAgain(0.1 * 2**self._rounds)
+
+    def _fetch(self, hedge_after_s: float) -> Fetch:
+        worker, address = self._untried.pop(0)
+        self._asked.append((worker, address))
+        silence_s = SILENCE_S * 2 ** (self._rounds - 1)
+        return Fetch(worker, address, self._source.replica, self._offset, self._left, silence_s, hedge_after_s)
 
     def _final_error(self) -> MinireduceError:
         block = f"block {self._source.replica.block_id}"

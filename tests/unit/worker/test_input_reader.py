@@ -107,7 +107,7 @@ def test_an_attempt_that_ends_in_the_middle_of_a_read_waits_for_nothing(tmp_path
             assert released.is_set(), "closed under a read"
             closed.set()
 
-    def hang(doors, fetch, token):
+    def hang(doors, fetch, token, hedge):
         entered.set()
         released.wait(20)
         yield DATA[: fetch.length]
