@@ -183,6 +183,11 @@ class Settings:
         60.0, _seconds, "How long a worker may be silent before its blocks are replicated again."
     )
 
+    maintenance_s: float = _declare(
+        600.0, _seconds, "How long a worker that stopped in good order may be away before its blocks are replicated."
+    )
+    repair_bytes_per_s: int = _declare(100 << 20, size_bytes, "What repair moves to one worker, and from it, a second.")
+
     trash_kept_s: float = _declare(
         86400.0, _seconds_or_none, "How long removed files and directories can be brought back; 0: not at all."
     )

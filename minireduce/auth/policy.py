@@ -91,6 +91,7 @@ RPCS: Doors = {
     "/minireduce.Jobs/CloseResult": _CLIENTS,
     "/minireduce.Cluster/Describe": _CLIENTS,
     "/minireduce.Cluster/ListWorkers": _CLIENTS,
+    "/minireduce.Cluster/Drain": _CLIENTS,
     "/minireduce.Files/Stat": _CLIENTS,
     "/minireduce.Files/List": _CLIENTS,
     "/minireduce.Files/Summary": _CLIENTS,

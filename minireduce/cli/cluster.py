@@ -1,14 +1,21 @@
-"""`minireduce cluster up|down|workers`."""
+"""`minireduce cluster up|down|workers|drain|undrain`."""
 
 from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
 
 import click
 
 from minireduce.cli.options import Common, common_options, json_option, token_file_option
 from minireduce.cli.show import print_json, print_table, size
 
+if TYPE_CHECKING:
+    from minireduce.core.views import WorkerView
+
 MASTER_PORT = 7070
 PAGES_PORT = 7080
+LOOK_INTERVAL_S = 1.0
 
 
 @click.group()
@@ -82,3 +89,64 @@ def workers(common: Common, *, is_json: bool) -> None:
     print_table(
         ("WORKER", "STATE", "HOST", "RACK", "SLOTS", "MEMORY", "CAPACITY", "USED", "BLOCKS", "ADDRESS", "HEARD"), rows
     )
+    for each in listed:
+        for directory in each.directories:
+            if directory.problem:
+                print(f"{each.worker}: {directory.path} takes no more blocks: {directory.problem}")
+        if each.drain is not None and each.drain.why:
+            print(f"{each.worker}: {each.drain.why}")
+
+
+@cluster.command(epilog="Example:  minireduce cluster drain w-3f9a1c --wait")
+@click.argument("worker", metavar="WORKER")
+@click.option("--wait", "is_waiting", is_flag=True, help="Return once the worker can be done without.")
+@json_option
+@common_options
+def drain(worker: str, common: Common, *, is_waiting: bool, is_json: bool) -> None:
+    """Take a worker out of service: nothing new comes to it, and what it alone holds is brought elsewhere."""
+    view = _drain(common, worker, is_draining=True)
+    said = ""
+    while is_waiting and view.drain is not None and not view.drain.is_done:
+        if not is_json and _progress(view) != said:
+            said = _progress(view)
+            print(said, flush=True)
+        time.sleep(LOOK_INTERVAL_S)
+        view = _drain(common, worker, is_draining=True)
+    if is_json:
+        print_json(view)
+    else:
+        print(_progress(view))
+
+
+@cluster.command(epilog="Example:  minireduce cluster undrain w-3f9a1c")
+@click.argument("worker", metavar="WORKER")
+@json_option
+@common_options
+def undrain(worker: str, common: Common, *, is_json: bool) -> None:
+    """Take a drained or draining worker back into service."""
+    view = _drain(common, worker, is_draining=False)
+    if is_json:
+        print_json(view)
+    else:
+        print(f"{worker} is in service ({view.condition})")
+
+
+def _drain(common: Common, worker: str, *, is_draining: bool) -> WorkerView:
+    from minireduce.client.connection import open_connection
+    from minireduce.core.requests import DrainWorker
+    from minireduce.wire import methods
+
+    with open_connection(common.configuration()) as connection:
+        return connection.call(methods.DRAIN_WORKER, DrainWorker(worker, is_draining))
+
+
+def _progress(view: WorkerView) -> str:
+    """How far the draining of a worker is, in a line."""
+    drain = view.drain
+    if drain is None:
+        return f"{view.worker} is in service"
+    if drain.is_done:
+        return f"{view.worker} is drained and may be stopped{f': {drain.why}' if drain.why else ''}"
+    left = f", {size(drain.bytes)} left" if drain.bytes else ""
+    estimate = f", about {drain.left_s:.0f} s" if drain.left_s else ""
+    return f"{view.worker} is draining{left}{estimate}: {drain.why}"

@@ -22,14 +22,14 @@ from minireduce.core.compute.state import ComputeState
 from minireduce.core.compute.submission import Submissions
 from minireduce.core.effects import Effects, Row
 from minireduce.core.membership import Member, Membership
-from minireduce.core.messages import PROTOCOL_VERSION, Down, Hello, Up, Welcome
-from minireduce.core.requests import ComputeRequest
+from minireduce.core.messages import PROTOCOL_VERSION, DirectoriesMeasured, Down, Hello, Up, Welcome
+from minireduce.core.requests import ComputeRequest, DrainWorker
 from minireduce.core.settings import ClusterSettings
 from minireduce.core.storage.places import MembershipPlaces
 from minireduce.core.storage.requests import FileRequest
 from minireduce.core.storage.state import ReplicaReport, StorageState
 from minireduce.core.storage.tokens import BlockTokens, NoTokens
-from minireduce.errors import MinireduceError, Refused
+from minireduce.errors import MinireduceError, NotFound, Refused
 from minireduce.ids import JobId
 
 # ── what comes in ───────────────────────────────────────────────────────────────────────────────────────────────────
@@ -63,7 +63,7 @@ class RequestReceived:
     """A client asked for a change. The shell numbers requests and answers each by its number."""
 
     request: int
-    body: ComputeRequest | FileRequest
+    body: ComputeRequest | DrainWorker | FileRequest
     received_at: float  # wall clock, for people
 
 
@@ -201,6 +201,10 @@ class ClusterState:
         compute.history.restore(rows)
         jobs_seen = 0
         for row in rows:
+            if row.table == "draining":
+                self._membership.drain(row.key[0], is_draining=True)
+                self.storage.worker_drains(row.key[0], is_draining=True)
+        for row in rows:
             if row.table == "workers" and row.values is not None:
                 self._membership.expect(row.key[0], row.values[0], now)
             elif row.table == "settings" and row.key[0] == "jobs_seen" and row.values is not None:
@@ -226,7 +230,7 @@ class ClusterState:
             case StreamClosed():
                 ended = self._membership.close_stream(event.stream)
                 if ended is not None:
-                    self._lose(ended, now, effects)
+                    self._lose(ended, now, effects, is_orderly=True)
             case RequestReceived():
                 self._take_request(event, now, effects)
             case Ticked():
@@ -236,10 +240,34 @@ class ClusterState:
 
     def _take_request(self, event: RequestReceived, now: float, effects: Effects) -> None:
         number, body, at = event.request, event.body, event.received_at
-        if isinstance(body, ComputeRequest):
+        if isinstance(body, DrainWorker):
+            self._drain(number, body, now, at, effects)
+        elif isinstance(body, ComputeRequest):
             self._submissions.take_request(number, body, now, at, effects)
         else:
             self.storage.handle(number, body, at, now, effects)
+
+    def _drain(self, number: int, request: DrainWorker, now: float, at: float, effects: Effects) -> None:
+        """Do without a worker from now on, or no longer. Asked again, nothing changes."""
+        worker = request.worker
+        member = self._membership.get(worker)
+        if member is None:
+            hint = "`minireduce cluster workers` lists them"
+            effects.refuse(number, NotFound(f"there is no worker {worker}", hint=hint))
+            return
+        if self._membership.is_draining(worker) != request.is_draining:
+            self._membership.drain(worker, is_draining=request.is_draining)
+            if request.is_draining:
+                effects.persist("draining", (worker,), (at,))
+            else:
+                effects.forget("draining", (worker,))
+            self.storage.worker_drains(worker, is_draining=request.is_draining)
+            if request.is_draining:
+                self._compute.leave(worker)
+            else:
+                self._compute.want_copies()
+                self._compute.ask_everybody()
+        effects.reply(number, self.views.worker(worker, now))
 
     # ── workers ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -265,6 +293,8 @@ class ClusterState:
             effects.persist("workers", (member.id,), (member.profile.incarnation,))
             self.storage.worker_joined(member.id, hello.replicas, effects)
             worker_came(self._compute, member, hello, now, effects)
+            if member.is_draining:
+                self._compute.leave(member.id)
         return actions
 
     def _list_anew(self) -> Welcome:
@@ -295,7 +325,9 @@ class ClusterState:
             return
         if member.link.received(event.up.number, event.up.ack, now):
             for report in event.up.reports:
-                if isinstance(report, ReplicaReport):
+                if isinstance(report, DirectoriesMeasured):
+                    member.directories = report.directories
+                elif isinstance(report, ReplicaReport):
                     self.storage.report(member.id, report, now, effects)
                 else:
                     take_report(self._compute, member, report, now, effects)
@@ -312,9 +344,9 @@ class ClusterState:
         self._compute.tick(now, effects)
         self.storage.tick(now, effects, at)
 
-    def _lose(self, member: Member, now: float, effects: Effects) -> None:
+    def _lose(self, member: Member, now: float, effects: Effects, *, is_orderly: bool = False) -> None:
         effects.forget("workers", (member.id,))
-        self.storage.worker_lost(member.id, now)
+        self.storage.worker_lost(member.id, now, is_orderly=is_orderly, is_draining=member.is_draining)
         worker_went(self._compute, member.id, now, effects)
 
     # ── what leaves ─────────────────────────────────────────────────────────────────────────────────────────────────

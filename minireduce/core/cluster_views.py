@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from minireduce.core.compute.show import show_job, show_result, show_task
 from minireduce.core.compute.state import ComputeState
+from minireduce.core.draining import show_drain
 from minireduce.core.membership import Member, Membership
 from minireduce.core.storage.state import StorageState
 from minireduce.core.views import ClusterView, JobView, ResultView, SkippedView, TaskView, WorkerView
 from minireduce.errors import NotFound, RequestError
-from minireduce.ids import JobId, TaskId
+from minireduce.ids import JobId, TaskId, WorkerId
 
 
 class ClusterViews:
@@ -98,6 +99,13 @@ class ClusterViews:
         addresses = {member.id: member.profile.data_address for member in self._membership.live()}
         return show_result(found, addresses, self._compute.make_read_token(job))
 
+    def worker(self, worker: WorkerId, now: float) -> WorkerView:
+        """One worker. Raises NotFound."""
+        member = self._membership.get(worker)
+        if member is None:
+            raise NotFound(f"there is no worker {worker}", hint="`minireduce cluster workers` lists them")
+        return self._view_worker(member, now)
+
     def workers(self, now: float) -> list[WorkerView]:
         """All workers in the order in which they came."""
         return [self._view_worker(member, now) for member in self._membership]
@@ -121,6 +129,9 @@ class ClusterViews:
             free_bytes=member.free_bytes,
             blocks=self._storage.blocks_on(member.id),
             is_slow=load.is_slow if load is not None else False,
+            is_stopping=member.is_stopping,
+            drain=show_drain(member, load, self._compute, self._storage) if member.is_draining else None,
+            directories=member.directories,
         )
 
     def cluster(self) -> ClusterView:

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from minireduce.core.link import Link
-from minireduce.core.messages import Command, Hello, Up, WorkerProfile
+from minireduce.core.messages import Command, DataDirectory, Hello, Up, WorkerProfile
 from minireduce.core.settings import ClusterSettings
 from minireduce.errors import MinireduceError, Refused
 from minireduce.ids import WorkerId
@@ -42,6 +42,13 @@ class Member:
     link: Link[Command] = field(default_factory=Link)
     free_bytes: int = 0
     is_stopping: bool = False  # it takes in no more attempts
+    directories: tuple[DataDirectory, ...] = ()
+    is_draining: bool = False  # what it holds is brought elsewhere, until it can be done without
+
+    @property
+    def takes_work(self) -> bool:
+        """Whether it may be given attempts, parts and replicas."""
+        return not self.is_stopping and not self.is_draining
 
     @property
     def id(self) -> WorkerId:
@@ -73,6 +80,7 @@ class Membership:
         self._members: dict[WorkerId, Member] = {}
         self._by_stream: dict[int, Member] = {}
         self._expected: dict[WorkerId, None] = {}
+        self._draining: dict[WorkerId, None] = {}
         self._sessions = 0
 
     def __iter__(self) -> Iterator[Member]:
@@ -93,8 +101,21 @@ class Membership:
     def expect(self, worker: WorkerId, incarnation: int, now: float) -> None:
         """Remember a worker from before a restart; it has `worker_lost_s` to come back."""
         profile = WorkerProfile(worker, incarnation, "", "", 0, 0, "", "", "")
-        self._members[worker] = Member(profile, MemberState.EXPECTED, now)
+        self._members[worker] = Member(profile, MemberState.EXPECTED, now, is_draining=worker in self._draining)
         self._expected[worker] = None
+
+    def drain(self, worker: WorkerId, *, is_draining: bool) -> None:
+        """Whether this worker shall be done without; remembered while it is away, too."""
+        if is_draining:
+            self._draining[worker] = None
+        else:
+            self._draining.pop(worker, None)
+        if worker in self._members:
+            self._members[worker].is_draining = is_draining
+
+    def is_draining(self, worker: WorkerId) -> bool:
+        """Whether this worker, be it there or not, shall be done without."""
+        return worker in self._draining
 
     def enter(self, stream: int, hello: Hello, now: float) -> Entrance:
         """Take a worker's `Hello` in."""
@@ -131,6 +152,7 @@ class Membership:
             heartbeat_interval_s=self._settings.heartbeat_interval_s, resend_after_s=self._settings.resend_after_s
         )
         member = Member(profile, MemberState.LIVE, now, self._sessions, stream, link, profile.free_bytes)
+        member.is_draining = profile.worker in self._draining
         self._members[profile.worker] = member
         self._expected.pop(profile.worker, None)
         self._by_stream[stream] = member

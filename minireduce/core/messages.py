@@ -321,6 +321,30 @@ class ReplicaDamaged:
 
 
 @dataclass(frozen=True, slots=True)
+class ReplicaVerified:
+    """This worker was asked to verify its replica, and every byte of it is what was written."""
+
+    replica: Replica
+
+
+@dataclass(frozen=True, slots=True)
+class DataDirectory:
+    """One of a worker's data directories. `problem` says why it takes no more replicas; empty: it does."""
+
+    path: str
+    capacity_bytes: int
+    free_bytes: int
+    problem: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class DirectoriesMeasured:
+    """The data directories of this worker, all of them."""
+
+    directories: tuple[DataDirectory, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class ReplicationFailed:
     """A `ReplicateBlock` could not be carried out."""
 
@@ -345,6 +369,8 @@ Report = (
     | ReplicaRemoved
     | ReplicaDamaged
     | ReplicationFailed
+    | ReplicaVerified
+    | DirectoriesMeasured
 )
 
 
@@ -468,6 +494,15 @@ class RemoveReplica:
     replica: Replica
 
 
+@dataclass(frozen=True, slots=True)
+class VerifyReplica:
+    """A reader said that this replica of yours is damaged: read all of it before others. Answered by `ReplicaVerified`
+    or `ReplicaDamaged`.
+    """
+
+    replica: Replica
+
+
 Command = (
     OpenJob
     | LaunchAttempt
@@ -481,6 +516,7 @@ Command = (
     | ReplicateBlock
     | RepackBlock
     | RemoveReplica
+    | VerifyReplica
 )
 
 

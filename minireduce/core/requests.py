@@ -2,7 +2,7 @@
 
 Each request is answered once, by a `Reply` with the value named here or by a `Refuse` with an error, and only after
 what it changed is durable. All may be repeated by a client that saw no answer: `key` and names make that harmless.
-The requests of the block store are in `core.storage.requests`.
+`DrainWorker` concerns jobs and files alike. The requests of the block store are in `core.storage.requests`.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from minireduce.core.spec import JobSpec
-from minireduce.ids import JobId
+from minireduce.ids import JobId, WorkerId
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +41,17 @@ class CloseResult:
     """The typed result is no longer wanted: workers may drop what they hold for the job. The reply is None."""
 
     job: JobId
+
+
+@dataclass(frozen=True, slots=True)
+class DrainWorker:
+    """From now on do without this worker, or no longer (`is_draining` False); the reply is its `WorkerView`.
+
+    It gets nothing new, and what it alone holds is brought elsewhere. This is remembered while it is away.
+    """
+
+    worker: WorkerId
+    is_draining: bool
 
 
 ComputeRequest = SubmitJob | KillJob | ConfirmPublished | CloseResult

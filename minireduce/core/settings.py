@@ -23,6 +23,7 @@ class ClusterSettings:
     heartbeat_interval_s: float = 1.0
     worker_lost_s: float = 10.0  # silence after which a worker's attempts and outputs count as lost
     repair_delay_s: float = 60.0  # silence after which its blocks are replicated elsewhere
+    maintenance_s: float = 600.0  # the same for a worker that stopped in good order
     resend_after_s: float = 2.0  # a message without acknowledgement is sent again
     clock_jump_s_max: float = 5.0  # a longer gap between ticks moves all deadlines with it
     reduce_start_fraction: float = 0.05  # of a step's maps done before its reduces are placed and begin to fetch
@@ -74,6 +75,7 @@ class ClusterSettings:
     trash_kept_s: float = 86_400.0  # what was removed can be brought back for so long; 0: nothing is kept
     inodes_collected_per_tick: int = 1000  # of removed files and directories, so that no removal holds others up
     copies_per_worker_max: int = 4  # replicas that repair moves from and to one worker at a time
+    repair_bytes_per_s: int = 100 << 20  # that repair moves to one worker, and from it
     copy_timeout_s: float = 30.0  # a copy may take so long, and the time that its bytes need
     copy_bytes_per_s_min: int = 1 << 20
     copy_retry_after_s: float = 30.0  # a target to which a copy failed is left alone for so long

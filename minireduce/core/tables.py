@@ -35,6 +35,8 @@ TABLES: tuple[Table, ...] = (
     Table("settings", (("name", "text"),), (("value", "text"),)),
     # Workers that are expected back after a restart of the master.
     Table("workers", (("worker", "text"),), (("incarnation", "int"),)),
+    # Workers that shall be done without, there or not; since when by the wall clock.
+    Table("draining", (("worker", "text"),), (("since", "real"),)),
     # `finished`: reason and errors of an ended job.
     Table(
         "jobs",

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-from minireduce.core.messages import Counters, OutputSource, SkippedRecord, TaskError
+from minireduce.core.messages import Counters, DataDirectory, OutputSource, SkippedRecord, TaskError
 from minireduce.core.spec import OutputKind
 from minireduce.ids import AttemptId, JobId, TaskId, TaskKind, WorkerId
 
@@ -145,9 +145,26 @@ class ResultView:
 
 
 @dataclass(frozen=True, slots=True)
+class DrainView:
+    """How far a worker that shall be done without is. `is_done`: it can be, and may be stopped for good.
+
+    `why` says in words what it still waits for, or what people should know though it is done. `left_s` is an estimate,
+    0 where there is none.
+    """
+
+    is_done: bool
+    blocks: int
+    bytes: int
+    attempts: int
+    outputs: int
+    left_s: float
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
 class WorkerView:
     """One worker. `state` is "live", "lost" or "expected" (known from before a restart, not heard of yet).
-    `is_slow`: its attempts take much longer than others, so it gets fewer.
+    `is_slow`: its attempts take much longer than others, so it gets fewer. `drain` is None unless it is drained.
     """
 
     worker: WorkerId
@@ -165,11 +182,21 @@ class WorkerView:
     free_bytes: int = 0
     blocks: int = 0
     is_slow: bool = False
+    is_stopping: bool = False
+    drain: DrainView | None = None
+    directories: tuple[DataDirectory, ...] = ()
 
     @property
     def condition(self) -> str:
         """Its state in words, for people."""
-        return f"{self.state}, slow" if self.is_slow else self.state
+        words = [self.state]
+        if self.drain is not None:
+            words.append("drained" if self.drain.is_done else "draining")
+        if self.is_stopping:
+            words.append("stopping")
+        if self.is_slow:
+            words.append("slow")
+        return ", ".join(words)
 
 
 @dataclass(frozen=True, slots=True)

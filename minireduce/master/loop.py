@@ -40,7 +40,7 @@ from minireduce.core.cluster import (
     UpReceived,
 )
 from minireduce.core.messages import Down, Hello, Up, Welcome
-from minireduce.core.requests import ComputeRequest
+from minireduce.core.requests import ComputeRequest, DrainWorker
 from minireduce.core.storage.requests import FileRequest
 from minireduce.errors import MinireduceError, Unavailable
 from minireduce.ids import JobId
@@ -134,7 +134,7 @@ class MasterLoop:
             self._take(StreamClosed(stream.number))
         stream.end(None)
 
-    async def request(self, body: ComputeRequest | FileRequest) -> Any:
+    async def request(self, body: ComputeRequest | DrainWorker | FileRequest) -> Any:
         """Ask the machine for a change; its reply, once it is durable. Raises what the machine refused with."""
         number = next(self._numbers)
         answer = self._requests[number] = self._loop.create_future()

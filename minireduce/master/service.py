@@ -16,7 +16,7 @@ from minireduce.core.compute.history import read_tasks
 from minireduce.core.compute.printed import TABLE as PRINTED
 from minireduce.core.compute.printed import show_piece
 from minireduce.core.messages import Hello, Up
-from minireduce.core.requests import ComputeRequest, SubmitJob
+from minireduce.core.requests import ComputeRequest, DrainWorker, SubmitJob
 from minireduce.core.storage.requests import FileRequest
 from minireduce.core.storage.views import DirectoryPage, FileBlocks, FileHealth, FileStatus, StoreView, Summary
 from minireduce.core.tables import TABLES_BY_NAME, place_of
@@ -115,6 +115,7 @@ class MasterService:
             methods.GET_RESULT: self._get_result,
             methods.DESCRIBE_CLUSTER: self._describe_cluster,
             methods.LIST_WORKERS: self._list_workers,
+            methods.DRAIN_WORKER: self._change,
             **dict.fromkeys(_FILE_CHANGES, self._change),
             methods.GET_STATUS: self._get_status,
             methods.LIST_DIRECTORY: self._list_directory,
@@ -183,7 +184,7 @@ class MasterService:
             )
         return await self._change(request)
 
-    async def _change(self, request: ComputeRequest | FileRequest) -> Any:
+    async def _change(self, request: ComputeRequest | DrainWorker | FileRequest) -> Any:
         return await self._loop.request(request)
 
     async def _get_job(self, request: GetJob) -> JobView:

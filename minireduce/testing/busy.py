@@ -84,7 +84,7 @@ class SlotUse:
         for member in membership.live():
             worker = workers[member.id]
             load = compute.loads.get(member.id)
-            if load is None or member.is_stopping or not worker.node.is_up or worker.node.is_paused:
+            if load is None or not member.takes_work or not worker.node.is_up or worker.node.is_paused:
                 continue
             if not worker.state.is_joined or now - member.heard_at_s > SILENCE_S_MAX:
                 continue

@@ -120,7 +120,7 @@ class Checker:
 
     def _judge_copies(self) -> None:
         """Repair moves no more than it may from and to one worker."""
-        copies = self._master.state.storage._repair._copies.values()  # noqa: SLF001 - a checker looks inside
+        copies = self._master.state.storage._copying._copies.values()  # noqa: SLF001 - a checker looks inside
         load = Counter(worker for copy in copies for worker in (copy.source, copy.target))
         for worker, count in load.items():
             if count > self._master.settings.copies_per_worker_max:

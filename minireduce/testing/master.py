@@ -16,7 +16,7 @@ from typing import Any
 from minireduce.core import cluster as machine
 from minireduce.core.cluster import ClusterState
 from minireduce.core.messages import Hello, Up
-from minireduce.core.requests import ComputeRequest
+from minireduce.core.requests import ComputeRequest, DrainWorker
 from minireduce.core.settings import ClusterSettings
 from minireduce.errors import MinireduceError, Unavailable
 from minireduce.testing import log, tell
@@ -124,7 +124,7 @@ class SimMaster:
         self.world.trace.mark("master", f"stream {stream} closed")
         self.handle(machine.StreamClosed(stream))
 
-    def on_request(self, body: ComputeRequest, answer: Answer) -> None:
+    def on_request(self, body: ComputeRequest | DrainWorker, answer: Answer) -> None:
         """A client's request; `answer` is given a value or an error."""
         self._requests += 1
         self._answers[self._requests] = answer

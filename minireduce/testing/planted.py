@@ -25,7 +25,7 @@ from minireduce.core.link import Link
 from minireduce.core.membership import Member, Membership
 from minireduce.core.messages import Up
 from minireduce.core.storage.blocks import Blocks
-from minireduce.core.storage.repair import Repair
+from minireduce.core.storage.copying import Copying
 from minireduce.engine.read import Lines
 from minireduce.errors import InvariantViolation
 from minireduce.ids import TaskKind
@@ -284,6 +284,6 @@ PLANTED: tuple[PlantedBug, ...] = (
         _replace(Lines, "blocks", _read_one_byte_more(Lines.blocks)),
         every=SEEDS_PER_REAL,
     ),
-    PlantedBug("repair without limit", _replace(Repair, "_is_free", _never_busy)),
+    PlantedBug("repair without limit", _replace(Copying, "is_free", _never_busy)),
     PlantedBug("counter doubled", _replace(Task, "win", _count_twice(Task.win))),
 )

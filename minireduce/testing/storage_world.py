@@ -4,7 +4,7 @@ The master's real storage machine, writers that follow the real `writing` machin
 replicas they hold. Each seed draws workers, files and what becomes of them: some are small and share a block, some are
 made longer, get another replication, are removed, are brought back. It draws faults, too: workers die and come back
 with their disks, without them or with damaged ones, connections break, the master starts again, requests and answers
-are lost, writers die.
+are lost, writers die. Workers are drained and taken back, or thrown away once they are drained.
 
 Faults always leave one good replica of each block, and strike none while another of its replicas is bad or gone without
 the master's knowledge: of as many as were asked for, one may deceive it. Then must hold:
@@ -23,7 +23,7 @@ from __future__ import annotations
 from collections import Counter, deque
 from collections.abc import Generator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from random import Random
 from typing import Any
 
@@ -89,6 +89,7 @@ class SimHolder:
     back_at_s: float | None = 0.0
     heard_at_s: float = 0.0
     obeys_from_s: float = 0.0
+    is_draining: bool = False
     inbox: deque[Command] = field(default_factory=deque)
     outbox: deque[ReplicaReport] = field(default_factory=deque)
 
@@ -163,6 +164,8 @@ class SimStorage:
         self.now += STEP_S
         for holder in self.holders.values():
             self._serve(holder)
+            if holder.is_draining and holder.back_at_s is None and self.now >= FAULTS_S:
+                self._drain(holder, is_draining=False)
         for path, writer in list(self._writers.items()):
             if self.rng.random() < 0.5 and next(writer, _ENDED) is _ENDED:
                 del self._writers[path]
@@ -178,10 +181,10 @@ class SimStorage:
                 self._join(holder)
             elif holder.name in self._live and self.now - holder.heard_at_s >= SETTINGS.worker_lost_s:
                 del self._live[holder.name]
-                self._state.worker_lost(holder.name, self.now)
+                self._state.worker_lost(holder.name, self.now, is_draining=holder.is_draining)
             return
         holder.heard_at_s = self.now
-        self._live[holder.name] = replace(self._live[holder.name], free_bytes=self._free_bytes())
+        self._live[holder.name] = self._place(holder)
         for _ in range(self.rng.randint(0, 4)):
             if holder.inbox and self.now >= holder.obeys_from_s:
                 self._obey(holder, holder.inbox.popleft())
@@ -194,7 +197,7 @@ class SimStorage:
     def _join(self, holder: SimHolder) -> None:
         holder.is_up, holder.back_at_s, holder.heard_at_s = True, None, self.now
         self.expected.pop(holder.name, None)
-        self._live[holder.name] = Place(holder.name, holder.name, "/r", f"{holder.name}:1", self._free_bytes())
+        self._live[holder.name] = self._place(holder)
         listed = [replica for key, replica in holder.replicas.items() if not holder.damaged.get(key)]
         holder.outbox.extend(
             ReplicaDamaged(replica, holder.name) for key, replica in holder.replicas.items() if holder.damaged.get(key)
@@ -202,6 +205,16 @@ class SimStorage:
         effects = Effects()
         self._state.worker_joined(holder.name, listed, effects)
         self._take(effects)
+
+    def _place(self, holder: SimHolder) -> Place:
+        name, is_draining = holder.name, holder.is_draining
+        return Place(name, name, "/r", f"{name}:1", self._free_bytes(), 10 << 40, is_draining, not is_draining)
+
+    def _drain(self, holder: SimHolder, *, is_draining: bool) -> None:
+        holder.is_draining = is_draining
+        if holder.name in self._live:
+            self._live[holder.name] = self._place(holder)
+        self._state.worker_drains(holder.name, is_draining=is_draining)
 
     def _free_bytes(self) -> int:
         return self.rng.randint(1, 9) << 40
@@ -449,6 +462,25 @@ class SimStorage:
         elif drawn < 0.3:
             for key in list(holder.damaged):
                 self._notice(holder, key)
+        elif drawn < 0.33:
+            self._drain_or_take_back(holder)
+
+    def _drain_or_take_back(self, holder: SimHolder) -> None:
+        """Do without a worker, one at a time. One that is drained may be thrown away, disk and all."""
+        if not holder.is_draining:
+            if not any(other.is_draining for other in self.holders.values()):
+                self._drain(holder, is_draining=True)
+                self.strikes["worker drained"] += 1
+            return
+        others = [other for other in self.holders.values() if other is not holder]
+        is_known = all(other.back_at_s is None and not other.damaged and not other.inbox for other in others)
+        if is_known and not holder.damaged and not self._state.drain_left(holder.name).why and not self.expected:
+            holder.replicas.clear()
+            holder.cut(self.now + self.rng.uniform(1.0, 40.0))
+            holder.is_up = False
+            self.strikes["drained worker thrown away"] += 1
+        else:
+            self._drain(holder, is_draining=False)
 
     def _is_spared(self, key: Key, holder: SimHolder) -> bool:
         """Whether good replicas are left without this worker's, and all others that the master counts on are good."""
@@ -471,6 +503,9 @@ class SimStorage:
                 holder.cut(self.now + self.rng.uniform(0.0, 8.0))
         self._state = StorageState(SETTINGS, self, NoTokens(), self.rng)
         self._state.load(self._rows.values(), self.now)
+        for holder in self.holders.values():
+            if holder.is_draining:
+                self._state.worker_drains(holder.name, is_draining=True)
 
     # ── what must hold ──────────────────────────────────────────────────────────────────────────────────────────────
 

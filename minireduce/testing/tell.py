@@ -7,7 +7,8 @@ from typing import Any
 
 from minireduce.core import cluster, messages
 from minireduce.core import worker as worker_machine
-from minireduce.core.requests import ConfirmPublished, KillJob, SubmitJob
+from minireduce.core.requests import ConfirmPublished, DrainWorker, KillJob, SubmitJob
+from minireduce.core.views import WorkerView
 from minireduce.core.work import session
 from minireduce.core.work.attempts import AttemptEnded, Failed, Killed, Lost, Succeeded
 from minireduce.core.work.bad_records import NO_PROBE, Care
@@ -64,6 +65,8 @@ def master(
             yield f"hears that {body.job} is published"
         case cluster.RequestReceived(body=KillJob() as body):
             yield f"is asked to kill {body.job}"
+        case cluster.RequestReceived(body=DrainWorker() as body):
+            yield f"is asked to {'do without' if body.is_draining else 'take back'} {body.worker}"
         case cluster.UpReceived():
             for report in event.up.reports:
                 yield from _report(report, committed, dropped, worker_of(event.stream))
@@ -125,6 +128,8 @@ def _master_action(action: cluster.Action, worker_of: Callable[[int], WorkerId])
         case cluster.SendDown():
             for command in action.down.commands:
                 yield from _command(command, worker_of(action.stream))
+        case cluster.Reply(value=WorkerView() as value):
+            yield f"answers: {value.worker} is {value.condition}"
         case cluster.Reply():
             yield f"answers: {action.value}"
         case cluster.Refuse():

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from minireduce.core.messages import Down, Hello, Up, Welcome
-from minireduce.core.requests import CloseResult, ConfirmPublished, KillJob, SubmitJob
+from minireduce.core.requests import CloseResult, ConfirmPublished, DrainWorker, KillJob, SubmitJob
 from minireduce.core.storage.requests import (
     AbandonFile,
     AddBlock,
@@ -127,6 +127,8 @@ DESCRIBE_CLUSTER: Method[DescribeCluster, ClusterView] = Method("Cluster", "Desc
 LIST_WORKERS: Method[ListWorkers, tuple[WorkerView, ...]] = Method(
     "Cluster", "ListWorkers", ListWorkers, tuple[WorkerView, ...]
 )
+
+DRAIN_WORKER: Method[DrainWorker, WorkerView] = Method("Cluster", "Drain", DrainWorker, WorkerView)
 
 GET_STATUS: Method[GetStatus, FileStatus] = Method("Files", "Stat", GetStatus, FileStatus)
 LIST_DIRECTORY: Method[ListDirectory, DirectoryPage] = Method("Files", "List", ListDirectory, DirectoryPage)

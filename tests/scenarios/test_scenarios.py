@@ -18,10 +18,11 @@ writes the new ones, and the difference is read like any other change. Orders:
     wait SECONDS
     kill WORKER [disk=lost] | kill master | start WORKER | start master | pause WORKER | resume WORKER
     stop WORKER                               in good order, as SIGTERM does
+    drain WORKER | undrain WORKER             as `minireduce cluster drain` asks
     slow WORKER TIMES                         what it starts from now on takes so many times as long
     lose OUTPUT on WORKER                     such as: lose map 1 on worker-2
     cut FROM TO SECONDS                       one way
-    look NAME                                 ask how a job is
+    look NAME                                 ask how a job is, or how far a draining worker is
     end                                       until each client has seen the end of its job, which is then judged
 """
 
@@ -34,6 +35,7 @@ from pathlib import Path
 
 import pytest
 
+from minireduce.core.requests import DrainWorker
 from minireduce.core.settings import ClusterSettings, QueueSettings
 from minireduce.core.spec import DEFAULT_QUEUE
 from minireduce.core.worker import StopRequested
@@ -84,6 +86,8 @@ class Situation:
             "pause": lambda name: self.cluster.world.agenda.pause(self.cluster.workers[name].node),
             "resume": lambda name: self.cluster.world.agenda.resume(self.cluster.workers[name].node),
             "stop": lambda name: self.cluster.workers[name].handle(StopRequested()),
+            "drain": lambda name: self.drain(name, is_draining=True),
+            "undrain": lambda name: self.drain(name, is_draining=False),
             "slow": self.slow,
             "lose": self.lose,
             "cut": self.cut,
@@ -138,6 +142,9 @@ class Situation:
     def start(self, name: str) -> None:
         (self.cluster.master if name == "master" else self.cluster.workers[name]).start()
 
+    def drain(self, name: str, *, is_draining: bool) -> None:
+        self.cluster.master.on_request(DrainWorker(name, is_draining), lambda _: None)
+
     def slow(self, rest: str) -> None:
         name, times = rest.split()
         self.cluster.workers[name].slowness = float(times)
@@ -155,7 +162,12 @@ class Situation:
         self.cluster.world.trace.tell("network", f"carries nothing from {source} to {target} for {seconds} s")
 
     def look(self, name: str) -> None:
-        """What a person who asks is told of a job."""
+        """What a person who asks is told of a job or a worker."""
+        if name in self.cluster.workers:
+            worker = self.cluster.master.state.views.worker(name, self.cluster.master.now())
+            why = f": {worker.drain.why}" if worker.drain is not None and worker.drain.why else ""
+            self.cluster.world.trace.tell("client", f"asks: {name} is {worker.condition}{why}")
+            return
         view = next(
             view for view in self.cluster.master.state.views.jobs(self.cluster.master.now()) if view.name == name
         )

@@ -18,6 +18,7 @@ FAULTS = {
     "block appended",
     "connection broken",
     "disk lost",
+    "drained worker thrown away",
     "file brought back",
     "file removed",
     "files moved",
@@ -28,6 +29,7 @@ FAULTS = {
     "replication changed",
     "request or answer lost",
     "worker died",
+    "worker drained",
     "writer died",
 }
 

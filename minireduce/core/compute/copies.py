@@ -84,8 +84,10 @@ class Copies:
 
     def part_is_done(self, task: Task, run_s: float) -> None:
         """A part of the last step is there; it took `run_s` to make."""
-        if run_s >= self._settings.part_copy_run_s_min:
-            self.want(task)
+        winner = task.winner
+        is_leaving = winner is not None and bool(winner.worker) and not self._is_staying(winner.worker)
+        if run_s >= self._settings.part_copy_run_s_min or is_leaving:
+            self.want(task, is_urgent=is_leaving)
 
     def want_all(self, job: Job) -> None:
         """Every part that is there should have its copies."""
@@ -100,6 +102,10 @@ class Copies:
     def worker_stops(self, worker: WorkerId) -> None:
         """Have others copy what this worker alone holds, then release it."""
         self._stopping[worker] = None
+        self.worker_drains(worker)
+
+    def worker_drains(self, worker: WorkerId) -> None:
+        """Have others copy what this worker alone holds."""
         for task in list(self._load_of(worker).outputs.values()):
             self.want(task, is_urgent=True)
         self._has_news = True
@@ -130,11 +136,11 @@ class Copies:
     def _staying(self) -> Iterator[Member]:
         """Those that could take parts, made one by one: mostly a few are enough."""
         members = map(self._membership.get, self._in_turn)
-        return (member for member in members if member is not None and member.is_live and not member.is_stopping)
+        return (member for member in members if member is not None and member.is_live and member.takes_work)
 
     def _is_staying(self, worker: WorkerId) -> bool:
         member = self._membership.get(worker)
-        return member is not None and member.is_live and not member.is_stopping
+        return member is not None and member.is_live and member.takes_work
 
     # ── what became of it ───────────────────────────────────────────────────────────────────────────────────────────
 
@@ -194,7 +200,7 @@ class Copies:
     def inherit(self, task: Task) -> WorkerId:
         """The winner's worker has the part no longer: who takes its place; "" when nobody can, and it is made again."""
         heard = [member for member in map(self._membership.get, task.copies) if member is not None and member.is_live]
-        heir = min(heard, key=lambda member: member.is_stopping).id if heard else ""
+        heir = min(heard, key=lambda member: not member.takes_work).id if heard else ""
         if heir:
             task.copies.pop(heir)
             self._load_of(heir).copies.pop(task.id, None)
@@ -244,14 +250,18 @@ class Copies:
         for entry in passed:
             heapq.heappush(self._waiting, entry)
         for worker in list(self._stopping):
-            if not self._is_needed(worker):
+            if not self.is_needed(worker):
                 del self._stopping[worker]
                 effects.command(worker, ReleaseWorker())
 
-    def _is_needed(self, worker: WorkerId) -> bool:
+    def is_needed(self, worker: WorkerId) -> bool:
         """Whether it holds a part that should be copied and is on no worker that stays."""
         wanted = (task for task in self._load_of(worker).outputs.values() if task.id in self._wishes)
         return any(not any(map(self._is_staying, task.copies)) for task in wanted)
+
+    def is_elsewhere(self, task: Task, worker: WorkerId) -> bool:
+        """Whether a worker that stays holds the part, other than this one."""
+        return any(self._is_staying(holder) for holder in task.copies if holder != worker)
 
     def _begin(self, wish: _Wish, effects: Effects) -> bool:
         """Order a copy, or give it up when it is of no use. False when it must wait."""

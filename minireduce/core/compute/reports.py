@@ -62,9 +62,8 @@ def take_report(state: ComputeState, member: Member, report: Report, now: float,
             _returned(state, member, report.attempt, now)
         case WorkerStopping():
             member.is_stopping = True
-            state.leave_homes(member.id)
             state.copies.worker_stops(member.id)
-            state.ask_everybody()  # what avoided the others may come to them now
+            state.leave(member.id)
         case PartCopyFailed():
             _part_copy_failed(state, member, report, now, effects)
         case FetchFailed():

@@ -124,8 +124,16 @@ class ComputeState:
         is_open = member is not None and member.is_live and self._is_taking(member) and worker not in job.excluded
         return self.loads[worker].spot if is_open else None
 
+    def leave(self, worker: WorkerId) -> None:
+        """A worker takes in no more: what waits to come to it need not wait for that, and what only it holds is
+        wanted elsewhere.
+        """
+        self.leave_homes(worker)
+        self.copies.worker_drains(worker)
+        self.ask_everybody()  # what avoided the others may come to them now
+
     def leave_homes(self, worker: WorkerId) -> None:
-        """A worker takes in no more: what waits to come to it need not wait for that."""
+        """What waits to come to a worker need not wait for that."""
         for job in self._hungry.values():
             self._leave_homes(job, worker)
 
@@ -174,7 +182,7 @@ class ComputeState:
         return [member for member in members if member is not None and member.is_live and self._is_taking(member)]
 
     def _is_taking(self, member: Member) -> bool:
-        return not member.is_stopping and member.id in self.loads
+        return member.takes_work and member.id in self.loads
 
     def is_wanted(self, member: Member) -> bool:
         """Whether an ordinary task waits that this worker may run, now that it has a slot free."""

@@ -25,9 +25,9 @@ def why_waiting(
     if membership.is_anyone_expected:
         return "workers that were there before the master restarted"
     step = next((step for step in job.steps if step.waiting_maps or step.waiting_reduces), None)
-    taking = [member for member in membership.live() if not member.is_stopping and member.id in loads]
+    taking = [member for member in membership.live() if member.takes_work and member.id in loads]
     if not taking:
-        return "a worker: none is connected" if not membership.live() else "a worker: all are stopping"
+        return "a worker: none is connected" if not membership.live() else "a worker: all are stopping or drained"
     machine_id = job.required_machine_id if step is None or step.index == 0 else ""
     able = [member for member in taking if machine_id in ("", member.profile.machine_id)]
     if not able:

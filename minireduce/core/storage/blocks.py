@@ -104,6 +104,15 @@ class Blocks:
                 break
             yield begins, block
 
+    def on(self, worker: WorkerId) -> list[Block]:
+        """The blocks that a worker holds, in whatever condition."""
+        return [self._blocks[block_id] for block_id in self._of_worker.get(worker, ())]
+
+    def unsettle(self, block_id: int) -> None:
+        """Have repair look at a block, if it is still there."""
+        if block_id in self._blocks:
+            self.unsettled[block_id] = None
+
     def held_by(self, worker: WorkerId) -> int:
         """How many blocks a worker holds, in whatever condition."""
         return len(self._of_worker.get(worker, ()))

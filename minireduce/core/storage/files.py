@@ -16,7 +16,7 @@ from minireduce.core.storage.ids import IdSequence
 from minireduce.core.storage.leases import Leases, WritingFile
 from minireduce.core.storage.namespace import ROOT, Directory, File, Namespace
 from minireduce.core.storage.paths import parse_path
-from minireduce.core.storage.placement import Want, choose_targets
+from minireduce.core.storage.placement import PlacementPolicy, Want
 from minireduce.core.storage.places import Place, Places
 from minireduce.core.storage.requests import (
     AbandonFile,
@@ -57,6 +57,7 @@ class Files:
         containers: Containers,
         places: Places,
         tokens: BlockTokens,
+        policy: PlacementPolicy,
         rng: random.Random,
     ) -> None:
         self._settings = settings
@@ -66,6 +67,7 @@ class Files:
         self._containers = containers
         self._places = places
         self._tokens = tokens
+        self._policy = policy
         self._rng = rng
         self._trash = Trash(namespace, settings.trash_kept_s)
         self._recent: dict[WorkerId, int] = {}
@@ -261,7 +263,8 @@ class Files:
         if block.length >= file.block_size_bytes:
             raise RequestError(f"block {request.position} of {file.path} is full")
         live = self._places.live()
-        holders = [live[worker] for worker in block.good if worker in live and worker not in request.excluded]
+        here = [live[worker] for worker in block.good if worker in live and worker not in request.excluded]
+        holders = [place for place in here if place.takes_replicas]
         holders.sort(key=lambda place: not request.machine_id or place.machine_id != request.machine_id)
         if len(holders) >= self._replicas_needed(file):
             self._blocks.begin_longer(block, effects)
@@ -274,9 +277,9 @@ class Files:
         live = self._places.live()
         want = Want(file.replication, file.block_size_bytes, machine_id=request.machine_id)
         preferred = [place for place in live.values() if place.worker not in request.excluded]
-        targets = choose_targets(preferred, want, self._recent, self._rng)
+        targets = self._policy.choose_targets(preferred, want, self._recent, self._rng)
         if len(targets) < self._replicas_needed(file):
-            targets = choose_targets(live.values(), want, self._recent, self._rng)
+            targets = self._policy.choose_targets(live.values(), want, self._recent, self._rng)
         if len(targets) < self._replicas_needed(file) and self._places.is_anyone_expected:
             raise Unavailable("workers that were there before the master was started again are still expected")
         if targets:
@@ -285,13 +288,16 @@ class Files:
             raise Unavailable(f"no worker is live that could hold a block of {file.path}", hint="start workers")
         raise RequestError(
             f"none of {len(live)} live workers has room for a block of {file.path}",
-            hint="see `minireduce cluster workers`; free some disk or start more workers",
+            hint="see `minireduce cluster workers`: free some disk, start more workers, or undrain one",
         )
+
+    def _takers(self) -> int:
+        return sum(place.takes_replicas for place in self._places.live().values())
 
     def _replicas_needed(self, file: WritingFile) -> int:
         """On so many workers a block must be. Those who are expected count: few are live while a master starts."""
         asked = min(self._settings.replicas_min, file.replication)
-        return asked if self._places.is_anyone_expected else min(asked, max(1, len(self._places.live())))
+        return asked if self._places.is_anyone_expected else min(asked, max(1, self._takers()))
 
     def _commit_block(self, request: CommitBlock, at: float, now: float, effects: Effects) -> bool:
         file = self._leases.get(request.file_id, request.lease, now)

@@ -5,8 +5,11 @@ rack of the second but another machine, further ones anywhere; no rack gets more
 never takes all. After HDFS's default policy. Within what these rules leave, chance decides, weighted by free room and
 damped by what a worker was just given: an empty newcomer would otherwise get every new block at once. After GFS (2003).
 
-Invariants: never a worker that holds the block or is excluded, never one without room; fewer replicas rather than none,
-as a small cluster must be able to write: each rule yields when nobody obeys it.
+Other policies need to say three things only (`PlacementPolicy`): where new replicas go, which of too many is given up,
+and whether a move leaves a block as well spread as it was.
+
+Invariants: never a worker that holds the block, drains or is about to stop, never one without room; fewer replicas
+rather than none, as a small cluster must be able to write: each rule yields when nobody obeys it.
 """
 
 from __future__ import annotations
@@ -14,6 +17,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from minireduce.core.storage.places import Place
 from minireduce.ids import WorkerId
@@ -34,21 +38,65 @@ class Want:
     machine_id: str = ""  # the writer's; "" when the block is repaired
 
 
+class PlacementPolicy(Protocol):
+    """Where replicas should be."""
+
+    def choose_targets(
+        self, places: Iterable[Place], want: Want, recent: Mapping[WorkerId, int], rng: random.Random
+    ) -> list[Place]:
+        """Workers for `want`, at most as many as it says; `recent` counts what each was just given."""
+
+    def choose_surplus(self, holders: Sequence[Place]) -> Place:
+        """The holder that should give its replica up."""
+
+    def keeps_spread(self, before: Sequence[Place], after: Sequence[Place]) -> bool:
+        """Whether a block on `after` is as safe as on `before`."""
+
+
+class RackAware:
+    """The policy of this module."""
+
+    def choose_targets(
+        self, places: Iterable[Place], want: Want, recent: Mapping[WorkerId, int], rng: random.Random
+    ) -> list[Place]:
+        return choose_targets(places, want, recent, rng)
+
+    def choose_surplus(self, holders: Sequence[Place]) -> Place:
+        return choose_surplus(holders)
+
+    def keeps_spread(self, before: Sequence[Place], after: Sequence[Place]) -> bool:
+        """Neither on fewer racks nor on fewer machines."""
+        return _count_racks(after) >= _count_racks(before) and _count_machines(after) >= _count_machines(before)
+
+
+def _count_racks(places: Iterable[Place]) -> int:
+    return len({place.rack for place in places})
+
+
+def _count_machines(places: Iterable[Place]) -> int:
+    return len({place.machine_id for place in places})
+
+
 def choose_targets(
     places: Iterable[Place], want: Want, recent: Mapping[WorkerId, int], rng: random.Random
 ) -> list[Place]:
     """Workers for `want`, in the order in which they were chosen; `recent` counts what each was just given."""
     held = frozenset(place.worker for place in want.holders)
+    everybody = list(places)
     candidates = [
         place
-        for place in places
-        if place.worker not in held and place.free_bytes >= want.bytes_needed + FREE_BYTES_KEPT
+        for place in everybody
+        if place.takes_replicas and place.worker not in held and place.free_bytes >= want.bytes_needed + FREE_BYTES_KEPT
     ]
+    near = frozenset(place.rack for place in everybody if want.machine_id and place.machine_id == want.machine_id)
     chosen = list(want.holders)
     racks = len({place.rack for place in [*candidates, *chosen]})
     rack_share_max = _rack_share_max(len(chosen) + want.replicas, len(chosen) + len(candidates), racks)
     for _ in range(min(want.replicas, len(candidates))):
-        place = _choose_one(candidates, chosen, want.machine_id, rack_share_max, recent, rng)
+        if chosen:
+            place = _choose_one(candidates, chosen, rack_share_max, recent, rng)
+        else:
+            place = _choose_first(candidates, want.machine_id, near, recent, rng)
         candidates.remove(place)
         chosen.append(place)
     return chosen[len(want.holders) :]
@@ -63,17 +111,25 @@ def _rack_share_max(replicas: int, workers: int, racks: int) -> int:
     return share - 1 if share == count else share
 
 
+def _choose_first(
+    candidates: Sequence[Place],
+    machine_id: str,
+    near: frozenset[str],
+    recent: Mapping[WorkerId, int],
+    rng: random.Random,
+) -> Place:
+    """On the writer's machine; in its rack, where its own worker has no room; else anywhere."""
+    own = [place for place in candidates if machine_id and place.machine_id == machine_id]
+    return _draw(own or [place for place in candidates if place.rack in near] or candidates, recent, rng)
+
+
 def _choose_one(
     candidates: Sequence[Place],
     chosen: Sequence[Place],
-    machine_id: str,
     rack_share_max: int,
     recent: Mapping[WorkerId, int],
     rng: random.Random,
 ) -> Place:
-    if not chosen:
-        own = [place for place in candidates if machine_id and place.machine_id == machine_id]
-        return _draw(own or candidates, recent, rng)
     racks = [place.rack for place in chosen]
     machines = {place.machine_id for place in chosen}
 

@@ -12,13 +12,20 @@ from minireduce.ids import WorkerId
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """A live worker. Two workers of one `machine_id` fail together, and so, more rarely, do those of one rack."""
+    """A live worker. Two workers of one `machine_id` fail together, and so, more rarely, do those of one rack.
+
+    One that `is_draining` shall be done without: what it has counts for readers, and not towards what a block should
+    have. It takes no new replicas, nor does one that is about to stop (`takes_replicas`).
+    """
 
     worker: WorkerId
     machine_id: str
     rack: str
     data_address: str
     free_bytes: int
+    capacity_bytes: int = 0  # 0: not known
+    is_draining: bool = False
+    takes_replicas: bool = True
 
 
 class Places(Protocol):
@@ -68,7 +75,16 @@ class _LivePlaces(Mapping[WorkerId, Place]):
 
 def _place(member: Member) -> Place:
     profile = member.profile
-    return Place(member.id, profile.machine_id, profile.rack, profile.data_address, member.free_bytes)
+    return Place(
+        member.id,
+        profile.machine_id,
+        profile.rack,
+        profile.data_address,
+        member.free_bytes,
+        profile.capacity_bytes,
+        member.is_draining,
+        member.takes_work,
+    )
 
 
 def distance(place: Place, machine_id: str, rack: str) -> int:

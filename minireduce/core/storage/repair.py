@@ -1,86 +1,100 @@
 """Keep as many good replicas of each block as its file asked for: copy what is missing, remove what is too much.
 
-Blocks that may need attention are looked at on every tick, those at the highest risk first: one good replica left, then
-fewer than a third of what is wanted, then the others. A copy goes from a worker that has the block to one chosen by
-`placement`; each worker takes part in a few at a time, so that repair never drowns the work itself.
+Blocks that may need attention are looked at on the next tick. Those that need a copy wait in a queue by risk: one good
+replica left, then fewer than a third of what is wanted, then the others; what somebody asked to read and could not, or
+not well, comes before all of them. A copy goes from a worker that has the block to one chosen by the placement policy;
+`copying` keeps each worker's share small, so that repair never drowns the work itself.
 
 A worker that fell silent often comes back: for `repair_delay_s` its replicas are hoped for and not copied, except where
-only one good replica is left. After a restart of the master the same time passes before anything is copied, unless all
-workers that were known have come back or are given up sooner.
+only one good replica is left; for `maintenance_s` where it stopped in good order. After a restart of the master
+`repair_delay_s` passes before anything is copied, unless all workers that were known have come back or are given up
+sooner. What a draining worker has is not relied on, and neither is it removed.
 
 Removing is done from certainty only: a surplus replica goes when its holder and enough others have themselves said, to
 this master, that they have it; a damaged one goes when enough good ones are there, or when it stands in the way of the
 only worker on which a good one could be made.
 
-Invariants: no good replica is removed while fewer than `wanted` confirmed others exist; at most one copy of a block
-goes to one worker; a block without any good replica is left alone, for its workers may return.
+Invariants: no good replica is removed while fewer than `wanted` confirmed others exist; a block without any good
+replica is left alone, for its workers may return; a tick looks at a bounded number of blocks.
 """
 
 from __future__ import annotations
 
 import random
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
+from itertools import islice
 
 from minireduce.core.effects import Effects
-from minireduce.core.messages import RemoveReplica, ReplicateBlock
+from minireduce.core.messages import RemoveReplica
 from minireduce.core.settings import ClusterSettings
 from minireduce.core.storage.blocks import Block, Blocks
-from minireduce.core.storage.placement import Want, choose_surplus, choose_targets
+from minireduce.core.storage.copying import Copying
+from minireduce.core.storage.placement import PlacementPolicy, Want
 from minireduce.core.storage.places import Place, Places
-from minireduce.core.storage.tokens import BlockTokens
 from minireduce.ids import WorkerId
 
-LEVELS = 3
-
-
-@dataclass(frozen=True, slots=True)
-class Copy:
-    """A replica on its way. It counts as failed after `deadline_s`."""
-
-    block_id: int
-    source: WorkerId
-    target: WorkerId
-    deadline_s: float
+LEVELS = 4
+CHANGED_PER_TICK_MAX = 20_000
+WAITING_PER_TICK_MAX = 2_000
+"""So many blocks of each kind are looked at on one tick: what changed, and what waits for its turn."""
+ASKED_FOR_MAX = 10_000
+"""So many blocks are remembered as asked for, the latest."""
 
 
 @dataclass(slots=True)
 class _Round:
-    """One tick's view: who is live, how many copies each takes part in, and which are coming for each block."""
+    """One tick's view: who is live, who takes replicas, and who may send or get one more."""
 
     live: Mapping[WorkerId, Place]
     effects: Effects
     now: float
-    load: dict[WorkerId, int] = field(default_factory=dict)
-    coming: dict[int, list[WorkerId]] = field(default_factory=dict)
+    is_quiet: bool
+    takers: dict[WorkerId, Place]
+    senders: dict[WorkerId, None]
+    receivers: dict[WorkerId, Place]
 
-    def count(self, copy: Copy) -> None:
-        self.coming.setdefault(copy.block_id, []).append(copy.target)
-        for worker in (copy.source, copy.target):
-            self.load[worker] = self.load.get(worker, 0) + 1
+    @property
+    def has_room(self) -> bool:
+        return bool(self.senders and self.receivers)
 
 
 class Repair:
-    """The repair queue and the copies that are under way."""
+    """The repair queue."""
 
     def __init__(
-        self, settings: ClusterSettings, blocks: Blocks, places: Places, tokens: BlockTokens, rng: random.Random
+        self,
+        settings: ClusterSettings,
+        blocks: Blocks,
+        copying: Copying,
+        places: Places,
+        policy: PlacementPolicy,
+        rng: random.Random,
     ) -> None:
         self._settings = settings
         self._blocks = blocks
+        self._copying = copying
         self._places = places
-        self._tokens = tokens
+        self._policy = policy
         self._rng = rng
-        self._copies: dict[tuple[int, WorkerId], Copy] = {}
-        self._avoided_until_s: dict[tuple[int, WorkerId], float] = {}
-        self._absent_since_s: dict[WorkerId, float] = {}
+        self._queue: tuple[dict[int, None], ...] = tuple({} for _ in range(LEVELS))
+        self._level: dict[int, int] = {}  # of those in the queue
+        self._asked_for: dict[int, None] = {}
+        self._moving: dict[int, WorkerId] = {}  # whose replica goes once the block is on one worker more
+        self._absent_until_s: dict[WorkerId, float] = {}
+        self._later: dict[int, None] = {}  # nothing is done about them while it is quiet
         self._parked: dict[int, None] = {}  # they want more replicas than there are workers
         self._quiet_until_s = 0.0
 
     @property
-    def copying(self) -> int:
-        """How many copies are under way."""
-        return len(self._copies)
+    def waiting(self) -> int:
+        """How many blocks wait for their turn."""
+        return len(self._level)
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing needs repair that could be repaired."""
+        return not self._level and not self._later and not self._blocks.unsettled and not self._absent_until_s
 
     # ── what happened ───────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -88,69 +102,51 @@ class Repair:
         """The master has just started: replicas become known as workers join."""
         self._quiet_until_s = now + self._settings.repair_delay_s
 
-    def worker_lost(self, worker: WorkerId, now: float) -> None:
-        """Hope for the replicas of a worker, and forget the copies from and to it."""
-        self._absent_since_s[worker] = now
-        self._forget_copies_of(worker)
+    def worker_lost(self, worker: WorkerId, now: float, wait_s: float) -> None:
+        """Hope for the replicas of a worker for so long, and forget the copies from and to it."""
+        self._absent_until_s[worker] = now + wait_s
+        self._copying.forget_worker(worker)
 
     def worker_joined(self, worker: WorkerId) -> None:
         """A worker is there and has said what it holds. Commands of its earlier session may be lost, so copies are.
 
         That copies to it failed before tells nothing any more.
         """
-        self._absent_since_s.pop(worker, None)
-        self._avoided_until_s = {key: until for key, until in self._avoided_until_s.items() if key[1] != worker}
-        self._forget_copies_of(worker)
+        self._absent_until_s.pop(worker, None)
+        self._copying.trust(worker)
+        self._copying.forget_worker(worker)
+        self.look_again()
+
+    def look_again(self) -> None:
+        """There may be workers now for what wants more replicas than there were."""
         self._blocks.unsettled.update(self._parked)
         self._parked.clear()
-
-    def stored(self, block_id: int, worker: WorkerId) -> None:
-        """A replica arrived. It may be one of a generation that is over, so the block is looked at again."""
-        if self._copies.pop((block_id, worker), None) is not None:
-            self._unsettle(block_id)
 
     def hurry(self, block: Block) -> None:
         """Copy this block now, though replicas may come back with their workers, and copies may fail again."""
         for worker in [*block.absent]:
             self._blocks.let_go(block, worker)
-        self._avoided_until_s = {key: until for key, until in self._avoided_until_s.items() if key[0] != block.id}
+        self._copying.trust_with(block.id)
+        self.ask_for(block)
+
+    def ask_for(self, block: Block) -> None:
+        """Somebody wants to read a block and found it damaged, or nowhere: it comes first, as soon as it can be had."""
+        self._asked_for.pop(block.id, None)
+        self._asked_for[block.id] = None
+        if len(self._asked_for) > ASKED_FOR_MAX:
+            del self._asked_for[next(iter(self._asked_for))]
         self._blocks.unsettled[block.id] = None
 
-    def copying_to(self, block_id: int) -> list[WorkerId]:
-        """The workers to which copies of a block are on their way."""
-        return [target for copied, target in self._copies if copied == block_id]
-
-    def copy_failed(self, block_id: int, source: WorkerId, now: float) -> None:
-        """`source` could not send its replica: try another pair, and leave these targets alone for a while."""
-        for copy in list(self._copies.values()):
-            if (copy.block_id, copy.source) == (block_id, source):
-                self._give_up(copy, now)
-
-    def _give_up(self, copy: Copy, now: float) -> None:
-        key = (copy.block_id, copy.target)
-        del self._copies[key]
-        self._avoided_until_s[key] = now + self._settings.copy_retry_after_s
-        self._unsettle(copy.block_id)
-
-    def _forget_copies_of(self, worker: WorkerId) -> None:
-        for key, copy in list(self._copies.items()):
-            if worker in (copy.source, copy.target):
-                del self._copies[key]
-                self._unsettle(copy.block_id)
-
-    def _unsettle(self, block_id: int) -> None:
-        if self._blocks.get(block_id) is not None:
-            self._blocks.unsettled[block_id] = None
+    def move(self, block: Block, source: WorkerId) -> None:
+        """A copy for the sake of balance is on its way: `source` is to give its replica up once that is there."""
+        self._moving[block.id] = source
 
     def shift_deadlines(self, jump_s: float) -> None:
         """The master slept for `jump_s`."""
         self._quiet_until_s += jump_s
         self._blocks.shift_deadlines(jump_s)
-        self._absent_since_s = {worker: at + jump_s for worker, at in self._absent_since_s.items()}
-        self._copies = {
-            key: Copy(copy.block_id, copy.source, copy.target, copy.deadline_s + jump_s)
-            for key, copy in self._copies.items()
-        }
+        self._copying.shift_deadlines(jump_s)
+        self._absent_until_s = {worker: at + jump_s for worker, at in self._absent_until_s.items()}
 
     # ── what to do ──────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -158,90 +154,148 @@ class Repair:
         """Give up what took too long, and command the copies and removals that are due."""
         self._expire(now)
         self._blocks.doubt(now, self._settings.worker_lost_s)
-        if not self._blocks.unsettled or (self._places.is_anyone_expected and now < self._quiet_until_s):
+        if self._places.is_anyone_expected and now < self._quiet_until_s:
             return
-        round_ = _Round(dict(self._places.live()), effects, now)
-        for copy in self._copies.values():
-            round_.count(copy)
-        is_quiet = now < self._quiet_until_s and bool(self._absent_since_s)
-        for block in self._by_risk():
-            if is_quiet and risk_level(block) > 0:
-                break  # replicas on workers that have not come back yet are not even known
-            if self._settle(block, round_):
-                self._blocks.unsettled.pop(block.id, None)
+        if not self._blocks.unsettled and not self._level and not self._later:
+            return
+        round_ = self._begin_round(now, effects)
+        if not round_.is_quiet:
+            self._blocks.unsettled.update(self._later)
+            self._later.clear()
+        self._look_at_changed(round_)
+        self._settle_waiting(round_)
 
     def _expire(self, now: float) -> None:
-        for worker, since in list(self._absent_since_s.items()):
-            if now - since >= self._settings.repair_delay_s:
-                del self._absent_since_s[worker]
+        for worker, until_s in list(self._absent_until_s.items()):
+            if now >= until_s:
+                del self._absent_until_s[worker]
                 self._blocks.forget_absent(worker)
-        for copy in list(self._copies.values()):
-            if now >= copy.deadline_s:
-                self._give_up(copy, now)
-        self._avoided_until_s = {key: until for key, until in self._avoided_until_s.items() if until > now}
+        self._copying.expire(now)
 
-    def _by_risk(self) -> list[Block]:
-        levels: list[list[Block]] = [[] for _ in range(LEVELS)]
-        for block_id in self._blocks.unsettled:
+    def _begin_round(self, now: float, effects: Effects) -> _Round:
+        live = dict(self._places.live())
+        is_quiet = now < self._quiet_until_s and bool(self._absent_until_s)
+        takers = {worker: place for worker, place in live.items() if place.takes_replicas}
+        round_ = _Round(live, effects, now, is_quiet, takers, {}, {})
+        for worker, place in live.items():
+            if self._copying.is_free(worker):
+                if self._copying.may_send(worker, now):
+                    round_.senders[worker] = None
+                if place.takes_replicas and self._copying.may_receive(worker, now):
+                    round_.receivers[worker] = place
+        return round_
+
+    def _look_at_changed(self, round_: _Round) -> None:
+        """Put what needs copies into the queue, and do for the others what there is to do."""
+        unsettled = self._blocks.unsettled
+        for block_id in list(islice(unsettled, CHANGED_PER_TICK_MAX)):
+            del unsettled[block_id]
+            self._dequeue(block_id)
             block = self._blocks.get(block_id)
-            if block is not None:
-                levels[risk_level(block)].append(block)
-        return [block for level in levels for block in level]
+            if block is None:
+                self._asked_for.pop(block_id, None)
+            elif round_.is_quiet and risk_level(block) > 0 and block_id not in self._asked_for:
+                self._later[block_id] = None  # replicas on workers that have not come back yet are not even known
+            elif self._missing(block, round_) > 0:
+                self._enqueue(block)
+            else:
+                if block.good:
+                    self._asked_for.pop(block_id, None)
+                self._settle(block, round_)
+
+    def _enqueue(self, block: Block) -> None:
+        level = 0 if block.id in self._asked_for else 1 + risk_level(block)
+        self._level[block.id] = level
+        self._queue[level][block.id] = None
+
+    def _dequeue(self, block_id: int) -> None:
+        level = self._level.pop(block_id, None)
+        if level is not None:
+            del self._queue[level][block_id]
+
+    def _settle_waiting(self, round_: _Round) -> None:
+        """Start copies of what waits, as long as there is room. Who cannot be helped now lets the others pass."""
+        left = WAITING_PER_TICK_MAX
+        for queue in self._queue:
+            if not round_.has_room:
+                return
+            for block_id in list(islice(queue, left)):
+                left -= 1
+                self._dequeue(block_id)
+                block = self._blocks.get(block_id)
+                if block is not None and not self._settle(block, round_):
+                    self._enqueue(block)
+                if not round_.has_room:
+                    return
+
+    def _staying(self, block: Block, round_: _Round) -> list[WorkerId]:
+        """Who has a good replica and is not to be done without."""
+        return [worker for worker in block.good if worker not in round_.live or not round_.live[worker].is_draining]
+
+    def _missing(self, block: Block, round_: _Round) -> int:
+        """How many replicas are to be copied; at most 0 where nothing is to be, or can be."""
+        if not block.is_committed or not block.good:
+            return 0
+        hoped = len(block.absent) if len(block.good) > 1 else 0
+        return block.wanted - len(self._staying(block, round_)) - len(self._copying.targets(block.id)) - hoped
 
     def _settle(self, block: Block, round_: _Round) -> bool:
         """Command what this block needs now; False when it must be looked at again though nothing changes."""
-        if not block.is_committed or not block.good:
-            return True
-        coming = round_.coming.get(block.id, [])
-        hoped = len(block.absent) if len(block.good) > 1 else 0
-        missing = block.wanted - len(block.good) - len(coming) - hoped
+        missing = self._missing(block, round_)
         if missing > 0:
             return self._copy(block, missing, round_)
-        if not coming and len(block.good) >= block.wanted:
+        is_complete = block.is_committed and len(self._staying(block, round_)) >= block.wanted
+        if is_complete and block.good and not self._copying.targets(block.id):
             _remove_damaged(block, round_.effects)
             self._remove_surplus(block, round_)
         return True
 
     def _copy(self, block: Block, missing: int, round_: _Round) -> bool:
         """Start copies of this block; False when some must wait for their turn."""
-        holders = [*block.good, *round_.coming.get(block.id, ()), *block.damaged, *block.leaving]
-        taken = [round_.live[worker] for worker in holders if worker in round_.live]
-        if len(taken) >= len(round_.live):
+        holders = dict.fromkeys(
+            [*block.good, *self._copying.targets(block.id), *block.damaged, *block.leaving]
+        )  # those that leave are looked over for a moment, too, or the order to remove could come after a copy
+        if not any(worker not in holders for worker in round_.takers):
             _remove_damaged(block, round_.effects)  # the only place for a good replica is where a bad one lies
             self._parked[block.id] = None
             return True
         targets = [
             place
-            for place in round_.live.values()
-            if self._is_free(place.worker, round_) and (block.id, place.worker) not in self._avoided_until_s
+            for place in round_.receivers.values()
+            if place.worker not in holders and not self._copying.is_avoided(block.id, place.worker)
         ]
-        for place in choose_targets(targets, Want(missing, block.length, tuple(taken)), round_.load, self._rng):
-            sources = [worker for worker in block.good if worker in round_.live and self._is_free(worker, round_)]
+        keeping = tuple(
+            round_.live[worker] for worker in holders if worker in round_.live and not round_.live[worker].is_draining
+        )
+        want = Want(missing, block.length, keeping)
+        for place in self._policy.choose_targets(targets, want, self._copying.load, self._rng):
+            sources = [worker for worker in block.good if worker in round_.senders and worker != place.worker]
             if not sources:
                 return False
-            source = min(sources, key=lambda worker: (round_.load.get(worker, 0), worker))
+            source = min(sources, key=lambda worker: (self._copying.load.get(worker, 0), worker))
             self._start_copy(block, source, place, round_)
             missing -= 1
         return missing == 0
 
-    def _is_free(self, worker: WorkerId, round_: _Round) -> bool:
-        return round_.load.get(worker, 0) < self._settings.copies_per_worker_max
-
     def _start_copy(self, block: Block, source: WorkerId, target: Place, round_: _Round) -> None:
-        copy_s = self._settings.copy_timeout_s + block.length / self._settings.copy_bytes_per_s_min
-        copy = Copy(block.id, source, target.worker, round_.now + copy_s)
-        self._copies[block.id, target.worker] = copy
-        round_.count(copy)
-        token = self._tokens.write(block.id, block.generation)
-        round_.effects.command(source, ReplicateBlock(block.replica, target.worker, target.data_address, token))
+        self._copying.start(block, source, target, round_.now, round_.effects)
+        for worker in (source, target.worker):
+            is_free = self._copying.is_free(worker)
+            if not is_free or not self._copying.may_send(worker, round_.now):
+                round_.senders.pop(worker, None)
+            if not is_free or not self._copying.may_receive(worker, round_.now):
+                round_.receivers.pop(worker, None)
 
     def _remove_surplus(self, block: Block, round_: _Round) -> None:
-        """Remove good replicas too many, as far as that is certain."""
-        confirmed = [worker for worker, is_confirmed in block.good.items() if is_confirmed and worker in round_.live]
+        """Remove good replicas too many, as far as that is certain. Those of draining workers are none too many."""
+        staying = self._staying(block, round_)
+        confirmed = [worker for worker in staying if block.good[worker] and worker in round_.live]
+        moving = self._moving.pop(block.id, "")
         while len(confirmed) > block.wanted:
-            place = choose_surplus([round_.live[worker] for worker in confirmed])
-            confirmed.remove(place.worker)
-            self._blocks.ask_removal(block, place.worker, round_.effects)
+            holders = [round_.live[worker] for worker in confirmed]
+            worker = moving if moving in confirmed else self._policy.choose_surplus(holders).worker
+            confirmed.remove(worker)
+            self._blocks.ask_removal(block, worker, round_.effects)
 
 
 def _remove_damaged(block: Block, effects: Effects) -> None:

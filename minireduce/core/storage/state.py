@@ -6,7 +6,8 @@ commands (`ReplicateBlock`, `RemoveReplica`) and answers, all into the `Effects`
     namespace    names and what they stand for          blocks      which workers hold what, in which condition
     leases       files that are being written           repair      what is copied and removed, and when
     files        the requests                           placement   where new replicas go
-    containers   blocks that small files share              moves       from one of them to another
+    containers   blocks that small files share          moves       from one of them to another
+    copying      replicas on their way                  draining    workers that shall be done without
 
 Invariants: what was committed of a closed file never changes, it only grows; a block id and an inode number are never
 used twice; a replica that is unknown here is removed only if its number was given out and its file is certainly gone.
@@ -36,11 +37,14 @@ from minireduce.core.storage import leases as lease_rows
 from minireduce.core.storage import namespace as inode_rows
 from minireduce.core.storage.blocks import Block, Blocks
 from minireduce.core.storage.containers import Containers
+from minireduce.core.storage.copying import Copying
+from minireduce.core.storage.draining import BlocksLeft, Draining
 from minireduce.core.storage.files import Files
 from minireduce.core.storage.health import examine
 from minireduce.core.storage.leases import Leases
 from minireduce.core.storage.moves import Moves
 from minireduce.core.storage.namespace import File, Namespace
+from minireduce.core.storage.placement import PlacementPolicy, RackAware
 from minireduce.core.storage.places import Place, Places, distance
 from minireduce.core.storage.repair import Repair, risk_level
 from minireduce.core.storage.requests import FileRequest, HurryRepair
@@ -69,16 +73,27 @@ ReplicaReport = ReplicaStored | ReplicaRemoved | ReplicaDamaged | ReplicationFai
 class StorageState:
     """Mutable; every method that changes something takes the time and writes what follows into `effects`."""
 
-    def __init__(self, settings: ClusterSettings, places: Places, tokens: BlockTokens, rng: random.Random) -> None:
+    def __init__(
+        self,
+        settings: ClusterSettings,
+        places: Places,
+        tokens: BlockTokens,
+        rng: random.Random,
+        policy: PlacementPolicy | None = None,
+    ) -> None:
+        policy = policy or RackAware()
+        self._settings = settings
         self._places = places
         self._tokens = tokens
         self._namespace = Namespace()
         self._leases = Leases(settings.lease_s)
         self._blocks = Blocks()
         self._containers = Containers(self._blocks)
-        self._repair = Repair(settings, self._blocks, places, tokens, rng)
+        self._copying = Copying(settings, self._blocks, tokens)
+        self._repair = Repair(settings, self._blocks, self._copying, places, policy, rng)
+        self._draining = Draining(settings, self._blocks, self._copying, places)
         parts = (self._namespace, self._leases, self._blocks, self._containers)
-        self._files = Files(settings, *parts, places, tokens, rng)
+        self._files = Files(settings, *parts, places, tokens, policy, rng)
         self._moves = Moves(settings, *parts, places, tokens, self._new_ids)
         self._recent_until_s = 0.0
 
@@ -147,17 +162,32 @@ class StorageState:
         self._blocks.forget_absent(worker)
         self._repair.worker_joined(worker)
 
-    def worker_lost(self, worker: WorkerId, now: float) -> None:
-        """A worker is silent for too long."""
+    def worker_lost(self, worker: WorkerId, now: float, *, is_orderly: bool = False, is_draining: bool = False) -> None:
+        """A worker is silent for too long, or has stopped in good order. One that was draining is not hoped for."""
         self._blocks.lose(worker)
-        self._repair.worker_lost(worker, now)
+        wait_s = self._settings.maintenance_s if is_orderly else self._settings.repair_delay_s
+        self._repair.worker_lost(worker, now, 0.0 if is_draining else wait_s)
+
+    def worker_drains(self, worker: WorkerId, *, is_draining: bool) -> None:
+        """Whether a worker shall be done without; `places` says so already."""
+        for block in self._blocks.on(worker):
+            self._blocks.unsettle(block.id)
+        if is_draining:
+            self._draining.begins(worker)
+        else:
+            self._draining.ends(worker)
+            self._repair.look_again()
+
+    def drain_left(self, worker: WorkerId) -> BlocksLeft:
+        """What is left on a draining worker."""
+        return self._draining.left(worker)
 
     def report(self, worker: WorkerId, report: ReplicaReport, now: float, effects: Effects) -> None:
         """A live worker tells of a replica."""
         block = self._blocks.get(report.replica.block_id)
         match report:
             case ReplicaStored(replica):
-                self._repair.stored(replica.block_id, worker)
+                self._copying.arrived(replica.block_id, worker)
                 self._stored(worker, replica, effects)
             case ReplicaRemoved(replica):
                 if block is not None and block.generation == replica.generation:
@@ -167,8 +197,9 @@ class StorageState:
             case ReplicaDamaged(replica, holder):
                 if block is not None and block.generation == replica.generation and holder in block.good:
                     self._blocks.damage(block, holder, is_own_word=False)
+                    self._repair.ask_for(block)
             case ReplicationFailed(replica):
-                self._repair.copy_failed(replica.block_id, worker, now)
+                self._copying.failed(replica.block_id, worker, now)
                 self._moves.failed(replica.block_id)
 
     def _stored(self, worker: WorkerId, replica: Replica, effects: Effects) -> None:
@@ -205,12 +236,14 @@ class StorageState:
         self._files.collect(at, effects)
         self._moves.tick(now, effects)
         self._repair.tick(now, effects)
+        self._draining.tick(now)
 
     def shift_deadlines(self, jump_s: float) -> None:
         """The master slept for `jump_s`: deadlines move with it."""
         self._leases.shift_deadlines(jump_s)
         self._moves.shift_deadlines(jump_s)
         self._repair.shift_deadlines(jump_s)
+        self._draining.shift_deadlines(jump_s)
 
     # ── what is asked for work ──────────────────────────────────────────────────────────────────────────────────────
 
@@ -245,13 +278,14 @@ class StorageState:
             for begins, block in self._containers.covering(found, stored.offset, stored.length):
                 yield min(end, begins + block.length) - max(stored.offset, begins), block.good
 
-    @staticmethod
     def _source(
-        block: Block, begins: int, live: Mapping[WorkerId, Place], worker: WorkerId, machine_id: str, rack: str
+        self, block: Block, begins: int, live: Mapping[WorkerId, Place], worker: WorkerId, machine_id: str, rack: str
     ) -> BlockSource:
         """Where to read a block. Damaged replicas are offered only where no good one is: each byte is verified anyway,
         and what is damaged may be elsewhere in the block.
         """
+        if not block.good:
+            self._repair.ask_for(block)  # it comes first as soon as it can be had
         holders = block.good or block.damaged
         places = [place for place in map(live.get, holders) if place is not None]
         turn = block.id % max(1, len(places))  # readers of one block agree, readers of many spread
@@ -295,7 +329,7 @@ class StorageState:
         found = self._namespace.look_up(path)
         live = len(self._places.live())
         blocks = self._containers.blocks_of(found)
-        health = tuple(examine(block, self._repair.copying_to(block.id), live) for block in blocks)
+        health = tuple(examine(block, self._copying.targets(block.id), live) for block in blocks)
         container = self._containers.get(found.packed_in) if isinstance(found, File) else None
         if container is not None:
             sharing = len(container.files)
@@ -315,7 +349,7 @@ class StorageState:
             under_replicated=sum(len(block.good) < block.wanted for block in committed),
             missing=sum(not block.good for block in committed),
             damaged=sum(bool(block.damaged) for block in committed),
-            copying=self._repair.copying,
+            copying=len(self._copying),
         )
 
     def block_views(self) -> tuple[BlockView, ...]:
