@@ -8,6 +8,7 @@ installed packages travel by name, since every worker must have those anyway. A 
 from __future__ import annotations
 
 import hashlib
+import io
 import platform
 import site
 import sys
@@ -15,23 +16,22 @@ import sysconfig
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from types import ModuleType
+from types import CodeType, ModuleType
 from typing import Any
 
 from minireduce.api.job import Job
 from minireduce.core.spec import Program
 from minireduce.errors import RequestError
 
+_NAMELESS = "<dynamic-code>"
 _ROLES = ("map", "reduce", "combine", "partition", "sort_values")
 
 
 def pickle_program(job: Job[Any, Any]) -> Program:
     """The program that is this job. Raises RequestError naming what cannot travel."""
-    import cloudpickle
-
     try:
         with _by_value(job):
-            body: bytes = cloudpickle.dumps(job)
+            body = _dumps(job)
     except Exception as cause:  # whatever a user's object raises when it is asked for its state
         raise RequestError(
             f"the job {job.name} cannot be sent to other processes: {type(cause).__name__}: {cause}",
@@ -44,6 +44,25 @@ def pickle_program(job: Job[Any, Any]) -> Program:
         origin=job.name,
         python_version=".".join(platform.python_version_tuple()[:2]),
     )
+
+
+def _dumps(job: Job[Any, Any]) -> bytes:
+    """Cloudpickle's bytes, in which functions keep the name of their file: a traceback from a task names it, and shows
+    the line where the file is at hand. From 3.1.3 on cloudpickle itself puts a constant in its place.
+    """
+    import cloudpickle
+
+    reduce_code = cloudpickle.Pickler.dispatch_table[CodeType]
+
+    def named(code: CodeType) -> tuple[Any, tuple[Any, ...]]:
+        make, parts = reduce_code(code)
+        return make, tuple(code.co_filename if isinstance(part, str) and part == _NAMELESS else part for part in parts)
+
+    table = cloudpickle.Pickler.dispatch_table.new_child({CodeType: named})
+    pickler = type("WithFileNames", (cloudpickle.Pickler,), {"dispatch_table": table})
+    with io.BytesIO() as body:
+        pickler(body).dump(job)
+        return body.getvalue()
 
 
 @contextmanager

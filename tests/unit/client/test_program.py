@@ -8,6 +8,7 @@ import sys
 import threading
 from collections.abc import Iterator
 
+import cloudpickle
 import pytest
 
 from minireduce import Job, Sum
@@ -37,6 +38,11 @@ def test_functions_of_a_module_that_is_not_installed_travel_by_value() -> None:
         check=True,
     )
     assert elsewhere.stdout == b"[('a', 2), ('b', 2)]\n"
+
+
+def test_functions_keep_the_name_of_their_file_for_tracebacks() -> None:
+    job = cloudpickle.loads(pickle_program(Job(words, Sum())).body)
+    assert job.steps[0].map.__code__.co_filename == words.__code__.co_filename == __file__
 
 
 def test_a_job_that_holds_a_lock_cannot_travel_and_says_so() -> None:
