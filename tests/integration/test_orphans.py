@@ -27,8 +27,10 @@ def test_an_orphan_goes_from_a_running_worker_and_a_result_that_is_kept_stays(tm
         jobs = tmp_path / "worker-1" / "jobs"
         kept = sorted((jobs / job.job).iterdir())
         planted = jobs / ORPHAN / f"{ORPHAN}_s0_m00000_a0"
-        planted.mkdir(parents=True)
-        (planted / "stdout").write_text("left behind")
+        made = tmp_path / "made" / planted.name
+        made.mkdir(parents=True)
+        (made / "stdout").write_text("left behind")
+        made.parent.rename(planted.parent)  # at once: half of it would be an orphan too, and might go in between
         while planted.exists():
             connection.call(methods.WAIT_JOB, WaitJob(job.job, JobState.SUCCEEDED, 0.05))
         assert sorted((jobs / job.job).iterdir()) == kept
