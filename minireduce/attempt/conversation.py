@@ -263,10 +263,13 @@ class Probing:
 FromTask = Ready | Finished | Raised | InputUnusable | Ends | ReadRange | Probing
 
 
-def memory_told(used_bytes: int, limit_bytes: int) -> str:
-    """What is said of a task that ran out of memory: how much it had, the limit, and what to do."""
+def memory_told(used_bytes: int, limit_bytes: int, children: int = 0) -> str:
+    """What is said of a task that ran out of memory: how much it had, with so many processes that it had started, the
+    limit, and what to do.
+    """
     used, limit = used_bytes >> 20, limit_bytes >> 20
-    return f"it used {used} MiB, and its limit is {limit} MiB: keep less in memory at once, or raise memory_limit"
+    who = {0: "it", 1: "it and a process that it started"}.get(children, f"it and {children} processes that it started")
+    return f"{who} used {used} MiB, and its limit is {limit} MiB: keep less in memory at once, or raise memory_limit"
 
 
 def tasks_of(batch: RunBatch) -> Iterator[RunTask]:

@@ -1,7 +1,8 @@
 """What this package asks of Linux and Python's library has no name for.
 
 Process control (`prctl`) goes through the C library. Memory is read from `/proc/PID/statm`: resident less shared pages
-are the anonymous ones (RssAnon), and one read of it takes a few microseconds. Children are found by reading
+are the anonymous ones (RssAnon), and one read of it takes a few microseconds; how much of them a process does not share
+with others says `/proc/PID/smaps_rollup`, which takes the longer the more there are. Children are found by reading
 `/proc/*/stat`, since the list that some kernels keep of them is not there on all.
 """
 
@@ -11,6 +12,7 @@ import contextlib
 import ctypes
 import os
 import pwd
+import re
 import resource
 import signal
 from pathlib import Path
@@ -21,6 +23,7 @@ _PR_SET_PDEATHSIG = 1
 _PR_SET_NAME = 15
 _PR_SET_CHILD_SUBREAPER = 36
 
+_PSS_ANON = re.compile(rb"^Pss_Anon: +([0-9]+) kB$", re.MULTILINE)
 _IOLBF = 1  # the same in all C libraries of Linux
 
 PAGE_BYTES = resource.getpagesize()
@@ -90,17 +93,21 @@ def kill(pid: int) -> None:
         os.kill(pid, signal.SIGKILL)
 
 
-def children(parent: int) -> list[int]:
-    """The processes whose parent is `parent`, zombies included, in ascending order."""
-    found = []
-    for entry in Path("/proc").iterdir():
+def parents() -> dict[int, int]:
+    """Every process of this machine and its parent, zombies included, in ascending order."""
+    found = {}
+    for entry in os.scandir("/proc"):
         if entry.name.isdecimal():
             with contextlib.suppress(OSError):  # it ended while we looked
                 # The name in parentheses may hold anything; what follows the last one is: state, parent, ...
-                fields = (entry / "stat").read_bytes().rpartition(b")")[2].split()
-                if int(fields[1]) == parent:
-                    found.append(int(entry.name))
-    return sorted(found)
+                fields = Path(entry.path, "stat").read_bytes().rpartition(b")")[2].split(maxsplit=2)
+                found[int(entry.name)] = int(fields[1])
+    return dict(sorted(found.items()))
+
+
+def children(parent: int) -> list[int]:
+    """The processes whose parent is `parent`, zombies included, in ascending order."""
+    return [pid for pid, its_parent in parents().items() if its_parent == parent]
 
 
 def has_children() -> bool:
@@ -121,6 +128,26 @@ def anonymous_bytes(statm: bytes) -> int:
     """RssAnon, from the text of a `/proc/PID/statm`."""
     fields = statm.split(maxsplit=3)
     return (int(fields[1]) - int(fields[2])) * PAGE_BYTES
+
+
+def anonymous_bytes_of(pid: int) -> int:
+    """A process's RssAnon; 0 when it has ended."""
+    try:
+        return anonymous_bytes(Path(f"/proc/{pid}/statm").read_bytes())
+    except OSError:
+        return 0
+
+
+def anonymous_share_bytes(pid: int) -> int:
+    """The same with each page divided among those that share it, as parents and children do after a fork. All of them
+    where the system does not say; 0 when the process has ended.
+    """
+    try:
+        text = Path(f"/proc/{pid}/smaps_rollup").read_bytes()
+    except OSError:
+        return anonymous_bytes_of(pid)
+    found = _PSS_ANON.search(text)
+    return int(found[1]) << 10 if found else anonymous_bytes_of(pid)
 
 
 def own_anonymous_bytes() -> int:

@@ -35,6 +35,7 @@ from minireduce.launch.common import join_address, port, run_daemon
 from minireduce.launch.trust import Trust
 from minireduce.worker.block_server_process import listen
 from minireduce.worker.collecting import CollectionLimits
+from minireduce.worker.control_groups import take_ours
 from minireduce.worker.identity import lock
 from minireduce.worker.memory import machine_memory_bytes
 
@@ -167,6 +168,7 @@ def _worker(
             settings=WorkerSettings(master_wait_s=settings.master_wait_s),
             software_version=__version__,
             task_user=settings.task_user if os.geteuid() == 0 and options.embedded is None else "",
+            groups=take_ours(os.getpid()) if options.embedded is None else None,
             attempt_log_bytes_max=settings.attempt_log_size,
             collection=CollectionLimits(
                 interval_s=min(COLLECT_INTERVAL_S_MAX, settings.orphans_keep_s),

@@ -4,12 +4,13 @@ A process that finished a task is kept for the next one of its job, which spares
 program. After anything but success it is killed, with its whole process group. How many attempts run at once is not
 decided here.
 
-While attempts run, they are looked at every `look_interval_s`: their memory against limit and idle size, the time since
-they last finished a record, and how far they are, for the master.
+While attempts run, they are looked at every `look_interval_s`: their memory against the limit (`task_memory`), the time
+since they last finished a record, and how far they are, for the master.
 
 The verdict on an attempt is its first fault: an overrun limit is a failure, and so is a process that left by itself or
-by a signal. SIGKILL that we did not send is a loss, since it comes from outside: the system's memory killer, or a
-person.
+by a signal. SIGKILL that we did not send is a loss: it mostly comes from outside, from the system's memory killer or a
+person, and nothing tells it from one that user code sent to itself, which must not make a record bad for somebody
+else's deed. What is lost over and over at one record is said so (`losses_max` ends it).
 
 Many short maps go to a process at once (`run_batch`). While each of them runs, all of this holds for it; those behind
 it have not begun, and nothing that happens is their fault.
@@ -65,6 +66,9 @@ from minireduce.core.work.attempts import (
 from minireduce.core.work.printed import TextPrinted
 from minireduce.errors import MinireduceError, Unavailable
 from minireduce.ids import AttemptId, JobId
+from minireduce.worker import control_groups
+from minireduce.worker.control_groups import ControlGroups
+from minireduce.worker.task_memory import TaskMemory
 from minireduce.worker.task_processes import TaskProcess, Zygote
 
 LOOK_INTERVAL_S = 0.2
@@ -74,10 +78,6 @@ WARM_PER_SLOT = 2
 PRINTED_BYTES_MAX = 1 << 20
 CRASH_LINES_MAX = 40
 KILLS_FROM_OUTSIDE = frozenset({signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGQUIT})
-MEMORY_OVERRUN = 0.10
-"""How far memory may go beyond limit and idle size: what lies between two looks, and what allocators have not
-returned."""
-
 _PACKAGE = str(Path(__file__).resolve().parent.parent) + os.sep
 
 ReadRangeOf = Callable[[AttemptId, ReadRange], Awaitable[bytes]]
@@ -137,6 +137,7 @@ class Slots:
         on_printed: Callable[[TextPrinted], None] = lambda _: None,
         read_range: ReadRangeOf | None = None,
         task_user: str = "",
+        groups: ControlGroups | None = None,
         look_interval_s: float = LOOK_INTERVAL_S,
         printed_bytes_max: int = PRINTED_BYTES_MAX,
     ) -> None:
@@ -145,10 +146,12 @@ class Slots:
         self._on_printed = on_printed
         self._read_range = read_range
         self._task_user = task_user
+        self._groups = groups
         self._look_interval_s = look_interval_s
         self._printed_bytes_max = printed_bytes_max
         self._runs: dict[AttemptId, _Run] = {}
         self._warm: list[tuple[JobId, TaskProcess]] = []
+        self._memory = TaskMemory()
         self._zygote: Zygote | None = None
         self._starting = asyncio.Lock()
         self._looking: asyncio.Task[None] | None = None
@@ -265,6 +268,8 @@ class Slots:
         run.alive_at = run.reported_at = asyncio.get_running_loop().time()
         process.page.clear(0)
         process.page.at_place(0)
+        if process.group is not None:
+            process.group.limit(control_groups.limit_bytes(first.memory_limit_bytes, process.idle_bytes))
         if run.verdict is None:
             process.send(message)
         else:
@@ -361,10 +366,10 @@ class Slots:
         """What the exit status of a process that nobody here killed means for its attempt."""
         if status is None:
             return Lost("the zygote ended, and all task processes with it")
-        if status == -signal.SIGKILL:
-            return Lost("its process was killed from outside (SIGKILL), perhaps because the machine ran out of memory")
-        if -status in KILLS_FROM_OUTSIDE:
-            return Lost(f"its process was killed from outside ({signal.Signals(-status).name})")
+        if status == -signal.SIGKILL and (used_bytes := _used_when_killed(run)) is not None:
+            return Failed(self._error(run, "memory", "", _out_of_memory(run, used_bytes)))
+        if status == -signal.SIGKILL or -status in KILLS_FROM_OUTSIDE:
+            return Lost(_told_of_kill(run, signal.Signals(-status)))
         if status == -signal.SIGBUS:
             return Lost("a file that its process had mapped cannot be read any more (SIGBUS)")
         if status < 0:
@@ -398,7 +403,12 @@ class Slots:
             if self._is_closed:
                 raise Unavailable("this worker is ending")
             if self._zygote is None:
-                zygote = Zygote(user=self._task_user, when_gone=self._zygote_gone, on_printed=self._on_printed)
+                zygote = Zygote(
+                    user=self._task_user,
+                    groups=self._groups,
+                    when_gone=self._zygote_gone,
+                    on_printed=self._on_printed,
+                )
                 await zygote.start()
                 self._zygote = zygote
             return self._zygote
@@ -449,11 +459,10 @@ class Slots:
         if run.alive_mark != (progress.records, progress.beats):
             run.alive_mark = (progress.records, progress.beats)
             run.alive_at = now
-        limit_bytes = run.task.memory_limit_bytes
-        used_bytes = process.anonymous_bytes()
+        overrun = self._memory.find_overrun(process, run.task.memory_limit_bytes, now)
         process.printing.hand_on(now)
-        if used_bytes > limit_bytes * (1 + MEMORY_OVERRUN) + process.idle_bytes:
-            message = f"the task ran out of memory: {memory_told(used_bytes - process.idle_bytes, limit_bytes)}"
+        if overrun is not None:
+            message = _out_of_memory(run, overrun.used_bytes, overrun.children)
             run.end(Failed(self._error(run, "memory", "", message)))
         elif now - run.alive_at > run.task_timeout_s:
             message = f"no record was finished for {run.task_timeout_s:g} s"
@@ -496,6 +505,28 @@ def _told_of_the_rest(run: _Run, outcome: AttemptOutcome) -> Iterator[AttemptsEn
         yield AttemptsGivenBack(back)
     if blamed in left:  # it may have ended before the kill that was meant for it
         yield AttemptsEnded((AttemptEnded(run.tasks[blamed].attempt, outcome),))
+
+
+def _told_of_kill(run: _Run, number: signal.Signals) -> str:
+    """What is seen of a kill that may be anybody's: at which record it struck."""
+    assert run.process is not None
+    at = run.process.page.read()
+    path = _path_of(run.task, at.input_index)
+    place = f" at record {at.mark + 1}" + (f" of {path}" if path else "") if at.mark >= 0 else ""
+    by = "somebody, by the system for want of memory" if number is signal.SIGKILL else "somebody"
+    return f"its process was killed ({number.name}){place}, by {by} or by user code itself"
+
+
+def _used_when_killed(run: _Run) -> int | None:
+    """How much the task used when the kernel ended it for that; None when it did not."""
+    process = run.process
+    used_bytes = process.group.killed_at_bytes() if process is not None and process.group is not None else None
+    return None if used_bytes is None or process is None else max(0, used_bytes - process.idle_bytes)
+
+
+def _out_of_memory(run: _Run, used_bytes: int, children: int = 0) -> str:
+    told = memory_told(used_bytes, run.task.memory_limit_bytes, children)
+    return f"the task ran out of memory: {told}"
 
 
 def _name_of(number: int) -> str:

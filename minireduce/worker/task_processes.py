@@ -37,6 +37,7 @@ from minireduce.attempt.progress import ProgressPage, make_page
 from minireduce.attempt.zygote import ENVIRONMENT
 from minireduce.core.work.printed import TextPrinted
 from minireduce.errors import MinireduceError, Unavailable
+from minireduce.worker.control_groups import ControlGroup, ControlGroups
 from minireduce.worker.printing import ProcessPrinting
 
 READ_BUFFER_BYTES = 1 << 20
@@ -60,6 +61,7 @@ class TaskProcess:
         self.page = page
         self.printing = printing
         self.idle_bytes = 0
+        self.group: ControlGroup | None = None
         self.exited: asyncio.Future[int | None] = asyncio.get_running_loop().create_future()
         self._reader = reader
         self._writer = writer
@@ -114,6 +116,9 @@ class TaskProcess:
         self._writer.close()
         self.page.close()
         self.printing.close()
+        if self.group is not None:
+            self._zygote.leave_group(self.group)
+            self.group = None
         if self._statm is not None:
             os.close(self._statm)
             self._statm = None
@@ -123,9 +128,15 @@ class Zygote:
     """One life of the zygote. `when_gone` is called once, when it ends without having been closed."""
 
     def __init__(
-        self, *, user: str = "", when_gone: Callable[[Zygote], None], on_printed: Callable[[TextPrinted], None]
+        self,
+        *,
+        user: str = "",
+        groups: ControlGroups | None = None,
+        when_gone: Callable[[Zygote], None],
+        on_printed: Callable[[TextPrinted], None],
     ) -> None:
         self._user = user
+        self._groups = groups
         self._on_printed = on_printed
         self._when_gone = when_gone
         self._is_closing = False
@@ -188,6 +199,8 @@ class Zygote:
         reader, writer = await asyncio.open_unix_connection(sock=ours, limit=READ_BUFFER_BYTES)
         process = TaskProcess(pid, reader, writer, page, printing, self)
         self._processes[pid] = process
+        if self._groups is not None:
+            process.group = self._groups.enter(pid)  # before it has a program that could start others
         if pid in self._early_exits:
             self._exited(pid, self._early_exits.pop(pid))
         try:
@@ -200,6 +213,11 @@ class Zygote:
     def kill(self, pid: int) -> None:
         if pid in self._processes:
             self._send(Kill(pid))
+
+    def leave_group(self, group: ControlGroup) -> None:
+        """The process that this group was for has ended."""
+        if self._groups is not None:
+            self._groups.leave(group)
 
     async def close(self) -> None:
         """End the zygote and every process below it; returns when they are gone."""

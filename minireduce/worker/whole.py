@@ -36,6 +36,7 @@ from minireduce.worker.block_messages import NO_ROOM_BYTES, ReplicaEvent
 from minireduce.worker.block_server_process import BlockServerProcess
 from minireduce.worker.block_store import BLOCKS_NAME, BlockStore
 from minireduce.worker.collecting import CollectionLimits, Collector
+from minireduce.worker.control_groups import ControlGroups
 from minireduce.worker.fetcher import Fetcher
 from minireduce.worker.identity import IdentityFile
 from minireduce.worker.input_reader import InputReader
@@ -58,7 +59,8 @@ class WorkerOptions:
     """How a worker is set up. `listening` is the block server's socket, `data_address` how others reach it.
 
     `task_user` is the account of tasks, empty for the worker's own. Certificate and key (PEM) are what the block server
-    shows beyond loopback; `authority_pem` is whom fetches trust there.
+    shows beyond loopback; `authority_pem` is whom fetches trust there. `groups` are the control groups of tasks, where
+    there are any.
     `gives_descriptors`: readers on this host may have those of replicas.
     """
 
@@ -73,6 +75,7 @@ class WorkerOptions:
     settings: WorkerSettings
     software_version: str
     task_user: str = ""
+    groups: ControlGroups | None = None
     attempt_log_bytes_max: int = PRINTED_BYTES_MAX
     collection: CollectionLimits = CollectionLimits()  # noqa: RUF009 - it cannot change
     authority_pem: bytes | None = None
@@ -105,6 +108,7 @@ class Worker:
             on_printed=self.loop.tell,
             read_range=inputs.read,
             task_user=options.task_user,
+            groups=options.groups,
             printed_bytes_max=options.attempt_log_bytes_max,
         )
         self._running = Running(self._outputs, self._slots, inputs, self.loop.tell)

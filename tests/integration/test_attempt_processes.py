@@ -23,7 +23,7 @@ from pathlib import Path
 import pytest
 
 from minireduce.attempt.conversation import MapTask, PartFile, ReadRange, ReduceTask, RunFile, RunTask, StoredFile
-from minireduce.attempt.linux import children
+from minireduce.attempt.linux import anonymous_share_bytes, children
 from minireduce.attempt.load import python_version
 from minireduce.core.spec import LocalFiles, LocalRange, Program
 from minireduce.core.texts import left_out_note
@@ -77,6 +77,16 @@ def obey(line):
         while True:
             kept.append(bytearray(8 << 20))
             time.sleep(0.005)
+    elif line.startswith("fill in children"):
+        ours = bytearray(40 << 20)
+        for _ in range(3):
+            if os.fork() == 0:
+                theirs = bytearray(40 << 20) if line.endswith("each") else None
+                while not os.path.exists(os.path.join(os.path.dirname(task.input_path), "looked")):
+                    time.sleep(0.005)
+                os._exit(0)
+        for _ in range(3):
+            os.wait()
     elif line == "grab":
         bytearray(1 << 40)
     elif line == "hang":
@@ -473,6 +483,37 @@ def test_memory_beyond_the_limit_ends_the_attempt_and_says_how_much_it_was(tmp_p
         assert 64 < int(told[1]) < 4096
 
     at_bench(tmp_path, scene)
+
+
+def test_memory_of_what_a_task_starts_counts_with_its_own(tmp_path):
+    async def scene(bench: Bench) -> None:
+        outcome = await bench.run(bench.task("fill in children, each", limit_bytes=100 * MIB))
+        assert isinstance(outcome, Failed)
+        assert outcome.error.kind == "memory"
+        told = re.search(r"it and ([23]) processes that it started used (\d+) MiB", outcome.error.message)
+        assert told, outcome.error.message
+        assert 100 < int(told[2]) <= 40 * (1 + int(told[1])) + 40
+
+    at_bench(tmp_path, scene)
+
+
+def test_memory_that_children_share_with_their_task_counts_once(tmp_path, monkeypatch):
+    looks: list[int] = []
+
+    def count(pid: int) -> int:
+        looks.append(pid)
+        if len({*looks}) == 4 and looks.count(pid) > 3:
+            (tmp_path / "looked").touch()
+        return anonymous_share_bytes(pid)
+
+    monkeypatch.setattr("minireduce.attempt.linux.anonymous_share_bytes", count)
+
+    async def scene(bench: Bench) -> None:
+        outcome = await bench.run(bench.task("fill in children", limit_bytes=64 * MIB))
+        assert isinstance(outcome, Succeeded), outcome
+
+    at_bench(tmp_path, scene)
+    assert len({*looks}) == 4  # the plain sum was beyond the limit
 
 
 def test_memory_that_the_system_refuses_fails_the_attempt_and_says_what_to_do(tmp_path):

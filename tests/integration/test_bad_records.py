@@ -215,6 +215,23 @@ def test_a_kill_from_outside_never_blames_the_record_in_work(text: Path, tmp_pat
     assert [key for key, _ in result] == RECORDS
 
 
+def test_user_code_that_kills_itself_at_one_record_ends_its_job_after_so_many_losses_and_the_record_is_named(
+    text: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MINIREDUCE_LOSSES_MAX", "2")
+
+    def map_(line: str) -> Iterator[tuple[str, str]]:
+        if line == "hello03":
+            os.kill(os.getpid(), signal.SIGKILL)
+        yield line, line
+
+    with pytest.raises(JobFailed) as failed:
+        Job(map_, reduce_all, skip_bad_records=10).run(text, slots=1)
+    assert failed.value.skipped == ()
+    expected = f"was lost 3 times, each time because: its process was killed (SIGKILL) at record 3 of {text}"
+    assert expected in str(failed.value)
+
+
 def test_a_kill_from_outside_during_a_probe_does_not_blame_the_record_either(text: Path, tmp_path: Path) -> None:
     def map_(line: str) -> Iterator[tuple[str, str]]:
         if line == "hello03":

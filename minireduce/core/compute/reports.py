@@ -201,7 +201,9 @@ def lose_attempt(
     state.end_attempt(job, task, attempt, AttemptState.LOST, now, why)
     task.losses += 1
     if task.losses > job.spec.losses_max and job.state is not JobState.SUCCEEDED:
-        reason = f"{task.id} was lost {task.losses} times, the last time because: {why}"
+        reasons = {each.message for each in task.attempts if each.state is AttemptState.LOST}
+        which = "each" if len(reasons) == 1 else "the last"
+        reason = f"{task.id} was lost {task.losses} times, {which} time because: {why}"
         state.end_job(job, JobState.FAILED, reason, now, effects)
 
 
