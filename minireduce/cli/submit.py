@@ -211,12 +211,13 @@ def _killed_unless_done(handle: JobHandle[Any, Any]) -> Iterator[None]:
 def _deliver(handle: JobHandle[Any, Any], wanted: Wanted, progress: Progress) -> None:
     """Bring the pairs to where they were wanted, and say how the job went."""
     from minireduce.client.result import read_counters
+    from minireduce.core.texts import RECORDS_LEFT_OUT
 
     if wanted.is_json and wanted.output is None:
         shown = _print_pairs_as_json(handle)
     else:
         shown = handle.publish(None if wanted.output is not None else sys.stdout.buffer)
-    for note in shown.notes:
+    for note in (note for note in shown.notes if RECORDS_LEFT_OUT not in note):  # that is the last line's to say
         progress.say(f"note: {note}")
     skipped = handle.skipped()
     ended = Ended(

@@ -17,7 +17,16 @@ BARS_MAX = 20_000
 ATTEMPTS_MAX = 200
 """So many attempts that did not succeed are listed."""
 
-_COLOURS = {"succeeded": "#4a9", "failed": "#d33", "lost": "#e90", "killed": "#999", "running": "#48c"}
+_COLOURS = {
+    "succeeded": "#4a9",
+    "failed": "#d33",
+    "lost": "#e90",
+    "killed": "#999",
+    "returned": "#ccc",
+    "running": "#48c",
+}
+
+_UNREMARKABLE = frozenset({"succeeded", "running", "returned"})
 
 _STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 80rem; padding: 0 1rem }
@@ -32,7 +41,7 @@ svg text { font: 10px system-ui, sans-serif; fill: currentColor }
 def render(job: JobView, tasks: Sequence[TaskView]) -> str:
     """The page."""
     bars = lay_out(tasks)
-    unsuccessful = [each for task in tasks for each in task.attempts if each.state not in {"succeeded", "running"}]
+    unsuccessful = [each for task in tasks for each in task.attempts if each.state not in _UNREMARKABLE]
     facts = (("job", job.job), ("name", job.name), ("state", str(job.state)), ("time", f"{job.elapsed_s:.1f} s"))
     more = (("output", job.output_path or str(job.output)), ("reason", job.reason), ("attempts", str(_count(tasks))))
     return "".join(

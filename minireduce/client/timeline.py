@@ -27,6 +27,7 @@ COLOURS = {
     "failed": "terrible",
     "lost": "bad",
     "killed": "grey",
+    "returned": "grey",
     "running": "thread_state_running",
 }
 

@@ -13,6 +13,9 @@ from dataclasses import dataclass, field
 from minireduce.core.views import PrintedPiece
 from minireduce.ids import AttemptId, WorkerId
 
+RECORDS_LEFT_OUT = "left out, as no attempt can compute them"
+"""What the master's note on a job's bad records ends with, after their number."""
+
 Decoder = codecs.getincrementaldecoder("utf-8")
 
 

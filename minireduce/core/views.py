@@ -79,7 +79,7 @@ class JobView:
 
 @dataclass(frozen=True, slots=True)
 class AttemptView:
-    """One attempt. `state` is "running", "succeeded", "failed", "lost" or "killed".
+    """One attempt. `state` is "running", "succeeded", "failed", "lost", "killed" or "returned".
 
     `launched_at_s` and `started_at_s` (with its input at hand, in a slot; -1: never) are since the job was submitted.
     """

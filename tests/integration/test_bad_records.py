@@ -350,6 +350,7 @@ def test_the_command_shows_what_it_left_out_and_names_the_flag_when_a_record_fai
     ran = minireduce("submit", "job.py", text, "-o", "out", "--skip-bad-records", "3")
     assert ran.status == 0, ran.err
     assert "3 records that could not be computed left out, see out/_quarantine" in ran.err
+    assert ran.err.count("left out") == 1
     assert len((tmp_path / "out" / "part-00000").read_text().splitlines()) == 7
     ran = minireduce("submit", "job.py", text, "-o", "other", "--skip-bad-records", "1")
     assert ran.status == 1

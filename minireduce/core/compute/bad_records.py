@@ -24,6 +24,7 @@ from minireduce.core.compute.task import Task
 from minireduce.core.effects import Effects
 from minireduce.core.messages import AttemptSucceeded, Counters, RecordsSkipped, TaskError
 from minireduce.core.spec import SKIPPED_MAX
+from minireduce.core.texts import RECORDS_LEFT_OUT
 from minireduce.core.views import JobState, SkippedView
 from minireduce.ids import TaskKind, WorkerId
 
@@ -111,4 +112,4 @@ def notes(job: Job) -> Iterator[str]:
     """What people are told of a job that leaves records out."""
     if job.skipped_records:
         noun = "record is" if job.skipped_records == 1 else "records are"
-        yield f"{job.skipped_records} {noun} left out, as no attempt can compute them"
+        yield f"{job.skipped_records} {noun} {RECORDS_LEFT_OUT}"

@@ -2,7 +2,8 @@
 
 Written once, when the job ends, into the durable form, and read from there when somebody asks; here stands only how
 many attempts are kept of each job. Limits: `history_job_attempts_max` attempts of a job, those that did not succeed
-first, since they are what people look for; `history_attempts_max` of all jobs, beyond which the earliest jobs' go.
+first, since they are what people look for, and those that were returned last; `history_attempts_max` of all jobs,
+beyond which the earliest jobs' go.
 
 What an earlier master launched is not in it, unless it was adopted: launches are not persisted.
 """
@@ -95,10 +96,11 @@ def _order(view: AttemptView) -> tuple[Any, ...]:
 
 
 def _choose(attempts: list[Attempt], most: int) -> list[Attempt]:
-    """At most so many, those that did not succeed first; in the order of their tasks."""
+    """At most so many, in the order of their tasks: those that did not succeed first, those that never began last."""
     if len(attempts) <= most:
         return attempts
-    ranked = sorted(attempts, key=lambda attempt: attempt.state is AttemptState.SUCCEEDED)
+    last = (AttemptState.SUCCEEDED, AttemptState.RETURNED)
+    ranked = sorted(attempts, key=lambda attempt: last.index(attempt.state) if attempt.state in last else -1)
     return sorted(ranked[:most], key=lambda attempt: attempt.id)
 
 

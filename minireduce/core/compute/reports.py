@@ -181,7 +181,7 @@ def _returned(state: ComputeState, member: Member, attempt: AttemptId, now: floa
     found = find_live(state, member, attempt)
     if found is not None:
         job, task, live = found
-        state.end_attempt(job, task, live, AttemptState.KILLED, now, "its worker had no slot for it")
+        state.end_attempt(job, task, live, AttemptState.RETURNED, now, "")
         job.steps[task.id.step].brevity.was_wrong(now - live.launched_s)
         state.wait_again(job, task)
 

@@ -2,7 +2,8 @@
 
 A task is *done* while the output of its winner is present; an output that is gone makes it *pending* again, yet its
 counters stay, since each task counts once whatever became of its output. Failed, lost and killed are kept apart: only
-failures count against the job's `attempts_max`, losses have a limit of their own, kills count for nothing.
+failures count against the job's `attempts_max`, losses have a limit of their own, kills count for nothing, and neither
+does what a worker returned because it had no slot for it.
 
 Attempt numbers are never used twice. Launches are not persisted, so each epoch of the master starts a hundred of its
 own: after a restart, an attempt that nobody remembers cannot share its number with a new one.
@@ -30,7 +31,9 @@ LOSSES_PER_WORKER_MAX = 2
 
 
 class AttemptState(StrEnum):
-    """LAUNCHED: sent to its worker, which gathers the input. RUNNING: it has its input and a slot."""
+    """LAUNCHED: sent to its worker, which gathers the input. RUNNING: it has its input and a slot. RETURNED: its worker
+    could not begin it, and gave it back.
+    """
 
     LAUNCHED = "launched"
     RUNNING = "running"
@@ -38,6 +41,7 @@ class AttemptState(StrEnum):
     FAILED = "failed"
     LOST = "lost"
     KILLED = "killed"
+    RETURNED = "returned"
 
     @property
     def is_live(self) -> bool:
@@ -46,7 +50,7 @@ class AttemptState(StrEnum):
 
 _S = AttemptState
 TRANSITIONS: frozenset[tuple[AttemptState, AttemptState]] = frozenset(
-    {(_S.LAUNCHED, _S.RUNNING)}
+    {(_S.LAUNCHED, _S.RUNNING), (_S.LAUNCHED, _S.RETURNED), (_S.RUNNING, _S.RETURNED)}
     | {(live, end) for live in (_S.LAUNCHED, _S.RUNNING) for end in (_S.SUCCEEDED, _S.FAILED, _S.LOST, _S.KILLED)}
 )
 

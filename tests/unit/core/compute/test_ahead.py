@@ -63,7 +63,7 @@ def test_what_a_worker_returns_goes_to_another_and_counts_for_nothing():
     (again,) = two.attempts()
     assert again.task == given[1].task
     assert [each.state for each in cluster.machine.views.task(again.task, cluster.now).attempts] == [
-        "killed",
+        "returned",
         "running",
     ]
     left = [given[0], *worker.attempts()]
