@@ -49,6 +49,9 @@ JOINED = {
     ("worker/printing.py", "stream"): "stdout and stderr",
     ("worker/outputs.py", "f'{ASIDE_PREFIX}{job}.{secrets.token_hex(4)}'"): "a job's id, checked, and chance",
     ("worker/identity.py", "f'{IDENTITY_NAME}.new'"): "a constant",
+    ("worker/control_groups.py", "f'{TASK_PREFIX}{pid}'"): "a number",
+    ("worker/control_groups.py", "name"): "files of /proc and of a control group that stand in the code",
+    ("worker/control_groups.py", "Path(path).relative_to(root)"): "what the kernel says of this very process",
     ("attempt/progress.py", "self.bytes_total"): "a division of numbers",
 }
 """What daemons join to a path, by file, and why it may be: nothing here is text of a request."""
