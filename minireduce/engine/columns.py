@@ -2,7 +2,8 @@
 
 A column is an int64 array when all values are `int` and fit, a float64 array when all are `float`, and else the
 packed bytes of each value (`values`). The form depends on the values alone, never on how they came together, so that
-the same pairs give the same bytes. Packed values move through sort, spill and merge without being decoded.
+the same pairs give the same bytes. Packed values move through sort, spill and merge without being decoded; they stand
+in a list, or beside keys that stand in one (`key_columns`) in an Arrow array.
 """
 
 from __future__ import annotations
@@ -13,11 +14,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from minireduce.engine import key_columns
 from minireduce.engine import values as packing
 
 Integers = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
-Column = Integers | Floats | list[bytes]
+Column = Integers | Floats | list[bytes] | Any
+"""Numbers, or packed values: a list of bytes or a `pyarrow.LargeBinaryArray`."""
+
 Index = npt.NDArray[np.int64]
 
 INTEGERS, FLOATS, PACKED = 1, 2, 3
@@ -42,17 +46,22 @@ def make(values: Sequence[Any]) -> Column:
 
 def form(column: Column) -> int:
     """INTEGERS, FLOATS or PACKED."""
-    if isinstance(column, list):
+    if not isinstance(column, np.ndarray):
         return PACKED
     return INTEGERS if column.dtype == np.int64 else FLOATS
 
 
 def to_values(column: Column, *, allow_pickle: bool = True) -> list[Any]:
     """The values, of the types they had."""
-    if isinstance(column, list):
-        return list(packing.unpack_all(b"".join(column), allow_pickle=allow_pickle))
+    if not isinstance(column, np.ndarray):
+        return list(packing.unpack_all(packed_blob(column), allow_pickle=allow_pickle))
     values: list[Any] = column.tolist()
     return values
+
+
+def packed_blob(column: list[bytes] | Any) -> Any:
+    """Packed values, one after the other: bytes, or a view of them."""
+    return b"".join(column) if isinstance(column, list) else key_columns.blob(column)
 
 
 def concatenate(columns: Sequence[Column]) -> Column:
@@ -63,10 +72,13 @@ def concatenate(columns: Sequence[Column]) -> Column:
     if forms in ({INTEGERS}, {FLOATS}):
         joined: Column = np.concatenate(columns)
         return joined
-    packed: list[bytes] = []
-    for column in columns:
-        packed.extend(column if isinstance(column, list) else packing.pack_all(column.tolist()))
-    return packed
+    packed = [packing.pack_all(column.tolist()) if isinstance(column, np.ndarray) else column for column in columns]
+    if all(isinstance(column, list) for column in packed):
+        return [value for column in packed for value in column]
+    import pyarrow as pa
+
+    arrays = [key_columns.of_bytes(column) if isinstance(column, list) else column for column in packed]
+    return pa.concat_arrays(arrays)
 
 
 def take(column: Column, index: Sequence[int] | Index) -> Column:
@@ -74,21 +86,34 @@ def take(column: Column, index: Sequence[int] | Index) -> Column:
     if isinstance(column, list):
         places: Iterable[int] = index if isinstance(index, list) else np.asarray(index).tolist()
         return [column[i] for i in places]
-    return column[np.asarray(index, np.int64)]
+    places = np.asarray(index, np.int64)
+    return column[places] if isinstance(column, np.ndarray) else key_columns.take(column, places)
 
 
 def weights(column: Column) -> Index:
     """Roughly the bytes that each value takes on disk, whatever the form of the column that it happens to be in."""
-    if isinstance(column, list):
-        return np.maximum(np.fromiter(map(len, column), np.int64, len(column)), _NUMBER_BYTES)
+    if not isinstance(column, np.ndarray):
+        return np.maximum(packed_lengths(column), _NUMBER_BYTES)
     return np.full(len(column), _NUMBER_BYTES, np.int64)
+
+
+def packed_lengths(column: list[bytes] | Any) -> Index:
+    """How many bytes each packed value has."""
+    if isinstance(column, list):
+        return np.fromiter(map(len, column), np.int64, len(column))
+    return key_columns.lengths(column)
 
 
 def settled(column: Column) -> Column:
     """The column in the form that `make` would have given to its values."""
-    if not isinstance(column, list):
+    if isinstance(column, np.ndarray):
         return column
-    heads = {packed[0] for packed in column}
+    heads = {packed[0] for packed in column} if isinstance(column, list) else _heads(column)
     if heads <= _INTEGER_HEADS or heads == {_FLOAT_HEAD}:
         return make(to_values(column))
     return column
+
+
+def _heads(column: Any) -> set[int]:
+    starts = key_columns.offsets(column)[:-1] - key_columns.offsets(column)[0]
+    return set(np.unique(np.frombuffer(packed_blob(column), np.uint8)[starts]).tolist())

@@ -12,15 +12,15 @@ from typing import Any
 import numpy as np
 
 from minireduce.api.aggregations import Aggregation, Count, Max, Min, Sum
-from minireduce.engine import columns
+from minireduce.engine import columns, key_columns
 from minireduce.engine.columns import Column, Index
-from minireduce.engine.frames import group_starts
+from minireduce.engine.key_columns import Keys
 from minireduce.engine.merge import Merged, Window
 
 _INT64_MAX = (1 << 63) - 1
 
 
-def folded(aggregation: Aggregation[Any, Any, Any], merging: Iterator[Merged]) -> Iterator[tuple[list[str], Column]]:
+def folded(aggregation: Aggregation[Any, Any, Any], merging: Iterator[Merged]) -> Iterator[tuple[Keys, Column]]:
     """One state for each key of a merge."""
     for part in merging:
         if isinstance(part, Window):
@@ -30,12 +30,12 @@ def folded(aggregation: Aggregation[Any, Any, Any], merging: Iterator[Merged]) -
             yield [part.key], _all_column(aggregation, columns.make(states), np.zeros(1, np.int64))
 
 
-def fold_window(aggregation: Aggregation[Any, Any, Any], keys: list[str], column: Column) -> tuple[list[str], Column]:
+def fold_window(aggregation: Aggregation[Any, Any, Any], keys: Keys, column: Column) -> tuple[Keys, Column]:
     """One state for each key, from pairs that are sorted by key."""
-    starts = group_starts(keys)
+    starts = key_columns.group_starts(keys)
     if len(starts) == len(keys):
         return keys, column
-    return [keys[i] for i in starts.tolist()], _all_column(aggregation, column, starts)
+    return key_columns.take(keys, starts), _all_column(aggregation, column, starts)
 
 
 def finished(aggregation: Aggregation[Any, Any, Any], column: Column) -> Column:
@@ -53,7 +53,7 @@ def _all(aggregation: Aggregation[Any, Any, Any], piece: Column) -> list[Any]:
 
 
 def _all_column(aggregation: Aggregation[Any, Any, Any], column: Column, starts: Index) -> Column:
-    if not isinstance(column, list) and columns.form(column) == columns.INTEGERS:
+    if isinstance(column, np.ndarray) and columns.form(column) == columns.INTEGERS:
         kind = type(aggregation)
         if kind in (Sum, Count):
             longest = int(np.diff(starts, append=len(column)).max())

@@ -17,15 +17,15 @@ import os
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
-from operator import ne
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
 import xxhash
 
-from minireduce.engine import columns
+from minireduce.engine import columns, key_columns
 from minireduce.engine.columns import Column, Index
+from minireduce.engine.key_columns import Keys
 from minireduce.errors import Corruption
 
 FRAME_BYTES = 256 << 10
@@ -42,7 +42,7 @@ class SectionWriter:
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
-        self._keys: list[str] = []
+        self._keys: list[Keys] = []
         self._columns: list[Column] = []
         self._weight = 0  # of the pairs that wait for their frame to fill
         self._digest = xxhash.xxh3_128()
@@ -54,12 +54,11 @@ class SectionWriter:
         """What kinds of keys the writer of this section saw; not part of the digest, since it names places."""
         self._write(_frame(KINDS, 0, 0, 0, 0, encoded))
 
-    def add(self, keys: list[str], column: Column) -> None:
+    def add(self, keys: Keys, column: Column) -> None:
         """More pairs, by their sortable keys."""
-        if not keys:
+        if not len(keys):
             return
-        lengths = np.fromiter(map(len, keys), np.int64, len(keys))
-        ends = np.cumsum(lengths + columns.weights(column))
+        ends = np.cumsum(key_columns.lengths(keys) + columns.weights(column))
         taken = start = 0
         while self._weight + int(ends[-1]) - taken >= FRAME_BYTES:
             stop = int(np.searchsorted(ends, taken + FRAME_BYTES - self._weight)) + 1
@@ -85,8 +84,8 @@ class SectionWriter:
         """16 bytes that name all pairs so far, section by section."""
         return self._digest.digest()
 
-    def _hold(self, keys: list[str], column: Column) -> None:
-        self._keys.extend(keys)
+    def _hold(self, keys: Keys, column: Column) -> None:
+        self._keys.append(keys)
         self._columns.append(column)
 
     def _flush(self) -> None:
@@ -94,9 +93,9 @@ class SectionWriter:
         if not self._keys:
             return
         column = columns.settled(columns.concatenate(self._columns))
-        self._digested(encode_pairs(self._keys, column))
-        self._section_pairs += len(self._keys)
-        self.pairs_written += len(self._keys)
+        self._digested(encode_pairs(key_columns.concatenate(self._keys), column))
+        self._section_pairs += len(column)
+        self.pairs_written += len(column)
         self._keys, self._columns = [], []
 
     def _digested(self, frame: bytes) -> None:
@@ -115,32 +114,22 @@ def _frame(frame: int, form: int, keys: int, values: int, key_bytes: int, payloa
     return b"".join((head, check.intdigest().to_bytes(8, "little"), payload))
 
 
-def encode_pairs(keys: list[str], column: Column) -> bytes:
+def encode_pairs(keys: Keys, column: Column) -> bytes:
     """One frame of pairs."""
     count = len(keys)
-    starts = group_starts(keys)
+    starts = key_columns.group_starts(keys)
     if len(starts) < count:
-        keys = [keys[i] for i in starts.tolist()]
+        keys = key_columns.take(keys, starts)
         counts = np.diff(starts, append=count).astype("<u4").tobytes()
     else:
         counts = b""
-    blob = "".join(keys).encode("latin-1")
-    parts = [np.fromiter(map(len, keys), "<u4", len(keys)).tobytes(), counts, blob]
-    if isinstance(column, list):
-        parts += [np.fromiter(map(len, column), "<u4", count).tobytes(), *column]
-    else:
+    blob = key_columns.blob(keys)
+    parts = [key_columns.lengths(keys).astype("<u4").tobytes(), counts, blob]
+    if isinstance(column, np.ndarray):
         parts.append(column.tobytes())
+    else:
+        parts += [columns.packed_lengths(column).astype("<u4").tobytes(), columns.packed_blob(column)]
     return _frame(PAIRS, columns.form(column), len(keys), count, len(blob), b"".join(parts))
-
-
-def group_starts(keys: list[str]) -> Index:
-    """Where each run of equal keys begins."""
-    if not keys:
-        return np.zeros(0, np.int64)
-    follows = iter(keys)
-    next(follows)
-    differs = np.fromiter(map(ne, follows, keys), np.bool_, len(keys) - 1)
-    return np.concatenate((np.zeros(1, np.int64), np.flatnonzero(differs) + 1))
 
 
 @dataclass(slots=True)
@@ -167,8 +156,9 @@ class Source:
 class SectionReader:
     """The frames of one section; `frame_bytes` is the size of the one that was read last."""
 
-    def __init__(self, source: Source, offset: int, length: int) -> None:
+    def __init__(self, source: Source, offset: int, length: int, *, is_columnar: bool = False) -> None:
         self._source = source
+        self._is_columnar = is_columnar  # keys and packed values come as arrays, not as lists
         self._offset = offset
         self._end = offset + length
         self._pairs = 0
@@ -182,7 +172,7 @@ class SectionReader:
         """Whether another frame of pairs follows."""
         return self._end - self._offset > END_BYTES
 
-    def read(self) -> tuple[list[str], Column] | None:
+    def read(self) -> tuple[Keys, Column] | None:
         """The next pairs; None at the end, once it is sure that none is missing."""
         if self._offset == self._end:
             return None
@@ -195,7 +185,7 @@ class SectionReader:
         if frame != PAIRS or self._offset == self._end:
             raise Corruption(f"{self._source.name} has no end at {self._end}")
         self._pairs += values
-        return _decode_pairs(payload, form, keys, values, key_bytes)
+        return _decode_pairs(payload, form, keys, values, key_bytes, is_columnar=self._is_columnar)
 
     def _peek(self) -> int:
         return self._source.read_at(self._offset, 1)[0]
@@ -216,35 +206,40 @@ class SectionReader:
         return fields, payload
 
 
-def _decode_pairs(payload: bytes, form: int, keys: int, values: int, key_bytes: int) -> tuple[list[str], Column]:
+def _decode_pairs(
+    payload: bytes, form: int, keys: int, values: int, key_bytes: int, *, is_columnar: bool
+) -> tuple[Keys, Column]:
     key_lengths = np.frombuffer(payload, "<u4", keys)
     at = 4 * keys
     counts = None
     if keys < values:
         counts = np.frombuffer(payload, "<u4", keys, at)
         at += 4 * keys
-    ends = np.cumsum(key_lengths, dtype=np.int64)
-    texts = _cut(payload[at : at + key_bytes].decode("latin-1"), ends)
+    texts = _keys(payload[at : at + key_bytes], key_lengths, is_columnar=is_columnar)
     at += key_bytes
     if counts is not None:
-        texts = [texts[i] for i in np.repeat(np.arange(keys), counts).tolist()]
+        texts = key_columns.take(texts, np.repeat(np.arange(keys), counts))
     if form == columns.INTEGERS:
         return texts, np.frombuffer(payload, "<i8", values, at)
     if form == columns.FLOATS:
         return texts, np.frombuffer(payload, "<f8", values, at)
-    ends = np.cumsum(np.frombuffer(payload, "<u4", values, at), dtype=np.int64) + (at + 4 * values)
+    lengths = np.frombuffer(payload, "<u4", values, at)
+    if is_columnar:
+        return texts, key_columns.of_parts(lengths, memoryview(payload)[at + 4 * values :])
+    ends = np.cumsum(lengths, dtype=np.int64) + (at + 4 * values)
     stops = ends.tolist()
     starts = [at + 4 * values, *stops[:-1]]
     return texts, [payload[start:stop] for start, stop in zip(starts, stops, strict=True)]
 
 
-def _cut(text: str, ends: Index) -> list[str]:
-    stops = ends.tolist()
-    starts = [0, *stops[:-1]]
-    return [text[start:stop] for start, stop in zip(starts, stops, strict=True)]
+def _keys(blob: bytes, lengths: Index, *, is_columnar: bool) -> Keys:
+    if is_columnar:
+        return key_columns.of_parts(lengths, blob)
+    text, stops = blob.decode("latin-1"), np.cumsum(lengths, dtype=np.int64).tolist()
+    return [text[start:stop] for start, stop in zip([0, *stops[:-1]], stops, strict=True)]
 
 
-def iterate(reader: SectionReader) -> Iterator[tuple[list[str], Column]]:
+def iterate(reader: SectionReader) -> Iterator[tuple[Keys, Column]]:
     """All pairs of a section, frame by frame."""
     while (frame := reader.read()) is not None:
         yield frame

@@ -1,5 +1,8 @@
 """Hold the pairs of a map in memory until there are too many, and give them up sorted by partition and key.
 
+Many keys that are all strings, or all bytes, are encoded and sorted as an array, since that takes a fraction of the
+time; the order is the same.
+
 Two buffers. `PairBuffer` keeps pairs as they come. `FoldingBuffer` is for declared aggregations: a dict of states, so
 that what is held grows with the keys and not with the pairs. Both take pairs from an iterator in one tight loop
 (`take`), and estimate what they hold; when to spill is decided by the caller.
@@ -19,24 +22,27 @@ import numpy as np
 
 from minireduce.api import exact_sums
 from minireduce.api.aggregations import Aggregation, Count, Sum
-from minireduce.engine import keys
-from minireduce.engine.columns import Index
+from minireduce.engine import columns, key_columns, keys
+from minireduce.engine.columns import Column, Index
 from minireduce.engine.emit import Pair, as_pair
+from minireduce.engine.key_columns import Keys
 from minireduce.engine.kinds import Kinds
 from minireduce.engine.memory import deep_bytes, held_bytes, newest_bytes
 
-Partition = Callable[[list[Any], list[str]], Index]  # of plain keys and their sortable form, the partition of each
+Partition = Callable[[Callable[[], list[Any]], Keys], Index]
+"""The partition of each key; given what makes the plain keys, and their encoding."""
 
 
 @dataclass(frozen=True, slots=True)
 class Gathered:
     """Pairs sorted by partition, then key, then the order in which they came."""
 
-    keys: list[str]
-    values: list[Any]
+    keys: Keys
+    values: list[Any] | Column
     partitions: Index
+    is_plain: bool = False  # whether values are as they were given, and not a column yet
 
-    def sections(self, partitions: int) -> Iterator[tuple[list[str], list[Any]]]:
+    def sections(self, partitions: int) -> Iterator[tuple[Keys, list[Any] | Column]]:
         """The pairs of each partition in turn."""
         bounds = np.searchsorted(self.partitions, np.arange(partitions + 1)).tolist()
         for start, stop in pairwise(bounds):
@@ -62,8 +68,8 @@ class Buffer(Protocol):
 class PairBuffer:
     """Pairs as they came."""
 
-    def __init__(self, kinds: Kinds) -> None:
-        self._kinds = kinds
+    def __init__(self, kinds: Kinds, columnar_min: int | None = None) -> None:
+        self._kinds, self._columnar_min = kinds, columnar_min
         self._keys: list[Any] = []
         self._values: list[Any] = []
         self._held_bytes = 0
@@ -95,7 +101,7 @@ class PairBuffer:
         return self._held_bytes
 
     def drain(self, partition: Partition) -> Gathered:
-        gathered = _sorted(self._keys, self._values, partition)
+        gathered = _sorted(self._keys, self._values, partition, self._columnar_min)
         self._keys, self._values, self._held_bytes = [], [], 0
         return gathered
 
@@ -103,8 +109,8 @@ class PairBuffer:
 class FoldingBuffer:
     """One state for each key. Values that have no fast way wait in lists, and are folded many at a time."""
 
-    def __init__(self, kinds: Kinds, aggregation: Aggregation[Any, Any, Any]) -> None:
-        self._kinds = kinds
+    def __init__(self, kinds: Kinds, aggregation: Aggregation[Any, Any, Any], columnar_min: int | None = None) -> None:
+        self._kinds, self._columnar_min = kinds, columnar_min
         self._aggregation = aggregation
         self._states: dict[Any, Any] = {}  # of the fast ways
         self._folded: dict[Any, Any] = {}  # of all values that waited
@@ -132,7 +138,7 @@ class FoldingBuffer:
         for key, state in self._folded.items():
             states[key] = self._aggregation.merge(states[key], state) if key in states else state
         self._folded, self._grown_bytes = {}, 0
-        return _sorted(list(states), list(states.values()), partition, is_distinct=True)
+        return _sorted(list(states), list(states.values()), partition, self._columnar_min, is_distinct=True)
 
     def _take_sum(self, pairs: Iterator[Pair]) -> int:
         admit, fast_type = self._kinds.admit, self._kinds.fast_type
@@ -218,12 +224,36 @@ class FoldingBuffer:
 
 FOLD_PAIRS = 50_000
 FOLD_BYTES = 4 << 20
+COLUMNAR_PAIRS_MIN = 20_000
+"""Pairs that are worth sorting as arrays, where memory allows that; for fewer, loading what does it takes longer."""
 
 
-def _sorted(plain_keys: list[Any], values: list[Any], partition: Partition, *, is_distinct: bool = False) -> Gathered:
+def arranged(encoded: Keys, column: Column, parts: Index) -> Gathered:
+    """The pairs sorted by partition, then key, then the order in which they are."""
+    order = key_columns.order(encoded)
+    parts = parts[order]
+    order = order[np.argsort(parts.astype(np.uint16) if len(parts) and parts.max() < 1 << 16 else parts, kind="stable")]
+    return Gathered(key_columns.take(encoded, order), columns.take(column, order), np.sort(parts))
+
+
+def _sorted(
+    plain_keys: list[Any],
+    values: list[Any],
+    partition: Partition,
+    columnar_min: int | None,
+    *,
+    is_distinct: bool = False,
+) -> Gathered:
+    """The pairs in order; as arrays if there are so many of them and their keys allow it."""
+    if (
+        columnar_min is not None
+        and len(plain_keys) >= columnar_min
+        and (encoded := keys.array_of(plain_keys)) is not None
+    ):
+        return arranged(encoded, columns.make(values), partition(lambda: plain_keys, encoded))
     distinct = plain_keys if is_distinct else list(dict.fromkeys(plain_keys))
     texts = keys.sortable_all(distinct)
-    parts = partition(distinct, texts)
+    parts = partition(lambda: distinct, texts)
     if len(distinct) < len(plain_keys):
         places = dict(zip(distinct, range(len(distinct)), strict=True))
         where = list(map(places.__getitem__, plain_keys))
@@ -233,7 +263,7 @@ def _sorted(plain_keys: list[Any], values: list[Any], partition: Partition, *, i
     parts = parts[order]
     by_partition = np.argsort(parts, kind="stable")
     places_in_order = order[by_partition].tolist()
-    return Gathered(_at(texts, places_in_order), _at(values, places_in_order), parts[by_partition])
+    return Gathered(_at(texts, places_in_order), _at(values, places_in_order), parts[by_partition], is_plain=True)
 
 
 def _at(items: Sequence[Any], places: list[int]) -> list[Any]:

@@ -12,10 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from minireduce.engine import columns, keys
+from minireduce.engine import columns, key_columns, keys
 from minireduce.engine.columns import Column
 from minireduce.engine.context import TaskContext
-from minireduce.engine.frames import group_starts
 from minireduce.engine.merge import LongGroup, Merged, Window
 
 Group = tuple[str, Any, Iterator[Any]]  # sortable key, key, values
@@ -37,7 +36,7 @@ def window_groups(
     """The groups of sorted pairs, for which so many bytes were read."""
     if not texts:
         return
-    bounds = group_starts(texts)
+    bounds = key_columns.group_starts(texts)
     if size_bytes:
         lengths = np.diff(bounds, append=len(texts))
         longest = int(lengths.argmax())

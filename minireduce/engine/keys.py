@@ -24,7 +24,9 @@ import numpy as np
 import numpy.typing as npt
 import xxhash
 
+from minireduce.engine import key_columns
 from minireduce.engine.errors import InvalidKey
+from minireduce.engine.key_columns import Keys
 
 NONE, BOOL, INT, FLOAT, STR, BYTES, DATE, NAIVE, AWARE, TUPLE = (chr(tag) for tag in range(1, 11))
 TUPLE_LENGTH_MAX = 255
@@ -60,6 +62,41 @@ def sortable_all(keys: Sequence[Any]) -> list[str]:
     return [_ENCODERS[type(key)](key) for key in keys]
 
 
+def array_of(keys: Sequence[Any]) -> Any:
+    """`sortable_all` as an array (`key_columns`) where a kernel can do it, which is for str alone or bytes alone; else
+    None.
+    """
+    types = set(map(type, keys))
+    if types not in ({str}, {bytes}):
+        return None
+    if types == {bytes}:
+        return marked(key_columns.of_bytes(keys), BYTES)
+    if not (text := "".join(keys)).isascii():
+        try:
+            return marked(key_columns.of_bytes(list(map(str.encode, keys))), STR)
+        except UnicodeEncodeError:
+            return None  # the slow way tells which one
+    return marked(key_columns.of_parts(np.fromiter(map(len, keys), np.int64, len(keys)), text.encode()), STR)
+
+
+def marked(stored: Any, kind: str) -> Any:
+    """The encoding of an array of strings or bytes: each after the byte that names its kind."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    head, nothing = key_columns.of_bytes([kind.encode("latin-1"), b""])
+    return pc.binary_join_element_wise(head, stored.cast(pa.large_binary()), nothing)
+
+
+def unmarked(encoded: Any) -> Any:
+    """The array of strings or bytes that `marked` gave this encoding."""
+    data = np.frombuffer(key_columns.blob(encoded), np.uint8)
+    bounds = key_columns.offsets(encoded)
+    is_kept = np.ones(len(data), np.bool_)
+    is_kept[bounds[:-1] - bounds[0]] = False
+    return key_columns.of_parts(key_columns.lengths(encoded) - 1, data[is_kept])
+
+
 def decode_all(encoded: Sequence[str]) -> list[Any]:
     """The key of each sortable string."""
     if {text[0] for text in encoded} == {STR}:
@@ -77,12 +114,15 @@ def fingerprint(key: Any) -> int:
     return xxhash.xxh3_64_intdigest(encode(key)) >> 1
 
 
-def partition_all(encoded: Sequence[str], partitions: int) -> npt.NDArray[np.uint32]:
-    """`partition_of` each sortable string."""
+def partition_all(encoded: Keys, partitions: int) -> npt.NDArray[np.uint32]:
+    """`partition_of` each sortable key."""
     if partitions == 1:
         return np.zeros(len(encoded), np.uint32)
     digest = xxhash.xxh3_64_intdigest
-    hashes = [digest(text.encode("latin-1")) for text in encoded]
+    if isinstance(encoded, list):
+        hashes = [digest(text.encode("latin-1")) for text in encoded]
+    else:
+        hashes = [digest(key) for key in encoded.to_pylist()]
     return (np.array(hashes, np.uint64) % np.uint64(partitions)).astype(np.uint32)
 
 

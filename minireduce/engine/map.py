@@ -24,7 +24,7 @@ from minireduce.api.aggregations import Aggregation
 from minireduce.api.job import Step
 from minireduce.api.partitioners import Hash
 from minireduce.disk import Disk
-from minireduce.engine import columns, keys
+from minireduce.engine import columns, key_columns, keys
 from minireduce.engine.bad_records import Care, checking
 from minireduce.engine.columns import Column, Index
 from minireduce.engine.combine import Combiner
@@ -34,11 +34,12 @@ from minireduce.engine.errors import InvalidValue
 from minireduce.engine.faults import blamed, place
 from minireduce.engine.fold import folded
 from minireduce.engine.frames import SectionWriter
-from minireduce.engine.gather import Buffer, FoldingBuffer, Gathered, PairBuffer
+from minireduce.engine.gather import COLUMNAR_PAIRS_MIN, Buffer, FoldingBuffer, Gathered, PairBuffer
 from minireduce.engine.index import DATA_NAME, INDEX_NAME, encode_index
+from minireduce.engine.key_columns import Keys
 from minireduce.engine.kinds import Kinds
-from minireduce.engine.memory import MemoryWatch
-from minireduce.engine.merge import Fold, RunSlice, flat, merge_in_passes, merged, open_runs
+from minireduce.engine.memory import COLUMNAR_LIMIT_BYTES_MIN, MemoryWatch
+from minireduce.engine.merge import Fold, RunSlice, flat, is_worth_columns, merge_in_passes, merged, open_runs
 from minireduce.engine.part import OutputKind, PartOutput, PartWriter
 
 _BATCH_PAIRS_MIN = 64
@@ -142,8 +143,11 @@ class _MapAttempt:
         self._kinds = Kinds(lambda: f"from {place(context)}")
         self._aggregation: Aggregation[Any, Any, Any] | None = step.aggregation
         self._combiner = None if step.combine is None else Combiner(entered(step.combine, stack), context)
+        columnar_min = COLUMNAR_PAIRS_MIN if memory_limit_bytes >= COLUMNAR_LIMIT_BYTES_MIN else None
         self._buffer: Buffer = (
-            PairBuffer(self._kinds) if self._aggregation is None else FoldingBuffer(self._kinds, self._aggregation)
+            PairBuffer(self._kinds, columnar_min)
+            if self._aggregation is None
+            else FoldingBuffer(self._kinds, self._aggregation, columnar_min)
         )
         self._spills: list[tuple[Path, list[int]]] = []
         self._pairs = 0
@@ -206,23 +210,25 @@ class _MapAttempt:
         self._folded += len(gathered.keys)
         self._context.count("SPILLED_RECORDS", written)
 
-    def _sections(self, gathered: Gathered) -> Iterator[Iterator[tuple[list[str], Column]]]:
+    def _sections(self, gathered: Gathered) -> Iterator[Iterator[tuple[Keys, Column]]]:
         for texts, values in gathered.sections(self._partitions):
             if self._combiner is not None:
-                yield self._combiner.section(texts, values)
+                plain: list[Any] = values if gathered.is_plain else columns.to_values(values)  # type: ignore[assignment]
+                yield self._combiner.section(key_columns.to_texts(texts), plain)
             else:
-                yield iter([(texts, self._stored(values))])
+                yield iter([(texts, self._stored(list(values)) if gathered.is_plain else values)])
 
     def _stored(self, values: list[Any]) -> Column:
         with blamed(self._context, "map", self._step.map, is_placed=False):
             return columns.make(values)
 
-    def _merged(self, partition: int) -> Iterator[tuple[list[str], Column]]:
+    def _merged(self, partition: int) -> Iterator[tuple[Keys, Column]]:
         fold = self._fold()
         runs = []
         for order, (path, lengths) in enumerate(self._spills):
             runs.append(RunSlice(path, sum(lengths[:partition]), lengths[partition], order))
         directory = self._directory / f"merge-{partition:05d}"
+        is_columnar = self._combiner is None and is_worth_columns(runs, self._limit_bytes)
         runs, spilled = merge_in_passes(
             runs,
             fold,
@@ -230,10 +236,11 @@ class _MapAttempt:
             memory_limit_bytes=self._limit_bytes,
             kinds=self._kinds,
             disk=self._disk,
+            is_columnar=is_columnar,
         )
         self._context.count("SPILLED_RECORDS", spilled)
         with ExitStack() as stack:
-            for pairs in fold(merged(open_runs(runs, self._kinds, self._disk, stack))):
+            for pairs in fold(merged(open_runs(runs, self._kinds, self._disk, stack, is_columnar=is_columnar))):
                 self._context.progress()
                 yield pairs
         self._disk.remove_tree(directory)
@@ -246,9 +253,7 @@ class _MapAttempt:
             return flat
         return lambda merging: folded(aggregation, merging)
 
-    def _write(
-        self, path: Path, sections: Iterable[Iterator[tuple[list[str], Column]]]
-    ) -> tuple[list[int], bytes, int]:
+    def _write(self, path: Path, sections: Iterable[Iterator[tuple[Keys, Column]]]) -> tuple[list[int], bytes, int]:
         """One section for each partition, none at all if the map gave no pairs: lengths, digest, pairs written."""
         if not self._pairs:
             self._disk.create(path).close()
@@ -266,10 +271,10 @@ class _MapAttempt:
                 lengths.append(writer.bytes_written - before)
         return lengths, writer.digest(), writer.pairs_written
 
-    def _partition_of(self, plain: list[Any], texts: list[str]) -> Index:
+    def _partition_of(self, plain: Callable[[], list[Any]], encoded: Keys) -> Index:
         if isinstance(self._step.partition, Hash) or self._partitions == 1:
-            return keys.partition_all(texts, self._partitions).astype(np.int64)
-        return np.fromiter(self._chosen(self._step.partition, plain), np.int64, len(plain))
+            return keys.partition_all(encoded, self._partitions).astype(np.int64)
+        return np.fromiter(self._chosen(self._step.partition, plain()), np.int64, len(encoded))
 
     def _chosen(self, function: Callable[[Any, int], int], plain: list[Any]) -> Iterator[int]:
         with blamed(self._context, "partition", function, is_placed=False):

@@ -19,6 +19,8 @@ from typing import Any
 HELD_SHARE = 0.30  # of the limit, by the estimate
 RESIDENT_SHARE = 0.55  # of the limit, by the kernel's count
 WORTHWHILE_SHARE = 0.04  # less than this in the buffer would free nothing
+COLUMNAR_LIMIT_BYTES_MIN = 64 << 20
+"""Below this limit pairs are sorted and merged as Python objects: what sorts arrays takes some 10 MB by itself."""
 
 _STATM = Path("/proc/self/statm")
 _PAGE_BYTES = 4096 if sys.platform != "linux" else __import__("os").sysconf("SC_PAGE_SIZE")

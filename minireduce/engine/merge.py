@@ -12,21 +12,25 @@ where there are too many of them; neighbours, so that order stays.
 
 from __future__ import annotations
 
-from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from minireduce.disk import Disk
-from minireduce.engine import columns
+from minireduce.engine import columns, key_columns
 from minireduce.engine.columns import Column
 from minireduce.engine.frames import FRAME_BYTES, SectionReader, SectionWriter, Source, source_name
+from minireduce.engine.key_columns import Keys
 from minireduce.engine.kinds import Kinds
+from minireduce.engine.memory import COLUMNAR_LIMIT_BYTES_MIN
 
 RUN_MEMORY_BYTES = 12 * FRAME_BYTES  # a frame as Python objects, and its share of the sorted copy
 FAN_IN_MIN = 4
 FAN_IN_MAX = 256  # open files
+COLUMNAR_BYTES_MIN = 1 << 20
+"""Of runs that are worth bringing together as arrays; for fewer, loading what does it would take longer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +47,7 @@ class RunSlice:
 class Window:
     """Pairs in order; the values of each of these keys are complete. `size_bytes` of the runs hold them."""
 
-    keys: list[str]
+    keys: Keys
     column: Column
     size_bytes: float = 0.0
 
@@ -69,7 +73,7 @@ class _Head:
 
     def __init__(self, reader: SectionReader) -> None:
         self.reader = reader
-        self.keys: list[str] = []
+        self.keys: Keys = []
         self.column: Column = []
         self.position = 0
         self.pair_bytes = 0.0
@@ -94,28 +98,28 @@ def merged(readers: Sequence[SectionReader]) -> Iterator[Merged]:
     """All pairs of these runs by ascending key; those of one key in the order of runs, within a run as written."""
     heads = [head for head in map(_Head, readers) if head.load()]
     while heads:
-        bound = min((head.keys[-1] for head in heads if head.reader.has_more), default=None)
+        bound = min((key_columns.at(head.keys, -1) for head in heads if head.reader.has_more), default=None)
         if bound is None:
             yield _window([head.take(len(head.keys)) for head in heads])
             for head in heads:
                 head.load()  # checks that the run ends as it should
             return
-        ready = [head.take(bisect_left(head.keys, bound, head.position)) for head in heads]
-        if any(part.keys for part in ready):
+        ready = [head.take(key_columns.first_at_least(head.keys, bound, head.position)) for head in heads]
+        if any(len(part.keys) for part in ready):
             yield _window(ready)
-        group = LongGroup(bound)
-        group.pieces = pieces = _pieces(heads, group)
+        group = LongGroup(bound if isinstance(bound, str) else bound.decode("latin-1"))
+        group.pieces = pieces = _pieces(heads, bound, group)
         yield group
         for _ in pieces:
             pass  # whoever took the group may have left values
 
 
-def _pieces(heads: list[_Head], group: LongGroup) -> Iterator[Column]:
+def _pieces(heads: list[_Head], key: Any, group: LongGroup) -> Iterator[Column]:
     """The values of the group; removes the runs that end with it."""
     for head in list(heads):
         while True:
-            taken = head.take(bisect_right(head.keys, group.key, head.position))
-            if taken.keys:
+            taken = head.take(key_columns.first_above(head.keys, key, head.position))
+            if len(taken.keys):
                 group.size_bytes += taken.size_bytes
                 yield taken.column
             if head.position < len(head.keys):
@@ -126,19 +130,19 @@ def _pieces(heads: list[_Head], group: LongGroup) -> Iterator[Column]:
 
 
 def _window(taken: list[Window]) -> Window:
-    taken = [part for part in taken if part.keys]
+    taken = [part for part in taken if len(part.keys)]
     if len(taken) == 1:
         return taken[0]
-    keys = [key for part in taken for key in part.keys]
+    keys = key_columns.concatenate([part.keys for part in taken])
     column = columns.concatenate([part.column for part in taken])
-    order = sorted(range(len(keys)), key=keys.__getitem__)
-    return Window([keys[i] for i in order], columns.take(column, order), sum(part.size_bytes for part in taken))
+    order = key_columns.order(keys)
+    return Window(key_columns.take(keys, order), columns.take(column, order), sum(part.size_bytes for part in taken))
 
 
-Fold = Callable[[Iterator[Merged]], Iterator[tuple[list[str], Column]]]
+Fold = Callable[[Iterator[Merged]], Iterator[tuple[Keys, Column]]]
 
 
-def flat(merging: Iterator[Merged]) -> Iterator[tuple[list[str], Column]]:
+def flat(merging: Iterator[Merged]) -> Iterator[tuple[Keys, Column]]:
     """The pairs of a merge, as they come."""
     for part in merging:
         if isinstance(part, Window):
@@ -153,13 +157,22 @@ def fan_in(memory_limit_bytes: int) -> int:
     return min(FAN_IN_MAX, max(FAN_IN_MIN, memory_limit_bytes // 2 // RUN_MEMORY_BYTES))
 
 
-def open_runs(runs: Sequence[RunSlice], kinds: Kinds, disk: Disk, stack: ExitStack) -> list[SectionReader]:
+def is_worth_columns(runs: Sequence[RunSlice], memory_limit_bytes: int) -> bool:
+    """Whether these are so many bytes that arrays pay, and there is room for what works on them."""
+    is_possible = memory_limit_bytes >= COLUMNAR_LIMIT_BYTES_MIN
+    return is_possible and sum(run.length for run in runs) >= COLUMNAR_BYTES_MIN
+
+
+def open_runs(
+    runs: Sequence[RunSlice], kinds: Kinds, disk: Disk, stack: ExitStack, *, is_columnar: bool = False
+) -> list[SectionReader]:
     """Readers of the runs that hold anything. Raises InvalidKey if their keys are of different kinds."""
     readers = []
     for run in runs:
         if run.length:
             file = run.file if isinstance(run.file, int) else stack.enter_context(disk.open(run.file))
-            readers.append(SectionReader(Source(file, source_name(run.file)), run.offset, run.length))
+            source = Source(file, source_name(run.file))
+            readers.append(SectionReader(source, run.offset, run.length, is_columnar=is_columnar))
             if readers[-1].kinds is not None:
                 kinds.meet(readers[-1].kinds)
     return readers
@@ -182,6 +195,7 @@ def merge_in_passes(
     kinds: Kinds,
     disk: Disk,
     has_read: Callable[[int], None] = lambda _: None,
+    is_columnar: bool = False,
 ) -> tuple[list[RunSlice], int]:
     """Few enough runs to merge at once, in the same order, and how many pairs were written on the way.
 
@@ -195,7 +209,7 @@ def merge_in_passes(
         for start in range(0, len(runs), most):
             path = directory / f"merge-{passes:02d}-{start:06d}.data"
             with ExitStack() as stack:
-                readers = open_runs(runs[start : start + most], kinds, disk, stack)
+                readers = open_runs(runs[start : start + most], kinds, disk, stack, is_columnar=is_columnar)
                 writer = SectionWriter(stack.enter_context(disk.create(path)))
                 writer.write_kinds(kinds.encoded())
                 for keys, column in fold(merged(readers)):

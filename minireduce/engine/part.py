@@ -18,13 +18,14 @@ from typing import Any, BinaryIO, Literal, Self
 import xxhash
 
 from minireduce.disk import Disk
-from minireduce.engine import columns, keys
+from minireduce.engine import columns, key_columns, keys
 from minireduce.engine.columns import Column
 from minireduce.engine.emit import Pair, as_pair
 from minireduce.engine.frames import PART_MAGIC, SectionWriter
+from minireduce.engine.key_columns import Keys
 from minireduce.engine.kinds import Kinds
 from minireduce.engine.memory import held_bytes
-from minireduce.engine.write import text_lines
+from minireduce.engine.write import encoded_lines, text_lines
 
 OutputKind = Literal["text", "pairs"]
 
@@ -63,15 +64,19 @@ class PartWriter:
     def __exit__(self, *exception: object) -> None:
         self._stack.close()
 
-    def add_encoded(self, texts: list[str], column: Column) -> None:
+    def add_encoded(self, texts: Keys, column: Column) -> None:
         """Pairs as they stand in runs."""
-        if not texts:
+        if not len(texts):
             return
         if self._is_typed:
             self._records += len(texts)
             self._typed_section().add(texts, column)
+            return
+        lines = encoded_lines(texts, column)
+        if lines is None:
+            self._write_lines(keys.decode_all(key_columns.to_texts(texts)), columns.to_values(column))
         else:
-            self._write_lines(keys.decode_all(texts), columns.to_values(column))
+            self._write_bytes(lines, len(texts))
 
     def add_yielded(self, pairs: Iterable[Pair]) -> None:
         """Pairs that user code yields; each is checked when it comes."""
@@ -132,8 +137,10 @@ class PartWriter:
         return self._section
 
     def _write_lines(self, plain: list[Any], values: list[Any]) -> None:
-        lines = text_lines(plain, values)
+        self._write_bytes(text_lines(plain, values), len(plain))
+
+    def _write_bytes(self, lines: bytes, records: int) -> None:
         self._digest.update(lines)
         self._opened().write(lines)
         self._bytes_written += len(lines)
-        self._records += len(plain)
+        self._records += records

@@ -31,6 +31,7 @@ from minireduce.engine.merge import (
     Window,
     count_passes,
     flat,
+    is_worth_columns,
     merge_in_passes,
     merged,
     open_runs,
@@ -63,6 +64,8 @@ def run_reduce(
     with ExitStack() as stack:
         stack.enter_context(task.entered(context))
         fold = _fold(step, context, stack)
+        is_large = is_worth_columns(runs, memory_limit_bytes)
+        is_streamed = step.aggregation is not None and (care is None or care.is_plain)  # past all user code
         with blamed(context, "reduce", step.reduce, is_placed=False):
             context.input_weight = 1 / (1 + count_passes(runs, memory_limit_bytes))
             few, spilled = merge_in_passes(
@@ -73,14 +76,15 @@ def run_reduce(
                 kinds=kinds,
                 disk=disk,
                 has_read=context.has_read,
+                is_columnar=is_large and step.combine is None,
             )
             context.largest.partition_bytes = sum(run.length for run in few)
-            merging = merged(open_runs(few, kinds, disk, stack))
+            merging = merged(open_runs(few, kinds, disk, stack, is_columnar=is_large and is_streamed))
         context.count("SPILLED_RECORDS", spilled)
         out_kinds = kinds if step.aggregation is not None else Kinds()
         part = stack.enter_context(PartWriter(directory / part_name, output, role="reduce", kinds=out_kinds, disk=disk))
         with blamed(context, "reduce", step.reduce):
-            if step.aggregation is not None and (care is None or care.is_plain):
+            if is_streamed:
                 _aggregate(step, merging, part, context)
             else:
                 grouped = groups(_counted(merging, context, is_walked=True), context)

@@ -18,7 +18,12 @@ from datetime import date
 from decimal import Decimal
 from typing import Any
 
+import numpy as np
+
+from minireduce.engine import key_columns, keys
+from minireduce.engine.columns import Column
 from minireduce.engine.errors import InvalidValue
+from minireduce.engine.key_columns import Keys
 
 _SPECIAL = re.compile("[\t\n\r]")
 _ESCAPES = str.maketrans({"\t": "\\t", "\n": "\\n", "\r": "\\r"})
@@ -42,6 +47,23 @@ def text_lines(keys: Sequence[Any], values: Sequence[Any]) -> bytes:
         raise InvalidValue(
             f"{around!r} has a lone surrogate, which text in UTF-8 cannot hold", hint="decode it with errors='replace'"
         ) from None
+
+
+def encoded_lines(encoded: Keys, column: Column) -> bytes | None:
+    """The lines of pairs as they stand in runs, where keys are strings in an array and values ints; None elsewhere."""
+    if isinstance(encoded, list) or not isinstance(column, np.ndarray) or column.dtype != np.int64:
+        return None
+    blob = bytes(key_columns.blob(encoded))
+    kinds = np.frombuffer(blob, np.uint8)[key_columns.offsets(encoded)[:-1] - key_columns.offsets(encoded)[0]]
+    if (kinds != ord(keys.STR)).any() or any(special in blob for special in b"\t\n\r"):
+        return None
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    numbers = key_columns.of_integers(column.view(np.int64)).cast(pa.large_string()).cast(pa.large_binary())
+    tab, newline, nothing = key_columns.of_bytes([b"\t", b"\n", b""])
+    lines = pc.binary_join_element_wise(keys.unmarked(encoded), tab, numbers, newline, nothing)
+    return bytes(key_columns.blob(lines))
 
 
 def _texts(values: Sequence[Any]) -> Sequence[str | None]:

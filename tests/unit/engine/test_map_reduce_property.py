@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -16,7 +17,8 @@ from hypothesis import strategies as st
 from minireduce import Agg, Collect, Count, Distinct, First, Job, Max, Mean, Min, Sum, TopK
 from minireduce.api.formats import Pairs
 from minireduce.disk import RealDisk
-from minireduce.engine import frames, sort_values
+from minireduce.engine import frames, merge, sort_values
+from minireduce.engine import map as map_module
 from minireduce.engine.context import TaskContext
 from minireduce.engine.index import read_index
 from minireduce.engine.map import DATA_NAME, INDEX_NAME, run_map
@@ -166,15 +168,31 @@ def cut(records: list[Any], into: int) -> list[list[Any]]:
     return [records[i : i + size] for i in range(0, len(records), size)]
 
 
+@contextmanager
+def as_arrays() -> Iterator[None]:
+    """Sort and merge as arrays what is far too little for that."""
+    with pytest.MonkeyPatch.context() as patch:
+        for module in (map_module, merge):
+            patch.setattr(module, "COLUMNAR_LIMIT_BYTES_MIN", 0)
+        patch.setattr(map_module, "COLUMNAR_PAIRS_MIN", 0)
+        patch.setattr(merge, "COLUMNAR_BYTES_MIN", 0)
+        yield
+
+
 def check(job: Job[Any, Any], records: list[Any]) -> None:
     expected = run_sequentially(job, records)
     whole_parts, whole = run(job, cut(records, 3), limit=1 << 28, partitions=1)
     assert typed(whole) == typed(expected)
     assert run(job, cut(records, 3), limit=1, partitions=1)[0] == whole_parts
+    with as_arrays():
+        assert run(job, cut(records, 3), limit=1 << 28, partitions=1)[0] == whole_parts
+        assert run(job, cut(records, 3), limit=1, partitions=1)[0] == whole_parts
     assert typed(run(job, cut(records, 11), limit=1, partitions=1)[1]) == typed(expected)
     many = run(job, cut(records, 2), limit=1 << 28, partitions=3)
     assert sorted(map(repr, many[1])) == sorted(map(repr, expected))
     assert run(job, cut(records, 2), limit=1, partitions=3)[0] == many[0]
+    with as_arrays():
+        assert run(job, cut(records, 2), limit=1 << 28, partitions=3)[0] == many[0]
 
 
 def over_pairs(reduce: Any, **options: Any) -> Job[Any, Any]:

@@ -1,0 +1,185 @@
+"""Sortable keys of many pairs side by side: as Python strings where user code sees each of them, as an Arrow array of
+the same bytes where only kernels do.
+
+pyarrow's own conversions from and to lists and numpy are not used here: the first of them imports pandas, where that is
+installed, and so takes 36 MB of a task. What is done by its memory and kernels alone does not.
+
+Both forms hold the encoding of `keys` and sort alike. A list is made of one-byte characters (see `keys`); an array is
+`large_binary` without nulls. What stands here takes either form and gives the same answer for both; which one a task
+uses is decided where its pairs are read or gathered, and never shows in what it writes.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right
+from collections.abc import Sequence
+from itertools import pairwise
+from operator import ne
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Index = npt.NDArray[np.int64]
+Keys = list[str] | Any
+"""A list of sortable strings, or a `pyarrow.LargeBinaryArray` of the same bytes."""
+
+
+def of_texts(texts: Sequence[str]) -> Any:
+    """The array of sortable strings."""
+    return of_parts(np.fromiter(map(len, texts), np.int64, len(texts)), "".join(texts).encode("latin-1"))
+
+
+def of_bytes(keys: Sequence[bytes]) -> Any:
+    """The array of these bytes."""
+    return of_parts(np.fromiter(map(len, keys), np.int64, len(keys)), b"".join(keys))
+
+
+def of_parts(lengths: npt.NDArray[Any], blob: Any) -> Any:
+    """The array of keys of these lengths, whose bytes stand one after the other in `blob`, a buffer."""
+    import pyarrow as pa
+
+    offsets = np.zeros(len(lengths) + 1, np.int64)
+    np.cumsum(lengths, out=offsets[1:])
+    return pa.Array.from_buffers(pa.large_binary(), len(lengths), [None, pa.py_buffer(offsets), pa.py_buffer(blob)])
+
+
+def to_texts(keys: Keys) -> list[str]:
+    """The keys as sortable strings."""
+    if isinstance(keys, list):
+        return keys
+    if not len(keys):
+        return []
+    text, bounds = bytes(blob(keys)).decode("latin-1"), offsets(keys)
+    places = (bounds - bounds[0]).tolist()
+    return [text[start:stop] for start, stop in pairwise(places)]
+
+
+def first_text(keys: Keys, index: int) -> str:
+    """One key as a sortable string."""
+    key: Any = keys[index]
+    return key if isinstance(key, str) else key.as_py().decode("latin-1")
+
+
+def offsets(keys: Any) -> Index:
+    """Where each key of an array begins in its data buffer, and where the last one ends."""
+    return np.frombuffer(keys.buffers()[1], np.int64, len(keys) + 1, keys.offset * 8)
+
+
+def lengths(keys: Keys) -> Index:
+    """How many bytes each key has."""
+    if isinstance(keys, list):
+        return np.fromiter(map(len, keys), np.int64, len(keys))
+    return np.diff(offsets(keys)) if len(keys) else np.zeros(0, np.int64)
+
+
+def blob(keys: Keys) -> Any:
+    """The bytes of all keys, one after the other: bytes, or a view of them."""
+    if isinstance(keys, list):
+        return "".join(keys).encode("latin-1")
+    data = keys.buffers()[2] if len(keys) else None
+    if data is None:
+        return b""
+    bounds = offsets(keys)
+    return memoryview(data)[int(bounds[0]) : int(bounds[-1])]
+
+
+def size_bytes(keys: Keys) -> int:
+    """What the keys of an array take in memory."""
+    return 8 * (len(keys) + 1) + len(blob(keys))
+
+
+def concatenate(parts: Sequence[Keys]) -> Keys:
+    """One after the other; a list only if all are."""
+    if len(parts) == 1:
+        return parts[0]
+    if all(isinstance(part, list) for part in parts):
+        return [key for part in parts for key in part]
+    import pyarrow as pa
+
+    return pa.concat_arrays([of_texts(part) if isinstance(part, list) else part for part in parts])
+
+
+def take(keys: Keys, index: Index) -> Keys:
+    """The keys at these places."""
+    if isinstance(keys, list):
+        return [keys[i] for i in index.tolist()]
+    return keys.take(of_integers(index))
+
+
+def first_at_least(keys: Keys, key: Any, start: int) -> int:
+    """Where the keys from `start` on, which ascend, reach `key`."""
+    return bisect_left(keys, key, start) if isinstance(keys, list) else bisect_left(_Bytes(keys), key, start)
+
+
+def first_above(keys: Keys, key: Any, start: int) -> int:
+    """Where the keys from `start` on, which ascend, pass `key`."""
+    return bisect_right(keys, key, start) if isinstance(keys, list) else bisect_right(_Bytes(keys), key, start)
+
+
+def at(keys: Keys, index: int) -> Any:
+    """One key in a form that compares with others of such columns: str of a list, bytes of an array."""
+    return keys[index] if isinstance(keys, list) else keys[index].as_py()
+
+
+class _Bytes:
+    """What bisect needs of an array."""
+
+    def __init__(self, keys: Any) -> None:
+        self._keys = keys
+
+    def __len__(self) -> int:
+        return len(self._keys)
+
+    def __getitem__(self, index: int) -> bytes:
+        key: bytes = self._keys[index].as_py()
+        return key
+
+
+def group_starts(keys: Keys) -> Index:
+    """Where each run of equal keys begins."""
+    if not len(keys):
+        return np.zeros(0, np.int64)
+    if isinstance(keys, list):
+        follows = iter(keys)
+        next(follows)
+        differs = np.fromiter(map(ne, follows, keys), np.bool_, len(keys) - 1)
+    else:
+        import pyarrow.compute as pc
+
+        differs = booleans(pc.not_equal(keys[1:], keys[:-1]))
+    return np.concatenate((np.zeros(1, np.int64), np.flatnonzero(differs) + 1))
+
+
+def order(keys: Keys) -> Index:
+    """The places of the keys in ascending order; equal ones stay in the order in which they are."""
+    if isinstance(keys, list):
+        return np.array(sorted(range(len(keys)), key=keys.__getitem__), np.int64)
+    import pyarrow.compute as pc
+
+    return numbers(pc.array_sort_indices(keys)).astype(np.int64)
+
+
+def of_integers(numbers: Index) -> Any:
+    """An Arrow array of int64 over the same memory."""
+    import pyarrow as pa
+
+    buffer = pa.py_buffer(np.ascontiguousarray(numbers, np.int64))
+    return pa.Array.from_buffers(pa.int64(), len(numbers), [None, buffer])
+
+
+def numbers(array: Any) -> npt.NDArray[Any]:
+    """The numbers of an Arrow array without nulls, in the same memory."""
+    kind = np.dtype(str(array.type).replace("double", "float64").replace("halffloat", "float16"))
+    if not len(array):
+        return np.zeros(0, kind)
+    return np.frombuffer(array.buffers()[1], kind, len(array), array.offset * kind.itemsize)
+
+
+def booleans(array: Any) -> npt.NDArray[np.bool_]:
+    """The truth values of an Arrow array without nulls."""
+    if not len(array):
+        return np.zeros(0, np.bool_)
+    bits = np.frombuffer(array.buffers()[1], np.uint8)
+    unpacked = np.unpackbits(bits, count=array.offset + len(array), bitorder="little")
+    return unpacked[array.offset :].astype(np.bool_)

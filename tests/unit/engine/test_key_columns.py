@@ -1,0 +1,69 @@
+"""Keys as strings and as an array: the same order, the same groups, the same lines."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from minireduce.engine import columns, key_columns, keys
+from minireduce.engine.write import encoded_lines, text_lines
+
+PARTS = st.sampled_from([b"", b"\0", b"a", b"\xff", b"abcdefgh", b"\0" * 9])
+KEYS = st.lists(st.lists(PARTS, max_size=4).map(b"".join), max_size=40)
+
+
+@settings(deadline=None)
+@given(KEYS, st.integers(0, 3))
+def test_an_array_sorts_groups_and_bisects_as_the_strings_do(raw: list[bytes], cut: int) -> None:
+    array = key_columns.of_bytes(raw)[cut:]
+    texts = [key.decode("latin-1") for key in raw[cut:]]
+    order = key_columns.order(texts)
+    assert key_columns.order(array).tolist() == order.tolist() == sorted(range(len(texts)), key=texts.__getitem__)
+    in_order, texts_in_order = key_columns.take(array, order), key_columns.take(texts, order)
+    assert key_columns.to_texts(in_order) == texts_in_order
+    assert key_columns.group_starts(in_order).tolist() == key_columns.group_starts(texts_in_order).tolist()
+    assert key_columns.lengths(array).tolist() == key_columns.lengths(texts).tolist()
+    assert bytes(key_columns.blob(array)) == key_columns.blob(texts)
+    assert keys.partition_all(array, 7).tolist() == keys.partition_all(texts, 7).tolist()
+    assert key_columns.to_texts(key_columns.concatenate([array, texts])) == texts + texts
+    for bound in set(raw):
+        for find in (key_columns.first_at_least, key_columns.first_above):
+            assert find(in_order, bound, 0) == find(texts_in_order, bound.decode("latin-1"), 0)
+
+
+@given(st.lists(st.text(st.characters(exclude_categories=["Cs"]), max_size=3), max_size=8))
+def test_strings_and_bytes_are_encoded_at_once_as_one_by_one(words: list[str]) -> None:
+    for plain in (words, [word.encode() for word in words]):
+        array = keys.array_of(plain)
+        if plain:
+            assert key_columns.to_texts(array) == keys.sortable_all(plain)
+            assert keys.unmarked(array).to_pylist() == [word.encode() for word in words]
+        else:
+            assert array is None
+
+
+def test_what_no_kernel_encodes_is_left_to_the_slow_way() -> None:
+    assert keys.array_of(["a", None]) is None
+    assert keys.array_of([1, 2]) is None
+    assert keys.array_of(["a", "\ud800"]) is None
+
+
+@pytest.mark.parametrize("words", [["a", "b c", "", "ö€😀"], ["a\tb", "c"], ["a", "b\n"], ["x\r"]])
+def test_lines_of_an_array_are_those_of_its_pairs(words: list[str]) -> None:
+    numbers = [(-3) ** index for index in range(len(words))]
+    lines = encoded_lines(keys.array_of(words), columns.make(numbers))
+    is_plain = not any(set(word) & set("\t\n\r") for word in words)
+    assert lines == (text_lines(words, numbers) if is_plain else None)
+
+
+def test_a_packed_column_is_the_same_in_a_list_and_in_an_array() -> None:
+    listed = columns.make(["a", "b" * 300, None, 1])
+    array = key_columns.of_bytes(listed)
+    assert columns.to_values(array) == columns.to_values(listed) == ["a", "b" * 300, None, 1]
+    assert columns.weights(array).tolist() == columns.weights(listed).tolist()
+    assert columns.to_values(columns.take(array, [3, 0])) == [1, "a"]
+    assert columns.to_values(columns.concatenate([array[1:2], np.array([7])])) == ["b" * 300, 7]
+    assert columns.form(columns.settled(array[3:])) == columns.INTEGERS
+    assert columns.form(columns.settled(array[2:])) == columns.PACKED
