@@ -64,6 +64,9 @@ class Disk(Protocol):
     def capacity_bytes(self, path: Path) -> int:
         """All the room where `path` lies."""
 
+    def device(self, path: Path) -> int:
+        """A number for the file system on which `path` lies."""
+
 
 class RealDisk:
     """The operating system's files."""
@@ -122,3 +125,6 @@ class RealDisk:
 
     def capacity_bytes(self, path: Path) -> int:
         return shutil.disk_usage(path).total
+
+    def device(self, path: Path) -> int:
+        return path.stat().st_dev

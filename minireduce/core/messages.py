@@ -339,9 +339,10 @@ class DataDirectory:
 
 @dataclass(frozen=True, slots=True)
 class DirectoriesMeasured:
-    """The data directories of this worker, all of them."""
+    """The data directories of this worker, all of them, and the room in those that take replicas together."""
 
     directories: tuple[DataDirectory, ...]
+    free_bytes: int
 
 
 @dataclass(frozen=True, slots=True)

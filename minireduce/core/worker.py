@@ -27,6 +27,7 @@ from minireduce.core.messages import (
     AttemptReturned,
     AttemptStarted,
     AttemptSucceeded,
+    DirectoriesMeasured,
     FetchFailed,
     Hello,
     RemoveReplica,
@@ -65,19 +66,15 @@ from minireduce.core.work.session import (
 )
 from minireduce.ids import AttemptId, JobId, WorkerId
 
+DIRECTORY_NEWS_SHARE = 0.01
+"""The master is told of a directory's room when it has changed by more than this share of what it can hold."""
+
 # ── what comes in (beside what sessions, attempts and fetches declare) ──────────────────────────────────────────────
 
 
 @dataclass(frozen=True, slots=True)
 class Ticked:
     """Time passed; the shell sends one every `tick_interval_s`, the first at once."""
-
-
-@dataclass(frozen=True, slots=True)
-class SpaceMeasured:
-    """How much room the worker's disks have."""
-
-    free_bytes: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +118,7 @@ Event = (
     | WelcomeReceived
     | DownReceived
     | Ticked
-    | SpaceMeasured
+    | DirectoriesMeasured
     | StopRequested
     | AttemptEnded
     | AttemptsEnded
@@ -181,6 +178,7 @@ class WorkerState:
         self._assignments = Assignments(profile, settings, outputs=outputs, rng=rng)
         self._replicas = {(replica.block_id, replica.generation): replica for replica in replicas}
         self._damaged: dict[tuple[int, int], Replica] = {}  # not listed, and each new session is told of them
+        self._directories: DirectoriesMeasured | None = None  # as the master was told last
         self._text = WaitingText(settings)
         self._progress_at = 0.0
         self._stop_at: float | None = None
@@ -260,6 +258,8 @@ class WorkerState:
             self._assignments.close_idle_jobs()
             if self._stop_at is not None:
                 self._session.push(WorkerStopping())
+            if self._directories is not None:
+                self._session.push(self._directories)
             for replica in self._damaged.values():
                 self._session.push(ReplicaDamaged(replica, self._profile.worker))
             for attempt in self._assignments.attempts:
@@ -329,8 +329,13 @@ class WorkerState:
 
     # ── blocks and the end ──────────────────────────────────────────────────────────────────────────────────────────
 
-    def _space_measured(self, event: SpaceMeasured, _: float) -> None:
+    def _directories_measured(self, event: DirectoriesMeasured, _: float) -> None:
         self._session.free_bytes = event.free_bytes
+        before, self._directories = self._directories, event
+        if before is None or _is_news(before, event):
+            self._session.push(event)
+        else:
+            self._directories = before
 
     def _replica_written(self, event: ReplicaWritten, _: float) -> None:
         key = (event.replica.block_id, event.replica.generation)
@@ -384,7 +389,7 @@ class WorkerState:
         WelcomeReceived: _welcome_received,
         DownReceived: _down_received,
         Ticked: _ticked,
-        SpaceMeasured: _space_measured,
+        DirectoriesMeasured: _directories_measured,
         StopRequested: _stop_requested,
         AttemptEnded: _attempt_ended,
         AttemptsEnded: _attempts_ended,
@@ -400,3 +405,14 @@ class WorkerState:
         ReplicaFoundDamaged: _replica_found_damaged,
         ReplicationEnded: _replication_ended,
     }
+
+
+def _is_news(before: DirectoriesMeasured, now: DirectoriesMeasured) -> bool:
+    """Whether people should be told of it: a few bytes more or less go with every message anyway."""
+    if len(before.directories) != len(now.directories):
+        return True
+    return any(
+        (old.path, old.problem) != (new.path, new.problem)
+        or abs(old.free_bytes - new.free_bytes) > DIRECTORY_NEWS_SHARE * new.capacity_bytes
+        for old, new in zip(before.directories, now.directories, strict=True)
+    )

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import logging
 import os
 import signal
@@ -65,7 +66,13 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("master", nargs="?", metavar="MASTER_HOST:PORT", help="where the master is")
     parser.add_argument("--join", metavar="S", help="what `minireduce token --join` printed on the master's machine")
-    parser.add_argument("--data-dir", type=Path, default=DEFAULT_DATA_DIR, metavar="D", help="default: %(default)s")
+    parser.add_argument(
+        "--data-dir",
+        type=Path,
+        action="append",
+        metavar="D",
+        help=f"once for each disk; blocks go to all, all else to the first; default: {DEFAULT_DATA_DIR}",
+    )
     parser.add_argument("--slots", type=int, metavar="N", help="attempts that run at once; default: the cores")
     parser.add_argument("--rack", type=_rack, default=DEFAULT_RACK, metavar="/R", help="default: %(default)s")
     parser.add_argument("--host", metavar="H", help="address to listen on; default: as near as the master is")
@@ -105,13 +112,14 @@ async def _serve(options: argparse.Namespace) -> None:
         raise RequestError(
             "no master was named", hint="write MASTER_HOST:PORT, or what `minireduce token --join` prints"
         )
-    data_dir = options.data_dir.expanduser().absolute()
-    with lock(data_dir):
+    data_dirs = tuple(path.expanduser().absolute() for path in options.data_dir or [DEFAULT_DATA_DIR])
+    with contextlib.ExitStack() as locks:
+        _lock(data_dirs, locks)
         if options.join:
             await asyncio.to_thread(trust.join, options.join)
         held = tokens.find(configuration).require_worker()
         credentials = None if address == child.LATER else await asyncio.to_thread(trust.credentials, address, held)
-        worker = await asyncio.to_thread(_worker, options, configuration, data_dir, held, trust, address, credentials)
+        worker = await asyncio.to_thread(_worker, options, configuration, data_dirs, held, trust, address, credentials)
         try:
             await worker.start()
             if credentials is None:
@@ -122,6 +130,19 @@ async def _serve(options: argparse.Namespace) -> None:
             log.info("stopping")
         finally:
             await worker.close()
+
+
+def _lock(data_dirs: tuple[Path, ...], locks: contextlib.ExitStack) -> None:
+    """Take all directories for this process. The first must be usable, of the others any may have failed."""
+    if len(set(data_dirs)) < len(data_dirs):
+        raise RequestError("--data-dir names a directory twice", hint="name one directory on each disk")
+    for number, data_dir in enumerate(data_dirs):
+        try:
+            locks.enter_context(lock(data_dir))
+        except RequestError as error:
+            if number == 0 or not isinstance(error.__cause__, OSError):
+                raise
+            log.error("%s", error.message)  # noqa: TRY400 - no fault of the code
 
 
 def _obey_signals(options: argparse.Namespace, worker: Worker) -> None:
@@ -135,7 +156,7 @@ def _obey_signals(options: argparse.Namespace, worker: Worker) -> None:
 def _worker(
     options: argparse.Namespace,
     configuration: Configuration,
-    data_dir: Path,
+    data_dirs: tuple[Path, ...],
     token: str,
     trust: Trust,
     master: str,
@@ -157,7 +178,7 @@ def _worker(
 
     return Worker(
         WorkerOptions(
-            data_dir=data_dir,
+            data_dirs=data_dirs,
             listening=listening,
             data_address=data_address,
             host=reached_as,

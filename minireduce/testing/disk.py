@@ -95,7 +95,7 @@ class _OpenFile(io.RawIOBase):
     def __init__(self, disk: SimDisk, file: _File, *, is_writable: bool, position: int = 0) -> None:
         super().__init__()
         self.file = file
-        self._disk = disk
+        self.disk = disk
         self._is_writable = is_writable
         self._position = position
 
@@ -117,6 +117,7 @@ class _OpenFile(io.RawIOBase):
         return self._position
 
     def readinto(self, buffer: object) -> int:
+        self.disk.check("read")
         view = memoryview(buffer).cast("B")  # type: ignore[arg-type]
         piece = self.file.data[self._position : self._position + len(view)]
         view[: len(piece)] = piece
@@ -127,7 +128,7 @@ class _OpenFile(io.RawIOBase):
         if not self._is_writable:
             raise io.UnsupportedOperation("not open for writing")
         piece = bytes(memoryview(buffer).cast("B"))  # type: ignore[arg-type]
-        self._disk.check("write")
+        self.disk.check("write")
         gap = self._position - len(self.file.data)
         if gap > 0:
             self.file.data.extend(bytes(gap))
@@ -150,6 +151,7 @@ class SimDisk:
         self.space_bytes = free_bytes
         self._root = _Directory()
         self._failures: dict[str, list[int]] = {}
+        self._is_broken = False
         self.calls: Counter[str] = Counter()
 
     # ── faults ──────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -157,6 +159,10 @@ class SimDisk:
     def fail_next(self, operation: str, error_number: int = errno.EIO) -> None:
         """Let the next call of `operation`, such as "sync", "write" or "rename", raise OSError."""
         self._failures.setdefault(operation, []).append(error_number)
+
+    def break_down(self) -> None:
+        """Let every call fail from now on, as those of a disk that has died."""
+        self._is_broken = True
 
     def crash(self) -> None:
         """The machine lost power: keep what was durable, and of the rest what chance decides."""
@@ -191,6 +197,8 @@ class SimDisk:
     def check(self, operation: str) -> None:
         """Count a call, and raise if it was ordered to fail."""
         self.calls[operation] += 1
+        if self._is_broken:
+            raise OSError(errno.EIO, "a simulated disk that has died")
         ordered = self._failures.get(operation)
         if ordered:
             number = ordered.pop(0)
@@ -269,6 +277,7 @@ class SimDisk:
             here = below
 
     def names(self, path: Path) -> list[str]:
+        self.check("names")
         found = self._find(path)
         return sorted(found.names) if isinstance(found, _Directory) else []
 
@@ -279,10 +288,14 @@ class SimDisk:
         return len(self._file(path).data)
 
     def free_bytes(self, path: Path) -> int:  # noqa: ARG002 - one disk, whatever the path
+        self.check("free_bytes")
         return self.space_bytes
 
     def capacity_bytes(self, path: Path) -> int:
         return self.free_bytes(path)
+
+    def device(self, path: Path) -> int:  # noqa: ARG002 - one disk, whatever the path
+        return 0
 
     # ── finding ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -310,6 +323,11 @@ class SimDisk:
         parent = self._find(path.parent)
         if isinstance(parent, _Directory) and path.name in parent.names:
             parent.change((path.name, None))
+
+
+def disk_of(file: BinaryIO) -> SimDisk:
+    """The disk on which an open file lies."""
+    return cast("_OpenFile", file).disk
 
 
 def _parts(path: Path) -> tuple[str, ...]:

@@ -8,23 +8,17 @@ from __future__ import annotations
 
 import json
 
-from minireduce.core.messages import RemoveReplica, RepackBlock, ReplicateBlock
+from minireduce.core.messages import DirectoriesMeasured, RemoveReplica, RepackBlock, ReplicateBlock
 from minireduce.core.plain import from_plain, to_plain
 from minireduce.core.worker import (
     ReplicaDeleted,
     ReplicaFoundDamaged,
     ReplicationEnded,
     ReplicaWritten,
-    SpaceMeasured,
 )
 
-NO_ROOM_BYTES = 1
-"""What is told where nothing can be written: 0 would mean that it is not known."""
-
 ReplicaCommand = ReplicateBlock | RepackBlock | RemoveReplica
-ReplicaEvent = ReplicaWritten | ReplicaDeleted | ReplicaFoundDamaged | ReplicationEnded | SpaceMeasured
-"""`SpaceMeasured` is said when the directory takes no more writes, as `NO_ROOM_BYTES`, whatever the disk says; and when
-it takes them again."""
+ReplicaEvent = ReplicaWritten | ReplicaDeleted | ReplicaFoundDamaged | ReplicationEnded | DirectoriesMeasured
 
 
 def to_line(message: ReplicaCommand | ReplicaEvent) -> bytes:

@@ -37,7 +37,6 @@ from minireduce.core.worker import (
     ReplicaFoundDamaged,
     ReplicationEnded,
     ReplicaWritten,
-    SpaceMeasured,
 )
 from minireduce.errors import MinireduceError, Refused, RequestError, Unavailable
 from minireduce.ids import WorkerId
@@ -53,7 +52,7 @@ from minireduce.wire.pipeline import (
     read_pipeline,
     sent_length,
 )
-from minireduce.worker.block_messages import NO_ROOM_BYTES, ReplicaEvent
+from minireduce.worker.block_messages import ReplicaEvent
 from minireduce.worker.block_sending import BlockSender, Sending
 from minireduce.worker.block_store import BlockStore
 from minireduce.worker.gate import PRINCIPAL
@@ -65,7 +64,7 @@ log = logging.getLogger(__name__)
 
 BLOCK_BYTES_MAX = 1 << 40
 WRITE_BYTES = 1 << 20
-REOPEN_INTERVAL_S = 10.0
+MEASURE_INTERVAL_S = 10.0
 _NUMBER = re.compile(r"[0-9]{1,18}")
 
 
@@ -135,10 +134,10 @@ class BlockRoutes:
         try:
             yield
         except MinireduceError:
-            for directory, reason in self._store.closed.items():
+            for directory, reason in self._store.directories.closed.items():
                 log.error("%s takes no more writes: %s", directory, reason)  # noqa: TRY400 - no fault of the code
-            if self._store.closed:
-                self._tell(SpaceMeasured(NO_ROOM_BYTES))
+            if self._store.directories.closed:
+                self._tell(self._store.directories.measure())
             raise
 
     async def _receive(
@@ -162,13 +161,14 @@ class BlockRoutes:
         if sending is not None:
             await sending.send(None)
 
-    async def reopen_when_there_is_room(self) -> None:
-        """Look at full directories again and again; the worker is told when one takes writes."""
+    async def watch_directories(self) -> None:
+        """Measure the directories again and again, and open those that were full and have room."""
+        directories = self._store.directories
         while True:
-            await asyncio.sleep(REOPEN_INTERVAL_S)
-            if await asyncio.to_thread(self._store.reopen):
+            if await asyncio.to_thread(directories.reopen):
                 log.warning("there is room again: blocks are taken in")
-                self._tell(SpaceMeasured(self._store.free_bytes()))
+            self._tell(await asyncio.to_thread(directories.measure))
+            await asyncio.sleep(MEASURE_INTERVAL_S)
 
     # ── out ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -216,6 +216,12 @@ class BlockRoutes:
     def _found_damaged(self, replica: Replica, damage: DamagedReplica) -> None:
         log.warning("%s", damage)
         self._tell(ReplicaFoundDamaged(replica, self._worker))
+        given_up = self._store.take_given_up()
+        for lost in given_up:
+            self._tell(ReplicaFoundDamaged(lost, self._worker))
+        if given_up:
+            log.error("%d more replicas are given up with their directory", len(given_up))
+            self._tell(self._store.directories.measure())
 
     # ── what the master orders ──────────────────────────────────────────────────────────────────────────────────────
 

@@ -189,13 +189,13 @@ async def serve(orders: Orders, reader: asyncio.StreamReader) -> None:
     sender = BlockSender(orders.authority_pem.encode() or None)
     local_reads = LocalReads() if orders.gives_descriptors else None
     blocks = _open_blocks(orders, sender, local_reads)
-    app = make_app(Path(orders.data_dir), authenticator, blocks)
+    app = make_app(Path(orders.data_dirs[0]), authenticator, blocks)
     runner = web.AppRunner(app, access_log=None, handle_signals=False)
     await runner.setup()
     try:
         listening = socket.socket(fileno=orders.socket_fd)
         await web.SockSite(runner, listening, ssl_context=tls, shutdown_timeout=0).start()
-        beside = [asyncio.create_task(blocks.reopen_when_there_is_room(), name="reopening")]
+        beside = [asyncio.create_task(blocks.watch_directories(), name="directories")]
         if local_reads is not None:
             beside.append(asyncio.create_task(local_reads.serve(), name="local reads"))
         try:
@@ -209,7 +209,7 @@ async def serve(orders: Orders, reader: asyncio.StreamReader) -> None:
 
 
 def _open_blocks(orders: Orders, sender: BlockSender, local_reads: LocalReads | None) -> BlockRoutes:
-    store = BlockStore(RealDisk(), (Path(orders.data_dir) / BLOCKS_NAME,))
+    store = BlockStore(RealDisk(), [Path(data_dir) / BLOCKS_NAME for data_dir in orders.data_dirs])
     store.open()
     if orders.lists_replicas:
         for replica in store.replicas():

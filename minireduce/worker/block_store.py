@@ -7,9 +7,8 @@ was never acknowledged, and goes. What has a name that is none of ours is somebo
 Nothing is read without being verified: the bytes go out with the checksums that came with them, after both were found
 to agree. A replica that fails is damaged: it is no longer read here, and the caller tells the master.
 
-A directory on which a write failed is closed to writing until the worker starts again: a disk that could not keep its
-word once is not asked to give it again. One that was merely full is opened again when it has room. Reading goes on in
-both. With several directories a replica goes to the open one with the most room.
+Several directories may hold replicas, each on a disk of its own. What becomes of one that fails, `data_directories`
+says; replicas in one that was given up are damaged, and `take_given_up` names them.
 
 Invariants: a replica's length and checksums never change under its name; paths are made of numbers only. Safe for
 several threads, of which one writes a given replica.
@@ -18,8 +17,6 @@ Elsewhere: the format (docs/formats.md, "Block"), HTTP (`block_routes`), which r
 
 from __future__ import annotations
 
-import contextlib
-import errno
 import itertools
 import re
 import threading
@@ -31,6 +28,7 @@ from minireduce.core.messages import Replica
 from minireduce.disk import Disk
 from minireduce.errors import MinireduceError, NotFound, Unavailable
 from minireduce.wire.packets import Unsealer, widen
+from minireduce.worker.data_directories import REOPEN_BYTES, DataDirectories
 from minireduce.worker.replica_files import (
     READ_BYTES,
     DamagedReplica,
@@ -44,9 +42,6 @@ from minireduce.worker.replica_writing import LongerReplicaWriter, ReplicaWriter
 BLOCKS_NAME = "blocks"
 """The directory of replicas below a data directory."""
 
-REOPEN_BYTES = 256 << 20
-"""A directory that was full takes writes again when it has so much room."""
-
 _FOLDER = re.compile(r"[0-9a-f]{2}")
 _NAME = re.compile(r"([1-9][0-9]{0,18})\.([1-9][0-9]{0,9})\.(data|sums)")
 _PRIVATE = re.compile(r"\.[0-9]+\.[0-9]+\.(data|sums)")
@@ -56,25 +51,32 @@ class BlockStore:
     """The replicas of one worker, under the directories `roots`."""
 
     def __init__(self, disk: Disk, roots: Sequence[Path], *, reopen_bytes: int = REOPEN_BYTES) -> None:
+        self.directories = DataDirectories(disk, roots, reopen_bytes=reopen_bytes)
         self._disk = disk
-        self._roots = tuple(roots)
-        self._reopen_bytes = reopen_bytes
-        self._closed: dict[Path, str] = {}
-        self._full: dict[Path, None] = {}  # of those, the ones that may be opened again
-        self._durable: dict[Path, None] = {}
         self._places: dict[tuple[int, int], ReplicaPlace] = {}
         self._damaged: dict[tuple[int, int], None] = {}
+        self._given_up: list[Replica] = []
         self._appending: dict[int, None] = {}
         self._lock = threading.Lock()
         self._serials = itertools.count(1)
 
     def open(self) -> None:
-        """Find what is there, and remove what was never complete. Raises OSError when a directory cannot be used."""
-        for root in self._roots:
-            self._disk.make_directories(root)
-            for folder_name in self._disk.names(root):
-                if _FOLDER.fullmatch(folder_name):
-                    self._open_folder(root, root / folder_name)
+        """Find what is there, and remove what was never complete. Raises OSError when no directory can be used."""
+        failed: list[OSError] = []
+        for root in self.directories.roots:
+            try:
+                self._open_root(root)
+            except OSError as error:
+                self.directories.write_failed(root, error)
+                failed.append(error)
+        if len(failed) == len(self.directories.roots):
+            raise failed[0]
+
+    def _open_root(self, root: Path) -> None:
+        self._disk.make_directories(root)
+        for folder_name in self._disk.names(root):
+            if _FOLDER.fullmatch(folder_name):
+                self._open_folder(root, root / folder_name)
 
     def _open_folder(self, root: Path, folder: Path) -> None:
         names = self._disk.names(folder)
@@ -126,24 +128,11 @@ class BlockStore:
             raise NotFound(f"block {block_id} of generation {generation} is not on this worker")
         return place
 
-    @property
-    def closed(self) -> dict[Path, str]:
-        """The directories that take no more writes, and why."""
-        return dict(self._closed)
-
-    def free_bytes(self) -> int:
-        """The room in the directories that take writes. Two on one file system count twice."""
-        return sum(self._disk.free_bytes(root) for root in self._roots if root not in self._closed)
-
     # ── writing ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
     def create(self, replica: Replica) -> ReplicaWriter:
         """Begin to write a replica. Raises Unavailable when no directory takes writes."""
-        open_roots = [root for root in self._roots if root not in self._closed]
-        if not open_roots:
-            reasons = "; ".join(f"{root}: {reason}" for root, reason in self._closed.items())
-            raise Unavailable(f"no directory of this worker takes writes any more ({reasons})")
-        root = max(open_roots, key=self._disk.free_bytes)
+        root = self.directories.roomiest()
         return ReplicaWriter(self, self._disk, ReplicaPlace(replica, root), next(self._serials))
 
     def append(self, replica: Replica, base_generation: int, base_length: int) -> ReplicaWriter:
@@ -151,8 +140,8 @@ class BlockStore:
         base = self._place(replica.block_id, base_generation)
         if base.replica.length != base_length or base_length > replica.length or not base_length:
             raise NotFound(f"block {replica.block_id} of {base_length} bytes is not on this worker")
-        if base.root in self._closed:
-            raise Unavailable(f"{base.root} takes no writes any more ({self._closed[base.root]})")
+        if why := self.directories.why_closed(base.root):
+            raise Unavailable(f"{base.root} takes no writes any more ({why})")
         return LongerReplicaWriter(self, self._disk, ReplicaPlace(replica, base.root), next(self._serials), base)
 
     def begin_appending(self, base: ReplicaPlace) -> bool:
@@ -179,33 +168,12 @@ class BlockStore:
             self._remove_files(before)
 
     def make_durable(self, root: Path) -> None:
-        """The names in `root` shall survive a crash, and so, once in the life of this process, shall its own path."""
-        self._disk.sync_directory(root)
-        if root not in self._durable:
-            for above in root.parents:
-                with contextlib.suppress(PermissionError):  # what we may not even look into, we did not make
-                    self._disk.sync_directory(above)
-            self._durable[root] = None
+        """The names in `root` shall survive a crash."""
+        self.directories.make_durable(root)
 
     def close_directory(self, root: Path, error: OSError) -> None:
         """A write failed there."""
-        is_full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-        with self._lock:
-            if is_full and root not in self._closed:
-                self._full[root] = None
-            elif not is_full:
-                self._full.pop(root, None)
-                self._closed.pop(root, None)  # what is said of it is the worse of the two
-            self._closed.setdefault(root, error.strerror or str(error))
-
-    def reopen(self) -> bool:
-        """Open the directories that were full and have room again; whether there was one."""
-        roomy = [root for root in list(self._full) if self._disk.free_bytes(root) >= self._reopen_bytes]
-        with self._lock:
-            for root in roomy:
-                if self._full.pop(root, root) is None:
-                    del self._closed[root]
-        return bool(roomy)
+        self.directories.write_failed(root, error)
 
     # ── reading ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -244,6 +212,8 @@ class BlockStore:
             return NotFound(f"block {place.replica.block_id} has been removed from this worker")
         self.mark_damaged(place.replica)
         if isinstance(error, OSError):
+            if self.directories.read_failed(place.root, error):
+                self._give_up(place.root)
             return DamagedReplica(place.replica, f"it cannot be read: {error.strerror}")
         return error
 
@@ -258,20 +228,48 @@ class BlockStore:
             self._places.pop(key, None)
             self._damaged[key] = None
 
+    def _give_up(self, root: Path) -> None:
+        """Read nothing there any more."""
+        with self._lock:
+            lost = [key for key, place in self._places.items() if place.root == root]
+            for key in lost:
+                self._given_up.append(self._places.pop(key).replica)
+                self._damaged[key] = None
+
+    def take_given_up(self) -> tuple[Replica, ...]:
+        """The replicas that went with their directories since this was asked for."""
+        with self._lock:
+            given_up, self._given_up = self._given_up, []
+        return tuple(given_up)
+
     # ── removing ────────────────────────────────────────────────────────────────────────────────────────────────────
 
     def remove(self, block_id: int, generation: int) -> None:
-        """Remove a replica; one that is not there is no error. Raises OSError."""
+        """Remove a replica; one that is not there is no error. Raises OSError.
+
+        What lies in a directory that takes no writes may stay there: it is none of this worker's any more.
+        """
         with self._lock:
             self._places.pop((block_id, generation), None)
             self._damaged.pop((block_id, generation), None)
-        for root in self._roots:
-            self._remove_files(ReplicaPlace(Replica(block_id, generation, 0), root))
+        for root in self.directories.roots:
+            try:
+                self._remove_files(ReplicaPlace(Replica(block_id, generation, 0), root))
+            except OSError:
+                if not self.directories.why_closed(root):
+                    raise
 
     def _remove_files(self, place: ReplicaPlace) -> None:
         if self._disk.exists(place.folder):
             self._disk.remove(place.path("data"))
             self._disk.remove(place.path("sums"))
+
+
+def root_of(disk: Disk, roots: Sequence[Path], replica: Replica) -> Path:
+    """Under which of `roots` another process of this worker keeps a replica; the first when none has it."""
+    if len(roots) == 1:
+        return roots[0]
+    return next((root for root in roots if disk.exists(ReplicaPlace(replica, root).path("sums"))), roots[0])
 
 
 def read_beside(disk: Disk, root: Path, replica: Replica, offset: int, length: int) -> Iterator[bytes]:

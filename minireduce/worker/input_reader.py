@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,7 +23,7 @@ from minireduce.core.worker import ReplicaFoundDamaged
 from minireduce.disk import Disk
 from minireduce.errors import MinireduceError, NotFound, Unavailable
 from minireduce.ids import AttemptId, WorkerId
-from minireduce.worker.block_store import BLOCKS_NAME, read_beside
+from minireduce.worker.block_store import BLOCKS_NAME, read_beside, root_of
 
 if TYPE_CHECKING:  # what speaks HTTP is imported when a stored file is first read, not while a worker starts
     from minireduce.client.asking import Hedge
@@ -38,13 +38,13 @@ class InputReader:
     def __init__(
         self,
         disk: Disk,
-        data_dir: Path,
+        data_dirs: Sequence[Path],
         worker: WorkerId,
         authority: bytes | None,
         tell: Callable[[ReplicaFoundDamaged], None],
     ) -> None:
         self._disk = disk
-        self._root = data_dir / BLOCKS_NAME
+        self._roots = [data_dir / BLOCKS_NAME for data_dir in data_dirs]
         self._worker = worker
         self._authority = authority
         self._tell = tell
@@ -78,7 +78,8 @@ class InputReader:
     def fetch(self, doors: BlockDoors, fetch: Fetch, token: str, hedge: Hedge) -> Iterator[bytes]:
         """A range of a replica, from our own disk if it is ours."""
         if fetch.worker == self._worker:
-            return read_beside(self._disk, self._root, fetch.replica, fetch.offset, fetch.length)
+            root = root_of(self._disk, self._roots, fetch.replica)
+            return read_beside(self._disk, root, fetch.replica, fetch.offset, fetch.length)
         return doors.fetch(fetch, token, hedge)
 
     def doors(self) -> BlockDoors:

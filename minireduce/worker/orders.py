@@ -16,7 +16,7 @@ class Orders:
     host may have those of replicas.
     """
 
-    data_dir: str
+    data_dirs: tuple[str, ...]
     worker: str
     worker_token: str = field(repr=False)
     socket_fd: int = -1
@@ -33,4 +33,5 @@ class Orders:
     @classmethod
     def from_line(cls, line: bytes) -> Orders:
         """As the block server reads it."""
-        return cls(**json.loads(line))
+        fields = json.loads(line)
+        return cls(**{**fields, "data_dirs": tuple(fields["data_dirs"])})

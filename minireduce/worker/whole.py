@@ -20,19 +20,18 @@ from random import Random
 from typing import TYPE_CHECKING
 
 from minireduce.clock import Clock
-from minireduce.core.messages import RemoveReplica, Replica, WorkerProfile
+from minireduce.core.messages import RemoveReplica, WorkerProfile
 from minireduce.core.settings import WorkerSettings
 from minireduce.core.work.assignments import CloseProgram, OpenProgram, RemoveFetched, RemoveJob, RemoveOutputs
 from minireduce.core.work.attempts import StartAttempt, StartBatch, StopAttempt
 from minireduce.core.work.copies import CopyEnded, KeepCopy
 from minireduce.core.work.fetches import CancelFetch, StartFetch
 from minireduce.core.work.session import CloseStream, OpenStream, Remember, SendHello, SendUp
-from minireduce.core.worker import DeleteReplica, SpaceMeasured, StartReplication, WorkerState
+from minireduce.core.worker import DeleteReplica, StartReplication, WorkerState
 from minireduce.disk import Disk
 from minireduce.errors import Corruption
 from minireduce.machine import machine_id
 from minireduce.worker.account import task_ids
-from minireduce.worker.block_messages import NO_ROOM_BYTES, ReplicaEvent
 from minireduce.worker.block_server_process import BlockServerProcess
 from minireduce.worker.block_store import BLOCKS_NAME, BlockStore
 from minireduce.worker.collecting import CollectionLimits, Collector
@@ -50,7 +49,6 @@ from minireduce.worker.stream import MasterStreams
 if TYPE_CHECKING:
     from minireduce.wire.calls import Credentials
 
-SPACE_INTERVAL_S = 10.0
 SERVING_AFTER_S_MAX = 2.0
 
 
@@ -58,13 +56,14 @@ SERVING_AFTER_S_MAX = 2.0
 class WorkerOptions:
     """How a worker is set up. `listening` is the block server's socket, `data_address` how others reach it.
 
+    The first of `data_dirs` holds what the worker knows of itself and what attempts make, all of them hold replicas.
     `task_user` is the account of tasks, empty for the worker's own. Certificate and key (PEM) are what the block server
     shows beyond loopback; `authority_pem` is whom fetches trust there. `groups` are the control groups of tasks, where
     there are any.
     `gives_descriptors`: readers on this host may have those of replicas.
     """
 
-    data_dir: Path
+    data_dirs: tuple[Path, ...]
     listening: socket.socket
     data_address: str
     host: str
@@ -82,6 +81,10 @@ class WorkerOptions:
     certificate_pem: str = ""
     key_pem: str = field(default="", repr=False)
     gives_descriptors: bool = True
+
+    @property
+    def data_dir(self) -> Path:
+        return self.data_dirs[0]
 
 
 class Worker:
@@ -101,7 +104,7 @@ class Worker:
             machine, clock, tick_interval_s=options.settings.tick_interval_s, on_joined=self._has_joined
         )
         worker = self._identity.identity.worker
-        inputs = InputReader(disk, options.data_dir, worker, options.authority_pem, self.loop.tell)
+        inputs = InputReader(disk, options.data_dirs, worker, options.authority_pem, self.loop.tell)
         self._slots = Slots(
             slots=options.slots,
             on_progress=self.loop.tell,
@@ -116,7 +119,7 @@ class Worker:
         self._block_server = BlockServerProcess(
             options.listening,
             Orders(
-                data_dir=str(options.data_dir),
+                data_dirs=tuple(map(str, options.data_dirs)),
                 worker=worker,
                 worker_token=options.worker_token,
                 certificate_pem=options.certificate_pem,
@@ -124,9 +127,8 @@ class Worker:
                 authority_pem=(options.authority_pem or b"").decode(),
                 gives_descriptors=options.gives_descriptors,
             ),
-            self._tell_of_blocks,
+            self.loop.tell,
         )
-        self._is_closed_to_blocks = False
         self._streams: MasterStreams | None = None
         self._beside: list[asyncio.Task[None]] = []
         self._copying: set[asyncio.Task[None]] = set()
@@ -139,7 +141,6 @@ class Worker:
     async def run(self, master_address: str, credentials: Credentials) -> None:
         """Serve the master until the machine ends the worker. Raises the error for which it did."""
         streams = self._streams = MasterStreams(master_address, credentials, self.loop.tell)
-        self._beside.append(asyncio.create_task(self._measure_space(), name="space"))
         self._beside.append(asyncio.create_task(self._collector.run(), name="collecting"))
         self.loop.perform_with(
             {
@@ -189,6 +190,7 @@ class Worker:
     def _machine(self) -> WorkerState:
         known = self._identity.identity
         options = self._options
+        store = self._open_store()
         profile = WorkerProfile(
             worker=known.worker,
             incarnation=known.incarnation,
@@ -199,8 +201,8 @@ class Worker:
             data_address=options.data_address,
             machine_id=machine_id(),
             software_version=options.software_version,
-            capacity_bytes=self._disk.capacity_bytes(options.data_dir),
-            free_bytes=self._disk.free_bytes(options.data_dir),
+            capacity_bytes=store.directories.capacity_bytes(),
+            free_bytes=store.directories.measure().free_bytes,
         )
         return WorkerState(
             profile,
@@ -208,14 +210,14 @@ class Worker:
             rng=Random(),  # noqa: S311 - jitter
             highest=(known.highest_epoch, known.highest_txid),
             outputs=self._outputs.held(),
-            replicas=self._replicas(),
+            replicas=store.replicas(),
         )
 
-    def _replicas(self) -> tuple[Replica, ...]:
-        """What the disk holds before the block server starts, so that the master can be told at once."""
-        store = BlockStore(self._disk, (self._options.data_dir / BLOCKS_NAME,))
+    def _open_store(self) -> BlockStore:
+        """What the disks hold before the block server starts, so that the master can be told at once."""
+        store = BlockStore(self._disk, [data_dir / BLOCKS_NAME for data_dir in self._options.data_dirs])
         store.open()
-        return store.replicas()
+        return store
 
     def _keep_copy(self, action: KeepCopy) -> None:
         task = asyncio.create_task(self._keep_copy_and_tell(action), name=f"copy of {action.order.part.attempt}")
@@ -237,15 +239,3 @@ class Worker:
     def _remove_job(self, action: RemoveJob) -> None:
         self._running.drop_job(action.job)
         self.loop.on_disk(self._outputs.remove_job, action.job)
-
-    def _tell_of_blocks(self, event: ReplicaEvent) -> None:
-        if isinstance(event, SpaceMeasured):
-            self._is_closed_to_blocks = event.free_bytes <= NO_ROOM_BYTES
-        self.loop.tell(event)
-
-    async def _measure_space(self) -> None:
-        while True:
-            free_bytes = await asyncio.to_thread(self._disk.free_bytes, self._options.data_dir)
-            if not self._is_closed_to_blocks:
-                self.loop.tell(SpaceMeasured(free_bytes))
-            await asyncio.sleep(SPACE_INTERVAL_S)

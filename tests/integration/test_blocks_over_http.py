@@ -20,7 +20,15 @@ from minireduce.auth.scopes import BlockAccess, BlockMode
 from minireduce.auth.tokens import generate
 from minireduce.client.block_io import BlockDoors, read_range, write_block
 from minireduce.client.local_blocks import fetch_descriptor
-from minireduce.core.messages import BlockSource, ByteRange, RemoveReplica, RepackBlock, Replica, ReplicateBlock
+from minireduce.core.messages import (
+    BlockSource,
+    ByteRange,
+    DirectoriesMeasured,
+    RemoveReplica,
+    RepackBlock,
+    Replica,
+    ReplicateBlock,
+)
 from minireduce.core.storage import reading
 from minireduce.core.storage.views import BlockTarget, PlacedBlock
 from minireduce.core.worker import (
@@ -28,12 +36,12 @@ from minireduce.core.worker import (
     ReplicaFoundDamaged,
     ReplicationEnded,
     ReplicaWritten,
-    SpaceMeasured,
 )
 from minireduce.errors import Corruption, Refused, RequestError, Unavailable
 from minireduce.wire.local_door import NONCE_HEADER, PROOF_HEADER, SOCKET_HEADER, read_offer
 from minireduce.wire.packets import PACKET_BYTES
 from minireduce.worker.block_server_process import BlockServerProcess, listen
+from minireduce.worker.data_directories import NO_ROOM_BYTES
 from minireduce.worker.orders import Orders
 
 HELD = generate()
@@ -66,7 +74,7 @@ class Servers:
             listening = listen("127.0.0.1", 0)
             self.addresses[name] = f"127.0.0.1:{listening.getsockname()[1]}"
             orders = Orders(
-                str(self.folder / name), name, HELD.require_worker(), gives_descriptors=self.gives_descriptors
+                (str(self.folder / name),), name, HELD.require_worker(), gives_descriptors=self.gives_descriptors
             )
             self.processes[name] = BlockServerProcess(
                 listening, orders, lambda event, name=name: self._heard(name, event)
@@ -92,12 +100,13 @@ class Servers:
             self.events.append((name, event))
             self._changed.notify_all()
 
-    def wait_for(self, name: str, kind: type, block_id: int | None = None):
-        """The first event of this kind from this server, and about this block if one is named."""
+    def wait_for(self, name: str, kind: type, block_id: int | None = None, matches=lambda _: True):
+        """The first event of this kind from this server, about this block if one is named, that `matches`."""
 
         def find():
             told = [event for by, event in self.events if by == name and isinstance(event, kind)]
-            return next((event for event in told if block_id is None or event.replica.block_id == block_id), None)
+            about = [event for event in told if block_id is None or event.replica.block_id == block_id]
+            return next(filter(matches, about), None)
 
         with self._changed:
             assert self._changed.wait_for(lambda: find() is not None, 20), self.events
@@ -318,7 +327,8 @@ def test_after_a_failed_write_a_worker_takes_no_more_blocks_says_so_and_is_still
         for block_id in (12, 13):
             with pytest.raises(Unavailable):
                 doors.send(servers.placed(block_id, 1, "a"), DATA)
-        assert servers.wait_for("a", SpaceMeasured) == SpaceMeasured(1)
+        told = servers.wait_for("a", DirectoriesMeasured, matches=lambda event: event.directories[0].problem)
+        assert told.free_bytes == NO_ROOM_BYTES
         assert read(doors, servers.source(Replica(1, 1, LENGTH), "a")) == DATA
 
 

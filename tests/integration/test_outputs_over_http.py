@@ -62,7 +62,7 @@ class Server:
         listening = listen("127.0.0.1", 0)
         self.port = listening.getsockname()[1]
         self.process = BlockServerProcess(
-            listening, Orders(str(data_dir), "w1", HELD.require_worker(), **tls), lambda event: None
+            listening, Orders((str(data_dir),), "w1", HELD.require_worker(), **tls), lambda event: None
         )
 
     def get(self, path: str, token: str | None = READ, **headers: str) -> tuple[int, bytes]:

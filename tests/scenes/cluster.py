@@ -57,9 +57,9 @@ class ProcessCluster:
         self._start(MASTER, "master", "--port", port, "--http-port", "0")
         self.address = str(self.daemons["master"].ready()["address"])
 
-    def start_worker(self, name: str) -> None:
+    def start_worker(self, name: str, *options: str) -> None:
         """Start a worker on its own data. Returns at once; `await_worker` waits until it has joined."""
-        self._start(WORKER, name, "--slots", str(self.slots), "--port", "0", self.address)
+        self._start(WORKER, name, "--slots", str(self.slots), "--port", "0", *options, self.address)
 
     def await_worker(self, name: str) -> None:
         self._addresses[name] = str(self.daemons[name].ready()["address"])

@@ -10,6 +10,7 @@ from minireduce.core.messages import (
     AttemptFailed,
     AttemptStarted,
     AttemptSucceeded,
+    DirectoriesMeasured,
     Down,
     TaskError,
     TaskOutput,
@@ -29,7 +30,7 @@ from minireduce.core.work.session import (
     Warn,
     WelcomeReceived,
 )
-from minireduce.core.worker import SpaceMeasured, StopRequested
+from minireduce.core.worker import StopRequested
 from minireduce.errors import Refused, Unavailable
 
 ERROR = TaskError("raised", "ValueError", "no")
@@ -132,7 +133,7 @@ def test_a_silent_master_is_given_up_for_another_stream():
 
 def test_silence_is_broken_by_heartbeats_that_tell_the_free_space():
     scene = Scene().join()
-    scene.see(SpaceMeasured(99))
+    scene.see(DirectoriesMeasured((), 99))
     scene.take(SendUp)
     scene.tick(1.1)
     (beat,) = scene.take(SendUp)

@@ -182,6 +182,6 @@ def test_a_disk_that_fails_loses_nothing_that_was_there(disk, operation):
         fill(writer, 0, 200).commit()
     writer.discard()
     assert read(store, 1) == DATA[:100]
-    assert ROOT in store.closed
+    assert ROOT in store.directories.closed
     with pytest.raises(Unavailable):
         store.append(replica(3, 200), 1, 100)

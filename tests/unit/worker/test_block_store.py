@@ -14,6 +14,7 @@ from minireduce.errors import MinireduceError, NotFound, Unavailable
 from minireduce.testing.disk import SimDisk
 from minireduce.wire.packets import PACKET_BYTES, Unsealer, seal
 from minireduce.worker.block_store import BlockStore, DamagedReplica
+from minireduce.worker.data_directories import NO_ROOM_BYTES
 
 ROOT = Path("/data/blocks")
 LENGTHS = [1, PACKET_BYTES, PACKET_BYTES + 1, 40 * PACKET_BYTES + 5]
@@ -136,17 +137,17 @@ def test_a_directory_that_was_full_takes_writes_again_when_it_has_room_but_not_o
     with pytest.raises(Unavailable):
         write(store, Replica(1, 1, 100))
     disk.space_bytes = 1000
-    assert not store.reopen()
+    assert not store.directories.reopen()
     with pytest.raises(Unavailable, match="takes writes any more"):
         store.create(Replica(2, 1, 100))
     disk.space_bytes = 1 << 40
-    assert store.reopen()
+    assert store.directories.reopen()
     write(store, Replica(2, 1, 100))
     assert read(store, Replica(2, 1, 100)) == data_of(Replica(2, 1, 100))
     disk.fail_next("sync", errno.EIO)
     with pytest.raises(Unavailable):
         write(store, Replica(3, 1, 100))
-    assert not store.reopen()
+    assert not store.directories.reopen()
     with pytest.raises(Unavailable, match="takes writes any more"):
         store.create(Replica(4, 1, 100))
 
@@ -159,7 +160,7 @@ def test_a_directory_in_which_a_write_failed_is_closed_to_writing_and_still_read
     disk.fail_next("sync", errno.EIO)
     with pytest.raises(Unavailable):
         write(store, Replica(2, 1, 100))
-    (closed,) = store.closed
+    (closed,) = store.directories.closed
     for number in range(3, 9):
         write(store, Replica(number, 1, 100))
         other = next(root for root in roots if root != closed)
@@ -170,7 +171,7 @@ def test_a_directory_in_which_a_write_failed_is_closed_to_writing_and_still_read
         write(store, Replica(9, 1, 100))
     with pytest.raises(Unavailable, match="takes writes any more"):
         store.create(Replica(10, 1, 100))
-    assert store.free_bytes() == 0
+    assert store.directories.measure().free_bytes == NO_ROOM_BYTES
 
 
 @pytest.mark.parametrize("bit", [0, 8 * PACKET_BYTES + 3, 8 * (2 * PACKET_BYTES + 49) + 7])

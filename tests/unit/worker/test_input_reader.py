@@ -40,7 +40,7 @@ class Reading:
             sources.append(BlockSource(replica, begins, ("w1",), ("127.0.0.1:1",)))
             begins += block_length
         self.stored = StoredInput("/f", 0, len(DATA), len(DATA), tuple(sources))
-        self.reader = InputReader(RealDisk(), tmp_path, "w1", None, self.told.append)
+        self.reader = InputReader(RealDisk(), [tmp_path], "w1", None, self.told.append)
 
     def read(self, offset: int, length: int, path: str = "/f") -> bytes:
         async def ask() -> bytes:
@@ -89,7 +89,7 @@ def test_an_attempt_reads_nothing_but_its_own_input(tmp_path):
 
 
 def test_a_file_that_has_been_removed_is_not_an_empty_one(tmp_path):
-    reader = InputReader(RealDisk(), tmp_path, "w1", None, print)
+    reader = InputReader(RealDisk(), [tmp_path], "w1", None, print)
     with pytest.raises(NotFound, match="removed"):
         asyncio.run(_begin(reader, StoredInput("/f", 0, 10, 0, ())))
 

@@ -72,7 +72,7 @@ def play(tmp_path: Path, order: StartAttempt, outcome, *, stop: bool = False):
             if isinstance(event, AttemptEnded):
                 ended.set()
 
-        inputs = InputReader(RealDisk(), tmp_path, "w1", None, tell)
+        inputs = InputReader(RealDisk(), [tmp_path], "w1", None, tell)
         running = Running(Outputs(tmp_path, RealDisk()), slots, inputs, tell)
         running.open_program(open_job())
         running.start(order)
