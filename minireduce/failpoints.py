@@ -30,7 +30,23 @@ from pathlib import Path
 
 from minireduce.errors import RequestError
 
-SITES: frozenset[str] = frozenset({"store.before_commit", "store.after_commit"})
+SITES: frozenset[str] = frozenset(
+    {
+        "append.after_link",
+        "copy.before_send",
+        "replica.after_directory_sync",
+        "replica.before_directory_sync",
+        "replica.before_remove",
+        "replica.before_rename",
+        "replica.before_sync",
+        "replica.before_write",
+        "replica.between_removes",
+        "replica.between_renames",
+        "repack.before_send",
+        "store.after_commit",
+        "store.before_commit",
+    }
+)
 """Every name that some code hits; a test compares it with the calls in the tree."""
 
 EXIT_STATUS = 70

@@ -39,6 +39,7 @@ from minireduce.core.worker import (
     ReplicaWritten,
 )
 from minireduce.errors import MinireduceError, Refused, RequestError, Unavailable
+from minireduce.failpoints import hit
 from minireduce.ids import WorkerId
 from minireduce.wire.errors import to_http
 from minireduce.wire.packets import Packet, Unsealer, seal, sealed_length, widen
@@ -228,12 +229,18 @@ class BlockRoutes:
     async def replicate(self, order: ReplicateBlock) -> None:
         """Send our replica to another worker; `ReplicationEnded` is told."""
         held = order.replica
-        await self._send(order, held, lambda: self._store.read(held.block_id, held.generation))
+
+        def read() -> Iterator[bytes]:
+            hit("copy.before_send")
+            return self._store.read(held.block_id, held.generation)
+
+        await self._send(order, held, read)
 
     async def repack(self, order: RepackBlock) -> None:
         """Send ranges of our replica as another block; `ReplicationEnded` is told, of that."""
 
         def read() -> Iterator[bytes]:
+            hit("repack.before_send")
             return seal(b"".join(self._verified(order.replica, part) for part in order.ranges))
 
         await self._send(order, order.packed, read)

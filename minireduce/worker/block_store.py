@@ -27,6 +27,7 @@ from typing import BinaryIO
 from minireduce.core.messages import Replica
 from minireduce.disk import Disk
 from minireduce.errors import MinireduceError, NotFound, Unavailable
+from minireduce.failpoints import hit
 from minireduce.wire.packets import Unsealer, widen
 from minireduce.worker.data_directories import REOPEN_BYTES, DataDirectories
 from minireduce.worker.replica_files import (
@@ -261,7 +262,9 @@ class BlockStore:
 
     def _remove_files(self, place: ReplicaPlace) -> None:
         if self._disk.exists(place.folder):
+            hit("replica.before_remove")
             self._disk.remove(place.path("data"))
+            hit("replica.between_removes")
             self._disk.remove(place.path("sums"))
 
 

@@ -21,6 +21,7 @@ from typing import BinaryIO, Protocol
 from minireduce.core.messages import Replica
 from minireduce.disk import Disk
 from minireduce.errors import Corruption, MinireduceError, NotFound, Unavailable
+from minireduce.failpoints import hit
 from minireduce.wire.packets import CRC_BYTES, PACKET_BYTES, Packet, widen
 from minireduce.worker.replica_files import (
     READ_BYTES,
@@ -70,6 +71,7 @@ class ReplicaWriter:
     def write(self, packets: Sequence[Packet]) -> None:
         """Append verified packets. Raises Unavailable when the disk fails, and closes its directory to writing."""
         try:
+            hit("replica.before_write")
             if self._data is None:
                 self._make_folder()
                 self._data = self._disk.create(self._private("data"))
@@ -85,14 +87,19 @@ class ReplicaWriter:
         if self._written != replica.length or self._data is None:
             raise MinireduceError(f"block {replica.block_id} has {self._written} of {replica.length} bytes")
         try:
+            hit("replica.before_sync")
             self._disk.sync(self._data)
             self._data.close()
             with self._disk.create(self._private("sums")) as sums:
                 sums.write(header_of(replica) + self._crcs)
                 self._disk.sync(sums)
+            hit("replica.before_rename")
             self._disk.rename(self._private("sums"), self._place.path("sums"))
+            hit("replica.between_renames")
             self._disk.rename(self._private("data"), self._place.path("data"))
+            hit("replica.before_directory_sync")
             self._disk.sync_directory(self._place.folder)
+            hit("replica.after_directory_sync")
         except OSError as error:
             raise self._failed(error) from error
         self._data = None
@@ -182,6 +189,7 @@ class LongerReplicaWriter(ReplicaWriter):
         if self._is_sharing and self._disk.size_bytes(base.path("data")) == length:
             self._disk.link(base.path("data"), private)
             self._data = self._disk.open_append(private)
+            hit("append.after_link")
         else:
             self._copy(private)
         return b"".join(pieces[1::2])
