@@ -5,6 +5,7 @@ A request that raises has changed nothing. `state` turns the errors into refusal
 
 from __future__ import annotations
 
+import itertools
 import random
 from collections.abc import Iterator
 
@@ -16,7 +17,7 @@ from minireduce.core.storage.ids import IdSequence
 from minireduce.core.storage.leases import Leases, WritingFile
 from minireduce.core.storage.namespace import ROOT, Directory, File, Namespace
 from minireduce.core.storage.paths import parse_path
-from minireduce.core.storage.placement import PlacementPolicy, Want
+from minireduce.core.storage.placement import PlacementPolicy, Want, is_taker
 from minireduce.core.storage.places import Place, Places
 from minireduce.core.storage.requests import (
     AbandonFile,
@@ -291,13 +292,16 @@ class Files:
             hint="see `minireduce cluster workers`: free some disk, start more workers, or undrain one",
         )
 
-    def _takers(self) -> int:
-        return sum(place.takes_replicas for place in self._places.live().values())
-
     def _replicas_needed(self, file: WritingFile) -> int:
-        """On so many workers a block must be. Those who are expected count: few are live while a master starts."""
+        """On so many workers a block must be. Those who are expected count: few are live while a master starts.
+
+        Those without room do not: the only other worker of two may be full, and yet files can be written.
+        """
         asked = min(self._settings.replicas_min, file.replication)
-        return asked if self._places.is_anyone_expected else min(asked, max(1, self._takers()))
+        if self._places.is_anyone_expected:
+            return asked
+        takers = (place for place in self._places.live().values() if is_taker(place, file.block_size_bytes))
+        return max(1, sum(1 for _ in itertools.islice(takers, asked)))
 
     def _commit_block(self, request: CommitBlock, at: float, now: float, effects: Effects) -> bool:
         file = self._leases.get(request.file_id, request.lease, now)

@@ -77,17 +77,18 @@ def _count_machines(places: Iterable[Place]) -> int:
     return len({place.machine_id for place in places})
 
 
+def is_taker(place: Place, bytes_needed: int) -> bool:
+    """Whether a worker may be given a replica of this size."""
+    return place.takes_replicas and place.free_bytes >= bytes_needed + FREE_BYTES_KEPT
+
+
 def choose_targets(
     places: Iterable[Place], want: Want, recent: Mapping[WorkerId, int], rng: random.Random
 ) -> list[Place]:
     """Workers for `want`, in the order in which they were chosen; `recent` counts what each was just given."""
     held = frozenset(place.worker for place in want.holders)
     everybody = list(places)
-    candidates = [
-        place
-        for place in everybody
-        if place.takes_replicas and place.worker not in held and place.free_bytes >= want.bytes_needed + FREE_BYTES_KEPT
-    ]
+    candidates = [place for place in everybody if place.worker not in held and is_taker(place, want.bytes_needed)]
     near = frozenset(place.rack for place in everybody if want.machine_id and place.machine_id == want.machine_id)
     chosen = list(want.holders)
     racks = len({place.rack for place in [*candidates, *chosen]})

@@ -21,7 +21,11 @@ from minireduce.core.storage.views import PlacedBlock
 from minireduce.errors import InvariantViolation, MinireduceError, Unavailable
 from minireduce.ids import WorkerId
 
-TRIES_MAX = 6
+PAUSES_S_MAX = 40.0
+"""A writer gives up when it has paused for so long. On a small cluster there is nobody in place of a worker that died,
+so it waits until the master holds that one for lost (`worker_lost_s`), and goes on with those that are left.
+"""
+PAUSE_S_MAX = 2.0
 
 # ── what comes in ───────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -108,6 +112,7 @@ class BlockWriting:
         self._length = length
         self._excluded = excluded
         self._tries = 0
+        self._paused_s = 0.0
         self._placed: PlacedBlock | None = None
 
     def begin(self) -> Action:
@@ -141,15 +146,16 @@ class BlockWriting:
         return Replica(placed.block_id, placed.generation, self._length)
 
     def _again(self, error: MinireduceError) -> Action:
-        if self._tries >= TRIES_MAX:
+        if self._paused_s >= PAUSES_S_MAX:
             return GiveUp(
                 Unavailable(
                     f"a block could not be written in {self._tries} tries: {error.message}",
                     hint="see `minireduce workers`: enough of them must be live, with room on their disks",
                 )
             )
-        return self._place(min(2.0, 0.05 * 2**self._tries))
+        return self._place(min(PAUSE_S_MAX, 0.05 * 2**self._tries))
 
     def _place(self, pause_s: float) -> Action:
         self._tries += 1
+        self._paused_s += pause_s
         return PlaceBlock(tuple(self._excluded), pause_s)

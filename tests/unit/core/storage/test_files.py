@@ -196,6 +196,15 @@ def test_nothing_is_placed_when_no_worker_has_room():
         kit.ask(AddBlock(opened.file_id, "lease", 0))
 
 
+def test_a_full_worker_does_not_keep_the_only_other_one_from_being_written_to():
+    kit = StorageKit(2)
+    kit.shrink("w2", 1000)
+    opened = kit.create("/f")
+    placed = kit.ask(AddBlock(opened.file_id, "lease", 0))
+    assert [target.worker for target in placed.targets] == ["w1"]
+    assert kit.ask(CommitBlock(opened.file_id, "lease", Replica(placed.block_id, placed.generation, 5), ("w1",)))
+
+
 def test_a_writer_waits_for_workers_that_may_come():
     kit = StorageKit(1)
     opened = kit.create("/f", block_size_bytes=10)

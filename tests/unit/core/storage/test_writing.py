@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from minireduce.core.messages import Replica
+from minireduce.core.settings import ClusterSettings
 from minireduce.core.storage.views import BlockTarget, PlacedBlock
 from minireduce.core.storage.writing import (
-    TRIES_MAX,
+    PAUSES_S_MAX,
     BlockCommitted,
     BlockDone,
     BlockPlaced,
@@ -54,14 +55,14 @@ def test_a_worker_that_failed_further_down_does_not_stop_the_block_but_is_exclud
     assert again.excluded == ("b",)
 
 
-def test_after_so_many_tries_the_writer_gives_up():
+def test_a_writer_waits_until_a_dead_worker_is_held_for_lost_and_then_gives_up():
     machine = BlockWriting(10, {})
     action = machine.begin()
-    places = 0
+    pauses_s = 0.0
     while isinstance(action, PlaceBlock):
-        places += 1
+        pauses_s += action.pause_s
         machine.advance(BlockPlaced(PLACED))
         action = machine.advance(SendingFailed(Unavailable("gone")))
-    assert places == TRIES_MAX
+    assert pauses_s >= PAUSES_S_MAX > 3 * ClusterSettings().worker_lost_s
     assert isinstance(action, GiveUp)
     assert "gone" in action.error.message
