@@ -11,7 +11,7 @@ import threading
 import time
 from collections import deque
 
-from minireduce.attempt.conversation import Ends, Finished, RunBatch, RunTask, tasks_of
+from minireduce.attempt.conversation import Ends, Finished, RunBatch, RunTask, fold, tasks_of
 from minireduce.attempt.framing import TaskSocket
 from minireduce.attempt.work import Answer
 
@@ -69,6 +69,6 @@ class Batch:
                 self._tell(0)
 
     def _tell(self, given_back: int) -> None:
-        self._worker.send(Ends(tuple(self._answers), given_back))
+        self._worker.send(Ends(fold(self._answers), given_back))
         self._answers.clear()
         self._told_s = time.perf_counter()

@@ -17,7 +17,7 @@ Paths are text; sizes and offsets are bytes.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
 from minireduce.core.messages import Counters, TaskError, TaskOutput
@@ -210,13 +210,14 @@ class Ready:
 @dataclass(frozen=True, slots=True)
 class Finished:
     """The output is complete and durable in the task's directory. `is_spent`: the process left children and is not to
-    be used again.
+    be used again. `alike`: how long it worked for each of the tasks that followed in a batch and ended just so.
     """
 
     output: TaskOutput
     counters: Counters
     is_spent: bool = False
     busy_s: float = 0.0  # how long the process worked for it
+    alike: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,7 +237,9 @@ class InputUnusable:
 
 @dataclass(frozen=True, slots=True)
 class Ends:
-    """How the next tasks of a batch ended. The last `given_back` of those that are left then will not be run."""
+    """How the next tasks of a batch ended: one answer for each, but that many which end alike share one. The last
+    `given_back` of those that are left then will not be run.
+    """
 
     answers: tuple[Finished | Raised | InputUnusable, ...]
     given_back: int = 0
@@ -280,5 +283,52 @@ def tasks_of(batch: RunBatch) -> Iterator[RunTask]:
     assert isinstance(first.work, MapTask)
     for each in batch.others:
         attempt = AttemptId(TaskId(task.job, task.step, task.kind, each.index), each.number)
-        work = MapTask(each.input, first.work.partitions)
-        yield replace(first, attempt=attempt, work=work, directory=f"{beside}/{attempt}")
+        yield RunTask(
+            attempt,
+            MapTask(each.input, first.work.partitions),
+            f"{beside}/{attempt}",
+            first.output_text,
+            first.memory_limit_bytes,
+            first.record_bytes_max,
+            first.care,
+        )
+
+
+def fold(answers: Iterable[Finished | Raised | InputUnusable]) -> tuple[Finished | Raised | InputUnusable, ...]:
+    """The answers of tasks that ended one after the other, those that ended alike as one."""
+    folded: list[Finished | Raised | InputUnusable] = []
+    alike: list[float] = []
+    for answer in answers:
+        last = folded[-1] if folded else None
+        if isinstance(last, Finished) and isinstance(answer, Finished) and _are_alike(last, answer):
+            alike.append(answer.busy_s)
+            continue
+        _close(folded, alike)
+        folded.append(answer)
+    _close(folded, alike)
+    return tuple(folded)
+
+
+def _are_alike(one: Finished, other: Finished) -> bool:
+    return (one.output, one.counters, one.is_spent) == (other.output, other.counters, other.is_spent)
+
+
+def _close(folded: list[Finished | Raised | InputUnusable], alike: list[float]) -> None:
+    if alike:
+        last = folded[-1]
+        assert isinstance(last, Finished)
+        folded[-1] = replace(last, alike=tuple(alike))
+        alike.clear()
+
+
+def unfold(
+    answers: Iterable[Finished | Raised | InputUnusable],
+) -> Iterator[tuple[Finished | Raised | InputUnusable, float]]:
+    """The answer of each task, and how long the process worked for it."""
+    for answer in answers:
+        if not isinstance(answer, Finished):
+            yield answer, 0.0
+            continue
+        yield answer, answer.busy_s
+        for busy_s in answer.alike:
+            yield answer, busy_s

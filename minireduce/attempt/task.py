@@ -86,14 +86,16 @@ class TaskProcess:
         self._watch.between_looks = batch.give_back_if_late
         while (task := batch.next()) is not None:
             self._watch.page.at_place(batch.place)
-            batch.ended(self._perform(task))
+            batch.ended(self._perform(task, is_limited=batch.place > 0))
         self._watch.between_looks = None
         batch.tell()
 
-    def _perform(self, task: RunTask) -> Answer:
+    def _perform(self, task: RunTask, *, is_limited: bool = False) -> Answer:
+        """Run one task. `is_limited`: the limit set for the first of its batch still holds, and all have the same."""
         began_s = time.perf_counter()
         try:
-            linux.limit_data_bytes(2 * task.memory_limit_bytes + DATA_ALLOWANCE_BYTES)
+            if not is_limited:
+                linux.limit_data_bytes(2 * task.memory_limit_bytes + DATA_ALLOWANCE_BYTES)
             self._printing.restore()
             job = self._loaded()
             place = task.attempt.task

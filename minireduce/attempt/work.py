@@ -75,12 +75,11 @@ class TaskRun:
         self._step: Step = job.steps[task.attempt.task.step]
         self._worker = worker
         self._watch = watch
-        self._directory = Path(task.directory)
         self._disk: Disk = RealDisk()
         self._context = TaskContext(
             path=_input_path(task),
             attempt_id=str(task.attempt),
-            work_dir=self._directory / "work",
+            work_dir=f"{task.directory}/work",
             on_progress=lambda _: watch.page.beat(),
             idle_bytes=idle_bytes,
             marks=watch.page.marks,
@@ -114,6 +113,11 @@ class TaskRun:
             return self._with_suspects(Raised(suspect_error(self._care.suspects[0])))
         return Finished(output, _counters(self._context), busy_s=time.perf_counter() - began_s)
 
+    @property
+    def _directory(self) -> Path:
+        """Where the task leaves its files: made when there is one, since a path costs as much as a small task."""
+        return Path(self._task.directory)
+
     def _map(self, work: MapTask) -> TaskOutput:
         with ExitStack() as opened:
             records = self._records(work.input, opened)
@@ -122,7 +126,7 @@ class TaskRun:
                     run_map_only(
                         self._step,
                         records,
-                        directory=self._directory,
+                        directory=self._task.directory,
                         part_name=PART_NAME,
                         output=self._output_kind,
                         context=self._context,

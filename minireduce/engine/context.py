@@ -64,7 +64,7 @@ class TaskContext:
         *,
         path: str = "",
         attempt_id: str = "",
-        work_dir: Path | None = None,
+        work_dir: Path | str | None = None,
         on_progress: Callable[[TaskContext], None] | None = None,
         idle_bytes: int | None = None,
         marks: memoryview | None = None,
@@ -96,9 +96,11 @@ class TaskContext:
     @property
     def work_dir(self) -> Path | None:
         """A directory of this attempt's own, made when it is first asked for."""
-        if self._work_dir is not None:
-            self._work_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-        return self._work_dir
+        if self._work_dir is None:
+            return None
+        work_dir = Path(self._work_dir)
+        work_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return work_dir
 
     def count(self, name: str, amount: int = 1, *, group: str = GROUP) -> None:
         """Add to a counter; minireduce's own stand in the group `minireduce`."""

@@ -80,7 +80,7 @@ def run_map_only(
     step: Step,
     records: Iterable[Any],
     *,
-    directory: Path,
+    directory: Path | str,
     part_name: str,
     output: OutputKind,
     context: TaskContext,
@@ -91,7 +91,7 @@ def run_map_only(
     kinds = Kinds(lambda: f"from {place(context)}")
     with ExitStack() as stack:
         stack.enter_context(task.entered(context))
-        part = stack.enter_context(PartWriter(directory / part_name, output, role="map", kinds=kinds, disk=disk))
+        part = stack.enter_context(PartWriter(f"{directory}/{part_name}", output, role="map", kinds=kinds, disk=disk))
         with blamed(context, "map", step.map):
             part.add_yielded(_pairs(step, records, stack, context, care))
             part.flush()

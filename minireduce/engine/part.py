@@ -45,7 +45,7 @@ class PartOutput:
 class PartWriter:
     """Writes one part; a context manager that closes the file whatever happens."""
 
-    def __init__(self, path: Path, output: OutputKind, *, role: str, kinds: Kinds, disk: Disk) -> None:
+    def __init__(self, path: Path | str, output: OutputKind, *, role: str, kinds: Kinds, disk: Disk) -> None:
         self._path, self._disk, self._role, self._kinds = path, disk, role, kinds
         self._stack = ExitStack()
         self._is_typed = output == "pairs"
@@ -120,14 +120,15 @@ class PartWriter:
             digest = self._digest.digest()
         self._disk.sync(self._file)
         self._stack.close()
-        self._disk.sync_directory(self._path.parent)
+        self._disk.sync_directory(Path(self._path).parent)
         return PartOutput(self._bytes_written, digest, self._records)
 
     def _opened(self) -> BinaryIO:
         """The file, made for the first pair."""
         if self._file is None:
-            self._disk.make_directories(self._path.parent)
-            self._file = self._stack.enter_context(self._disk.create(self._path))
+            path = Path(self._path)
+            self._disk.make_directories(path.parent)
+            self._file = self._stack.enter_context(self._disk.create(path))
         return self._file
 
     def _typed_section(self) -> SectionWriter:

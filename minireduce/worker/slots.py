@@ -49,6 +49,7 @@ from minireduce.attempt.conversation import (
     StoredFile,
     StoredRanges,
     memory_told,
+    unfold,
 )
 from minireduce.core.messages import SkippedRecord, TaskError
 from minireduce.core.spec import LocalFiles, NumberRange, Program
@@ -283,17 +284,18 @@ class Slots:
         is_spent = False
         while run.told < run.count and fault is None:
             message = await process.receive()
-            if not isinstance(message, Ends) or len(message.answers) + message.given_back > run.count - run.told:
+            answers = tuple(unfold(message.answers)) if isinstance(message, Ends) else ()
+            if not isinstance(message, Ends) or len(answers) + message.given_back > run.count - run.told:
                 break
-            finished = [answer for answer in message.answers if isinstance(answer, Finished)]
-            is_spent = any(answer.is_spent for answer in finished)
+            finished = [(answer, busy_s) for answer, busy_s in answers if isinstance(answer, Finished)]
+            is_spent = any(answer.is_spent for answer, _ in finished)
             first = run.told
             run.told += len(finished)
             fault = next((answer for answer in message.answers if not isinstance(answer, Finished)), None)
             has_printed = await self._printed_by(run, process, first)
             if finished:
                 ended = zip(run.tasks[first : run.told], finished, strict=True)
-                ends = tuple(AttemptEnded(task.attempt, _success(answer)) for task, answer in ended)
+                ends = tuple([AttemptEnded(task.attempt, _success(*success)) for task, success in ended])
                 yield AttemptsEnded(ends, has_printed)
             if message.given_back:
                 run.count -= message.given_back
@@ -482,8 +484,8 @@ class Slots:
                 self._on_progress(made)
 
 
-def _success(answer: Finished) -> Succeeded:
-    return Succeeded(answer.output, answer.counters, busy_s=answer.busy_s)
+def _success(answer: Finished, busy_s: float) -> Succeeded:
+    return Succeeded(answer.output, answer.counters, busy_s=busy_s)
 
 
 def _batch_of(tasks: tuple[RunTask, ...]) -> RunBatch:
