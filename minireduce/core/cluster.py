@@ -198,7 +198,7 @@ class ClusterState:
         compute = self._compute
         compute.jobs, compute.ended = restore_jobs(rows, self._epoch, now, at)
         compute.printed.restore(rows)
-        compute.history.restore(rows)
+        compute.history.restore(rows, compute.ended)
         jobs_seen = 0
         for row in rows:
             if row.table == "draining":

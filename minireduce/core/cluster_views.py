@@ -69,6 +69,11 @@ class ClusterViews:
         self.job(job, now)
         return self._compute.printed.left_out(job)
 
+    def has_history(self, job: JobId, now: float) -> bool:
+        """Whether attempts of a job are written down. Raises NotFound."""
+        self.job(job, now)
+        return self._compute.history.has(job)
+
     def attempts_left_out(self, job: JobId, now: float) -> int:
         """How many attempts of an ended job are not kept. Raises NotFound."""
         self.job(job, now)

@@ -63,8 +63,10 @@ class ClusterSettings:
     skipped_kept_max: int = 50_000  # bad records of all ended jobs, those of the latest
     jobs_unended_max: int = 1000  # jobs that run, are being published, or whose result is kept; more are refused
     workers_lost_kept_max: int = 1000  # lost workers that `cluster workers` still lists
-    history_job_attempts_max: int = 10_000  # of an ended job are kept, those that did not succeed first
+    history_job_attempts_max: int = 10_000  # of a job are kept, of an ended one those that did not succeed first
     history_attempts_max: int = 200_000  # of all ended jobs
+    history_interval_s: float = 5.0  # how often attempts that ended are written down while their job runs
+    history_early_s_min: float = 1.0  # one that succeeded in less is written down when its job ends
     printed_job_bytes_max: int = 16 << 20  # of what a job's attempts print is kept here, each piece and 512
     printed_bytes_max: int = 128 << 20  # of what all jobs' attempts print
     result_kept_s: float = 86_400.0  # an unnamed result is kept so long

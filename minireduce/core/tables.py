@@ -92,7 +92,8 @@ TABLES: tuple[Table, ...] = (
         (("job", "text"), ("step", "int"), ("kind", "text"), ("task_index", "int"), ("position", "int")),
         (("attempt_number", "int"), ("worker", "text"), ("record", "plain")),
     ),
-    # The attempts of ended jobs, a thousand a row; `total` were made by the job.
+    # Attempts that ended, at most a thousand a row; of jobs that run, those that were written early. `total` were made
+    # by then.
     Table(
         "history",
         (("job", "text"), ("place", "int")),

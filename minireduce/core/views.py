@@ -81,7 +81,8 @@ class JobView:
 class AttemptView:
     """One attempt. `state` is "running", "succeeded", "failed", "lost", "killed" or "returned".
 
-    `launched_at_s` and `started_at_s` (with its input at hand, in a slot; -1: never) are since the job was submitted.
+    `launched_at_s` (-1: an earlier master knew) and `started_at_s` (with its input at hand, in a slot; -1: never) are
+    since the job was submitted.
     """
 
     attempt: AttemptId

@@ -12,7 +12,7 @@ from typing import Any
 
 from minireduce.core.cluster import ClusterState
 from minireduce.core.compute.history import TABLE as HISTORY
-from minireduce.core.compute.history import read_tasks
+from minireduce.core.compute.history import merge_tasks, read_tasks
 from minireduce.core.compute.printed import TABLE as PRINTED
 from minireduce.core.compute.printed import show_piece
 from minireduce.core.messages import Hello, Up
@@ -66,7 +66,7 @@ Sign = Callable[[bytes, Sequence[str]], bytes]
 
 WAIT_S_MAX = 60.0
 LATEST = "@"
-ROWS_OF_HISTORY_MAX = 1000  # of a thousand attempts each
+ROWS_OF_HISTORY_MAX = 10_000  # of one to a thousand attempts each
 PIECES_PER_PAGE_MAX = 128  # of what attempts printed, each of some 32 KiB at most
 
 _FILE_CHANGES = (
@@ -147,11 +147,14 @@ class MasterService:
         return jobs[0]
 
     async def tasks(self, job: JobId) -> list[TaskView]:
-        """The tasks of a job with their attempts; of a job that is over those that are kept. Raises NotFound."""
-        if not await self._loop.read(lambda now: self._state.views.is_over(job, now)):
-            return await self._loop.read(lambda now: self._state.views.tasks(job, now))
+        """The tasks of a job with their attempts, as far as they are kept, also those of earlier masters. Raises
+        NotFound.
+        """
+        known = await self._loop.read(lambda now: self._state.views.tasks(job, now))
+        if not await self._loop.read(lambda now: self._state.views.has_history(job, now)):
+            return known
         rows = await asyncio.to_thread(self._metadata.read, HISTORY, (job,), after=-1, rows_max=ROWS_OF_HISTORY_MAX)
-        return read_tasks(rows)
+        return merge_tasks(read_tasks(rows), known)
 
     async def printed(self, job: JobId, after: int = 0, task: TaskId | None = None) -> PrintedPage:
         """A page of what the attempts of a job, or of one of its tasks, have printed. Raises NotFound."""

@@ -15,7 +15,7 @@ from minireduce.core.compute.ahead import Brevity
 from minireduce.core.compute.locality import Homes, LocalityWait
 from minireduce.core.compute.queue import TaskQueue
 from minireduce.core.compute.speculation import Pace
-from minireduce.core.compute.task import ATTEMPTS_PER_EPOCH_MAX, Task, TaskState, Winner
+from minireduce.core.compute.task import ATTEMPTS_PER_EPOCH_MAX, Attempt, Task, TaskState, Winner
 from minireduce.core.messages import Counters, OutputSource
 from minireduce.core.spec import JobSpec, LocalFiles, StepSpec
 from minireduce.core.views import AttemptError, JobState, SkippedView
@@ -117,6 +117,8 @@ class Job:
     counted: dict[str, int] = field(default_factory=dict)  # by the scheduler itself, by name
     counted_durably: dict[str, int] = field(default_factory=dict)
     looked_at_s: float = -math.inf  # when that was last compared
+    unwritten: list[Attempt] = field(default_factory=list)  # that ended, for the history
+    history_written_s: float = -math.inf
     troubles: dict[WorkerId, dict[TaskId, None]] = field(default_factory=dict)  # tasks that fared badly on a worker
     excluded: tuple[WorkerId, ...] = ()  # workers that get no more of this job
     disagreed: dict[TaskId, None] = field(default_factory=dict)  # tasks of which two attempts wrote different pairs

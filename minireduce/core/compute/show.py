@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from minireduce.core.compute import bad_records, disagreement, hot_keys
 from minireduce.core.compute.job import Job, Step
-from minireduce.core.compute.task import Attempt, AttemptState, Task
+from minireduce.core.compute.task import Attempt, AttemptState, Task, Winner
 from minireduce.core.settings import ClusterSettings
 from minireduce.core.spec import OutputKind
 from minireduce.core.views import AttemptView, JobState, JobView, ResultView, TaskCounts, TaskView
@@ -45,9 +45,16 @@ def _notes(job: Job, settings: ClusterSettings) -> Iterator[str]:
 
 
 def show_task(job: Job, task: Task, now: float) -> TaskView:
-    """The task with its attempts of this epoch, and earlier ones that failed."""
-    attempts = tuple(show_attempt(attempt, job.started_s, now) for attempt in task.attempts)
-    return TaskView(task.id, str(task.state), attempts)
+    """The task with its attempts of this epoch, and earlier ones that failed or won."""
+    attempts = [show_attempt(attempt, job.started_s, now) for attempt in task.attempts]
+    if task.winner is not None and task.find(task.winner.attempt) is None:
+        attempts.insert(0, show_earlier_winner(task.winner))
+    return TaskView(task.id, str(task.state), tuple(attempts))
+
+
+def show_earlier_winner(winner: Winner) -> AttemptView:
+    """An attempt that won before this master began: when that was is not known, only where its output is."""
+    return AttemptView(winner.attempt, winner.worker, str(AttemptState.SUCCEEDED), 1.0, 0.0, launched_at_s=-1.0)
 
 
 def show_attempt(attempt: Attempt, began_s: float, now: float) -> AttemptView:

@@ -262,6 +262,7 @@ class ComputeState:
         self._stop_gathering(attempt)
         self.load_of(attempt.worker).freed_s = now
         attempt.become(state, now, why)
+        self.history.note_end(job, attempt)
         job.live_attempts -= 1
         task.settle()
         if not task.live_attempts:
@@ -470,6 +471,7 @@ class ComputeState:
                 job.looked_at_s = now
                 if job.counted != job.counted_durably:
                     persist_progress(job, now, effects)
+                self.history.write_early(job, now, effects)
             limit_s = job.spec.time_limit_s
             is_running = job.state is JobState.RUNNING and not job.is_complete
             if limit_s and is_running and now - job.started_s > limit_s:

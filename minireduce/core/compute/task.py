@@ -82,6 +82,7 @@ class Attempt:
     records: int = 0
     status: str = ""
     message: str = ""
+    is_written: bool = False  # into the history
 
     def progress(self, fraction: float, records: int, now: float, window_s: float) -> None:
         """It was heard to be so far."""
@@ -92,6 +93,11 @@ class Attempt:
             self.marks = (now, fraction), (now, fraction)
         elif now - self.marks[1][0] >= window_s:
             self.marks = self.marks[1], (now, fraction)
+
+    @property
+    def elapsed_s(self) -> float:
+        """How long an attempt that has ended took, from its launch on."""
+        return self.ended_s - self.launched_s if self.ended_s is not None else 0.0
 
     @property
     def fraction_per_s(self) -> float:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from scenes.machine import FakeCluster
+from scenes.machine import FakeCluster, FakeWorker
 
-from minireduce.core.compute.history import TABLE, read_tasks
-from minireduce.core.messages import AttemptFailed, AttemptStarted, TaskError
+from minireduce.core.compute.history import TABLE, merge_tasks, read_tasks
+from minireduce.core.messages import AttemptFailed, AttemptLost, AttemptStarted, AttemptSucceeded, TaskError, TaskOutput
 from minireduce.core.requests import CloseResult, KillJob
 
 
@@ -88,3 +88,77 @@ def test_a_long_history_takes_several_rows(maps):
     job = ended_job(cluster, worker, maps=maps)
     assert len([key for table, key in cluster.rows if table == TABLE]) == -(-maps // 1000)
     assert [task.task.index for task in history(cluster, job)] == list(range(maps))
+
+
+def comes_back(cluster, *finished, running=()):
+    """The worker "w1" enters at a new master, with these outputs and attempts."""
+    worker = FakeWorker(cluster, "w1", slots=4)
+    worker.hello(
+        running=running, outputs=[AttemptSucceeded(attempt, TaskOutput(b"d", 10, 1), ()) for attempt in finished]
+    )
+    return worker
+
+
+def test_what_ended_before_the_master_restarted_is_kept_of_a_job_that_goes_on_and_of_one_that_then_ends():
+    cluster = FakeCluster()
+    worker = cluster.worker("w1", slots=4)
+    job = cluster.submit(maps=4, reducers=0, attempts_max=9)
+    one, two, three, four = worker.attempts()
+    worker.say(*map(AttemptStarted, (one, two, three, four)))
+    cluster.pass_time(2, worker)
+    worker.succeed(one)
+    worker.say(AttemptLost(two, "its input went"), AttemptFailed(three, TaskError("raised", "ValueError", "bad")))
+    cluster.pass_time(6, worker)
+    again = cluster.restart()
+    came = comes_back(again, one, running=(four,))
+    running = merge_tasks(history(again, job), again.machine.views.tasks(job, again.now))
+    assert told(running)[:3] == [
+        [("succeeded", "", 2.0)],
+        [("lost", "its input went", 2.0), ("running", "", 0.0)],
+        [("failed", "ValueError: bad", 2.0), ("running", "", 0.0)],
+    ]
+    came.succeed(four, *came.attempts())
+    assert again.ask(CloseResult(job)) is None
+    assert [[state for state, _, _ in task] for task in told(history(again, job))] == [
+        ["succeeded"],
+        ["lost", "succeeded"],
+        ["failed", "succeeded"],
+        ["succeeded"],
+    ]
+
+
+def test_attempts_that_succeed_at_once_cost_no_row_until_their_job_ends_and_a_restart_knows_who_won():
+    cluster = FakeCluster()
+    worker = cluster.worker("w1", slots=4)
+    job = cluster.submit(maps=3, reducers=0)
+    first, second, third = worker.attempts()
+    worker.succeed(first, second)
+    cluster.pass_time(6, worker)
+    assert history(cluster, job) == []
+    again = cluster.restart()
+    came = comes_back(again, first, second, running=(third,))
+    views = again.machine.views.tasks(job, again.now)
+    assert [[(each.attempt, each.state) for each in view.attempts] for view in views[:2]] == [
+        [(first, "succeeded")],
+        [(second, "succeeded")],
+    ]
+    came.succeed(third)
+    assert again.ask(CloseResult(job)) is None
+    assert [[view.state for view in task.attempts] for task in history(again, job)] == [["succeeded"]] * 3
+
+
+def test_the_history_of_a_job_that_runs_is_not_dropped_for_that_of_others():
+    cluster = FakeCluster(history_attempts_max=2)
+    worker = cluster.worker("w1", slots=9)
+    running = cluster.submit("running", maps=2, reducers=0, attempts_max=9)
+    first, _ = worker.attempts()
+    worker.say(AttemptStarted(first), AttemptFailed(first, TaskError("raised", "ValueError", "bad")))
+    cluster.pass_time(6, worker)
+    assert [len(task.attempts) for task in history(cluster, running)] == [1]
+    jobs = [ended_job(cluster, worker, f"key {number}") for number in range(2)]
+    assert [len(history(cluster, job)) for job in jobs] == [0, 2]
+    assert history(cluster, running)[0].attempts[0].state == "failed"
+
+
+def told(tasks):
+    return [[(each.state, each.message, each.elapsed_s) for each in task.attempts] for task in tasks]
