@@ -205,7 +205,9 @@ class Settings:
     losses_max: int = _declare(10, _count, "Lost attempts after which a task fails its job.")
     task_timeout_s: float = _declare(600.0, _seconds, "How long an attempt may go without finishing a record.")
     job_history_max: int = _declare(
-        10_000, _count, "Attempts of an ended job that the master keeps, those that did not succeed first."
+        10_000,
+        _count,
+        "Attempts of a job that the master keeps, of an ended one those that did not succeed first.",
     )
     history_max: int = _declare(200_000, _count, "Attempts of all ended jobs that the master keeps.")
     attempt_log_size: int = _declare(
