@@ -25,7 +25,7 @@ if TYPE_CHECKING:
         Sum,
         TopK,
     )
-    from minireduce.api.formats import Bytes, Numbers, Text
+    from minireduce.api.formats import Bytes, Numbers, Pairs, Text
     from minireduce.api.job import Job
     from minireduce.api.partitioners import Hash
     from minireduce.client.connection import connect
@@ -51,6 +51,7 @@ __all__ = [
     "Mean",
     "Min",
     "Numbers",
+    "Pairs",
     "Sum",
     "Text",
     "TopK",
@@ -61,7 +62,7 @@ __all__ = [
 _AGGREGATIONS = "Agg Aggregation Collect Count Distinct First Max Mean Min Sum TopK"
 _HOMES: dict[str, str] = {
     **dict.fromkeys(_AGGREGATIONS.split(), "minireduce.api.aggregations"),
-    **dict.fromkeys(("Bytes", "Numbers", "Text"), "minireduce.api.formats"),
+    **dict.fromkeys(("Bytes", "Numbers", "Pairs", "Text"), "minireduce.api.formats"),
     "Hash": "minireduce.api.partitioners",
     "Job": "minireduce.api.job",
     "JobFailed": "minireduce.errors",

@@ -6,10 +6,13 @@ without a format gets.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Generic, TypeVar
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from minireduce.errors import RequestError
+
+if TYPE_CHECKING:
+    from minireduce.api.results import Result
 
 NUMBERS_PER_SPLIT = 1_000_000
 NUMBER_MAX = 1 << 62
@@ -35,7 +38,17 @@ class Bytes(InputFormat[bytes]):
 
 @dataclass(frozen=True, slots=True)
 class Pairs(InputFormat["tuple[object, object]"]):
-    """Typed pairs that an earlier step or job wrote; the map is called as `map(key, value)`."""
+    """Typed pairs that an earlier step or job wrote; the map is called as `map(key, value)`.
+
+    Args:
+        result: of which job; the one that is given to `run` or `submit` if it is not named here. It stays with whoever
+            made the job: what is shipped to task processes names none.
+    """
+
+    result: Result[Any, Any] | None = field(default=None, compare=False)
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return (Pairs, ())
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,6 +28,8 @@ K = TypeVar("K")
 V = TypeVar("V")
 K2 = TypeVar("K2")
 V2 = TypeVar("V2")
+K3 = TypeVar("K3")
+V3 = TypeVar("V3")
 R = TypeVar("R")
 T = TypeVar("T")
 
@@ -95,7 +97,8 @@ class Job(Generic[K, V]):
         reduce: a declared aggregation, or a function of a key and an iterator over its values that yields pairs.
             Without it the job is map-only.
         combine: as `reduce`, run any number of times on the way; keeps the key.
-        input: what a record is; lines of text if not given.
+        input: what a record is, or the result of an earlier job, whose pairs the map is called with; lines of text if
+            not given.
         reducers: partitions of the output; chosen by input size if not given.
         partition: `Hash()`, or a function `(key, partitions) -> int`.
         sort: whether keys reach `reduce` in ascending order; else their order is unspecified.
@@ -126,6 +129,34 @@ class Job(Generic[K, V]):
         self: Job[K, R],
         map: Callable[[str], Iterable[tuple[K, V2]]],
         reduce: Aggregation[V2, Any, R],
+        **options: Unpack[JobOptions],
+    ) -> None: ...
+    @overload
+    def __init__(
+        self: Job[K, R],
+        map: Callable[[K3, V3], Iterable[tuple[K, V2]]],
+        reduce: Aggregation[V2, Any, R],
+        *,
+        input: Pairs | Result[K3, V3],
+        **options: Unpack[JobOptions],
+    ) -> None: ...
+    @overload
+    def __init__(
+        self: Job[K, V],
+        map: Callable[[K3, V3], Iterable[tuple[K2, V2]]],
+        reduce: Callable[[K2, Iterator[V2]], Iterable[tuple[K, V]]],
+        *,
+        combine: Callable[[K2, Iterator[V2]], Iterable[tuple[K2, V2]]] | None = None,
+        input: Pairs | Result[K3, V3],
+        **options: Unpack[JobOptions],
+    ) -> None: ...
+    @overload
+    def __init__(
+        self: Job[K, V],
+        map: Callable[[K3, V3], Iterable[tuple[K, V]]],
+        reduce: None = None,
+        *,
+        input: Pairs | Result[K3, V3],
         **options: Unpack[JobOptions],
     ) -> None: ...
     @overload
@@ -178,7 +209,7 @@ class Job(Generic[K, V]):
         reduce: Any = None,
         *,
         combine: Any = None,
-        input: InputFormat[Any] | None = None,
+        input: InputFormat[Any] | Result[Any, Any] | None = None,
         reducers: int | None = None,
         partition: Partitioner = HASH,
         sort: bool = True,
@@ -190,10 +221,10 @@ class Job(Generic[K, V]):
         speculation: bool = True,
         skip_bad_records: int | str | None = None,
     ) -> None:
-        record = TEXT if input is None else input
+        record = TEXT if input is None else Pairs(input) if isinstance(input, Result) else input
         if not isinstance(record, InputFormat):
             raise RequestError(
-                f"input={input!r} is no format", hint="give Text() or Bytes(); paths go to run or submit"
+                f"input={input!r} is no format", hint="give Text(), Bytes() or a result; paths go to run or submit"
             )
         step = _step(
             map=map,
@@ -314,7 +345,7 @@ class Job(Generic[K, V]):
         """Run the job and wait for its end.
 
         Args:
-            inputs: files, directories, globs or URLs.
+            inputs: files, directories or globs; for a job over `Pairs()`, results of earlier jobs.
             options: output, overwrite, inline, master, slots, and what `minireduce submit` takes.
 
         Raises:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Protocol, TypeVar
+from pathlib import Path
+from typing import Protocol, TypeVar, runtime_checkable
 
 from minireduce.api.skipping import BadRecord
 
@@ -11,6 +12,7 @@ K = TypeVar("K")
 V = TypeVar("V")
 
 
+@runtime_checkable
 class Result(Protocol[K, V]):
     """The pairs of a finished job: typed, stored, repeatable."""
 
@@ -31,6 +33,9 @@ class Result(Protocol[K, V]):
 
     def head(self, count: int = 10) -> list[tuple[K, V]]:
         """The first pairs."""
+
+    def part_files(self) -> Sequence[Path]:
+        """Its typed parts as files of this machine, for a job that reads them; they go with the result."""
 
     def close(self) -> None:
         """Let go of what was stored."""

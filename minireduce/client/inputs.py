@@ -11,7 +11,9 @@ followed, but a directory is not read inside itself.
 
 Small files share a split up to its size: a thousand files of 10 KB are one task and not a thousand.
 
-A job whose format says itself what there is to read (`Numbers`) takes no INPUT.
+A job whose format says itself what there is to read (`Numbers`) takes no INPUT. One over `Pairs()` reads the results of
+earlier jobs: their typed parts are fetched to this machine and read in place, a map task each, however small, since it
+was the earlier job's reducers that decided how far the work is spread.
 """
 
 from __future__ import annotations
@@ -24,7 +26,8 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from minireduce.api.formats import NUMBERS_PER_SPLIT, Numbers
+from minireduce.api.formats import NUMBERS_PER_SPLIT, Numbers, Pairs
+from minireduce.api.results import Result
 from minireduce.client.store_paths import is_store_path
 from minireduce.client.stored_inputs import Store, StoredFile, StoredWalk, is_passed_over
 from minireduce.core.spec import LocalFiles, LocalRange, NumberRange, Split, StoredFiles, StoredRange
@@ -41,7 +44,10 @@ STORED_RANGES_PER_SPLIT_MAX = 256
 
 R = TypeVar("R")
 NO_INPUT_HINT = "name a file, a directory or a glob"
+NO_RESULT_HINT = "give what an earlier run(…) without an output gave back"
 
+Named = str | os.PathLike[str] | Result[Any, Any]
+"""What can be named as an input."""
 
 Resolve = Callable[[Sequence[str | os.PathLike[str]]], "Inputs"]
 """Gives the files that inputs mean."""
@@ -58,7 +64,7 @@ class InputFile:
 
 @dataclass(frozen=True, slots=True)
 class Inputs:
-    """All files of a job in reading order, or the numbers that it reads instead.
+    """All files of a job in reading order, or what it reads instead: numbers, or typed parts of `results`.
 
     `passed_over` counts the names in directories that are not read. `directories` are those of this machine,
     `stored_directories` those of the block store, that are read with all that they hold.
@@ -69,25 +75,50 @@ class Inputs:
     numbers: Numbers | None = None
     directories: tuple[str, ...] = ()
     stored_directories: tuple[str, ...] = ()
+    parts: tuple[InputFile, ...] = ()
+    results: tuple[Result[Any, Any], ...] = ()  # held, since their files go with them
 
     @property
     def bytes_total(self) -> int:
         """How much there is to read; a number counts as eight bytes."""
-        return sum(file.size_bytes for file in self.files) + (8 * self.numbers.count if self.numbers else 0)
+        files = sum(file.size_bytes for file in (*self.files, *self.parts))
+        return files + (8 * self.numbers.count if self.numbers else 0)
 
 
-def find_inputs(job: Job[Any, Any], named: Sequence[str | os.PathLike[str]], resolve_names: Resolve) -> Inputs:
+def find_inputs(job: Job[Any, Any], named: Sequence[Named], resolve_names: Resolve) -> Inputs:
     """What a job reads: what was named for it, or what it names itself. Raises RequestError for none and for both."""
     own = job.steps[0].input
     if isinstance(own, Numbers):
         if named:
             raise RequestError(
-                f"{job.name} reads {own!r}, and {os.fspath(named[0])} is named besides", hint="leave one of them out"
+                f"{job.name} reads {own!r}, and {named[0]} is named besides", hint="leave one of them out"
             )
         return Inputs((), 0, own)
+    if isinstance(own, Pairs):
+        return _results(job, own, named)
     if not named:
         raise RequestError(f"{job.name} names no input of its own, and none is named for it", hint=NO_INPUT_HINT)
-    return resolve_names(named)
+    names = [each for each in named if not isinstance(each, Result)]
+    if len(names) < len(named):
+        raise RequestError(f"{job.name} reads files, and a result holds pairs", hint="say so in the job: input=Pairs()")
+    return resolve_names(names)
+
+
+def _results(job: Job[Any, Any], own: Pairs, named: Sequence[Named]) -> Inputs:
+    """The typed parts of the results that are given, or of the one that the job names."""
+    if own.result is not None and named:
+        raise RequestError(
+            f"{job.name} reads {own.result}, and {named[0]} is named besides", hint="leave one of them out"
+        )
+    given = named if own.result is None else (own.result,)
+    results = tuple(each for each in given if isinstance(each, Result))
+    if len(results) < len(given):
+        wrong = next(each for each in given if not isinstance(each, Result))
+        raise RequestError(f"{job.name} reads pairs of an earlier job, and {wrong} is none", hint=NO_RESULT_HINT)
+    if not results:
+        raise RequestError(f"{job.name} reads pairs of an earlier job, and none is given", hint=NO_RESULT_HINT)
+    files = [os.fspath(path) for result in results for path in result.part_files()]
+    return Inputs((), 0, parts=tuple(_checked(path, os.stat(path)) for path in files), results=results)
 
 
 def resolve(inputs: Sequence[str | os.PathLike[str]], store: Store | None = None) -> Inputs:
@@ -112,6 +143,9 @@ def plan_input_splits(inputs: Inputs, split_size_bytes: int, machine_id: str) ->
     """The splits of `inputs`, in reading order. Empty files add none."""
     if inputs.numbers is not None:
         return _spread(inputs.numbers)
+    if inputs.parts:
+        whole = (_local_range(part, 0, part.size_bytes) for part in inputs.parts if part.size_bytes)
+        return tuple(LocalFiles(machine_id, (part,)) for part in whole)
     splits: list[Split] = []
     for is_stored, files in groupby(inputs.files, key=lambda file: isinstance(file, StoredFile)):
         if is_stored:

@@ -127,6 +127,23 @@ class JobResult(Generic[K, V]):
             for index in range(self._parts.count):
                 self._part(index)
 
+    def part_files(self) -> list[Path]:
+        """The typed parts, all of them fetched; the files go with this result. For a job that reads them.
+
+        Raises:
+            RequestError: the result is closed, the job wrote text, or its pairs are not to be trusted with a pickle:
+                the tasks that read them would open one.
+        """
+        self._require_open()
+        if not self._allow_pickle:
+            raise RequestError(
+                f"the pairs of {self.id} come from somebody else, and a job that reads them trusts them",
+                hint="ask for the result with allow_pickle=True, if you do",
+            )
+        self.fetch_all()
+        assert self._parts is not None
+        return [self._part(index) for index in range(self._parts.count)]
+
     def close(self) -> None:
         """Let go of the pairs. Harmless when repeated."""
         if not self._is_closed:

@@ -25,9 +25,10 @@ from minireduce.errors import JobFailed, RequestError
 
 if TYPE_CHECKING:
     from minireduce.api.job import Job
+    from minireduce.api.results import Result
     from minireduce.client.connection import Connection
     from minireduce.client.fs import FileSystem
-    from minireduce.client.inputs import Inputs
+    from minireduce.client.inputs import Inputs, Named
     from minireduce.client.job_spec import Wishes
     from minireduce.client.outputs import Destination
     from minireduce.client.parts import PartsOfJob
@@ -132,7 +133,7 @@ class Session:
             settings=self.settings,
             machine_id=machine_id(),
         )
-        return JobHandle(self, jobs.submit(connection, spec), wishes, owns_session=owns_session)
+        return JobHandle(self, jobs.submit(connection, spec), wishes, owns_session=owns_session, reads=inputs.results)
 
     def close(self) -> None:
         """Let go of the cluster; one that belongs to this session ends."""
@@ -151,13 +152,25 @@ class Session:
 
 
 class JobHandle(Generic[K, V]):
-    """A job that was submitted. `owns_session`: a cluster that was started for this job alone ends with it."""
+    """A job that was submitted. `owns_session`: a cluster that was started for this job alone ends with it.
 
-    def __init__(self, session: Session, job: str, wishes: Wishes, *, owns_session: bool = False) -> None:
+    `reads` are results that the job reads, which this keeps from going before it.
+    """
+
+    def __init__(
+        self,
+        session: Session,
+        job: str,
+        wishes: Wishes,
+        *,
+        owns_session: bool = False,
+        reads: Sequence[Result[Any, Any]] = (),
+    ) -> None:
         self.id = job
         self._session = session
         self._wishes = wishes
         self._owns_session = owns_session
+        self._reads = reads
         self._result: JobResult[K, V] | None = None
         self._last: JobView | None = None  # what is told of the job once its cluster has ended
 
@@ -276,7 +289,7 @@ class JobHandle(Generic[K, V]):
 
 def run(
     job: Job[K, V],
-    *inputs: str | os.PathLike[str],
+    *inputs: Named,
     output: str | os.PathLike[str] | None = None,
     overwrite: bool = False,
     inline: bool = False,
@@ -324,7 +337,7 @@ def run(
 
 def submit(
     job: Job[K, V],
-    *inputs: str | os.PathLike[str],
+    *inputs: Named,
     output: str | os.PathLike[str] | None = None,
     overwrite: bool = False,
     master: str | EmbeddedCluster | None = None,

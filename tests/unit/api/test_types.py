@@ -10,7 +10,7 @@ import pytest
 
 JOB_FILE = """
 from collections.abc import Iterator
-from minireduce import Agg, Bytes, Count, Job, Mean, Sum
+from minireduce import Agg, Bytes, Count, Job, JobResult, Mean, Pairs, Sum
 
 def words(line: str) -> Iterator[tuple[str, int]]:
     yield line, 1
@@ -24,10 +24,18 @@ def forgot_to_yield(line: str) -> tuple[str, int]:
 def joined(key: str, values: Iterator[int]) -> Iterator[tuple[int, str]]:
     yield sum(values), key
 
+def swapped(word: str, count: int) -> Iterator[tuple[int, str]]:
+    yield count, word
+
+def earlier(result: JobResult[str, int], other: JobResult[bytes, int]) -> None:
+    fine: Job[int, str] = Job(swapped, input=result)
+    Job(swapped, input=other)  # wrong result
+
 good: Job[str, int] = Job(words, Sum(), reducers=2)
 also: Job[int, str] = Job(words, joined)
 raws: Job[bytes, int] = Job(raw, Count(), input=Bytes())
 then: Job[int, int] = good.then(lambda word, count: [(count, word)], Count())
+over_pairs: Job[int, int] = Job(swapped, Count(), input=Pairs())
 many = Job(words, Agg(n=Count(), mean=Mean()))
 Job(raw, Count())  # wrong record
 Job(raw, Sum(), input=Bytes())  # wrong aggregation
