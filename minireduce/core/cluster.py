@@ -181,7 +181,12 @@ class ClusterState:
         places = MembershipPlaces(self._membership)
         self.storage = StorageState(settings, places, block_tokens or NoTokens(), rng)
         self._compute = ComputeState(
-            settings, self._membership, make_read_token, self.storage.locate_input, self.storage.holders_of
+            settings,
+            self._membership,
+            make_read_token,
+            self.storage.locate_input,
+            self.storage.holders_of,
+            lambda: self.storage.replica_moves,
         )
         self.views = ClusterViews(
             self._compute,

@@ -10,8 +10,9 @@ streams, if the network lets that through.
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from minireduce.core.messages import Down, Hello, Up, Welcome
 from minireduce.errors import MinireduceError, Unavailable
@@ -22,6 +23,13 @@ from minireduce.testing.trace import Trace
 from minireduce.wire import codec
 
 _CONNECT_TIMEOUT_S = 5.0
+_MESSAGES_KEPT = 256
+
+
+@functools.lru_cache(maxsize=_MESSAGES_KEPT)
+def _decode(kind: Any, data: bytes) -> Any:
+    """What was sent. Heartbeats say the same again and again; values are frozen, so one may arrive many times."""
+    return codec.decode(kind, data)
 
 
 class MasterEnd(Protocol):
@@ -114,7 +122,7 @@ class SimStreams:
         self._trace.mark(worker.node.name, kind.__name__, data)
 
         def arrive() -> None:
-            self._arrive_at_master(stream, codec.decode(kind, data))
+            self._arrive_at_master(stream, _decode(kind, data))
 
         self._network.send(worker.node, self._master.node, arrive, is_single=kind is Hello)
 
@@ -144,7 +152,7 @@ class SimStreams:
         self._trace.mark(self._master.node.name, kind.__name__, data)
 
         def arrive() -> None:
-            self._arrive_at_worker(stream, codec.decode(kind, data))
+            self._arrive_at_worker(stream, _decode(kind, data))
 
         self._network.send(self._master.node, stream.worker.node, arrive, is_single=kind is Welcome)
 

@@ -52,6 +52,7 @@ class Step:
     locality_wait: LocalityWait = field(default_factory=LocalityWait)
     ready: list[OutputSource] = field(default_factory=list)
     looked_at: int = 0  # up to which map the homes were looked up again
+    homes_doubted: int = 0  # of so many maps from there on the homes may be others by now
     paces: dict[TaskKind, Pace] = field(default_factory=lambda: {kind: Pace() for kind in TaskKind})
     gather_paces: dict[bool, Pace] = field(default_factory=lambda: {False: Pace(), True: Pace()})
     maps_done_s: float | None = None
@@ -77,6 +78,7 @@ class Step:
         waiting = [task for task in turn if task.queue is self.waiting_maps][:most]
         passed = waiting[-1].id.index + 1 - self.looked_at if len(waiting) == most else len(turn)
         self.looked_at = (self.looked_at + passed) % len(self.maps)
+        self.homes_doubted = max(0, self.homes_doubted - passed)
         return waiting
 
     def may_open_reduces(self, reduce_start_fraction: float) -> bool:

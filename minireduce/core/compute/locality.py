@@ -65,8 +65,11 @@ def find_homes(pieces: Iterable[tuple[int, Iterable[WorkerId]]], find_spot: Find
     """The homes of an input made of pieces: the length of each, and the workers that hold it."""
     nodes: dict[str, int] = {}
     racks: dict[str, int] = {}
+    pieces = tuple(pieces)
     for length, holders in pieces:
         spots = [spot for spot in map(find_spot, holders) if spot is not None]
+        if len(pieces) == 1:  # the common case: all who hold it hold as much
+            return Homes(tuple({spot.node: None for spot in spots}), tuple({spot.rack: None for spot in spots}))
         for node in dict.fromkeys(spot.node for spot in spots):
             nodes[node] = nodes.get(node, 0) + length
         for rack in dict.fromkeys(spot.rack for spot in spots):

@@ -68,6 +68,7 @@ class ComputeState:
         make_read_token: Callable[[JobId], str],
         locate_stored: LocateStored,
         holders_of: HoldersOf,
+        replica_moves: Callable[[], int] = lambda: 0,
     ) -> None:
         self.settings = settings
         self.membership = membership
@@ -85,6 +86,8 @@ class ComputeState:
         self._with_room: dict[WorkerId, None] = {}  # those that may take something that they could not take before
         self._unsettled: dict[JobId, Job] = {}  # those that must be looked at as a whole
         self._is_everybody_asked = True
+        self._replica_moves = replica_moves
+        self._homes_known: int | None = None  # as of so many moves of replicas; None: workers came or went since
         self._are_copies_known = False  # after a restart, once all workers have listed theirs
         self._copying_until: dict[JobId, float] = {}  # complete jobs that wait for the copies of their result
         self._used_up: dict[TaskId, None] = {}  # tasks that must not be tried again
@@ -293,10 +296,12 @@ class ComputeState:
                 if worker not in before:
                     self._leave_homes(job, worker)
             if len(job.excluded) < len(before):
+                self._homes_known = None
                 self._feed(job)
 
     def judge_all_workers(self) -> None:
-        """Workers came or went: for each job the bound on those excluded may be another."""
+        """Workers came or went: for each job the bound on those excluded may be another, and homes may be."""
+        self._homes_known = None
         for job in self.jobs.values():
             self.judge_workers(job)
 
@@ -483,11 +488,18 @@ class ComputeState:
         self.copies.look_again()
 
     def _look_for_homes(self) -> None:
-        """See replicas that were copied or came back while tasks wait: some tasks each time, one after the other."""
+        """See replicas that were copied or came back while tasks wait: some tasks each time, one after the other.
+        Where splits lie is looked up again only when some replica has moved or some worker has come.
+        """
+        moves = self._replica_moves()
+        if self._homes_known != moves:
+            self._homes_known = moves
+            for job in self._hungry.values():
+                job.steps[0].homes_doubted = len(job.steps[0].maps)
         left = HOMES_LOOKED_UP_PER_TICK
         for job in self._hungry.values():
             for step in job.steps:
-                if left > 0 and step.waiting_maps:
+                if left > 0 and step.waiting_maps and (step.index or step.homes_doubted):
                     for task in step.next_waiting_maps(left):
                         step.waiting_maps.move(task, self.inputs.homes(step, task))
                         left -= 1

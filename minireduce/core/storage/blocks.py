@@ -73,6 +73,7 @@ class Blocks:
         self._of_worker: dict[WorkerId, dict[int, None]] = {}
         self._ends: dict[int, list[int]] = {}  # where each block of a closed file ends, once somebody asked
         self.unsettled: dict[int, None] = {}
+        self.moves = 0  # how often a good replica came or went
         self._appended: dict[int, None] = {}  # blocks with `longer`
         self._doubted: dict[tuple[int, WorkerId], float] = {}  # since when; 0 until it is looked at
 
@@ -246,6 +247,7 @@ class Blocks:
     def ask_removal(self, block: Block, worker: WorkerId, effects: Effects) -> None:
         """Have a worker remove its good replica, which counts no longer."""
         del block.good[worker]
+        self.moves += 1
         block.leaving[worker] = None
         effects.command(worker, RemoveReplica(block.replica))
 
@@ -289,6 +291,7 @@ class Blocks:
             block = self._blocks[block_id]
             if worker in block.good:
                 del block.good[worker]
+                self.moves += 1
                 block.absent[worker] = None
             elif worker in block.damaged or worker in block.leaving:
                 self.let_go(block, worker)
@@ -305,12 +308,14 @@ class Blocks:
     def _hold(self, block: Block, worker: WorkerId, *, is_confirmed: bool) -> None:
         block.absent.pop(worker, None)
         block.damaged.pop(worker, None)
+        self.moves += worker not in block.good
         block.good[worker] = is_confirmed
         self._of_worker.setdefault(worker, {})[block.id] = None
         self.unsettled[block.id] = None
 
     def let_go(self, block: Block, worker: WorkerId) -> None:
         """Count a worker's replica no longer, whatever it was."""
+        self.moves += worker in block.good
         for where in (block.good, block.damaged, block.absent, block.leaving):
             where.pop(worker, None)
         self._of_worker.get(worker, {}).pop(block.id, None)

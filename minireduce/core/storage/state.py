@@ -270,6 +270,11 @@ class StorageState:
         blocks = self.locate(stored.file_id, begin, stored.length + RECORD_BYTES_REACHED, worker)
         return StoredInput(stored.path, stored.offset, stored.length, found.length, blocks)
 
+    @property
+    def replica_moves(self) -> int:
+        """How often a good replica came or went: while it is the same, every block is where it was."""
+        return self._blocks.moves
+
     def holders_of(self, stored: StoredRange) -> Iterator[tuple[int, Iterable[WorkerId]]]:
         """Of each block of a stored range, how many of its bytes it holds, and the workers with a good replica."""
         found = self._namespace.get(stored.file_id)

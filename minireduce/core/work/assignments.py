@@ -175,7 +175,8 @@ class Assignments:
             return
         while admissible := self.attempts.admissible():
             self._start(admissible[0], len(admissible), now)
-        self.actions.extend(self._fetches.plan(now, self.attempts.exceeding_max))
+        if not self._fetches.is_idle:
+            self.actions.extend(self._fetches.plan(now, self.attempts.exceeding_max))
 
     def _first_care(self, attempt: Attempt) -> Care:
         """How the first run of an attempt treats its records."""

@@ -225,6 +225,11 @@ class Fetches:
 
     # ── fetching ────────────────────────────────────────────────────────────────────────────────────────────────────
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether no attempt waits for anything."""
+        return not self._waiting
+
     def plan(self, now: float, exceeding_max: int) -> list[StartFetch]:
         """The fetches to start now. `exceeding_max`: how many attempts may fetch beyond the budget."""
         self._requeue_due(now)
