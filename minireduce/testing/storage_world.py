@@ -11,6 +11,8 @@ the master's knowledge: of as many as were asked for, one may deceive it. Then m
 
 - at every moment, each block of a closed file has a good replica on some disk, and a small file's bytes are where the
   master says that they are in it;
+- what a writer sent counts only once enough workers have stored it, whether the writer lived to commit it or not;
+- no worker takes part in more copies at a time than it may;
 - once faults have stopped, each closed file has as many good replicas as it asked for, on different workers, and the
   master names exactly these; nothing else is on any disk, neither of removed files nor of older tries.
 
@@ -40,6 +42,7 @@ from minireduce.core.messages import (
     ReplicationFailed,
 )
 from minireduce.core.settings import ClusterSettings
+from minireduce.core.storage import blocks as block_rows
 from minireduce.core.storage import writing
 from minireduce.core.storage.places import Place
 from minireduce.core.storage.requests import (
@@ -68,7 +71,14 @@ FAULTS_S = 60.0
 QUIET_S_MAX = 300.0
 FILES = 6
 PACKS = 2
-SETTINGS = ClusterSettings(repair_delay_s=15.0, block_size_bytes=100, trash_kept_s=5.0, inodes_collected_per_tick=1)
+SETTINGS = ClusterSettings(
+    repair_delay_s=15.0,
+    block_size_bytes=100,
+    trash_kept_s=5.0,
+    inodes_collected_per_tick=1,
+    lease_s=20.0,
+    copies_per_worker_max=2,
+)
 Key = tuple[int, int]
 """A block and its generation."""
 
@@ -109,6 +119,14 @@ def _key(replica: Replica) -> Key:
     return replica.block_id, replica.generation
 
 
+@dataclass(slots=True)
+class _Sent:
+    """A block as a writer sent it: on how many disks it must be before it counts, and on which it came to be."""
+
+    replicas_min: int
+    stored: dict[WorkerId, None] = field(default_factory=dict)
+
+
 class SimStorage:
     """One seed's world."""
 
@@ -129,6 +147,10 @@ class SimStorage:
         self._contents: dict[Key, bytes] = {}  # of the blocks that small files share
         self._names: dict[str, list[str]] = {}  # what the writers of such blocks called the files
         self._appended: dict[str, int] = {}  # how long a file is at least, once somebody appended to it
+        self._longest: dict[str, int] = {}  # and how long at most: a writer may die before it knows
+        self._appending: dict[str, None] = {}  # whose writers are at it
+        self._sent: dict[Key, _Sent] = {}  # what writers have sent
+        self._found = ""  # what is wrong, found where errors of a writer's would hide it
         self._left: list[str] = []  # by writers that died; whether their files were closed is the master's to say
 
     # ── what the machine asks about workers ─────────────────────────────────────────────────────────────────────────
@@ -173,7 +195,10 @@ class SimStorage:
         effects = Effects()
         self._state.tick(self.now, effects, self.now)
         self._take(effects)
+        if self._found:
+            raise Wrong(self._found)
         self._check_durability()
+        self._check_copies()
 
     def _serve(self, holder: SimHolder) -> None:
         if holder.back_at_s is not None:
@@ -225,6 +250,7 @@ class SimStorage:
                 self._rows = {at: kept for at, kept in self._rows.items() if not _begins(at, row)}
             else:
                 self._rows[row.table, row.key] = row
+                self._check_commit(row)
         for worker, commands in effects.commands.items():
             if self.holders[worker].back_at_s is None:
                 self.holders[worker].inbox.extend(commands)
@@ -318,22 +344,30 @@ class SimStorage:
 
     def _append(self, path: str, lengths: list[int]) -> Steps:
         """Make a file longer, in one session of some blocks. It may be given up; what was committed stays."""
-        lease, excluded = f"{path} {self.now}", dict[WorkerId, None]()
-        inode = self.closed[path].inode
+        lease, inode = f"{path} {self.now}", self.closed[path].inode
         yield from self._ask(AppendFile(path, inode, lease))
+        self._appending[path] = None
+        try:
+            yield from self._append_blocks(path, inode, lease, lengths)
+        finally:
+            del self._appending[path]
+        if self.rng.random() < 0.3:
+            yield from self._ask(AbandonFile(inode, lease))
+        else:
+            self.closed[path] = yield from self._ask(CloseFile(inode, lease, sum(lengths)))
+
+    def _append_blocks(self, path: str, inode: int, lease: str, lengths: list[int]) -> Steps:
+        excluded = dict[WorkerId, None]()
         for _ in range(self.rng.randint(0, 3)):
             if not lengths or lengths[-1] == SETTINGS.block_size_bytes:
                 lengths.append(0)
             length = self.rng.randint(lengths[-1] + 1, SETTINGS.block_size_bytes)
             self._appended[path] = sum(lengths)
+            self._longest[path] = sum(lengths) - lengths[-1] + length
             yield from self._write_block(inode, lease, len(lengths) - 1, length, excluded)
             lengths[-1] = length
             self.strikes["block appended"] += 1
         self._appended[path] = sum(lengths)
-        if self.rng.random() < 0.3:
-            yield from self._ask(AbandonFile(inode, lease))
-        else:
-            self.closed[path] = yield from self._ask(CloseFile(inode, lease, sum(lengths)))
 
     def _change_replication(self, path: str) -> Steps:
         """Ask for more replicas or fewer, often again before that is done. One replica alone must be a good one."""
@@ -385,7 +419,7 @@ class SimStorage:
                     placed = yield from self._ask(AddBlock(file_id, lease, position, left_out))
                     event: writing.Event = writing.BlockPlaced(placed)
                 case writing.SendBlock(placed):
-                    event = self._send(placed, length)
+                    event = self._send(file_id, placed, length)
                 case writing.CommitToMaster(replica, workers):
                     is_committed = yield from self._ask(CommitBlock(file_id, lease, replica, workers))
                     event = writing.BlockCommitted() if is_committed else writing.CommitRefused()
@@ -393,9 +427,12 @@ class SimStorage:
                     raise error
             action = machine.advance(event)
 
-    def _send(self, placed: PlacedBlock, length: int) -> writing.Event:
+    def _send(self, file_id: int, placed: PlacedBlock, length: int) -> writing.Event:
         replica = Replica(placed.block_id, placed.generation, length)
         base = (placed.block_id, placed.base_generation)
+        file = self._state._leases.peek(file_id)  # noqa: SLF001 - the truth
+        asked = min(SETTINGS.replicas_min, file.replication) if file is not None else SETTINGS.replicas_min
+        sent = self._sent[_key(replica)] = _Sent(asked)
         done: list[WorkerId] = []
         for target in placed.targets:
             holder = self.holders[target.worker]
@@ -406,6 +443,7 @@ class SimStorage:
             if not self._store(target.worker, replica):
                 break
             done.append(target.worker)
+            sent.stored[target.worker] = None
         if not done:
             return writing.SendingFailed(Unavailable("nobody took it"))
         return writing.BlockSent(tuple(done), tuple(target.worker for target in placed.targets[len(done) :]))
@@ -433,10 +471,10 @@ class SimStorage:
         if drawn < 0.02:
             self._restart_master()
         elif drawn < 0.03 and self._writers:
-            path = self.rng.choice(list(self._writers))
-            self._writers.pop(path).close()
-            self._left.extend(self._names.get(path, [path]))
-            self.strikes["writer died"] += 1
+            self._end_writer(self.rng.choice(list(self._writers)))
+        elif self._appending and self.rng.random() < 0.05:
+            self._end_writer(self.rng.choice(list(self._appending)))
+            self.strikes["writer died while it appended"] += 1
         elif holder.back_at_s is not None:
             return
         elif drawn < 0.05:
@@ -481,6 +519,13 @@ class SimStorage:
             self.strikes["drained worker thrown away"] += 1
         else:
             self._drain(holder, is_draining=False)
+
+    def _end_writer(self, path: str) -> None:
+        """The writer of a file, or of all small files that share a block, is gone, and says no more."""
+        owner = path.partition(".")[0]
+        self._writers.pop(owner).close()
+        self._left.extend(self._names.get(owner, [owner]))
+        self.strikes["writer died"] += 1
 
     def _is_spared(self, key: Key, holder: SimHolder) -> bool:
         """Whether good replicas are left without this worker's, and all others that the master counts on are good."""
@@ -531,6 +576,23 @@ class SimStorage:
             if content is not None and content[begins : begins + length] != _bytes_of(path, length):
                 raise Wrong(f"{path} is not at {begins} of block {source.replica.block_id} at {self.now} s")
 
+    def _check_commit(self, row: Row) -> None:
+        """A block that a writer sent counts only once as many workers have stored it as were asked for."""
+        if row.table != block_rows.TABLE or row.values is None or row.values[3] == block_rows.OPEN_LENGTH:
+            return
+        key = (row.key[0], row.values[2])
+        sent = self._sent.pop(key, None)
+        takers = sum(place.takes_replicas for place in self._live.values())
+        if sent is not None and len(sent.stored) < min(sent.replicas_min, max(1, takers)):
+            self._found = f"block {key} counts at {self.now} s, but only {list(sent.stored)} ever stored it"
+
+    def _check_copies(self) -> None:
+        copies = self._state._copying._copies.values()  # noqa: SLF001 - a checker looks inside
+        load = Counter(worker for copy in copies for worker in (copy.source, copy.target))
+        for worker, count in load.items():
+            if count > SETTINGS.copies_per_worker_max:
+                raise Wrong(f"{worker} takes part in {count} copies at {self.now} s")
+
     def _check_durability(self) -> None:
         for path in self.closed:
             found = self._state.file_blocks(path, 0, 1 << 60)
@@ -538,6 +600,8 @@ class SimStorage:
             length = found.status.length
             if length < self._appended.get(path, 0):
                 raise Wrong(f"{path} has {length} bytes at {self.now} s, {self._appended[path]} were committed")
+            if length > self._longest.get(path, length):
+                raise Wrong(f"{path} has {length} bytes at {self.now} s, {self._longest[path]} were ever sent")
             for key in (_key(block.source.replica) for block in found.blocks):
                 if not any(key in each.replicas and key not in each.damaged for each in self.holders.values()):
                     raise Wrong(f"no disk holds a good replica of block {key} of {path} at {self.now} s")

@@ -31,6 +31,7 @@ FAULTS = {
     "worker died",
     "worker drained",
     "writer died",
+    "writer died while it appended",
 }
 
 
@@ -46,13 +47,6 @@ def test_a_seed_repeats_itself():
     assert run_seed(7) == run_seed(7)
 
 
-real_stored = Blocks.stored
-
-
-def stored_whatever_the_generation(self, block, worker, replica):
-    return replica.generation < block.generation or real_stored(self, block, worker, replica)
-
-
 def remove_all_but_one(self, block, round_):
     wanted, block.wanted = block.wanted, 1
     with suppress(IndexError):
@@ -64,7 +58,6 @@ real_remove_surplus = Repair._remove_surplus
 
 
 BUGS = {
-    "replicas of older tries are kept": (Blocks, "stored", stored_whatever_the_generation),
     "replicas of removed files are kept": (IdSequence, "was_given", lambda self, number: False),
     "what a lost worker held still counts": (Blocks, "lose", lambda self, worker: None),
     "damage is not noted": (Blocks, "damage", lambda self, block, worker, **_: None),

@@ -11,7 +11,7 @@ Generations fence: each new try at writing a block raises its generation, and a 
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import accumulate
 
@@ -39,7 +39,8 @@ class Block:
     told to remove a good one: until it says that this is done, nothing that it says of the block counts and nothing is
     copied there, or the order might come late and take what others rely on.
 
-    While somebody appends to the block, `longer` holds what workers have of it under the generation `tried`.
+    While somebody appends to the block, `longer` holds what workers have of it under the generation `tried`; until a
+    new block is committed, `told` holds what workers say that they have of it.
     """
 
     id: int
@@ -54,6 +55,7 @@ class Block:
     absent: dict[WorkerId, None] = field(default_factory=dict)
     leaving: dict[WorkerId, None] = field(default_factory=dict)
     longer: dict[WorkerId, Replica] | None = None
+    told: dict[WorkerId, Replica] | None = None
 
     @property
     def is_committed(self) -> bool:
@@ -136,8 +138,17 @@ class Blocks:
             effects.command(worker, RemoveReplica(block.replica))
         for worker in [*block.good, *block.damaged, *block.absent, *block.leaving]:
             self.let_go(block, worker)
+        block.told = None
         block.generation = block.tried = block.generation + 1
         self._persist(block, effects)
+
+    def uncommitted(self, file_id: int) -> tuple[Block, Mapping[WorkerId, Replica]] | None:
+        """Of a file that is appended to, the block that may have come further than was committed, and who has it so."""
+        for block in self.of_file(file_id)[-1:]:
+            held = block.longer if block.is_committed else block.told
+            if held:
+                return block, held
+        return None
 
     def begin_longer(self, block: Block, effects: Effects) -> None:
         """Somebody appends to a committed block, or tries again to: what comes of it has a higher generation."""
@@ -170,7 +181,7 @@ class Blocks:
 
     def commit(self, block: Block, length: int, workers: Iterable[WorkerId], effects: Effects) -> None:
         """The block is complete: `workers`, which are live, have it on their disks."""
-        block.length = length
+        block.length, block.told = length, None
         self._ends.pop(block.file_id, None)
         for worker in workers:
             self._take_in(block, worker, is_confirmed=block.good.get(worker, False))
@@ -242,6 +253,8 @@ class Blocks:
             return True  # until it says that it removed it, what it has is the damaged one, or will be removed
         if worker not in block.leaving:
             self._hold(block, worker, is_confirmed=True)
+            if not block.is_committed:
+                block.told = {**(block.told or {}), worker: replica}
         return True
 
     def ask_removal(self, block: Block, worker: WorkerId, effects: Effects) -> None:
@@ -292,6 +305,7 @@ class Blocks:
             if worker in block.good:
                 del block.good[worker]
                 self.moves += 1
+                (block.told or {}).pop(worker, None)
                 block.absent[worker] = None
             elif worker in block.damaged or worker in block.leaving:
                 self.let_go(block, worker)
@@ -316,6 +330,8 @@ class Blocks:
     def let_go(self, block: Block, worker: WorkerId) -> None:
         """Count a worker's replica no longer, whatever it was."""
         self.moves += worker in block.good
+        if block.told is not None:
+            block.told.pop(worker, None)
         for where in (block.good, block.damaged, block.absent, block.leaving):
             where.pop(worker, None)
         self._of_worker.get(worker, {}).pop(block.id, None)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import itertools
 import random
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from minireduce.core.effects import Effects
 from minireduce.core.settings import ClusterSettings
@@ -19,6 +19,7 @@ from minireduce.core.storage.namespace import ROOT, Directory, File, Namespace
 from minireduce.core.storage.paths import parse_path
 from minireduce.core.storage.placement import PlacementPolicy, Want, is_taker
 from minireduce.core.storage.places import Place, Places
+from minireduce.core.storage.recovery import choose_recovered
 from minireduce.core.storage.requests import (
     AbandonFile,
     AddBlock,
@@ -320,15 +321,21 @@ class Files:
             if self._places.is_anyone_expected:
                 raise Unavailable("workers that were there before the master was started again are still expected")
             return False
-        if is_longer:
-            self._blocks.commit_longer(block, request.replica.length, workers, effects)
+        self._take_in(block, request.replica.length, workers, closed, at, effects)
+        return True
+
+    def _take_in(
+        self, block: Block, length: int, workers: Iterable[WorkerId], closed: File | None, at: float, effects: Effects
+    ) -> None:
+        """The block counts with this length; `closed` is the file that it makes longer."""
+        if block.is_committed:
+            self._blocks.commit_longer(block, length, workers, effects)
         else:
-            self._blocks.commit(block, request.replica.length, workers, effects)
+            self._blocks.commit(block, length, workers, effects)
         if closed is not None:
             if closed.packed_in:
                 self._containers.leave(closed, effects)
-            self._namespace.grow(closed, sum(each.length for each in self._blocks.of_file(file.id)), at, effects)
-        return True
+            self._namespace.grow(closed, sum(each.length for each in self._blocks.of_file(block.file_id)), at, effects)
 
     def _current(self, file: WritingFile, request: CommitBlock) -> Block:
         block = self._blocks.get(request.replica.block_id)
@@ -403,6 +410,18 @@ class Files:
         file = self._leases.peek(request.file_id)
         if file is not None and file.lease == request.lease:
             self.drop(file, effects)
+
+    def recover(self, file: WritingFile, at: float, effects: Effects) -> None:
+        """The lease of an open file ran out: of an append keep what enough workers have, and forget the rest."""
+        closed, found = self._namespace.get(file.id), self._blocks.uncommitted(file.id)
+        if file.is_append and isinstance(closed, File) and found is not None:
+            block, held = found
+            needed = min(self._settings.replicas_min, file.replication)  # nobody waits, so however few are live now
+            recovered = choose_recovered(held, self._places.live(), needed)
+            least = block.length if block.is_committed else closed.length if closed.packed_in else 1
+            if recovered is not None and least <= recovered[0] <= file.block_size_bytes:
+                self._take_in(block, *recovered, closed, at, effects)
+        self.drop(file, effects)
 
     def drop(self, file: WritingFile, effects: Effects) -> None:
         """Forget an open file and all that was written of it; of one that is appended to, what was not committed."""

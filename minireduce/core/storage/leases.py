@@ -2,7 +2,8 @@
 
 A lease is a writer's promise to come back within `lease_s`; it covers all files that the writer has open, and each of
 its requests renews it. What was opened under a lease that ran out is dropped with its blocks: it was never closed, so
-nobody was told that it would last. Of a file that is appended to, only what was not committed yet is dropped.
+nobody was told that it would last. Of a file that is appended to, what was committed stays, and of the rest what
+`recovery` finds to be safe.
 
 An open file is persisted, so that a writer goes on after the master was started again; leases are not, and count anew
 from then.

@@ -229,7 +229,7 @@ class StorageState:
     def tick(self, now: float, effects: Effects, at: float = 0.0) -> None:
         """Time passed, it is `at` by the wall clock: drop what nobody writes or wants any more, and repair."""
         for file in self._leases.expired(now):
-            self._files.drop(file, effects)
+            self._files.recover(file, at, effects)
         if now >= self._recent_until_s:
             self._recent_until_s = now + RECENT_S
             self._files.forget_recent()

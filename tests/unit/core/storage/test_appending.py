@@ -7,6 +7,7 @@ from scenes.storage import StorageKit
 
 from minireduce.core.messages import RemoveReplica, Replica, ReplicaDamaged, ReplicaStored
 from minireduce.core.settings import ClusterSettings
+from minireduce.core.storage.recovery import choose_recovered
 from minireduce.core.storage.requests import (
     AbandonFile,
     AddBlock,
@@ -98,7 +99,7 @@ def test_one_writer_at_a_time_and_a_dead_one_is_forgotten():
     with pytest.raises(RequestError, match="another writer"):
         begin(kit, lease="b")
     placed = place(kit, file, 0)
-    asked = store(kit, placed, 7)
+    asked = store(kit, placed, 7, workers=("w2",))
     kit.tick(11.0)
     kit.settle()
     assert begin(kit, lease="b")
@@ -247,3 +248,82 @@ def test_no_worker_that_could_hold_it_is_waited_for():
         kit.lose(worker)
     with pytest.raises(Unavailable):
         place(kit, file, 0)
+
+
+def die_while_appending(kit: StorageKit, *tries: tuple[int, tuple[str, ...]]) -> tuple[FileStatus, CommitBlock]:
+    """A file of four bytes, of which a writer left longer replicas in one or more tries before its lease ran out."""
+    file = write(kit, 4)
+    begin(kit)
+    for length, workers in tries:
+        asked = store(kit, place(kit, file, 0), length, workers=workers)
+    kit.tick(61.0)
+    return file, asked
+
+
+def generations(kit: StorageKit) -> set[tuple[int, int]]:
+    return {(replica.generation, replica.length) for disk in kit.disks.values() for replica in disk.values()}
+
+
+def test_what_enough_workers_have_of_a_dead_writers_append_is_kept_under_the_new_generation():
+    kit = StorageKit(4)
+    die_while_appending(kit, (7, ("w1", "w2")))
+    assert kit.state.status("/f").length == 7
+    kit.settle()
+    assert generations(kit) == {(2, 7)}
+    assert [len(workers) for workers in kit.holders("/f")] == [3]
+    kit.restart()
+    assert kit.state.status("/f").length == 7
+
+
+def test_what_only_one_worker_has_of_it_is_void_however_long_it_is_and_can_never_come_back():
+    kit = StorageKit(3)
+    file, asked = die_while_appending(kit, (9, ("w1",)))
+    assert kit.state.status("/f").length == 4
+    kit.settle()
+    assert generations(kit) == {(1, 4)}
+    begin(kit, lease="b")
+    later = place(kit, file, 0, lease="b")
+    assert later.generation > asked.replica.generation
+    kit.report("w1", ReplicaStored(asked.replica))  # it lay on a disk that was away
+    assert ("w1", RemoveReplica(asked.replica)) in kit.commands
+    kit.tick(61.0)
+    assert kit.state.status("/f").length == 4
+
+
+def test_of_two_tries_of_a_dead_writer_only_the_last_can_count():
+    kit = StorageKit(3)
+    die_while_appending(kit, (9, ("w1", "w2", "w3")), (6, ("w2", "w3")))
+    assert kit.state.status("/f").length == 6
+    kit.settle()
+    assert generations(kit) == {(3, 6)}
+
+
+def test_a_worker_that_was_lost_does_not_speak_for_what_it_had_of_an_append():
+    kit = StorageKit(3)
+    file = write(kit, 4)
+    begin(kit)
+    store(kit, place(kit, file, 0), 7, workers=("w1", "w2"))
+    kit.lose("w2")
+    kit.tick(61.0)
+    assert kit.state.status("/f").length == 4
+
+
+def test_a_new_block_that_a_dead_writer_had_sent_is_kept_if_enough_workers_have_it():
+    for workers, length in ((("w1", "w3"), 15), (("w3",), 10)):
+        kit = StorageKit(3)
+        file = write(kit, 10)
+        begin(kit)
+        store(kit, place(kit, file, 1), 5, workers=workers)
+        kit.restart()
+        for worker in ("w1", "w2", "w3"):
+            kit.join(worker)
+        kit.tick(61.0)
+        assert kit.state.status("/f").length == length
+        kit.settle()
+        assert kit.ask(CloseFile(file.inode, "late", length)).length == length
+
+
+def test_the_greatest_length_that_enough_live_workers_have_is_chosen():
+    assert choose_recovered({"w1": Replica(1, 2, 5)}, ("w1", "w2"), 2) is None
+    held = {"w1": Replica(1, 2, 9), "w2": Replica(1, 2, 5), "w3": Replica(1, 2, 5), "gone": Replica(1, 2, 9)}
+    assert choose_recovered(held, ("w1", "w2", "w3"), 2) == (5, ("w2", "w3"))
