@@ -1,19 +1,17 @@
 """Bugs to plant, so that it is known what the simulation would find.
 
 A simulator that finds nothing proves nothing. Each of these takes one safeguard away, the kind that is easily forgotten
-or lost in a change, and the simulation must then fail within a bounded number of seeds. They are planted from here, by
-replacing a method while the seeds run; production code knows nothing of them.
+or lost in a change, and the simulation must then fail within a bounded number of seeds. How one is
+planted and hunted: `planting`. The four of the block store's own simulation: `planted_storage`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
-from unittest.mock import patch
 
-from minireduce.core import cluster
+from minireduce.core import cluster, membership
 from minireduce.core.compute import reports, speculation
 from minireduce.core.compute.arrivals import worker_came
 from minireduce.core.compute.locality import Level, LocalityWait
@@ -25,52 +23,15 @@ from minireduce.core.link import Link
 from minireduce.core.membership import Member, Membership
 from minireduce.core.messages import Up
 from minireduce.core.storage.blocks import Blocks
-from minireduce.core.storage.copying import Copying
 from minireduce.engine.read import Lines
-from minireduce.errors import InvariantViolation
 from minireduce.ids import TaskKind
 from minireduce.testing.blocks import ROOT
 from minireduce.testing.disk import SimDisk
 from minireduce.testing.draw import SEEDS_PER_REAL
 from minireduce.testing.log import SimLog
 from minireduce.testing.master import SimMaster
-from minireduce.testing.sim import Outcome, run_seed
-from minireduce.testing.wrong import Wrong
-
-_CAUGHT = (Wrong.__name__, InvariantViolation.__name__)
-
-Plant = Callable[[ExitStack], None]
-
-
-@dataclass(frozen=True, slots=True)
-class PlantedBug:
-    """One safeguard taken away."""
-
-    name: str
-    plant: Plant
-    first_seed: int = 0  # where the ordinary tests begin to look: the seeds before are known to find nothing
-    every: int = 1  # only one in so many seeds can find it
-
-    @contextmanager
-    def planted(self) -> Iterator[None]:
-        """While this lasts, the bug is there."""
-        with ExitStack() as stack:
-            self.plant(stack)
-            yield
-
-    def hunt(self, seeds: range) -> Outcome | None:
-        """What the first of `seeds` that is caught says; None when none is. An error of Python catches nothing."""
-        tried = [seed for seed in seeds if seed % self.every == 0]
-        with self.planted():
-            return next((outcome for outcome in map(run_seed, tried) if outcome.error.startswith(_CAUGHT)), None)
-
-
-def _replace(owner: Any, name: str, replacement: Callable[..., Any]) -> Plant:
-    def plant(stack: ExitStack) -> None:
-        stack.enter_context(patch.object(owner, name, replacement))
-
-    return plant
-
+from minireduce.testing.planted_storage import PLANTED_IN_STORAGE
+from minireduce.testing.planting import PlantedBug, replace_in
 
 # ── what is sent, and when ──────────────────────────────────────────────────────────────────────────────────────────
 
@@ -95,12 +56,12 @@ def _take_repeated(original: Callable[..., bool]) -> Callable[..., bool]:
     return received
 
 
-def _send_once(original: Callable[..., Any]) -> Callable[..., Any]:
-    def due(self: Link[Any], now: float) -> Any:
-        self._resend_at = None
-        return original(self, now)
+class _LinkThatSaysOnce(Link[Any]):
+    """The master's end of a session: what was lost on its way stays lost."""
 
-    return due
+    def due(self, now: float) -> Any:
+        self._resend_at = None
+        return super().due(now)
 
 
 # ── who may speak ───────────────────────────────────────────────────────────────────────────────────────────────────
@@ -142,10 +103,10 @@ def _ignore_fetch_failure(*_: Any) -> None:
     return
 
 
-def _trust_nothing(original: Callable[..., None]) -> Callable[..., None]:
+def _trust_no_reduce(original: Callable[..., None]) -> Callable[..., None]:
     def came(state: ComputeState, member: Member, hello: Any, now: float, effects: Any) -> None:
         for task in list(state.load_of(member.id).outputs.values()):
-            if task.id.job in state.jobs:
+            if task.id.job in state.jobs and task.id.kind is TaskKind.REDUCE:
                 state.lose_output(task, now, "its worker came back", effects)
         original(state, member, hello, now, effects)
 
@@ -226,17 +187,6 @@ def _never_damaged(*_: Any, **__: Any) -> None:
     return
 
 
-def _never_busy(*_: Any) -> bool:
-    return True
-
-
-def _take_any_generation(original: Callable[..., bool]) -> Callable[..., bool]:
-    def stored(self: Blocks, block: Any, worker: str, replica: Any) -> bool:
-        return replica.generation < block.generation or original(self, block, worker, replica)
-
-    return stored
-
-
 # ── the engine ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -250,40 +200,44 @@ def _read_one_byte_more(original: Callable[..., Any]) -> Callable[..., Any]:
 _TAKE_HELLO = cluster.ClusterState._take_hello  # noqa: SLF001 - replaced from here
 
 PLANTED: tuple[PlantedBug, ...] = (
-    PlantedBug("reply before persist", _replace(SimMaster, "_release", _release_at_once)),
-    PlantedBug("log sync left out", _replace(SimLog, "_finish", _finish_without_sync)),
-    PlantedBug("repeated report counted", _replace(Link, "received", _take_repeated(Link.received)), first_seed=80),
-    PlantedBug("lost message never resent", _replace(Link, "due", _send_once(Link.due))),
-    PlantedBug("old session accepted", _replace(Membership, "hear", _hear_anybody)),
-    PlantedBug("zombie wins", _replace(reports, "succeeded", _twin_wins(reports.succeeded))),
+    PlantedBug("reply before persist", replace_in(SimMaster, "_release", _release_at_once)),
+    PlantedBug("block fsync left out", replace_in(SimDisk, "sync", _forget_file_sync(SimDisk.sync))),
     PlantedBug(
-        "lost map output not made again",
-        _replace(ComputeState, "lose_output", _never_queue_again(ComputeState.lose_output)),
+        "directory fsync left out",
+        replace_in(SimDisk, "sync_directory", _forget_directory_sync(SimDisk.sync_directory)),
     ),
-    PlantedBug("fetch failure ignored", _replace(reports, "_fetch_failed", _ignore_fetch_failure)),
-    PlantedBug("finished output run again", _replace(cluster, "worker_came", _trust_nothing(worker_came))),
+    PlantedBug("zombie wins", replace_in(reports, "succeeded", _twin_wins(reports.succeeded))),
     PlantedBug(
         "stale epoch accepted",
-        _replace(cluster.ClusterState, "_take_hello", _follow_old_master(_TAKE_HELLO)),
+        replace_in(cluster.ClusterState, "_take_hello", _follow_old_master(_TAKE_HELLO)),
     ),
-    PlantedBug("old incarnation accepted", _replace(Membership, "enter", _take_any_incarnation(Membership.enter))),
-    PlantedBug("locality wait without end", _replace(LocalityWait, "level", _wait_for_ever)),
+    PlantedBug("old incarnation accepted", replace_in(Membership, "enter", _take_any_incarnation(Membership.enter))),
+    PlantedBug("repeated report counted", replace_in(Link, "received", _take_repeated(Link.received)), first_seed=80),
+    PlantedBug("lost reply never resent", replace_in(membership, "Link", _LinkThatSaysOnce)),
+    PlantedBug("counter doubled", replace_in(Task, "win", _count_twice(Task.win))),
+    PlantedBug("finished reduce run again", replace_in(cluster, "worker_came", _trust_no_reduce(worker_came))),
     PlantedBug(
-        "backup on the same worker",
-        _replace(speculation, "choose_place", _beside_itself(speculation.choose_place)),
+        "lost map output not made again",
+        replace_in(ComputeState, "lose_output", _never_queue_again(ComputeState.lose_output)),
     ),
-    PlantedBug("block sync left out", _replace(SimDisk, "sync", _forget_file_sync(SimDisk.sync))),
-    PlantedBug(
-        "directory sync left out",
-        _replace(SimDisk, "sync_directory", _forget_directory_sync(SimDisk.sync_directory)),
-    ),
-    PlantedBug("corrupt replica counted as good", _replace(Blocks, "damage", _never_damaged)),
-    PlantedBug("stale generation accepted", _replace(Blocks, "stored", _take_any_generation(Blocks.stored))),
+    PlantedBug("fetch failure ignored", replace_in(reports, "_fetch_failed", _ignore_fetch_failure)),
+    PlantedBug("corrupt replica counted as good", replace_in(Blocks, "damage", _never_damaged)),
     PlantedBug(
         "record at a split edge doubled",
-        _replace(Lines, "blocks", _read_one_byte_more(Lines.blocks)),
+        replace_in(Lines, "blocks", _read_one_byte_more(Lines.blocks)),
         every=SEEDS_PER_REAL,
     ),
-    PlantedBug("repair without limit", _replace(Copying, "is_free", _never_busy)),
-    PlantedBug("counter doubled", _replace(Task, "win", _count_twice(Task.win))),
+    PlantedBug("locality wait without end", replace_in(LocalityWait, "level", _wait_for_ever)),
+    PlantedBug(
+        "backup on the same worker",
+        replace_in(speculation, "choose_place", _beside_itself(speculation.choose_place)),
+    ),
+    *PLANTED_IN_STORAGE,
 )
+"""The twenty that must be found, whatever else is."""
+
+PLANTED_BESIDES: tuple[PlantedBug, ...] = (
+    PlantedBug("log sync left out", replace_in(SimLog, "_finish", _finish_without_sync)),
+    PlantedBug("old session accepted", replace_in(Membership, "hear", _hear_anybody)),
+)
+"""More of the kind."""

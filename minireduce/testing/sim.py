@@ -35,7 +35,7 @@ LIVENESS_S_MAX = 240.0
 """A job must end so soon after the last fault. The jobs of a seed take about 40 s when nothing fails."""
 
 QUIET_S = 30.0
-SEEDS_THAT_SHOW_EVERY_FAULT = 100
+SEEDS_THAT_SHOW_EVERY_FAULT = 75
 SEEDS_PER_PROCESS = 100
 """With such a bound the processes of a pool are started afresh, not forked from one that may have threads."""
 

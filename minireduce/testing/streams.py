@@ -11,6 +11,7 @@ streams, if the network lets that through.
 from __future__ import annotations
 
 import functools
+from collections.abc import Hashable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -27,9 +28,10 @@ _MESSAGES_KEPT = 256
 
 
 @functools.lru_cache(maxsize=_MESSAGES_KEPT)
-def _decode(kind: Any, data: bytes) -> Any:
+def _decode(kind: Hashable, data: bytes) -> Any:
     """What was sent. Heartbeats say the same again and again; values are frozen, so one may arrive many times."""
-    return codec.decode(kind, data)
+    bare: Any = kind
+    return codec.decode(bare, data)
 
 
 class MasterEnd(Protocol):
