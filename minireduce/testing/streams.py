@@ -11,7 +11,6 @@ streams, if the network lets that through.
 from __future__ import annotations
 
 import functools
-from collections.abc import Hashable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -28,10 +27,9 @@ _MESSAGES_KEPT = 256
 
 
 @functools.lru_cache(maxsize=_MESSAGES_KEPT)
-def _decode(kind: Hashable, data: bytes) -> Any:
+def _decode(kind: Any, data: bytes) -> Any:
     """What was sent. Heartbeats say the same again and again; values are frozen, so one may arrive many times."""
-    bare: Any = kind
-    return codec.decode(bare, data)
+    return codec.decode(kind, data)
 
 
 class MasterEnd(Protocol):
@@ -119,7 +117,7 @@ class SimStreams:
         if not self._master.node.is_up:
             self._reset_worker(stream, "connection reset")
             return
-        kind = type(message)
+        kind: Any = type(message)
         data = codec.encode(message)
         self._trace.mark(worker.node.name, kind.__name__, data)
 
@@ -149,7 +147,7 @@ class SimStreams:
         stream = self._by_number.get(number)
         if stream is None or not stream.is_open_at_master:
             return
-        kind = type(message)
+        kind: Any = type(message)
         data = codec.encode(message)
         self._trace.mark(self._master.node.name, kind.__name__, data)
 
