@@ -27,8 +27,9 @@ from minireduce.client.publish import (
     publish_directory,
 )
 from minireduce.client.quarantine import QUARANTINE_NAME, QUARANTINE_PART, to_lines
-from minireduce.client.store_paths import SCHEME, is_store_path, join, name_of, parse_store_path
+from minireduce.client.store_paths import is_store_path, join, name_of, parse_store_path
 from minireduce.client.stored_inputs import StoredFile
+from minireduce.core.storage.drafts import SCHEME, draft_path
 from minireduce.errors import AlreadyExists, NotFound, RequestError
 
 if TYPE_CHECKING:
@@ -105,7 +106,7 @@ class StoredOutput:
 
     def publish(self, parts: Parts, job: str, *, overwrite: bool, skipped: Sequence[BadRecord] = ()) -> None:
         """Make it appear with all parts, and with what they lack in quarantine. Raises AlreadyExists."""
-        draft = join(self.path.rpartition("/")[0], f".{job}")  # short, so that every name has room for it
+        draft = draft_path(self.path, job)
         if self.store.exists(draft):
             self.store.rm(draft, recursive=True, skip_trash=True)  # left by a publishing that was cut off
         self.store.mkdir(draft)

@@ -8,16 +8,21 @@ recognised by what the master says.
 With `overwrite` the old directory and the new one are exchanged in one call, so that there is no moment without an
 output; where the system cannot, the old one is moved aside first. What was there is removed last.
 
+What a client that was killed left of an output with the same name goes with the next that is published there, once it
+is older than `DRAFT_KEPT_S`: by then the master has given its job up.
+
 `check_output` runs before a job exists: what would keep the output from appearing must not cost a whole run.
 """
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import errno
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import BinaryIO, Protocol
@@ -26,8 +31,12 @@ from minireduce.api.skipping import BadRecord
 from minireduce.client.inputs import InputFile, Inputs
 from minireduce.client.quarantine import QUARANTINE_NAME, QUARANTINE_PART, to_lines
 from minireduce.errors import AlreadyExists, RequestError
+from minireduce.ids import is_job_id
 
 SUCCESS_NAME = "_SUCCESS"
+DRAFT_KEPT_S = 86_400.0
+"""How long a draft of another job is left alone."""
+
 _AT_FDCWD = -100
 _RENAME_NOREPLACE = 1
 _RENAME_EXCHANGE = 2
@@ -124,9 +133,20 @@ def publish_directory(
         _sync(draft)
         _swap_in(draft, output, overwrite=overwrite)
         _sync(output.parent)
+        _collect_drafts(output)
     finally:
         # After an exchange the old output lies here, after a failure what was fetched.
         shutil.rmtree(draft, ignore_errors=True)
+
+
+def _collect_drafts(output: Path) -> None:
+    """Remove what killed clients left of this output. An old output that was moved aside has another name."""
+    prefix = f".{output.name}."
+    with contextlib.suppress(OSError):  # somebody else's, or gone meanwhile: no reason to fail
+        for place in output.parent.iterdir():
+            is_draft = place.name.startswith(prefix) and is_job_id(place.name.removeprefix(prefix))
+            if is_draft and time.time() - place.lstat().st_mtime > DRAFT_KEPT_S:
+                shutil.rmtree(place, ignore_errors=True)
 
 
 def publish_stream(parts: Parts, stream: BinaryIO) -> None:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from minireduce.core.storage.drafts import SCHEME
 from minireduce.errors import RequestError
 
-SCHEME = "mr://"
 GLOB_SIGNS = frozenset("*?[")
 
 

@@ -186,6 +186,7 @@ class ClusterState:
             make_read_token,
             self.storage.locate_input,
             self.storage.holders_of,
+            self.storage.drop_draft,
             lambda: self.storage.replica_moves,
         )
         self.views = ClusterViews(

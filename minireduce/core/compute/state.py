@@ -68,11 +68,13 @@ class ComputeState:
         make_read_token: Callable[[JobId], str],
         locate_stored: LocateStored,
         holders_of: HoldersOf,
+        drop_draft: Callable[[str, JobId, Effects], None],
         replica_moves: Callable[[], int] = lambda: 0,
     ) -> None:
         self.settings = settings
         self.membership = membership
         self.make_read_token = make_read_token
+        self._drop_draft = drop_draft
         self.jobs: dict[JobId, Job] = {}
         self.ended: dict[JobId, EndedJob] = {}
         self.by_key: dict[str, JobId] = {}  # the job of each submission that is remembered
@@ -551,6 +553,7 @@ class ComputeState:
         self.ended[job.id] = ended
         persist_end(job.id, ended, effects)
         self.history.keep(job, now, effects)
+        self._drop_draft(job.spec.output_path, job.id, effects)
         self._drop_everywhere(job, effects)
         self._drop_oldest(effects)
         if ended.skipped:

@@ -15,6 +15,7 @@ used twice; a replica that is unknown here is removed only if its number was giv
 
 from __future__ import annotations
 
+import contextlib
 import random
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
@@ -38,6 +39,7 @@ from minireduce.core.storage import namespace as inode_rows
 from minireduce.core.storage.blocks import Block, Blocks
 from minireduce.core.storage.containers import Containers
 from minireduce.core.storage.copying import Copying
+from minireduce.core.storage.drafts import find_draft
 from minireduce.core.storage.draining import BlocksLeft, Draining
 from minireduce.core.storage.files import Files
 from minireduce.core.storage.health import examine
@@ -60,7 +62,7 @@ from minireduce.core.storage.views import (
     Summary,
 )
 from minireduce.errors import InvariantViolation, MinireduceError, RequestError
-from minireduce.ids import WorkerId
+from minireduce.ids import JobId, WorkerId
 
 RECENT_S = 30.0
 ENTRIES_PER_PAGE = 1000
@@ -140,6 +142,14 @@ class StorageState:
             raise
         except MinireduceError as error:
             effects.refuse(number, error)
+
+    def drop_draft(self, output_path: str, job: JobId, effects: Effects) -> None:
+        """A job has ended: remove what its client began to publish and did not, if it is here."""
+        path = find_draft(output_path, job)
+        with contextlib.suppress(RequestError):  # an output that no path of the store can be
+            found = self._namespace.find(path) if path else None
+            if found is not None:
+                self._namespace.remove(found, effects)
 
     def _hurry(self, request: HurryRepair) -> int:
         found = self._namespace.look_up(request.path)

@@ -57,6 +57,17 @@ def test_what_an_interrupted_publishing_left_is_begun_anew(tmp_path: Path) -> No
     assert listing(tmp_path) == {"out/part-00000": b"a", "out/_SUCCESS": b""}
 
 
+def test_old_drafts_of_the_same_output_go_with_the_next_one_and_nothing_else_does(tmp_path: Path) -> None:
+    old, names = 1.0, [".out.job-3f9a01-7", ".out.job-3f9a01-7.old", ".out.notes", ".other.job-3f9a01-7"]
+    for name in (*names, ".out.job-3f9a01-8"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "part-00000").write_text("left")
+        if name in names:
+            os.utime(tmp_path / name, (old, old))
+    publish.publish_directory(Parts(b"a"), JOB, tmp_path / "out", overwrite=False)
+    assert {path.name for path in tmp_path.iterdir()} == {*names[1:], ".out.job-3f9a01-8", "out"}
+
+
 @pytest.mark.parametrize("lacking", [None, errno.EINVAL])
 def test_overwriting_replaces_all_of_the_old_output(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lacking: int | None
