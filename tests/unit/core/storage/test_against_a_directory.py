@@ -6,12 +6,12 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from scenes.storage import StorageKit
 
-from minireduce.core.messages import Replica
+from minireduce.core.messages import RepackBlock, Replica, ReplicaStored
 from minireduce.core.storage.requests import (
     AddBlock,
     AppendFile,
@@ -25,18 +25,60 @@ from minireduce.core.storage.requests import (
 from minireduce.errors import RequestError
 
 BLOCK_BYTES = 10
+MEMORY = Path("/dev/shm")
+"""The model is a directory in memory where there is such a file system: it is made and removed 2,000 times."""
 NAMES = st.sampled_from("ab")
 PATHS = st.lists(NAMES, min_size=1, max_size=3).map(lambda names: "/" + "/".join(names))
 
 
+class KitWithBytes(StorageKit):
+    """Knows the bytes of every block and generation, whichever workers have them. `pending` are written next."""
+
+    def __init__(self) -> None:
+        self.bytes: dict[tuple[int, int], bytes] = {}
+        self.pending = b""
+        super().__init__(3)
+
+    def write_block(self, file_id: int, position: int, length: int) -> Replica:
+        replica = super().write_block(file_id, position, length)
+        self.bytes[replica.block_id, replica.generation] = self.pending[:length]
+        self.pending = self.pending[length:]
+        return replica
+
+    def carry_out(self) -> int:
+        for _, command in self.commands:
+            if isinstance(command, RepackBlock):
+                old = self.bytes[command.replica.block_id, command.replica.generation]
+                packed = b"".join(old[part.offset :][: part.length] for part in command.ranges)
+                self.bytes[command.packed.block_id, command.packed.generation] = packed
+        return super().carry_out()
+
+    def content(self, path: str) -> bytes:
+        """A file's bytes, from where its blocks are said to be."""
+        found = self.state.file_blocks(path, 0, 1 << 60)
+        pieces = []
+        for block in found.blocks:
+            replica, begins = block.source.replica, block.source.file_offset
+            assert block.source.workers, f"nobody has block {replica.block_id} of {path}"
+            held = self.bytes[replica.block_id, replica.generation][: replica.length]
+            pieces.append(held[max(0, -begins) : found.status.length - begins])
+        return b"".join(pieces)
+
+
 class Store(RuleBasedStateMachine):
-    """A file's content is its length here: what its bytes are is the business of other tests."""
+    """The master's side with its rows and restarts, and blocks whose bytes are known."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.kit = StorageKit(3)
-        self.root = Path(tempfile.mkdtemp(prefix="model-"))
+        self.kit = KitWithBytes()
+        self.root = Path(tempfile.mkdtemp(prefix="model-", dir=MEMORY if MEMORY.is_dir() else None))
         self.keys = 0
+        self.written = 0
+
+    def fresh(self, count: int) -> bytes:
+        """Bytes that differ from those before and after."""
+        self.written += count
+        return bytes((self.written - count + number) % 251 for number in range(count))
 
     def teardown(self) -> None:
         shutil.rmtree(self.root)
@@ -65,11 +107,12 @@ class Store(RuleBasedStateMachine):
     @rule(path=PATHS, lengths=st.lists(st.integers(1, BLOCK_BYTES), max_size=3))
     def create(self, path, lengths):
         self.keys += 1
+        data = self.kit.pending = self.fresh(sum(lengths))
 
         def there() -> None:
             self.local(path).parent.mkdir(parents=True, exist_ok=True)
             with self.local(path).open("xb") as file:
-                file.write(bytes(sum(lengths)))
+                file.write(data)
 
         before = set(self.root.rglob("*"))
         self.both(lambda: self.kit.write(path, *lengths, key=str(self.keys)), there)
@@ -82,15 +125,17 @@ class Store(RuleBasedStateMachine):
         """Several small files at once: all of them or none."""
         self.keys += 1
         files = list(zip(paths, lengths, strict=False))
+        contents = [self.fresh(length) for _, length in files]
+        self.kit.pending = b"".join(contents)
         made: list[Path] = []
 
         def there() -> None:
             before = set(self.root.rglob("*"))
             try:
-                for path, length in files:
+                for (path, _), data in zip(files, contents, strict=True):
                     self.local(path).parent.mkdir(parents=True, exist_ok=True)
                     with self.local(path).open("xb") as file:
-                        file.write(bytes(length))
+                        file.write(data)
             except OSError:
                 made.extend(sorted(set(self.root.rglob("*")) - before, reverse=True))
                 raise
@@ -104,9 +149,12 @@ class Store(RuleBasedStateMachine):
 
     @rule(path=PATHS, count=st.integers(1, 2 * BLOCK_BYTES))
     def append(self, path, count):
+        data = self.fresh(count)
+
         def here() -> None:
             self.keys += 1
             lease, left = f"append {self.keys}", count
+            whole = self.kit.content(path) + data
             opened = self.kit.ask(AppendFile(path, self.inode(path), lease))
             present = [block.source.replica.length for block in self.kit.state.file_blocks(path, 0, 1 << 60).blocks]
             if opened.is_packed:
@@ -118,6 +166,11 @@ class Store(RuleBasedStateMachine):
                 placed = self.kit.ask(AddBlock(opened.file_id, lease, len(present) - 1))
                 workers = tuple(target.worker for target in placed.targets)
                 replica = Replica(placed.block_id, placed.generation, length)
+                for worker in workers:
+                    self.kit.disks[worker][replica.block_id] = replica
+                    self.kit.report(worker, ReplicaStored(replica))
+                begins = sum(present[:-1])
+                self.kit.bytes[replica.block_id, replica.generation] = whole[begins : begins + length]
                 assert self.kit.ask(CommitBlock(opened.file_id, lease, replica, workers))
                 left -= length - present[-1]
                 present[-1] = length
@@ -127,7 +180,7 @@ class Store(RuleBasedStateMachine):
             if not self.local(path).is_file():
                 raise FileNotFoundError
             with self.local(path).open("ab") as file:
-                file.write(bytes(count))
+                file.write(data)
 
         self.both(here, there)
 
@@ -177,20 +230,31 @@ class Store(RuleBasedStateMachine):
             self.kit.join(worker)
 
     @invariant()
-    def lists_are_the_same(self):
+    def names_and_bytes_are_the_same(self):
         def below(path: str):
             for entry in self.kit.state.page(path).entries:
-                yield entry.path, None if entry.is_directory else entry.length
                 if entry.is_directory:
+                    yield entry.path, None
                     yield from below(entry.path)
+                else:
+                    content = self.kit.content(entry.path)
+                    assert len(content) == entry.length
+                    yield entry.path, content
 
-        model = {
-            f"/{each.relative_to(self.root)}": None if each.is_dir() else each.stat().st_size
-            for each in self.root.rglob("*")
-        }
+        def locally(path: str, folder: Path):
+            for each in folder.iterdir():
+                if each.is_dir():
+                    yield f"{path}/{each.name}", None
+                    yield from locally(f"{path}/{each.name}", each)
+                else:
+                    yield f"{path}/{each.name}", each.read_bytes()
+
+        model = dict(locally("", self.root))
         assert dict(below("/")) == model
-        assert self.kit.state.summary("/").bytes == sum(length or 0 for length in model.values())
+        assert self.kit.state.summary("/").bytes == sum(len(content or b"") for content in model.values())
 
 
 TestStore = Store.TestCase
-TestStore.settings = settings(max_examples=60, stateful_step_count=25, deadline=None)
+TestStore.settings = settings(
+    max_examples=2000, stateful_step_count=20, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
