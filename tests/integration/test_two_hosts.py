@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import itertools
+import json
+import random
 import sys
+import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -103,6 +106,34 @@ def test_a_file_goes_to_both_hosts_and_a_job_reads_it_there(hosts, tmp_path):
     assert heard.has(b"in the clear"), "what is not encrypted is not heard, so nothing was shown"
     assert not heard.has(SECRET_WORD.encode())
     assert not heard.has(b"Bearer")
+
+
+def test_a_damaged_replica_is_read_from_the_other_host_and_replaced_over_tls(hosts, tmp_path):
+    near, _far = hosts
+    data = random.Random(3).randbytes(300_000)
+    (tmp_path / "data.bin").write_bytes(data)
+    minireduce(near, "fs", "put", str(tmp_path / "data.bin"), "mr:///tls/data.bin")
+    (described,) = json.loads(minireduce(near, "fs", "stat", "--json", "mr:///tls/data.bin"))
+    first = described["blocks"][0]["workers"][0]  # whom every reader asks first
+    (serves,) = [
+        row["data_address"]
+        for row in json.loads(minireduce(near, "cluster", "workers", "--json"))
+        if row["worker"] == first
+    ]
+    root = near.home.parent / ("near" if serves.startswith(f"{near.address}:") else "far")
+    (stored,) = [file for file in root.glob("blocks/*/*.data") if file.read_bytes() == data]
+    with stored.open("r+b") as file:
+        file.seek(70_000)
+        file.write(bytes([data[70_000] ^ 1]))
+    minireduce(near, "fs", "get", "mr:///tls/data.bin", str(tmp_path / "back"))
+    assert (tmp_path / "back").read_bytes() == data
+    deadline = time.monotonic() + 30
+    while not stored.exists() or stored.read_bytes() != data:
+        told = near.run(*MINIREDUCE, "fs", "fsck", "mr:///tls", "--repair", "--master", address(near))
+        assert time.monotonic() < deadline, told.stdout
+    told = minireduce(near, "fs", "fsck", "mr:///tls")
+    assert "damaged" not in told
+    assert "Status: HEALTHY" in told
 
 
 def test_another_authority_in_the_join_line_keeps_a_worker_out(hosts, tmp_path):
