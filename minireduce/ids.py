@@ -26,6 +26,8 @@ class TaskKind(StrEnum):
     MAP = "map"
     REDUCE = "reduce"
 
+    __hash__ = str.__hash__  # that of Enum is written in Python, and ids are looked up for every event
+
 
 @dataclass(frozen=True, slots=True, order=True)
 class TaskId:
@@ -39,6 +41,9 @@ class TaskId:
     def __str__(self) -> str:
         return f"{self.job}_s{self.step}_{self.kind[0]}{self.index:05d}"
 
+    def __hash__(self) -> int:
+        return hash((self.job, self.index, self.step))  # what tells apart most, in one call
+
 
 @dataclass(frozen=True, slots=True, order=True)
 class AttemptId:
@@ -49,6 +54,9 @@ class AttemptId:
 
     def __str__(self) -> str:
         return f"{self.task}_a{self.number}"
+
+    def __hash__(self) -> int:
+        return hash((self.task.job, self.task.index, self.number))
 
 
 _JOB = r"job-[0-9a-f]{6}-[0-9]{1,9}"

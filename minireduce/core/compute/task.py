@@ -43,6 +43,8 @@ class AttemptState(StrEnum):
     KILLED = "killed"
     RETURNED = "returned"
 
+    __hash__ = str.__hash__
+
     @property
     def is_live(self) -> bool:
         return self in (AttemptState.LAUNCHED, AttemptState.RUNNING)
@@ -61,6 +63,8 @@ class TaskState(StrEnum):
     PENDING = "pending"
     RUNNING = "running"
     DONE = "done"
+
+    __hash__ = str.__hash__
 
 
 @dataclass(slots=True)

@@ -19,7 +19,7 @@ from collections import deque
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from itertools import islice
+from itertools import chain, islice
 
 from minireduce.core.messages import Counters, LargestKey, Place, SkippedRecord, TaskError, TaskInput, TaskOutput
 from minireduce.core.spec import LocalFiles, NumberRange, StepSpec
@@ -178,6 +178,8 @@ class Phase(StrEnum):
     STOPPING = "stopping"  # it still holds its slot
     ENDED = "ended"
 
+    __hash__ = str.__hash__
+
 
 class Change(StrEnum):
     """What can happen to an attempt on its worker."""
@@ -190,6 +192,8 @@ class Change(StrEnum):
     GIVEN_BACK = "its process gave it back"
     UNWANTED = "it was no longer wanted"
     PROCESS_ENDED = "its process ended"
+
+    __hash__ = str.__hash__
 
 
 TRANSITIONS: Mapping[tuple[Phase, Change], Phase] = {
@@ -232,6 +236,7 @@ class Attempt:
     search: Search | None = None  # for bad records, from then on, where they may be skipped
     phase: Phase = Phase.WAITING
     ready_at: float = 0.0
+    order: int = 0  # among all that were launched here
     is_told: bool = False
     batch: deque[Attempt] | None = None
     changes: list[tuple[float, Phase, Change]] = field(default_factory=list)
@@ -271,9 +276,9 @@ class Attempts:
         self._slots = slots
         self._memory_bytes = memory_bytes
         self._attempts: dict[AttemptId, Attempt] = {}
-        self._ready: dict[AttemptId, Attempt] = {}
+        self._ready: dict[TaskKind, dict[AttemptId, Attempt]] = {TaskKind.REDUCE: {}, TaskKind.MAP: {}}
+        self._is_in_order = True  # whether those that are ready stand in the order in which they were launched
         self._holding: dict[AttemptId, Attempt] = {}
-        self._order: dict[AttemptId, int] = {}
         self._launched = 0
 
     def __contains__(self, attempt: AttemptId) -> bool:
@@ -301,19 +306,32 @@ class Attempts:
         """Take an attempt in, behind those that are here."""
         self._launched += 1
         self._attempts[attempt.id] = attempt
-        self._order[attempt.id] = self._launched
+        attempt.order = self._launched
 
     def change(self, attempt: Attempt, change: Change, now: float) -> None:
         """Move an attempt on, and forget it when it has ended."""
+        former = attempt.phase
         attempt.change(change, now)
-        _note(self._ready, attempt, is_in=attempt.phase is Phase.READY)
-        _note(self._holding, attempt, is_in=attempt.holds_slot)
-        if attempt.phase is Phase.READY:
-            attempt.ready_at = now
-        if attempt.phase is Phase.ENDED:
-            del self._attempts[attempt.id], self._order[attempt.id]
+        phase = attempt.phase
+        if phase is Phase.READY:
+            self._note_ready(attempt, now)
+        elif former is Phase.READY:
+            del self._ready[attempt.id.task.kind][attempt.id]
+        if attempt.holds_slot:
+            self._holding[attempt.id] = attempt
+        elif former is Phase.RUNNING or former is Phase.STOPPING:
+            del self._holding[attempt.id]
+        if phase is Phase.ENDED:
+            del self._attempts[attempt.id]
         if change is Change.PROCESS_ENDED or change is Change.GIVEN_BACK:
             self._leave_batch(attempt, now)
+
+    def _note_ready(self, attempt: Attempt, now: float) -> None:
+        ready = self._ready[attempt.id.task.kind]
+        if self._is_in_order and ready:
+            self._is_in_order = ready[next(reversed(ready))].order < attempt.order
+        ready[attempt.id] = attempt
+        attempt.ready_at = now
 
     def _leave_batch(self, attempt: Attempt, now: float) -> None:
         """The first of those that are left in a batch holds its slot."""
@@ -330,13 +348,12 @@ class Attempts:
     @property
     def exceeding_max(self) -> int:
         """How many reduces may fetch beyond the budget: as many as slots, those that are ready counted."""
-        ready = sum(1 for attempt in self._ready.values() if _is_reduce(attempt))
-        return max(0, self._slots - ready)
+        return max(0, self._slots - len(self._ready[TaskKind.REDUCE]))
 
     def admissible(self) -> list[Attempt]:
         """The ready attempts that may start now, in this order."""
         slots = self._slots - len(self._holding)
-        if slots <= 0 or not self._ready:
+        if slots <= 0 or not any(self._ready.values()):
             return []
         memory_bytes = self._memory_bytes - sum(each.step.memory_limit_bytes for each in self._holding.values())
         is_idle = not self._holding
@@ -357,10 +374,13 @@ class Attempts:
         found = (
             each
             for each in self._in_turn()
-            if (each.id.task.job, each.id.task.step, each.id.task.kind) == (task.job, task.step, task.kind)
+            if each.id.task.step == task.step
+            and each.id.task.job == task.job
+            and each.id.task.kind is task.kind
             and each.may_be_batched
         )
-        return list(islice(found, min(batch_size, 1 + len(self._ready) // slots) - 1))
+        ready = sum(map(len, self._ready.values()))
+        return list(islice(found, min(batch_size, 1 + ready // slots) - 1))
 
     def batch(self, members: list[Attempt], now: float) -> None:
         """The first was admitted; the others go behind it."""
@@ -374,25 +394,21 @@ class Attempts:
         """The maps of splits that have been ready since before then."""
         return [
             each
-            for each in self._ready.values()
-            if each.ready_at < before and not _is_reduce(each) and isinstance(each.input, _AT_HAND)
+            for each in self._ready[TaskKind.MAP].values()
+            if each.ready_at < before and isinstance(each.input, _AT_HAND)
         ]
 
-    def _in_turn(self) -> list[Attempt]:
-        """What is ready: reduces, then maps, each as launched."""
-        return sorted(self._ready.values(), key=lambda each: (not _is_reduce(each), self._order[each.id]))
+    def _in_turn(self) -> Iterator[Attempt]:
+        """What is ready: reduces, then maps, each as launched. Sorted only where something came back, since thousands
+        of short maps may be ready.
+        """
+        if not self._is_in_order:
+            for kind, ready in self._ready.items():
+                self._ready[kind] = dict(sorted(ready.items(), key=lambda entry: entry[1].order))
+            self._is_in_order = True
+        return chain.from_iterable(ready.values() for ready in self._ready.values())
 
 
 _AT_HAND = (LocalFiles, NumberRange)
 """What a process reads by itself. The input of other tasks their worker prepares, or reads for them."""
 
-
-def _note(members: dict[AttemptId, Attempt], attempt: Attempt, *, is_in: bool) -> None:
-    if is_in:
-        members[attempt.id] = attempt
-    else:
-        members.pop(attempt.id, None)
-
-
-def _is_reduce(attempt: Attempt) -> bool:
-    return attempt.id.task.kind is TaskKind.REDUCE
