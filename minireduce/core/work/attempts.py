@@ -411,4 +411,3 @@ class Attempts:
 
 _AT_HAND = (LocalFiles, NumberRange)
 """What a process reads by itself. The input of other tasks their worker prepares, or reads for them."""
-
