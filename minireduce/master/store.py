@@ -255,7 +255,8 @@ class _SqlTable:
 
     def replace(self, connection: sa.Connection, rows: list[tuple[tuple[Any, ...], tuple[Any, ...] | None]]) -> None:
         """Insert or replace these rows; remove those without values."""
-        present = [self._in_sql((*key, *values)) for key, values in rows if values is not None]
+        packed: dict[int, bytes] = {}  # by identity: tasks that end together leave the same
+        present = [self._in_sql((*key, *values), packed) for key, values in rows if values is not None]
         if present:
             connection.exec_driver_sql(self._upsert, present)  # thousands a second: SQL is made once, not for each
         for key in [key for key, values in rows if values is None]:
@@ -263,13 +264,17 @@ class _SqlTable:
             condition = sa.and_(*(column == value for column, value in zip(columns, key, strict=True)))
             connection.execute(sa.delete(self.sql).where(condition))
 
-    def _in_sql(self, values: tuple[Any, ...]) -> tuple[Any, ...]:
-        return tuple([_to_sql(kind, value) for kind, value in zip(self._kinds, values, strict=True)])
+    def _in_sql(self, values: tuple[Any, ...], packed: dict[int, bytes]) -> tuple[Any, ...]:
+        kinds = zip(self._kinds, values, strict=True)
+        return tuple([_packed(value, packed) if kind == "plain" else value for kind, value in kinds])
 
 
-def _to_sql(kind: str, value: Any) -> Any:
-    # User text may hold lone surrogates, which UTF-8 knows only with this option.
-    return msgpack.packb(value, unicode_errors="surrogatepass") if kind == "plain" else value
+def _packed(value: Any, packed: dict[int, bytes]) -> bytes:
+    data = packed.get(id(value))
+    if data is None:
+        # User text may hold lone surrogates, which UTF-8 knows only with this option.
+        data = packed[id(value)] = msgpack.packb(value, unicode_errors="surrogatepass")
+    return data
 
 
 def _from_sql(kind: str, value: Any) -> Any:

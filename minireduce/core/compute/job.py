@@ -46,7 +46,7 @@ class Step:
     maps_done: int = 0
     reduces_done: int = 0
     are_reduces_open: bool = False
-    running: dict[TaskId, Task] = field(default_factory=dict)  # those with a live attempt
+    running: dict[TaskId, Task] = field(default_factory=dict)  # those with a live attempt, the longest first
     waiting_maps: TaskQueue = field(default_factory=TaskQueue)
     waiting_reduces: TaskQueue = field(default_factory=TaskQueue)
     locality_wait: LocalityWait = field(default_factory=LocalityWait)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any
 
 from minireduce.core.compute.job import Job, make_steps
@@ -64,8 +65,14 @@ def persist_winner(task: Task, effects: Effects) -> None:
     """The attempt whose output counts, and where that is ("" once it is gone)."""
     winner = task.winner
     if winner is not None:
-        values = (winner.attempt.number, winner.worker, to_plain(winner.output), winner.counters)
+        values = (winner.attempt.number, winner.worker, _plain_output(winner.output), winner.counters)
         effects.persist("winners", _task_key(task.id), values)
+
+
+@lru_cache(maxsize=256)
+def _plain_output(output: TaskOutput) -> Any:
+    """Many short tasks leave the same, which is nothing."""
+    return to_plain(output)
 
 
 def persist_failure(attempt: AttemptId, worker: WorkerId, error: TaskError, effects: Effects) -> None:

@@ -247,7 +247,10 @@ class ComputeState:
         """An attempt lives now on its worker."""
         self.queues.count(job, self.load_of(attempt.worker).add(task, attempt))
         job.live_attempts += 1
-        job.steps[task.id.step].running[task.id] = task
+        running = job.steps[task.id.step].running
+        if task.id not in running:
+            running[task.id] = task
+            task.running_since_s = attempt.launched_s
         if task.id.kind is TaskKind.REDUCE:
             self.announcements.begin(attempt.worker, job.id, task.id.step)
 

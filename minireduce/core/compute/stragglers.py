@@ -1,7 +1,8 @@
 """Look for stragglers and slow workers, now and then, and order the backups that were chosen.
 
-Looked at is every live attempt, beside what tasks of its step and kind have usually taken. A backup takes a slot that
-no ordinary task wants, so none is ordered where anything waits that the worker could run. A reduce counts from when it
+Looked at is every live attempt that is old enough, beside what tasks of its step and kind have usually taken: the
+youngest are passed over without a look, since there may be many thousands of short ones. A backup takes a slot that no
+ordinary task wants, so none is ordered where anything waits that the worker could run. A reduce counts from when it
 has its input and a slot; one that gathers is late only once all maps are done.
 
 Not chased: a task whose partition is one hot key, which is as long wherever it runs, unless its worker is slow.
@@ -92,25 +93,31 @@ class Stragglers:
         self._look_at_s = now + self._settings.backup_check_interval_s
         overdue: dict[WorkerId, list[float]] = {}
         stragglers: list[tuple[Straggler, Job, Step, Task]] = []
+        has_place = bool(self._places({member.id: member for member in self._state.workers_that_take()}))
         for job in self._state.jobs.values():
             for step in job.steps:
                 if step.running:
-                    stragglers.extend(self._look_at(job, step, overdue, now))
+                    stragglers.extend(self._look_at(job, step, overdue, now, has_place=has_place))
         self._judge_workers(overdue, now)
         if stragglers:
             self._order(stragglers, now, effects)
 
     def _look_at(
-        self, job: Job, step: Step, overdue: dict[WorkerId, list[float]], now: float
+        self, job: Job, step: Step, overdue: dict[WorkerId, list[float]], now: float, *, has_place: bool
     ) -> Iterator[tuple[Straggler, Job, Step, Task]]:
+        """The stragglers of a step. Where none has a place, only those say something that tell of slow workers."""
         are_maps_done = step.maps_done == len(step.maps)
         step.maps_done_s = (now if step.maps_done_s is None else step.maps_done_s) if are_maps_done else None
         for pace in (*step.paces.values(), *step.gather_paces.values()):
             pace.refresh()
         for task in step.running.values():
+            if now - task.running_since_s < self._settings.backup_age_s_min:
+                break  # and so are all that follow
             pace = step.paces[task.id.kind]
             if pace.is_known:
                 expected_s = pace.expected_s(self._state.inputs.bytes_of(step, task))
+                if not has_place and expected_s < self._settings.slow_worker_task_s_min:
+                    continue
                 live = task.live_attempts
                 for attempt in live:
                     straggler = self._look_at_attempt(job, step, task, attempt, expected_s, overdue, now)

@@ -161,6 +161,7 @@ class Task:
     queue: TaskQueue | None = None
     homes: Homes = NOWHERE
     numbers_used: int = 0
+    running_since_s: float = 0.0  # since when it has had live attempts without a break
     input_bytes: int = 0
     largest_key: LargestKey | None = None
     blamed: dict[int, None] = field(default_factory=dict)  # positions of records at which attempts failed
