@@ -34,11 +34,11 @@ def test_a_drained_worker_can_be_thrown_away_and_draining_outlives_the_master(tm
         assert shown[worker]["drain"]["is_done"] is True
         assert "live, drained" in told(cluster, "cluster", "workers")
 
+        name = cluster.daemon_of(worker)
         cluster.kill("master")
         cluster.start_master()
         assert cluster.workers()[worker].drain is not None
 
-        name = cluster.daemon_of(worker) if cluster.workers()[worker].data_address else "worker-1"
         cluster.kill(name)
         with files.open("/f", "rb") as file:
             assert file.read() == CONTENT

@@ -250,8 +250,10 @@ class RangeReading:
             named = ", ".join(self._damaged)
             return Corruption(
                 f"{block} has no good replica that can be reached: those on {named} are damaged",
-                hint="start the workers that hold the others; `minireduce workers` shows who is lost",
+                hint="start the workers that hold the others; `minireduce cluster workers` shows who is lost",
             )
         kind = NotFound if isinstance(self._error, NotFound) else Unavailable
         said = f": {self._error.message}" if self._error is not None else ", since no live worker holds it"
-        return kind(f"{block} cannot be read now{said}", hint="`minireduce workers` shows which workers are lost")
+        return kind(
+            f"{block} cannot be read now{said}", hint="`minireduce cluster workers` shows which workers are lost"
+        )

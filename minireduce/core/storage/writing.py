@@ -150,7 +150,7 @@ class BlockWriting:
             return GiveUp(
                 Unavailable(
                     f"a block could not be written in {self._tries} tries: {error.message}",
-                    hint="see `minireduce workers`: enough of them must be live, with room on their disks",
+                    hint="see `minireduce cluster workers`: enough of them must be live, with room on their disks",
                 )
             )
         return self._place(min(PAUSE_S_MAX, 0.05 * 2**self._tries))
