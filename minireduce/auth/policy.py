@@ -85,6 +85,7 @@ RPCS: Doors = {
     "/minireduce.Jobs/Kill": _CLIENTS,
     "/minireduce.Jobs/Tasks": _CLIENTS,
     "/minireduce.Jobs/Printed": _CLIENTS,
+    "/minireduce.Jobs/OpenLogs": _CLIENTS,
     "/minireduce.Jobs/Skipped": _CLIENTS,
     "/minireduce.Jobs/Result": _CLIENTS,
     "/minireduce.Jobs/ConfirmPublished": _CLIENTS,

@@ -31,22 +31,25 @@ FOLLOW_INTERVAL_S = 0.5
 @click.command(epilog="Example:  minireduce logs @ --task job-3f9a01-1_s0_m00012")
 @job_argument
 @click.option("--task", "task_name", metavar="TASK", help="Only this task.")
+@click.option("--full", is_flag=True, help="Of one task, all that its workers keep; the master keeps both ends.")
 @click.option("-f", "--follow", is_flag=True, help="Show what is printed as it comes, until the job has ended.")
 @json_option
 @common_options
-def logs(job: str, task_name: str | None, common: Common, *, follow: bool, is_json: bool) -> None:
+def logs(job: str, task_name: str | None, common: Common, *, full: bool, follow: bool, is_json: bool) -> None:
     """Show what the attempts of a job printed, the tracebacks of those that failed, and which records it left out."""
     from minireduce.ids import parse_task_id
 
     only = None if task_name is None else parse_task_id(task_name)
+    if full and (only is None or follow):
+        raise click.UsageError("--full shows one task as it is: add --task TASK, and leave --follow out")
     with connected(common) as connection:
         if follow:
             _follow(connection, job, only, is_json=is_json)
         else:
-            _show(connection, job, only, is_json=is_json)
+            _show(connection, job, only, full=full, is_json=is_json)
 
 
-def _show(connection: Connection, job: str, only: TaskId | None, *, is_json: bool) -> None:
+def _show(connection: Connection, job: str, only: TaskId | None, *, full: bool, is_json: bool) -> None:
     from minireduce.client import jobs as client
     from minireduce.client import printed
     from minireduce.client.quarantine import fetch_skipped
@@ -64,6 +67,8 @@ def _show(connection: Connection, job: str, only: TaskId | None, *, is_json: boo
     is_told = any(failed.attempt.task == only for failed in shown.errors)
     if only is not None and not chosen and not is_told and not printed_texts:
         raise NotFound(f"{shown.job} has no task {only}", hint=f"minireduce logs {shown.job}")
+    if full:
+        printed_texts = _with_whole(connection, shown.job, chosen, printed_texts)
     if is_json:
         told = {
             "tasks": chosen,
@@ -79,6 +84,18 @@ def _show(connection: Connection, job: str, only: TaskId | None, *, is_json: boo
         print(line)
     if left_out:
         print(f"and {plural(left_out, 'piece')} more that found no room (job_logs_size)")
+
+
+def _with_whole(connection: Connection, job: str, tasks: list[TaskView], known: list[AttemptText]) -> list[AttemptText]:
+    """The texts that workers keep, and of the others what the master does."""
+    from minireduce.client import printed
+
+    ended = [attempt for task in tasks for attempt in task.attempts if attempt.state != "running"]
+    whole, silent = printed.read_whole(connection, job, ended)
+    for worker, reason in silent.items():
+        print(f"note: of attempts on {worker} only what the master keeps is shown: {reason}", file=sys.stderr)
+    texts = {text.attempt: text for text in (*known, *whole)}
+    return [texts[attempt] for attempt in sorted(texts)]
 
 
 class _Page:

@@ -111,6 +111,11 @@ class ClusterViews:
             raise NotFound(f"there is no worker {worker}", hint="`minireduce cluster workers` lists them")
         return self._view_worker(member, now)
 
+    def read_token(self, job: JobId, now: float) -> str:
+        """What opens the doors of workers to what belongs to a job. Raises NotFound."""
+        self.job(job, now)
+        return self._compute.make_read_token(job)
+
     def workers(self, now: float) -> list[WorkerView]:
         """All workers in the order in which they came."""
         return [self._view_worker(member, now) for member in self._membership]

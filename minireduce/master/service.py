@@ -56,6 +56,7 @@ from minireduce.wire.questions import (
     ListSkipped,
     ListTasks,
     ListWorkers,
+    OpenLogs,
     ReadPrinted,
     WaitJob,
 )
@@ -111,6 +112,7 @@ class MasterService:
             methods.WAIT_JOB: self._wait_job,
             methods.LIST_TASKS: self._list_tasks,
             methods.READ_PRINTED: self._read_printed,
+            methods.OPEN_LOGS: self._open_logs,
             methods.LIST_SKIPPED: self._list_skipped,
             methods.GET_RESULT: self._get_result,
             methods.DESCRIBE_CLUSTER: self._describe_cluster,
@@ -201,6 +203,9 @@ class MasterService:
 
     async def _read_printed(self, request: ReadPrinted) -> PrintedPage:
         return await self.printed(request.job, request.after, request.task)
+
+    async def _open_logs(self, request: OpenLogs) -> str:
+        return await self._loop.read(lambda now: self._state.views.read_token(request.job, now))
 
     async def _list_skipped(self, request: ListSkipped) -> tuple[SkippedView, ...]:
         return await self._loop.read(lambda now: self._state.views.skipped(request.job, now))

@@ -15,7 +15,7 @@ _sym_db = _symbol_database.Default()
 from minireduce.proto import spec_pb2 as minireduce_dot_proto_dot_spec__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fminireduce/proto/requests.proto\x12\nminireduce\x1a\x1bminireduce/proto/spec.proto\";\n\tSubmitJob\x12\x0b\n\x03key\x18\x01 \x01(\t\x12!\n\x04spec\x18\x02 \x01(\x0b\x32\x13.minireduce.JobSpec\"&\n\x07KillJob\x12\x0b\n\x03job\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\x0c\"\x1f\n\x10\x43onfirmPublished\x12\x0b\n\x03job\x18\x01 \x01(\t\"\x1a\n\x0b\x43loseResult\x12\x0b\n\x03job\x18\x01 \x01(\t\"8\n\x12\x43\x65rtifyBlockServer\x12\x13\n\x0brequest_pem\x18\x01 \x01(\x0c\x12\r\n\x05hosts\x18\x02 \x03(\t\"\x15\n\x06GetJob\x12\x0b\n\x03job\x18\x01 \x01(\t\"\n\n\x08ListJobs\"7\n\x07WaitJob\x12\x0b\n\x03job\x18\x01 \x01(\t\x12\x0c\n\x04seen\x18\x02 \x01(\t\x12\x11\n\ttimeout_s\x18\x03 \x01(\x01\"\x18\n\tListTasks\x12\x0b\n\x03job\x18\x01 \x01(\t\"E\n\x0bReadPrinted\x12\x0b\n\x03job\x18\x01 \x01(\t\x12\r\n\x05\x61\x66ter\x18\x02 \x01(\x03\x12\x11\n\x04task\x18\x03 \x01(\tH\x00\x88\x01\x01\x42\x07\n\x05_task\"\x1a\n\x0bListSkipped\x12\x0b\n\x03job\x18\x01 \x01(\t\"\x18\n\tGetResult\x12\x0b\n\x03job\x18\x01 \x01(\t\"\x11\n\x0f\x44\x65scribeCluster\"\r\n\x0bListWorkers\"2\n\x0b\x44rainWorker\x12\x0e\n\x06worker\x18\x01 \x01(\t\x12\x13\n\x0bis_draining\x18\x02 \x01(\x08\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fminireduce/proto/requests.proto\x12\nminireduce\x1a\x1bminireduce/proto/spec.proto\";\n\tSubmitJob\x12\x0b\n\x03key\x18\x01 \x01(\t\x12!\n\x04spec\x18\x02 \x01(\x0b\x32\x13.minireduce.JobSpec\"&\n\x07KillJob\x12\x0b\n\x03job\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\x0c\"\x1f\n\x10\x43onfirmPublished\x12\x0b\n\x03job\x18\x01 \x01(\t\"\x1a\n\x0b\x43loseResult\x12\x0b\n\x03job\x18\x01 \x01(\t\"8\n\x12\x43\x65rtifyBlockServer\x12\x13\n\x0brequest_pem\x18\x01 \x01(\x0c\x12\r\n\x05hosts\x18\x02 \x03(\t\"\x15\n\x06GetJob\x12\x0b\n\x03job\x18\x01 \x01(\t\"\n\n\x08ListJobs\"7\n\x07WaitJob\x12\x0b\n\x03job\x18\x01 \x01(\t\x12\x0c\n\x04seen\x18\x02 \x01(\t\x12\x11\n\ttimeout_s\x18\x03 \x01(\x01\"\x18\n\tListTasks\x12\x0b\n\x03job\x18\x01 \x01(\t\"E\n\x0bReadPrinted\x12\x0b\n\x03job\x18\x01 \x01(\t\x12\r\n\x05\x61\x66ter\x18\x02 \x01(\x03\x12\x11\n\x04task\x18\x03 \x01(\tH\x00\x88\x01\x01\x42\x07\n\x05_task\"\x17\n\x08OpenLogs\x12\x0b\n\x03job\x18\x01 \x01(\t\"\x1a\n\x0bListSkipped\x12\x0b\n\x03job\x18\x01 \x01(\t\"\x18\n\tGetResult\x12\x0b\n\x03job\x18\x01 \x01(\t\"\x11\n\x0f\x44\x65scribeCluster\"\r\n\x0bListWorkers\"2\n\x0b\x44rainWorker\x12\x0e\n\x06worker\x18\x01 \x01(\t\x12\x13\n\x0bis_draining\x18\x02 \x01(\x08\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -42,14 +42,16 @@ if _descriptor._USE_C_DESCRIPTORS == False:
   _globals['_LISTTASKS']._serialized_end=412
   _globals['_READPRINTED']._serialized_start=414
   _globals['_READPRINTED']._serialized_end=483
-  _globals['_LISTSKIPPED']._serialized_start=485
-  _globals['_LISTSKIPPED']._serialized_end=511
-  _globals['_GETRESULT']._serialized_start=513
-  _globals['_GETRESULT']._serialized_end=537
-  _globals['_DESCRIBECLUSTER']._serialized_start=539
-  _globals['_DESCRIBECLUSTER']._serialized_end=556
-  _globals['_LISTWORKERS']._serialized_start=558
-  _globals['_LISTWORKERS']._serialized_end=571
-  _globals['_DRAINWORKER']._serialized_start=573
-  _globals['_DRAINWORKER']._serialized_end=623
+  _globals['_OPENLOGS']._serialized_start=485
+  _globals['_OPENLOGS']._serialized_end=508
+  _globals['_LISTSKIPPED']._serialized_start=510
+  _globals['_LISTSKIPPED']._serialized_end=536
+  _globals['_GETRESULT']._serialized_start=538
+  _globals['_GETRESULT']._serialized_end=562
+  _globals['_DESCRIBECLUSTER']._serialized_start=564
+  _globals['_DESCRIBECLUSTER']._serialized_end=581
+  _globals['_LISTWORKERS']._serialized_start=583
+  _globals['_LISTWORKERS']._serialized_end=596
+  _globals['_DRAINWORKER']._serialized_start=598
+  _globals['_DRAINWORKER']._serialized_end=648
 # @@protoc_insertion_point(module_scope)

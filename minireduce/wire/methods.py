@@ -69,6 +69,7 @@ from minireduce.wire.questions import (
     ListSkipped,
     ListTasks,
     ListWorkers,
+    OpenLogs,
     ReadPrinted,
     WaitJob,
 )
@@ -116,6 +117,7 @@ WAIT_JOB: Method[WaitJob, JobView] = Method("Jobs", "Wait", WaitJob, JobView)
 KILL_JOB: Method[KillJob, JobState] = Method("Jobs", "Kill", KillJob, JobState)
 LIST_TASKS: Method[ListTasks, tuple[TaskView, ...]] = Method("Jobs", "Tasks", ListTasks, tuple[TaskView, ...])
 READ_PRINTED: Method[ReadPrinted, PrintedPage] = Method("Jobs", "Printed", ReadPrinted, PrintedPage)
+OPEN_LOGS: Method[OpenLogs, str] = Method("Jobs", "OpenLogs", OpenLogs, str)
 LIST_SKIPPED: Method[ListSkipped, tuple[SkippedView, ...]] = Method(
     "Jobs", "Skipped", ListSkipped, tuple[SkippedView, ...]
 )

@@ -62,6 +62,13 @@ class ReadPrinted:
 
 
 @dataclass(frozen=True, slots=True)
+class OpenLogs:
+    """What opens the logs of a job on its workers: the reply is a token for its reads."""
+
+    job: JobId
+
+
+@dataclass(frozen=True, slots=True)
 class ListSkipped:
     """The bad records that a job left out, or has found so far."""
 

@@ -1,9 +1,9 @@
 """Remove from a worker's disk what nobody will ask it to remove.
 
-The master tells a worker to drop a job, and the worker does. What can be left all the same: the directory of a job that
-ended while the worker was away and of which it had no output to list, so that the master was never reminded of it; what
-a removal that was cut off by the end of the process had set aside; and what attempts printed, which stays for as long
-as its job does and may become much.
+The master tells a worker to drop a job, and the worker does. What is left all the same: what attempts printed, which
+people look for when a job has just failed, and which may become much; the directory of a job that ended while the
+worker was away and of which it had no output to list, so that the master was never reminded of it; and what a removal
+that was cut off by the end of the process had set aside.
 
 A job's directory is an orphan when the worker's machine knows nothing of the job: it is not open here, and none of its
 attempts or outputs is. It goes once it has been one for `orphan_kept_s`, in which the master may name the job again.

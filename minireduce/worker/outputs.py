@@ -4,7 +4,7 @@
     jobs/JOB/ATTEMPT/part                        a part (engine)
     jobs/JOB/ATTEMPT/output.meta                 the attempt's report, written last: what has one is whole
     jobs/JOB/ATTEMPT/fetched/SOURCE              runs that were fetched for it
-    jobs/JOB/ATTEMPT/stdout, stderr              what it printed, kept until the job goes, for people
+    jobs/JOB/ATTEMPT/stdout, stderr              what it printed, for people; outlives the job by `orphans_keep_s`
     jobs/.aside-JOB.NUMBER                       what is being removed
 
 Every path is made of ids that were parsed, never of text from outside. Where tasks run under an account of their own
@@ -158,10 +158,21 @@ class Outputs:
         self._disk.remove_tree(self.directory(attempt) / FETCHED_NAME)
 
     def remove_job(self, job: JobId) -> None:
-        """Remove everything of a job."""
+        """Remove everything of a job but what its attempts printed, which goes in time like any orphan."""
         self._placed.discard(job)
-        if is_job_id(job):
-            self._disk.remove_tree(self._jobs / job)
+        if not is_job_id(job):
+            return
+        place = self._jobs / job
+        for attempt in self._disk.names(place):
+            names = self._disk.names(place / attempt)
+            if not any(name in LOG_NAMES for name in names):
+                self._remove(place / attempt)
+                continue
+            for name in names:
+                if name not in LOG_NAMES:
+                    self._remove(place / attempt / name)
+        if not self._disk.names(place):
+            self._disk.remove_tree(place)
 
     # ── what nobody asks to be removed ──────────────────────────────────────────────────────────────────────────────
 

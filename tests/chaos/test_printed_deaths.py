@@ -128,3 +128,32 @@ def test_the_text_of_attempts_that_left_by_exit_is_there_once_the_job_has_failed
     slices = [event for event in events if event["ph"] == "X" and not event["name"].startswith("waits")]
     assert [event["cat"] for event in slices] == ["failed"] * tries
     assert {event["args"]["message"] for event in slices} == {job.errors[0].error.message}
+
+
+def test_all_that_a_worker_keeps_of_a_text_is_shown_while_it_lives_and_both_ends_after(cluster, tmp_path):
+    lines = [f"line {number} of many" for number in range(20_000)]
+    (tmp_path / "loud.py").write_text(
+        "from minireduce import Job\n"
+        "def loud(line):\n"
+        f"    for number in range({len(lines)}):\n"
+        "        print('line', number, 'of many')\n"
+        "    raise ValueError('enough')\n"
+        "job = Job(loud, attempts_max=1)\n"
+    )
+    (tmp_path / "in.txt").write_text("one\n")
+    submit = cluster.command("submit", str(tmp_path / "loud.py"), str(tmp_path / "in.txt"), "-o", str(tmp_path / "out"))
+    submit.communicate(timeout=60)
+    assert submit.returncode == 1
+    with cluster.connect() as connection:
+        job = connection.call(methods.GET_JOB, GetJob("@")).job
+    kept = command(cluster, "logs", job, "--task", f"{job}_s0_m00000")
+    assert "bytes were left out here" in kept
+    full = command(cluster, "logs", job, "--task", f"{job}_s0_m00000", "--full")
+    assert [line for line in full.splitlines() if line.endswith("of many")] == lines
+    assert "ValueError: enough" in full
+    cluster.kill("worker-1")
+    asked = cluster.command("logs", job, "--task", f"{job}_s0_m00000", "--full")
+    out, err = asked.communicate(timeout=60)
+    assert asked.returncode == 0
+    assert out.decode() == kept
+    assert "only what the master keeps is shown" in err.decode()

@@ -85,13 +85,20 @@ def test_a_report_in_the_place_of_another_attempt_counts_as_none(tmp_path: Path)
     assert outputs.held() == ()
 
 
-def test_removing_an_attempt_leaves_what_it_printed_and_removing_its_job_leaves_nothing(tmp_path: Path):
+def test_removing_an_attempt_or_its_job_leaves_what_it_printed_and_nothing_else(tmp_path: Path):
     outputs = Outputs(tmp_path, RealDisk())
     directory = finish(outputs, succeeded(map_attempt(0)))
     outputs.create_fetched(map_attempt(0), map_attempt(9))
     outputs.remove(map_attempt(0))
     assert [path.name for path in directory.iterdir()] == ["stdout"]
     outputs.remove(map_attempt(0))
+    finish(outputs, succeeded(map_attempt(0)))
+    silent = finish(outputs, succeeded(map_attempt(1)))
+    (silent / "stdout").unlink()
+    outputs.remove_job(JOB)
+    assert [path.name for path in directory.parent.rglob("*")] == [directory.name, "stdout"]
+    outputs.remove_job(JOB)
+    (directory / "stdout").unlink()
     outputs.remove_job(JOB)
     assert list((tmp_path / "jobs").iterdir()) == []
 
