@@ -38,6 +38,8 @@ from minireduce.core.messages import (
     ReplicaStored,
     ReplicateBlock,
     ReplicationFailed,
+    ReplicaVerified,
+    VerifyReplica,
     WorkerProfile,
     WorkerStopping,
 )
@@ -119,6 +121,7 @@ Event = (
     | DownReceived
     | Ticked
     | DirectoriesMeasured
+    | ReplicaVerified
     | StopRequested
     | AttemptEnded
     | AttemptsEnded
@@ -153,7 +156,14 @@ class DeleteReplica:
     replica: Replica
 
 
-Action = SessionAction | AssignmentAction | StartReplication | DeleteReplica
+@dataclass(frozen=True, slots=True)
+class CheckReplica:
+    """Read all of a replica; `ReplicaVerified`, `ReplicaFoundDamaged` or `ReplicaDeleted` follows."""
+
+    replica: Replica
+
+
+Action = SessionAction | AssignmentAction | StartReplication | DeleteReplica | CheckReplica
 
 
 # ── the machine ─────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -277,6 +287,8 @@ class WorkerState:
                     # A master that is told of it before it is gone would count on it.
                     self._replicas.pop((replica.block_id, replica.generation), None)
                     self._actions.append(DeleteReplica(replica))
+                case VerifyReplica(replica):
+                    self._actions.append(CheckReplica(replica))
                 case _:
                     self._assignments.obey(command, now)
 
@@ -349,6 +361,9 @@ class WorkerState:
         self._replicas.pop(key, None)
         self._session.push(ReplicaRemoved(event.replica))
 
+    def _replica_verified(self, event: ReplicaVerified, _: float) -> None:
+        self._session.push(event)
+
     def _replica_found_damaged(self, event: ReplicaFoundDamaged, _: float) -> None:
         if event.worker == self._profile.worker:
             key = (event.replica.block_id, event.replica.generation)
@@ -403,6 +418,7 @@ class WorkerState:
         ReplicaWritten: _replica_written,
         ReplicaDeleted: _replica_deleted,
         ReplicaFoundDamaged: _replica_found_damaged,
+        ReplicaVerified: _replica_verified,
         ReplicationEnded: _replication_ended,
     }
 

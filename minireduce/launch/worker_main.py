@@ -163,6 +163,7 @@ def _worker(
     credentials: Credentials | None,
 ) -> Worker:
     """The worker, not started."""
+    from minireduce.worker.scrubbing import ScrubLimits
     from minireduce.worker.whole import Worker, WorkerOptions
 
     settings = configuration.settings
@@ -196,6 +197,7 @@ def _worker(
                 orphan_kept_s=settings.orphans_keep_s,
                 logs_bytes_max=settings.worker_logs_size,
             ),
+            scrub=ScrubLimits(settings.scrub_period_s, settings.scrub_bytes_per_s),
             authority_pem=trust.authority() if transport.needs_tls(reached_as) else None,
             certificate_pem=shown.certificate_pem,
             key_pem=shown.key_pem,

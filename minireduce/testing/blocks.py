@@ -13,7 +13,15 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from minireduce.core.messages import BlockSource, ByteRange, RepackBlock, Replica, ReplicateBlock, StoredInput
+from minireduce.core.messages import (
+    BlockSource,
+    ByteRange,
+    RepackBlock,
+    Replica,
+    ReplicateBlock,
+    ReplicaVerified,
+    StoredInput,
+)
 from minireduce.core.storage import reading
 from minireduce.core.storage.views import BlockTarget
 from minireduce.core.worker import ReplicaDeleted, ReplicaFoundDamaged, ReplicationEnded, ReplicaWritten
@@ -168,6 +176,14 @@ class SimBlocks:
             answered,
             timeout_s=HOP_TIMEOUT_S,
         )
+
+    def verify(self, replica: Replica) -> None:
+        """Read a suspect, and say what it is."""
+        read = self.read(replica, 0, replica.length)
+        if isinstance(read, bytes):
+            self._worker.handle(ReplicaVerified(replica))
+        elif not isinstance(read, DamagedReplica):
+            self._worker.handle(ReplicaDeleted(replica))
 
     def remove(self, replica: Replica) -> None:
         """Remove a replica; the machine hears of it."""

@@ -40,6 +40,8 @@ from minireduce.core.messages import (
     ReplicaStored,
     ReplicateBlock,
     ReplicationFailed,
+    ReplicaVerified,
+    VerifyReplica,
 )
 from minireduce.core.settings import ClusterSettings
 from minireduce.core.storage import blocks as block_rows
@@ -58,6 +60,7 @@ from minireduce.core.storage.requests import (
     PackedFile,
     RemovePath,
     RenamePath,
+    ReportDamage,
 )
 from minireduce.core.storage.state import ReplicaReport, StorageState
 from minireduce.core.storage.tokens import NoTokens
@@ -276,6 +279,13 @@ class SimStorage:
                 if key in holder.damaged:
                     self._notice(holder, key)
                 holder.outbox.append(ReplicationFailed(packed, "it could not be sent"))
+            case VerifyReplica(replica):
+                key = _key(replica)
+                if key in holder.damaged:
+                    self._notice(holder, key)
+                else:
+                    holder.outbox.append((ReplicaVerified if key in holder.replicas else ReplicaRemoved)(replica))
+                self.strikes["suspect verified"] += 1
             case RemoveReplica(replica):
                 key = _key(replica)
                 holder.replicas.pop(key, None)
@@ -502,6 +512,12 @@ class SimStorage:
                 self._notice(holder, key)
         elif drawn < 0.33:
             self._drain_or_take_back(holder)
+        elif drawn < 0.4 and holder.replicas:
+            replica = holder.replicas[self.rng.choice(list(holder.replicas))]  # rightly or not
+            effects = Effects()
+            self._state.handle(0, ReportDamage(replica, holder.name), self.now, self.now, effects)
+            self._take(effects)
+            self.strikes["replica suspected"] += 1
 
     def _drain_or_take_back(self, holder: SimHolder) -> None:
         """Do without a worker, one at a time. One that is drained may be thrown away, disk and all."""

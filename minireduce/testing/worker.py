@@ -327,6 +327,8 @@ class SimWorker:
                 self.world.trace.tell(self.name, f"warns: {action.message}")
             case machine.StartReplication():
                 self.world.agenda.after(0.0, self.node, lambda: self.blocks.replicate(action.order))
+            case machine.CheckReplica():
+                self.world.agenda.after(0.0, self.node, lambda: self.blocks.verify(action.replica))
             case machine.DeleteReplica():
                 self.world.agenda.after(0.0, self.node, lambda: self.blocks.remove(action.replica))
 

@@ -8,7 +8,14 @@ from __future__ import annotations
 
 import json
 
-from minireduce.core.messages import DirectoriesMeasured, RemoveReplica, RepackBlock, ReplicateBlock
+from minireduce.core.messages import (
+    DirectoriesMeasured,
+    RemoveReplica,
+    RepackBlock,
+    ReplicateBlock,
+    ReplicaVerified,
+    VerifyReplica,
+)
 from minireduce.core.plain import from_plain, to_plain
 from minireduce.core.worker import (
     ReplicaDeleted,
@@ -17,8 +24,10 @@ from minireduce.core.worker import (
     ReplicaWritten,
 )
 
-ReplicaCommand = ReplicateBlock | RepackBlock | RemoveReplica
-ReplicaEvent = ReplicaWritten | ReplicaDeleted | ReplicaFoundDamaged | ReplicationEnded | DirectoriesMeasured
+ReplicaCommand = ReplicateBlock | RepackBlock | RemoveReplica | VerifyReplica
+ReplicaEvent = (
+    ReplicaWritten | ReplicaDeleted | ReplicaFoundDamaged | ReplicationEnded | DirectoriesMeasured | ReplicaVerified
+)
 
 
 def to_line(message: ReplicaCommand | ReplicaEvent) -> bytes:

@@ -81,7 +81,7 @@ class BlockRoutes:
         local_reads: LocalReads | None = None,
     ) -> None:
         self._local_reads = local_reads
-        self._store = store
+        self.store = store
         self._worker = worker
         self._sender = sender
         self._tell = tell
@@ -104,9 +104,9 @@ class BlockRoutes:
         pipeline = read_pipeline(request.headers.get(PIPELINE_HEADER, "[]"))
         with self._telling_closure():
             if base is None:
-                writer = self._store.create(replica)
+                writer = self.store.create(replica)
             else:
-                writer = self._store.append(replica, base.generation, base.length)
+                writer = self.store.append(replica, base.generation, base.length)
         sending: Sending | None = None
         if pipeline:
             token = request.headers["Authorization"].partition(" ")[2]
@@ -118,7 +118,7 @@ class BlockRoutes:
             self._tell(ReplicaWritten(replica))
             after = await sending.result() if sending is not None else Written(())
         except DamagedReplica as damage:  # what was to become longer
-            self._found_damaged(damage.replica, damage)
+            self.found_damaged(damage.replica, damage)
             raise
         finally:
             if sending is not None:
@@ -135,10 +135,10 @@ class BlockRoutes:
         try:
             yield
         except MinireduceError:
-            for directory, reason in self._store.directories.closed.items():
+            for directory, reason in self.store.directories.closed.items():
                 log.error("%s takes no more writes: %s", directory, reason)  # noqa: TRY400 - no fault of the code
-            if self._store.directories.closed:
-                self._tell(self._store.directories.measure())
+            if self.store.directories.closed:
+                self._tell(self.store.directories.measure())
             raise
 
     async def _receive(
@@ -164,7 +164,7 @@ class BlockRoutes:
 
     async def watch_directories(self) -> None:
         """Measure the directories again and again, and open those that were full and have room."""
-        directories = self._store.directories
+        directories = self.store.directories
         while True:
             if await asyncio.to_thread(directories.reopen):
                 log.warning("there is room again: blocks are taken in")
@@ -178,9 +178,9 @@ class BlockRoutes:
         block_id, generation = _readable(request)
         response: web.StreamResponse | None = None
         try:
-            replica = self._store.find(block_id, generation)
+            replica = self.store.find(block_id, generation)
             offset, length = _range(request, replica)
-            pieces = self._store.read(block_id, generation, offset, length)
+            pieces = self.store.read(block_id, generation, offset, length)
             piece = await asyncio.to_thread(next, pieces, b"")
             begin, end = widen(offset, length, replica.length)
             response = web.StreamResponse(headers={LENGTH_HEADER: str(replica.length)})
@@ -192,7 +192,7 @@ class BlockRoutes:
                 piece = await asyncio.to_thread(next, pieces, b"")
             await response.write_eof()
         except DamagedReplica as damage:
-            self._found_damaged(Replica(block_id, generation, 0), damage)
+            self.found_damaged(Replica(block_id, generation, 0), damage)
             if response is None:
                 status, body = to_http(damage)
                 return web.json_response(body, status=status)
@@ -207,22 +207,23 @@ class BlockRoutes:
         if self._local_reads is None:
             raise Refused("this worker gives no descriptors of its replicas", hint="ask for the bytes")
         try:
-            replica, data, crcs = await asyncio.to_thread(self._store.open_data, block_id, generation)
+            replica, data, crcs = await asyncio.to_thread(self.store.open_data, block_id, generation)
         except DamagedReplica as damage:
-            self._found_damaged(Replica(block_id, generation, 0), damage)
+            self.found_damaged(Replica(block_id, generation, 0), damage)
             raise
         headers = {LENGTH_HEADER: str(replica.length), **self._local_reads.offer(data).to_headers()}
         return web.Response(body=crcs, headers=headers, content_type="application/octet-stream")
 
-    def _found_damaged(self, replica: Replica, damage: DamagedReplica) -> None:
+    def found_damaged(self, replica: Replica, damage: DamagedReplica) -> None:
+        """A replica proved damaged: the worker hears of it, and of all that its directory took along."""
         log.warning("%s", damage)
         self._tell(ReplicaFoundDamaged(replica, self._worker))
-        given_up = self._store.take_given_up()
+        given_up = self.store.take_given_up()
         for lost in given_up:
             self._tell(ReplicaFoundDamaged(lost, self._worker))
         if given_up:
             log.error("%d more replicas are given up with their directory", len(given_up))
-            self._tell(self._store.directories.measure())
+            self._tell(self.store.directories.measure())
 
     # ── what the master orders ──────────────────────────────────────────────────────────────────────────────────────
 
@@ -232,7 +233,7 @@ class BlockRoutes:
 
         def read() -> Iterator[bytes]:
             hit("copy.before_send")
-            return self._store.read(held.block_id, held.generation)
+            return self.store.read(held.block_id, held.generation)
 
         await self._send(order, held, read)
 
@@ -248,7 +249,7 @@ class BlockRoutes:
     def _verified(self, replica: Replica, part: ByteRange) -> bytes:
         begin, end = widen(part.offset, part.length, replica.length)
         unsealer = Unsealer(end - begin, f"block {replica.block_id}")
-        pieces = self._store.read(replica.block_id, replica.generation, part.offset, part.length)
+        pieces = self.store.read(replica.block_id, replica.generation, part.offset, part.length)
         data = b"".join(packet.data for piece in pieces for packet in unsealer.feed(piece))
         return data[part.offset - begin :][: part.length]
 
@@ -259,7 +260,7 @@ class BlockRoutes:
         held, error = order.replica, ""
         sending: Sending | None = None
         try:
-            self._store.find(held.block_id, held.generation)
+            self.store.find(held.block_id, held.generation)
             pieces = await asyncio.to_thread(read)
             sending = self._sender.start(replica, ((order.target, order.target_address),), order.write_token)
             while piece := await asyncio.to_thread(next, pieces, b""):
@@ -268,7 +269,7 @@ class BlockRoutes:
             written = await sending.result()
             error = "; ".join(reason for _, reason in written.failed)
         except DamagedReplica as damage:
-            self._found_damaged(held, damage)
+            self.found_damaged(held, damage)
             error = damage.message
         except MinireduceError as raised:
             error = raised.message
@@ -280,7 +281,7 @@ class BlockRoutes:
     async def delete(self, replica: Replica) -> None:
         """Remove a replica; `ReplicaDeleted` is told once it is gone."""
         try:
-            await asyncio.to_thread(self._store.remove, replica.block_id, replica.generation)
+            await asyncio.to_thread(self.store.remove, replica.block_id, replica.generation)
         except OSError as error:
             log.warning("block %d cannot be removed: %s", replica.block_id, error)
             return

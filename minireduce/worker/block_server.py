@@ -36,7 +36,7 @@ from minireduce.auth import transport
 from minireduce.auth.policy import Authenticator
 from minireduce.auth.tokens import Tokens
 from minireduce.clock import SystemClock
-from minireduce.core.messages import RemoveReplica, RepackBlock, ReplicateBlock
+from minireduce.core.messages import RemoveReplica, RepackBlock, ReplicateBlock, VerifyReplica
 from minireduce.core.worker import ReplicaFoundDamaged, ReplicaWritten
 from minireduce.disk import RealDisk
 from minireduce.engine.index import DATA_NAME, INDEX_NAME, read_index
@@ -49,6 +49,7 @@ from minireduce.worker.gate import attempt_named, gate
 from minireduce.worker.local_reads import LocalReads
 from minireduce.worker.orders import Orders
 from minireduce.worker.outputs import LOG_NAMES, META_NAME, attempt_directory
+from minireduce.worker.scrubbing import STATE_NAME, Scrubber, ScrubLimits
 
 log = logging.getLogger(__name__)
 
@@ -189,6 +190,7 @@ async def serve(orders: Orders, reader: asyncio.StreamReader) -> None:
     sender = BlockSender(orders.authority_pem.encode() or None)
     local_reads = LocalReads() if orders.gives_descriptors else None
     blocks = _open_blocks(orders, sender, local_reads)
+    scrubber = _scrubber(orders, blocks)
     app = make_app(Path(orders.data_dirs[0]), authenticator, blocks)
     runner = web.AppRunner(app, access_log=None, handle_signals=False)
     await runner.setup()
@@ -196,10 +198,11 @@ async def serve(orders: Orders, reader: asyncio.StreamReader) -> None:
         listening = socket.socket(fileno=orders.socket_fd)
         await web.SockSite(runner, listening, ssl_context=tls, shutdown_timeout=0).start()
         beside = [asyncio.create_task(blocks.watch_directories(), name="directories")]
+        beside.append(asyncio.create_task(scrubber.run(), name="scrubber"))
         if local_reads is not None:
             beside.append(asyncio.create_task(local_reads.serve(), name="local reads"))
         try:
-            await _obey(blocks, reader)
+            await _obey(blocks, scrubber, reader)
         finally:
             for task in beside:
                 task.cancel()
@@ -219,6 +222,12 @@ def _open_blocks(orders: Orders, sender: BlockSender, local_reads: LocalReads | 
     return BlockRoutes(store, orders.worker, sender, _tell, local_reads)
 
 
+def _scrubber(orders: Orders, blocks: BlockRoutes) -> Scrubber:
+    state_path = Path(orders.data_dirs[0]) / STATE_NAME
+    limits = ScrubLimits(orders.scrub_period_s, orders.scrub_bytes_per_s)
+    return Scrubber(blocks.store, RealDisk(), state_path, limits, SystemClock(), _tell, blocks.found_damaged)
+
+
 def _tell(event: ReplicaEvent) -> None:
     """Tell the worker. A worker that is gone is noticed by its other pipe."""
     with contextlib.suppress(BrokenPipeError):
@@ -226,7 +235,7 @@ def _tell(event: ReplicaEvent) -> None:
         sys.stdout.buffer.flush()
 
 
-async def _obey(blocks: BlockRoutes, reader: asyncio.StreamReader) -> None:
+async def _obey(blocks: BlockRoutes, scrubber: Scrubber, reader: asyncio.StreamReader) -> None:
     """Do what the worker says, until it says no more."""
     doing: set[asyncio.Task[None]] = set()
     while line := await reader.readline():
@@ -237,6 +246,8 @@ async def _obey(blocks: BlockRoutes, reader: asyncio.StreamReader) -> None:
                 task = asyncio.create_task(blocks.repack(order))
             case RemoveReplica(replica):
                 task = asyncio.create_task(blocks.delete(replica))
+            case VerifyReplica(replica):
+                task = asyncio.create_task(scrubber.verify(replica))
         doing.add(task)
         task.add_done_callback(doing.discard)
     for task in doing:

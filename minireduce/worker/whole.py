@@ -20,14 +20,14 @@ from random import Random
 from typing import TYPE_CHECKING
 
 from minireduce.clock import Clock
-from minireduce.core.messages import RemoveReplica, WorkerProfile
+from minireduce.core.messages import RemoveReplica, VerifyReplica, WorkerProfile
 from minireduce.core.settings import WorkerSettings
 from minireduce.core.work.assignments import CloseProgram, OpenProgram, RemoveFetched, RemoveJob, RemoveOutputs
 from minireduce.core.work.attempts import StartAttempt, StartBatch, StopAttempt
 from minireduce.core.work.copies import CopyEnded, KeepCopy
 from minireduce.core.work.fetches import CancelFetch, StartFetch
 from minireduce.core.work.session import CloseStream, OpenStream, Remember, SendHello, SendUp
-from minireduce.core.worker import DeleteReplica, StartReplication, WorkerState
+from minireduce.core.worker import CheckReplica, DeleteReplica, StartReplication, WorkerState
 from minireduce.disk import Disk
 from minireduce.errors import Corruption
 from minireduce.machine import machine_id
@@ -43,6 +43,7 @@ from minireduce.worker.loop import WorkerLoop
 from minireduce.worker.orders import Orders
 from minireduce.worker.outputs import Outputs
 from minireduce.worker.running import Running
+from minireduce.worker.scrubbing import ScrubLimits
 from minireduce.worker.slots import PRINTED_BYTES_MAX, Slots
 from minireduce.worker.stream import MasterStreams
 
@@ -81,6 +82,7 @@ class WorkerOptions:
     certificate_pem: str = ""
     key_pem: str = field(default="", repr=False)
     gives_descriptors: bool = True
+    scrub: ScrubLimits = ScrubLimits()  # noqa: RUF009 - it cannot change
 
     @property
     def data_dir(self) -> Path:
@@ -126,6 +128,8 @@ class Worker:
                 key_pem=options.key_pem,
                 authority_pem=(options.authority_pem or b"").decode(),
                 gives_descriptors=options.gives_descriptors,
+                scrub_period_s=options.scrub.period_s,
+                scrub_bytes_per_s=options.scrub.bytes_per_s,
             ),
             self.loop.tell,
         )
@@ -162,6 +166,7 @@ class Worker:
                 RemoveJob: self._remove_job,
                 StartReplication: lambda action: self._block_server.order(action.order),
                 DeleteReplica: lambda action: self._block_server.order(RemoveReplica(action.replica)),
+                CheckReplica: lambda action: self._block_server.order(VerifyReplica(action.replica)),
             }
         )
         await self.loop.run()

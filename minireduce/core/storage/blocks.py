@@ -276,6 +276,12 @@ class Blocks:
         self._of_worker.setdefault(worker, {})[block.id] = None
         self.unsettled[block.id] = None
 
+    def verified(self, block: Block, worker: WorkerId) -> None:
+        """A worker read the replica that a reader had called damaged, and it is not: it is good, if it is to stay."""
+        damage = block.damaged.get(worker)
+        if damage is not None and not damage.is_own_word and not damage.is_removal_asked:
+            self._hold(block, worker, is_confirmed=True)
+
     def doubt(self, now: float, confirm_s: float) -> None:
         """Give up replicas of which only a writer has told: their live workers would have said so by now.
 

@@ -34,7 +34,6 @@ from minireduce.core.storage.requests import (
     RemovePath,
     RenamePath,
     RenewLease,
-    ReportDamage,
 )
 from minireduce.core.storage.tokens import BlockTokens
 from minireduce.core.storage.trash import Trash
@@ -104,8 +103,6 @@ class Files:
                 return self._remove(request, at, effects)
             case ChangeAttributes():
                 return self._change(request, effects)
-            case ReportDamage():
-                self._report_damage(request)
         return None
 
     def collect(self, at: float, effects: Effects) -> None:
@@ -430,11 +427,6 @@ class Files:
         else:
             self._blocks.drop_file(file.id, effects)
         self._leases.end(file, effects)
-
-    def _report_damage(self, request: ReportDamage) -> None:
-        block = self._blocks.get(request.replica.block_id)
-        if block is not None and block.generation == request.replica.generation and request.worker in block.good:
-            self._blocks.damage(block, request.worker, is_own_word=False)
 
 
 def _check_within(name: str, number: int, bound: int) -> None:

@@ -12,7 +12,7 @@ sooner. What a draining worker has is not relied on, and neither is it removed.
 
 Removing is done from certainty only: a surplus replica goes when its holder and enough others have themselves said, to
 this master, that they have it; a damaged one goes when enough good ones are there, or when it stands in the way of the
-only worker on which a good one could be made.
+only worker on which a good one could be made, and this has found it so itself.
 
 Invariants: no good replica is removed while fewer than `wanted` confirmed others exist; a block without any good
 replica is left alone, for its workers may return; a tick looks at a bounded number of blocks.
@@ -256,7 +256,8 @@ class Repair:
             [*block.good, *self._copying.targets(block.id), *block.damaged, *block.leaving]
         )  # those that leave are looked over for a moment, too, or the order to remove could come after a copy
         if not any(worker not in holders for worker in round_.takers):
-            _remove_damaged(block, round_.effects)  # the only place for a good replica is where a bad one lies
+            # The only place for a good replica is where a bad one lies, if its worker says so itself.
+            _remove_damaged(block, round_.effects, is_on_own_word=True)
             self._parked[block.id] = None
             return True
         targets = [
@@ -298,9 +299,9 @@ class Repair:
             self._blocks.ask_removal(block, worker, round_.effects)
 
 
-def _remove_damaged(block: Block, effects: Effects) -> None:
+def _remove_damaged(block: Block, effects: Effects, *, is_on_own_word: bool = False) -> None:
     for worker, damage in block.damaged.items():
-        if not damage.is_removal_asked:
+        if not damage.is_removal_asked and (damage.is_own_word or not is_on_own_word):
             block.damaged[worker] = replace(damage, is_removal_asked=True)
             effects.command(worker, RemoveReplica(block.replica))
 

@@ -29,7 +29,9 @@ from minireduce.core.messages import (
     ReplicaRemoved,
     ReplicaStored,
     ReplicationFailed,
+    ReplicaVerified,
     StoredInput,
+    VerifyReplica,
 )
 from minireduce.core.settings import ClusterSettings
 from minireduce.core.spec import StoredRange
@@ -49,7 +51,7 @@ from minireduce.core.storage.namespace import File, Namespace
 from minireduce.core.storage.placement import PlacementPolicy, RackAware
 from minireduce.core.storage.places import Place, Places, distance
 from minireduce.core.storage.repair import Repair, risk_level
-from minireduce.core.storage.requests import FileRequest, HurryRepair
+from minireduce.core.storage.requests import FileRequest, HurryRepair, ReportDamage
 from minireduce.core.storage.tokens import BlockTokens
 from minireduce.core.storage.views import (
     BlockView,
@@ -69,7 +71,7 @@ ENTRIES_PER_PAGE = 1000
 RECORD_BYTES_REACHED = 65 << 20
 """How far beyond its range a task may read to finish its last record: the longest record, and what is read ahead."""
 
-ReplicaReport = ReplicaStored | ReplicaRemoved | ReplicaDamaged | ReplicationFailed
+ReplicaReport = ReplicaStored | ReplicaRemoved | ReplicaDamaged | ReplicaVerified | ReplicationFailed
 
 
 class StorageState:
@@ -136,6 +138,9 @@ class StorageState:
         try:
             if isinstance(request, HurryRepair):
                 effects.reply(number, self._hurry(request))
+            elif isinstance(request, ReportDamage):
+                self._suspect(request.replica, request.worker, effects)
+                effects.reply(number, None)
             else:
                 effects.reply(number, self._files.handle(request, at, now, effects))
         except InvariantViolation:
@@ -205,9 +210,10 @@ class StorageState:
             case ReplicaDamaged(replica, holder) if holder == worker:
                 self._found_damaged(worker, replica, effects)
             case ReplicaDamaged(replica, holder):
-                if block is not None and block.generation == replica.generation and holder in block.good:
-                    self._blocks.damage(block, holder, is_own_word=False)
-                    self._repair.ask_for(block)
+                self._suspect(replica, holder, effects)
+            case ReplicaVerified(replica):
+                if block is not None and block.generation == replica.generation:
+                    self._blocks.verified(block, worker)
             case ReplicationFailed(replica):
                 self._copying.failed(replica.block_id, worker, now)
                 self._moves.failed(replica.block_id)
@@ -221,6 +227,14 @@ class StorageState:
             is_wanted = self._blocks.stored(block, worker, replica)
         if not is_wanted:
             effects.command(worker, RemoveReplica(replica))
+
+    def _suspect(self, replica: Replica, holder: WorkerId, effects: Effects) -> None:
+        """A reader says that a worker's replica is damaged: it counts no longer, and the worker is to look itself."""
+        block = self._blocks.get(replica.block_id)
+        if block is not None and block.generation == replica.generation and holder in block.good:
+            self._blocks.damage(block, holder, is_own_word=False)
+            self._repair.ask_for(block)
+            effects.command(holder, VerifyReplica(block.replica))
 
     def _found_damaged(self, worker: WorkerId, replica: Replica, effects: Effects) -> None:
         """A worker says so of its own replica, which may be one that nothing else was known of: it must go, too."""
