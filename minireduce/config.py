@@ -189,7 +189,7 @@ class Settings:
     repair_bytes_per_s: int = _declare(100 << 20, size_bytes, "What repair moves to one worker, and from it, a second.")
 
     scrub_period_s: float = _declare(
-        1_209_600.0, _seconds, "How long a replica may lie on a worker without being read and verified."
+        604_800.0, _seconds, "How long a replica may lie on a worker without being read and verified."
     )
     scrub_bytes_per_s: int = _declare(8 << 20, size_bytes, "What a worker reads a second to verify its replicas.")
 

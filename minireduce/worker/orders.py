@@ -25,7 +25,7 @@ class Orders:
     authority_pem: str = ""
     lists_replicas: bool = False
     gives_descriptors: bool = True
-    scrub_period_s: float = 14 * 86_400.0
+    scrub_period_s: float = 7 * 86_400.0
     scrub_bytes_per_s: int = 8 << 20
 
     def to_line(self) -> bytes:

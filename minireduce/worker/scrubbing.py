@@ -44,7 +44,7 @@ Sleep = Callable[[float], Awaitable[object]]
 class ScrubLimits:
     """How often every replica is read, and how fast."""
 
-    period_s: float = 14 * 86_400.0
+    period_s: float = 7 * 86_400.0
     bytes_per_s: int = 8 << 20
 
 
