@@ -32,6 +32,7 @@ from minireduce.worker.replica_files import DamagedReplica
 log = logging.getLogger(__name__)
 
 STATE_NAME = "scrubbed"
+DRAFT_NAME = ".scrubbed"
 SAVE_INTERVAL_S = 60.0
 LOOK_INTERVAL_S = 60.0
 """How often it is looked whether the next round is due."""
@@ -159,7 +160,7 @@ class Scrubber:
     def _save(self) -> None:
         """Write it down; of no use to anybody but the next life of this process, so nothing is lost where it fails."""
         self._saved_at_s = self._clock.now()
-        draft = self._path.with_name(f".{self._path.name}")
+        draft = self._path.with_name(DRAFT_NAME)
         try:
             self._disk.remove(draft)
             with self._disk.create(draft) as file:

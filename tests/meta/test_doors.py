@@ -53,6 +53,7 @@ JOINED = {
     ("worker/control_groups.py", "name"): "files of /proc and of a control group that stand in the code",
     ("worker/control_groups.py", "Path(path).relative_to(root)"): "what the kernel says of this very process",
     ("attempt/progress.py", "self.bytes_total"): "a division of numbers",
+    ("worker/scrubbing.py", "self._limits.bytes_per_s"): "the same",
 }
 """What daemons join to a path, by file, and why it may be: nothing here is text of a request."""
 
