@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from minireduce.api import hooks as _hooks
 
 if TYPE_CHECKING:
-    from minireduce.api import task
+    from minireduce.api import columns, task
     from minireduce.api.aggregations import (
         Agg,
         Aggregation,
@@ -55,6 +55,7 @@ __all__ = [
     "Sum",
     "Text",
     "TopK",
+    "columns",
     "connect",
     "task",
 ]
@@ -77,8 +78,8 @@ _hooks.register("test", "minireduce.engine.trial", "run_trial")
 
 
 def __getattr__(name: str) -> Any:
-    if name == "task":
-        return importlib.import_module("minireduce.api.task")
+    if name in ("columns", "task"):
+        return importlib.import_module(f"minireduce.api.{name}")
     home = _HOMES.get(name)
     if home is None:
         raise AttributeError(f"module 'minireduce' has no attribute {name!r}")

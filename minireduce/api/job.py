@@ -33,6 +33,9 @@ V3 = TypeVar("V3")
 R = TypeVar("R")
 T = TypeVar("T")
 
+BatchMap = Callable[[Any], Any]
+"""From a `pyarrow.RecordBatch` to one, a table, or an iterable of them, with the columns `key` and `value`."""
+
 REDUCERS_MAX = 100_000
 TEXT = Text()
 HASH = Hash()
@@ -42,7 +45,7 @@ HASH = Hash()
 class Step:
     """One map, and one reduce unless the step is map-only, with all that its tasks need to know."""
 
-    map: Callable[..., Iterable[tuple[Any, Any]]] | None
+    map: Callable[..., Iterable[tuple[Any, Any]]] | None = None
     reduce: Callable[[Any, Iterator[Any]], Iterable[tuple[Any, Any]]] | Aggregation[Any, Any, Any] | None = None
     combine: Callable[[Any, Iterator[Any]], Iterable[tuple[Any, Any]]] | None = None
     input: InputFormat[Any] = TEXT
@@ -52,6 +55,12 @@ class Step:
     sort_values: bool | Callable[[Any], Any] = False
     memory_limit_bytes: int | None = None
     task_timeout_s: float | None = None
+    map_batch: BatchMap | None = None
+
+    @property
+    def mapper(self) -> Callable[..., Any] | None:
+        """What maps, record by record or batch by batch."""
+        return self.map if self.map_batch is None else self.map_batch
 
     @property
     def is_map_only(self) -> bool:
@@ -94,6 +103,9 @@ class Job(Generic[K, V]):
 
     Args:
         map: called with each record; yields `(key, value)` pairs.
+        map_batch: instead of `map`: called with many records at once, an Arrow record batch; gives one with the columns
+            `key` and `value`. What it gives for a row must not depend on the other rows. Text and Bytes come as the
+            columns `line` and `offset`, Numbers as `number`, pairs as `key` and `value`.
         reduce: a declared aggregation, or a function of a key and an iterator over its values that yields pairs.
             Without it the job is map-only.
         combine: as `reduce`, run any number of times on the way; keeps the key.
@@ -170,6 +182,34 @@ class Job(Generic[K, V]):
     ) -> None: ...
     @overload
     def __init__(
+        self: Job[Any, R],
+        *,
+        map_batch: BatchMap,
+        reduce: Aggregation[Any, Any, R],
+        input: InputFormat[Any] = ...,
+        **options: Unpack[JobOptions],
+    ) -> None: ...
+    @overload
+    def __init__(
+        self: Job[K, V],
+        *,
+        map_batch: BatchMap,
+        reduce: Callable[[Any, Iterator[Any]], Iterable[tuple[K, V]]],
+        combine: Callable[[Any, Iterator[Any]], Iterable[tuple[Any, Any]]] | None = None,
+        input: InputFormat[Any] = ...,
+        **options: Unpack[JobOptions],
+    ) -> None: ...
+    @overload
+    def __init__(
+        self: Job[Any, Any],
+        *,
+        map_batch: BatchMap,
+        reduce: None = None,
+        input: InputFormat[Any] = ...,
+        **options: Unpack[JobOptions],
+    ) -> None: ...
+    @overload
+    def __init__(
         self: Job[K, V],
         map: Callable[[str], Iterable[tuple[K2, V2]]],
         reduce: Callable[[K2, Iterator[V2]], Iterable[tuple[K, V]]],
@@ -208,6 +248,7 @@ class Job(Generic[K, V]):
         map: Any = None,
         reduce: Any = None,
         *,
+        map_batch: BatchMap | None = None,
         combine: Any = None,
         input: InputFormat[Any] | Result[Any, Any] | None = None,
         reducers: int | None = None,
@@ -228,6 +269,7 @@ class Job(Generic[K, V]):
             )
         step = _step(
             map=map,
+            map_batch=map_batch,
             reduce=reduce,
             combine=combine,
             input=record,
@@ -238,7 +280,7 @@ class Job(Generic[K, V]):
             memory_limit=memory_limit,
             task_timeout_s=task_timeout_s,
         )
-        if step.map is None and not step.takes_pairs:
+        if step.mapper is None and not step.takes_pairs:
             raise RequestError("a job needs a map", hint="give a function of a record that yields (key, value) pairs")
         if attempts_max is not None and not _is_count(attempts_max, 1, 100):
             raise RequestError(f"attempts_max={attempts_max!r} must be a whole number from 1 to 100")
@@ -247,7 +289,7 @@ class Job(Generic[K, V]):
         if name is not None and not isinstance(name, str):
             raise RequestError(f"name={name!r} must be a string")
         object.__setattr__(self, "steps", (step,))
-        object.__setattr__(self, "name", name or getattr(map, "__name__", None) or type(map).__name__)
+        object.__setattr__(self, "name", name or _name(step.mapper))
         object.__setattr__(self, "attempts_max", attempts_max)
         object.__setattr__(self, "speculation", speculation)
         object.__setattr__(self, "skip_limit", parse_skip_limit(skip_bad_records))
@@ -288,6 +330,21 @@ class Job(Generic[K, V]):
         **options: Unpack[StepOptions],
     ) -> Job[K2, V2]: ...
     @overload
+    def then(
+        self, *, map_batch: BatchMap, reduce: Aggregation[Any, Any, R], **options: Unpack[StepOptions]
+    ) -> Job[Any, R]: ...
+    @overload
+    def then(
+        self,
+        *,
+        map_batch: BatchMap,
+        reduce: Callable[[Any, Iterator[Any]], Iterable[tuple[T, R]]],
+        combine: Callable[[Any, Iterator[Any]], Iterable[tuple[Any, Any]]] | None = None,
+        **options: Unpack[StepOptions],
+    ) -> Job[T, R]: ...
+    @overload
+    def then(self, *, map_batch: BatchMap, reduce: None = None, **options: Unpack[StepOptions]) -> Job[Any, Any]: ...
+    @overload
     def then(self, map: None, reduce: Aggregation[V, Any, R], **options: Unpack[StepOptions]) -> Job[K, R]: ...
     @overload
     def then(
@@ -303,6 +360,7 @@ class Job(Generic[K, V]):
         map: Any = None,
         reduce: Any = None,
         *,
+        map_batch: BatchMap | None = None,
         combine: Any = None,
         reducers: int | None = None,
         partition: Partitioner = HASH,
@@ -315,10 +373,12 @@ class Job(Generic[K, V]):
 
         Args:
             map: called as `map(key, value)`; None passes pairs on.
+            map_batch: instead of `map`: called with a batch of the columns `key` and `value`.
             reduce: as for a Job; so are all options.
         """
         step = _step(
             map=map,
+            map_batch=map_batch,
             reduce=reduce,
             combine=combine,
             input=Pairs(),
@@ -329,7 +389,7 @@ class Job(Generic[K, V]):
             memory_limit=memory_limit,
             task_timeout_s=task_timeout_s,
         )
-        if step.map is None and step.reduce is None:
+        if step.mapper is None and step.reduce is None:
             raise RequestError("this step does nothing", hint="give .then a map, a reduce, or both")
         return _rebuild((*self.steps, step), self.name, self.attempts_max, self.speculation, self.skip_limit)
 
@@ -377,6 +437,10 @@ def _rebuild(
     return job
 
 
+def _name(function: object) -> str:
+    return getattr(function, "__name__", None) or type(function).__name__
+
+
 def _is_count(value: object, least: int, most: int) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and least <= value <= most
 
@@ -384,7 +448,9 @@ def _is_count(value: object, least: int, most: int) -> bool:
 def _step(*, memory_limit: str | int | None, **fields: Any) -> Step:
     """The step of these options. Raises RequestError for what cannot be."""
     step = Step(memory_limit_bytes=None if memory_limit is None else parse_size_bytes(memory_limit), **fields)
-    for role in ("map", "reduce", "combine"):
+    if step.map is not None and step.map_batch is not None:
+        raise RequestError("a step has a map or a map_batch, not both", hint="leave one of them out")
+    for role in ("map", "map_batch", "reduce", "combine"):
         given = getattr(step, role)
         if isinstance(given, type) and issubclass(given, Aggregation):
             raise RequestError(f"{role}={given.__name__} is the class", hint=f"write {given.__name__}()")

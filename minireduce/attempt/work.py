@@ -47,7 +47,8 @@ from minireduce.engine.errors import UserCodeError
 from minireduce.engine.faults import user_traceback
 from minireduce.engine.map import run_map, run_map_only
 from minireduce.engine.merge import RunSlice
-from minireduce.engine.read import LongRecord, number_records, open_records
+from minireduce.engine.read import LongRecord
+from minireduce.engine.read_batches import numbers_of, opener
 from minireduce.engine.reduce import OutputKind, PartOutput, run_reduce
 from minireduce.errors import Corruption, MinireduceError, RequestError
 
@@ -194,7 +195,7 @@ class TaskRun:
             case LocalFiles():
                 yield from self._local_records(source)
             case NumberRange(begin, end):
-                yield from number_records(begin, end, context=self._context)
+                yield from numbers_of(self._step)(begin, end, context=self._context)
             case PartFile(path):
                 stream = opened.enter_context(open_part(path))
                 yield from self._read(stream, 0, _file_bytes(path))
@@ -219,7 +220,7 @@ class TaskRun:
                 yield from self._read(stream, file.offset, file.length)
 
     def _read(self, stream: BinaryIO, offset: int, length: int) -> Iterator[Any]:
-        return open_records(
+        return opener(self._step)(
             stream,
             offset=offset,
             length=length,

@@ -132,6 +132,11 @@ class TaskContext:
             on_each()
             yield record
 
+    def mark(self) -> None:
+        """Say by the mark which record is in work, where records are not handed out by the iterator of `walk`."""
+        if self._marks is not None:
+            self._marks[0] = self.records_read - 1
+
     @contextmanager
     def between_records(self) -> Iterator[None]:
         """For work that is not about the record that was handed out last, so that it is not blamed on that one."""

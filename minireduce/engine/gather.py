@@ -50,10 +50,7 @@ class Gathered:
 
 
 class Buffer(Protocol):
-    """What the map loop needs of either buffer."""
-
-    def take(self, pairs: Iterator[Pair]) -> int:
-        """Take in all of `pairs`; how many there were."""
+    """What a map needs of any buffer to know when to spill it."""
 
     def held_bytes(self) -> int:
         """What is held, roughly."""
@@ -63,6 +60,13 @@ class Buffer(Protocol):
 
     def drain(self, partition: Partition) -> Gathered:
         """All that was held; the buffer is empty afterwards."""
+
+
+class TakingBuffer(Buffer, Protocol):
+    """A buffer that takes pairs."""
+
+    def take(self, pairs: Iterator[Pair]) -> int:
+        """Take in all of `pairs`; how many there were."""
 
 
 class PairBuffer:
@@ -139,6 +143,10 @@ class FoldingBuffer:
             states[key] = self._aggregation.merge(states[key], state) if key in states else state
         self._folded, self._grown_bytes = {}, 0
         return _sorted(list(states), list(states.values()), partition, self._columnar_min, is_distinct=True)
+
+    def add_states(self, plain_keys: list[Any], states: list[Any]) -> None:
+        """States of values that came before all that are yet to come, under keys that are not held here."""
+        self._folded.update(zip(plain_keys, states, strict=True))
 
     def _take_sum(self, pairs: Iterator[Pair]) -> int:
         admit, fast_type = self._kinds.admit, self._kinds.fast_type

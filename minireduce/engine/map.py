@@ -15,7 +15,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -25,7 +25,9 @@ from minireduce.api.job import Step
 from minireduce.api.partitioners import Hash
 from minireduce.disk import Disk
 from minireduce.engine import columns, key_columns, keys
+from minireduce.engine.arrow_columns import encoded_keys, value_column
 from minireduce.engine.bad_records import Care, checking
+from minireduce.engine.batches import mapped_batches
 from minireduce.engine.columns import Column, Index
 from minireduce.engine.combine import Combiner
 from minireduce.engine.context import TaskContext
@@ -34,7 +36,8 @@ from minireduce.engine.errors import InvalidValue
 from minireduce.engine.faults import blamed, place
 from minireduce.engine.fold import folded
 from minireduce.engine.frames import SectionWriter
-from minireduce.engine.gather import COLUMNAR_PAIRS_MIN, Buffer, FoldingBuffer, Gathered, PairBuffer
+from minireduce.engine.gather import COLUMNAR_PAIRS_MIN, FoldingBuffer, Gathered, PairBuffer, TakingBuffer
+from minireduce.engine.gather_columns import ColumnBuffer, column_buffer
 from minireduce.engine.index import DATA_NAME, INDEX_NAME, encode_index
 from minireduce.engine.key_columns import Keys
 from minireduce.engine.kinds import Kinds
@@ -66,12 +69,18 @@ def run_map(
     disk: Disk,
     care: Care | None = None,
 ) -> MapOutput:
-    """Map `records` and write the two output files into `directory`. Raises UserCodeError, Cancelled."""
+    """Map `records`, which are batches for a `map_batch`, and write the two output files into `directory`.
+
+    Raises UserCodeError, Cancelled.
+    """
     with ExitStack() as stack:
         stack.enter_context(task.entered(context))
         attempt = _MapAttempt(step, directory, partitions, memory_limit_bytes, context, disk, stack)
-        with blamed(context, "map", step.map):
-            attempt.gather(_pairs(step, records, stack, context, care))
+        with blamed(context, "map", step.mapper):
+            if step.map_batch is None:
+                attempt.gather(_pairs(step, records, stack, context, care))
+            else:
+                attempt.gather_columns(mapped_batches(step, records, stack, context, care))
         with context.between_records():
             return attempt.finish()
 
@@ -92,8 +101,13 @@ def run_map_only(
     with ExitStack() as stack:
         stack.enter_context(task.entered(context))
         part = stack.enter_context(PartWriter(f"{directory}/{part_name}", output, role="map", kinds=kinds, disk=disk))
-        with blamed(context, "map", step.map):
-            part.add_yielded(_pairs(step, records, stack, context, care))
+        with blamed(context, "map", step.mapper):
+            if step.map_batch is None:
+                part.add_yielded(_pairs(step, records, stack, context, care))
+            else:
+                for key, value in mapped_batches(step, records, stack, context, care):
+                    with blamed(context, "map", step.mapper, is_placed=False):
+                        part.add_encoded(encoded_keys(key, kinds), value_column(value))
             part.flush()
         with context.between_records():
             result = part.close()
@@ -144,20 +158,23 @@ class _MapAttempt:
         self._aggregation: Aggregation[Any, Any, Any] | None = step.aggregation
         self._combiner = None if step.combine is None else Combiner(entered(step.combine, stack), context)
         columnar_min = COLUMNAR_PAIRS_MIN if memory_limit_bytes >= COLUMNAR_LIMIT_BYTES_MIN else None
-        self._buffer: Buffer = (
-            PairBuffer(self._kinds, columnar_min)
-            if self._aggregation is None
-            else FoldingBuffer(self._kinds, self._aggregation, columnar_min)
-        )
+        self._buffer: TakingBuffer | ColumnBuffer
+        if step.map_batch is not None:
+            self._buffer = column_buffer(self._kinds, self._aggregation, columnar_min)
+        elif self._aggregation is None:
+            self._buffer = PairBuffer(self._kinds, columnar_min)
+        else:
+            self._buffer = FoldingBuffer(self._kinds, self._aggregation, columnar_min)
         self._spills: list[tuple[Path, list[int]]] = []
         self._pairs = 0
         self._folded = 0
 
     def gather(self, pairs: Iterator[tuple[Any, Any]]) -> None:
         """Take all pairs in, spilling what does not fit."""
+        buffer = cast("TakingBuffer", self._buffer)
         batch, held_before = max(1, min(_BATCH_PAIRS_MIN, self._limit_bytes >> 14)), 0
         while True:
-            taken = self._buffer.take(islice(pairs, batch))
+            taken = buffer.take(islice(pairs, batch))
             self._pairs += taken
             if taken < batch:
                 return
@@ -169,6 +186,16 @@ class _MapAttempt:
                 self._spill()
                 held = 0
             held_before = held
+
+    def gather_columns(self, batches: Iterator[tuple[Any, Any]]) -> None:
+        """Take all keys and values in, spilling what does not fit."""
+        buffer = cast("ColumnBuffer", self._buffer)
+        for key, value in batches:
+            with blamed(self._context, "map", self._step.mapper, is_placed=False):
+                self._pairs += buffer.take_columns(key, value)
+                is_full = self._watch.is_full(self._buffer.held_bytes())
+                if is_full and self._watch.is_full(self._buffer.settle()):
+                    self._spill()
 
     def finish(self) -> MapOutput:
         """Write the output from memory and spills."""
@@ -197,7 +224,7 @@ class _MapAttempt:
 
     def _drain(self) -> Gathered:
         # a key or value that cannot be stored is told by itself: its record is no longer known
-        with blamed(self._context, "map", self._step.map, is_placed=False):
+        with blamed(self._context, "map", self._step.mapper, is_placed=False):
             return self._buffer.drain(self._partition_of)
 
     def _spill(self) -> None:
@@ -219,7 +246,7 @@ class _MapAttempt:
                 yield iter([(texts, self._stored(list(values)) if gathered.is_plain else values)])
 
     def _stored(self, values: list[Any]) -> Column:
-        with blamed(self._context, "map", self._step.map, is_placed=False):
+        with blamed(self._context, "map", self._step.mapper, is_placed=False):
             return columns.make(values)
 
     def _merged(self, partition: int) -> Iterator[tuple[Keys, Column]]:

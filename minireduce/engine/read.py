@@ -33,7 +33,7 @@ LONG_KEPT_BYTES = 4096
 LONG_SHOWN_BYTES = 80
 
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
-_FOREVER = 1 << 62
+FOREVER = 1 << 62
 
 
 def open_records(
@@ -57,10 +57,10 @@ def open_records(
         raise RequestError(f"{input_format!r} cannot be read", hint="use Text() or Bytes()")
     plain = decompressed(stream, context.path)
     if plain is not stream:
-        offset, length = 0, _FOREVER
+        offset, length = 0, FOREVER
     lines = Lines(context, record_bytes_max, passes_long=passes_long)
     walk_block = _walk_text if isinstance(input_format, Text) else _walk_bytes
-    size_of = len if plain is stream else _Progress(stream).bytes_since
+    size_of = len if plain is stream else Progress(stream).bytes_since
 
     def walk(begin: int, raw: bytes | LongRecord) -> Iterator[Any]:
         if isinstance(raw, LongRecord):
@@ -86,7 +86,7 @@ class LongRecord:
 
 
 @dataclass(slots=True)
-class _Progress:
+class Progress:
     """How far a compressed file is read: what it holds says nothing about its size."""
 
     stream: BinaryIO
@@ -224,20 +224,26 @@ def _read(stream: BinaryIO, context: TaskContext) -> bytes:
     return data
 
 
-def _walk_text(begin: int, raw: bytes, context: TaskContext, size_bytes: int) -> Iterator[str]:
+def text_of(begin: int, raw: bytes, context: TaskContext) -> bytes | None:
+    """The lines of a block that begins there, as valid UTF-8; None if it has none."""
     body = raw[:-1] if raw.endswith(b"\n") else raw
     if begin == 0 and body.startswith(_BYTE_ORDER_MARK):
         body = body[len(_BYTE_ORDER_MARK) :]
         if len(raw) == len(_BYTE_ORDER_MARK):
-            return iter(())
-    try:
-        text = body.decode()
-    except UnicodeDecodeError:
-        text = body.decode(errors="replace")
+            return None
+    if not body.isascii() and _is_invalid(body):
         context.count("INVALID_UTF8_RECORDS", sum(map(_is_invalid, body.split(b"\n"))))
-    if "\r" in text:
-        text = text.replace("\r\n", "\n").removesuffix("\r")
-    lines = text.split("\n")
+        body = body.decode(errors="replace").encode()
+    if b"\r" in body:
+        body = body.replace(b"\r\n", b"\n").removesuffix(b"\r")
+    return body
+
+
+def _walk_text(begin: int, raw: bytes, context: TaskContext, size_bytes: int) -> Iterator[str]:
+    body = text_of(begin, raw, context)
+    if body is None:
+        return iter(())
+    lines = body.decode().split("\n")
     context.count("MAP_INPUT_RECORDS", len(lines))
     return context.walk(lines, _offsets(begin, raw), size_bytes=size_bytes)
 
@@ -272,7 +278,7 @@ def _offsets(begin: int, raw: bytes) -> Callable[[int], int]:
 
 
 def _pair_blocks(stream: BinaryIO, context: TaskContext) -> Iterator[Iterator[tuple[Any, Any]]]:
-    for pairs, size_bytes in _pair_lists(stream, context.path, allow_pickle=True):
+    for pairs, size_bytes in pair_lists(stream, context.path, allow_pickle=True):
         context.progress()
         context.count("MAP_INPUT_RECORDS", len(pairs))
         yield context.walk(pairs, size_bytes=size_bytes)
@@ -280,10 +286,10 @@ def _pair_blocks(stream: BinaryIO, context: TaskContext) -> Iterator[Iterator[tu
 
 def read_pairs(stream: BinaryIO, *, name: str = "", allow_pickle: bool = True) -> Iterator[tuple[Any, Any]]:
     """The pairs of a typed part, checked. Raises Corruption naming `name`, Refused for a pickle that is not allowed."""
-    return chain.from_iterable(pairs for pairs, _ in _pair_lists(stream, name, allow_pickle=allow_pickle))
+    return chain.from_iterable(pairs for pairs, _ in pair_lists(stream, name, allow_pickle=allow_pickle))
 
 
-def _pair_lists(stream: BinaryIO, name: str, *, allow_pickle: bool) -> Iterator[tuple[list[tuple[Any, Any]], int]]:
+def pair_lists(stream: BinaryIO, name: str, *, allow_pickle: bool) -> Iterator[tuple[list[tuple[Any, Any]], int]]:
     """The pairs of each frame, and its size."""
     name = name or "a typed part"
     size_bytes = stream.seek(0, 2)

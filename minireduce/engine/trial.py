@@ -16,10 +16,13 @@ from minireduce.api import task
 from minireduce.api.aggregations import Aggregation
 from minireduce.api.job import Job, Step
 from minireduce.engine import columns, keys, values
+from minireduce.engine.arrow_columns import plain_keys
+from minireduce.engine.batches import Batch, mapped_batches
 from minireduce.engine.context import TaskContext
 from minireduce.engine.emit import as_pair, calling, entered, mapped
 from minireduce.engine.faults import blamed, name_of
 from minireduce.engine.kinds import Kinds
+from minireduce.engine.read_batches import batch_of
 from minireduce.errors import RequestError
 
 Pair = tuple[Any, Any]
@@ -33,10 +36,31 @@ def run_trial(job: Job[Any, Any], records: Iterable[Any]) -> list[Pair]:
         context = TaskContext(path="<test>")
         with ExitStack() as stack:
             stack.enter_context(task.entered(context))
-            with blamed(context, "map", step.map):
-                pairs = _settled("map", mapped(step, context.walk(given), stack), context)
+            with blamed(context, "map", step.mapper):
+                pairs = _settled("map", _mapped(step, given, stack, context), context)
             given = pairs if step.reduce is None else _reduced(step, pairs, stack)
     return list(given)
+
+
+def _mapped(step: Step, given: Sequence[Any], stack: ExitStack, context: TaskContext) -> Iterable[Pair]:
+    """What the map gives; a map_batch is asked for all rows at once and for each alone."""
+    if step.map_batch is None:
+        return mapped(step, context.walk(given), stack)
+    if not given:
+        return []
+
+    def of_rows(batches: list[Batch]) -> list[Pair]:
+        columns = mapped_batches(step, batches, stack, context, None)
+        return [pair for key, value in columns for pair in zip(plain_keys(key), value.to_pylist(), strict=True)]
+
+    together = of_rows([batch_of(list(given), step.input)])
+    alone = of_rows([batch_of([record], step.input) for record in given])
+    if not _same(together, alone):
+        raise RequestError(
+            f"{name_of(step.map_batch)} gives {together!r:.200} for all rows at once, but {alone!r:.200} one by one",
+            hint="what a map_batch gives for a row must not depend on the other rows",
+        )
+    return together
 
 
 def _settled(role: str, pairs: Iterable[Any], context: TaskContext) -> list[Pair]:

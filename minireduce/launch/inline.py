@@ -36,7 +36,8 @@ from minireduce.engine.index import DATA_NAME, INDEX_NAME, read_index
 from minireduce.engine.map import run_map, run_map_only
 from minireduce.engine.merge import RunSlice
 from minireduce.engine.part import OutputKind
-from minireduce.engine.read import RECORD_BYTES_MAX, number_records, open_records, read_pairs
+from minireduce.engine.read import RECORD_BYTES_MAX, read_pairs
+from minireduce.engine.read_batches import numbers_of, opener
 from minireduce.engine.reduce import run_reduce
 from minireduce.errors import JobFailed, RequestError
 from minireduce.ids import JobId, TaskId, TaskKind
@@ -264,16 +265,16 @@ def _records(
     *,
     passes_long: bool,
 ) -> Iterator[Any]:
-    """The records of a split, or the pairs of a part."""
+    """The records of a split, or the pairs of a part; in batches for a `map_batch`."""
     if isinstance(source, Path):
         context.path = str(source)
         if not source.exists():
             return iter(())
         stream = opened.enter_context(source.open("rb"))
         size_bytes = source.stat().st_size
-        return open_records(stream, offset=0, length=size_bytes, input_format=step.input, context=context)
+        return opener(step)(stream, offset=0, length=size_bytes, input_format=step.input, context=context)
     if isinstance(source, NumberRange):
-        return number_records(source.begin, source.end, context=context)
+        return numbers_of(step)(source.begin, source.end, context=context)
     files = _local(step, source, context, record_bytes_max, passes_long=passes_long)
     opened.callback(files.close)  # a failing map leaves it in the middle of a file
     return chain.from_iterable(files)
@@ -285,7 +286,7 @@ def _local(
     for part in source.ranges:
         context.path = part.path
         with Path(part.path).open("rb") as stream:
-            yield open_records(
+            yield opener(step)(
                 stream,
                 offset=part.offset,
                 length=part.length,

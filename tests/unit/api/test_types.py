@@ -10,6 +10,7 @@ import pytest
 
 JOB_FILE = """
 from collections.abc import Iterator
+from typing import Any
 from minireduce import Agg, Bytes, Count, Job, JobResult, Mean, Pairs, Sum
 
 def words(line: str) -> Iterator[tuple[str, int]]:
@@ -36,12 +37,18 @@ also: Job[int, str] = Job(words, joined)
 raws: Job[bytes, int] = Job(raw, Count(), input=Bytes())
 then: Job[int, int] = good.then(lambda word, count: [(count, word)], Count())
 over_pairs: Job[int, int] = Job(swapped, Count(), input=Pairs())
+def in_batches(batch: object) -> object:
+    return batch
+
+batches: Job[Any, int] = Job(map_batch=in_batches, reduce=Sum())
+batches_then = good.then(map_batch=in_batches, reduce=Count())
 many = Job(words, Agg(n=Count(), mean=Mean()))
 Job(raw, Count())  # wrong record
 Job(raw, Sum(), input=Bytes())  # wrong aggregation
 Job(forgot_to_yield, Sum())  # wrong map
 Job(words, Sum(), speculative=False)  # wrong option
 good.then(words, Sum())  # wrong map
+Job(words, Sum(), map_batch=in_batches)  # wrong: both
 """
 
 

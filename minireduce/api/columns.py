@@ -1,0 +1,131 @@
+"""What jobs call inside a `map_batch`: words, matches and pairs of whole columns, without a Python loop over rows.
+
+    from minireduce import Job, Sum, columns
+
+    job = Job(map_batch=lambda batch: columns.pairs(columns.words(batch["line"]), 1), reduce=Sum())
+
+Each function gives to the bit what Python gives row by row: `words` splits as `str.split` does, `findall` and `matches`
+use Python's `re`. Where an ASCII form is faster it has a name of its own.
+"""
+
+from __future__ import annotations
+
+import re
+from itertools import chain
+from typing import Any
+
+_ASCII_SPACES = b" \t\n\r\x0b\x0c"
+_CONTROL_SPACES = b"\x1c\x1d\x1e\x1f"  # which str.split splits at, but bytes.split does not
+_WIDE_SPACES = tuple(
+    chr(code).encode() for code in (0x85, 0xA0, 0x1680, *range(0x2000, 0x200B), 0x2028, 0x2029, 0x202F, 0x205F, 0x3000)
+)
+_LEADS = bytes(sorted({space[0] for space in _WIDE_SPACES}))
+_SPECIAL = re.compile(r"[\\.^$*+?{}\[\]|()]")
+
+
+def pairs(key: Any, value: Any) -> Any:
+    """A record batch of two columns. `value` is an array as long as `key`, or one int that stands for all."""
+    import pyarrow as pa
+
+    if isinstance(value, int) and not isinstance(value, bool):
+        import numpy as np
+
+        numbers = np.full(len(key), value, np.int64)
+        value = pa.Array.from_buffers(pa.int64(), len(key), [None, pa.py_buffer(numbers)])
+    return pa.RecordBatch.from_arrays([key, value], names=["key", "value"])
+
+
+def words(column: Any) -> Any:
+    """The words of all strings of `column`, one after the other, split at white space as `str.split` does.
+
+    Args:
+        column: an Arrow array of strings. A null has no words.
+    """
+    return _split(column, _ASCII_SPACES + _CONTROL_SPACES, _WIDE_SPACES)
+
+
+def ascii_words(column: Any) -> Any:
+    """As `words`, but split as `bytes.split` does: at space, tab, newline, return, form feed and vertical tab only.
+
+    Args:
+        column: an Arrow array of strings or of binary; the words are of the same type.
+    """
+    return _split(column, _ASCII_SPACES, ())
+
+
+def matches(column: Any, pattern: str) -> Any:
+    """Whether Python's `re.search` finds `pattern` in each string: a boolean array, to filter a batch with.
+
+    A pattern without special characters is looked for by a kernel.
+    """
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    if not _SPECIAL.search(pattern):
+        return pc.fill_null(pc.match_substring(column, pattern), False)
+    search = re.compile(pattern).search
+    return pa.array([line is not None and search(line) is not None for line in column.to_pylist()], pa.bool_())
+
+
+def findall(column: Any, pattern: str) -> Any:
+    """What Python's `re.findall` finds in all strings of `column`, one after the other; for a pattern with at most one
+    group.
+    """
+    import pyarrow as pa
+
+    compiled = re.compile(pattern)
+    if compiled.groups > 1:
+        raise ValueError(f"{pattern!r} has {compiled.groups} groups; one column takes one")
+    lines = [line for line in column.to_pylist() if line is not None]
+    return pa.array(chain.from_iterable(map(compiled.findall, lines)), pa.string())
+
+
+def _split(column: Any, spaces: bytes, wide_spaces: tuple[bytes, ...]) -> Any:
+    import numpy as np
+    import pyarrow as pa
+
+    if column.null_count:
+        column = column.drop_null()
+    if not (pa.types.is_string(column.type) or pa.types.is_binary(column.type)):
+        column = column.cast(pa.binary() if pa.types.is_large_binary(column.type) else pa.string())
+    if not len(column) or column.buffers()[2] is None:
+        return column[:0]
+    bounds = np.frombuffer(column.buffers()[1], np.int32, len(column) + 1, column.offset * 4)
+    data = np.frombuffer(column.buffers()[2], np.uint8)[bounds[0] : bounds[-1]]
+    is_word = np.frombuffer(_table(spaces, is_word=True), np.bool_)[data]
+    if wide_spaces and data.size and data.max() >= _LEADS[0]:
+        _unmark(is_word, data, wide_spaces)
+    # A word begins where one of its bytes follows none, or the border of two strings.
+    begins = is_word.copy()
+    begins[1:] &= ~is_word[:-1]
+    ends = np.zeros(len(data) + 1, np.bool_)
+    ends[1:] = is_word
+    ends[:-1] &= ~is_word
+    borders = bounds[1:-1] - bounds[0]
+    borders = borders[(borders > 0) & (borders < len(data))]
+    inside = borders[is_word[borders] & is_word[borders - 1]]
+    begins[inside] = True
+    ends[inside] = True
+    starts, stops = np.flatnonzero(begins), np.flatnonzero(ends)
+    offsets = np.zeros(len(starts) + 1, np.int32)
+    np.cumsum(stops - starts, out=offsets[1:])
+    buffers = [None, pa.py_buffer(offsets), pa.py_buffer(data[is_word])]
+    return pa.Array.from_buffers(column.type, len(starts), buffers)
+
+
+def _table(spaces: bytes, *, is_word: bool) -> bytes:
+    return bytes((byte in spaces) != is_word for byte in range(256))
+
+
+def _unmark(is_word: Any, data: Any, wide_spaces: tuple[bytes, ...]) -> None:
+    """Take the bytes of white space beyond ASCII out of the words."""
+    import numpy as np
+
+    leads = np.flatnonzero(np.frombuffer(_table(_LEADS, is_word=False), np.bool_)[data])
+    padded = np.concatenate((data, np.zeros(2, np.uint8)))
+    for space in wide_spaces:
+        found = leads[padded[leads] == space[0]]
+        for place, byte in enumerate(space[1:], 1):
+            found = found[padded[found + place] == byte]
+        for place in range(len(space)):
+            is_word[found + place] = False

@@ -1,0 +1,159 @@
+"""Turn what a `map_batch` gave into keys and values as they stand at the shuffle.
+
+Strings, bytes and ints without nulls go from array to array; every other type becomes Python objects and takes the way
+of the record lane, so that both lanes refuse the same keys and write the same bytes. A row of a struct is a tuple where
+it is a key, and a dict where it is a value.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from minireduce.engine import columns, key_columns, keys
+from minireduce.engine.columns import Column
+from minireduce.engine.errors import InvalidValue
+from minireduce.engine.key_columns import Keys
+from minireduce.engine.kinds import Kinds
+
+_INT64_MAX = (1 << 63) - 1
+_HINT = "give a pyarrow.RecordBatch with the columns key and value, such as columns.pairs(keys, values)"
+_HEAD_BYTES_MAX = 5
+
+
+def given_pairs(result: Any) -> Iterator[tuple[Any, Any]]:
+    """The (key, value) arrays of what a `map_batch` gave. Raises InvalidValue for what is none."""
+    import pyarrow as pa
+
+    if isinstance(result, pa.RecordBatch):
+        if sorted(result.schema.names) != ["key", "value"]:
+            raise InvalidValue(f"map_batch gave a batch with the columns {result.schema.names}", hint=_HINT)
+        if result.num_rows:
+            yield _normal(result.column("key")), _normal(result.column("value"))
+    elif isinstance(result, pa.Table):
+        for batch in result.to_batches():
+            yield from given_pairs(batch)
+    elif result is None or isinstance(result, str | bytes | dict) or not hasattr(type(result), "__iter__"):
+        raise InvalidValue(f"map_batch gave {result!r:.80}", hint=_HINT)
+    else:
+        for part in result:
+            if not isinstance(part, pa.RecordBatch | pa.Table):
+                raise InvalidValue(f"map_batch gave {part!r:.80} among its batches", hint=_HINT)
+            yield from given_pairs(part)
+
+
+def _normal(array: Any) -> Any:
+    """The same values in the one type that stands for those like it: int64, large_string, large_binary."""
+    import pyarrow as pa
+
+    kind = array.type
+    if pa.types.is_dictionary(kind):
+        return _normal(array.dictionary_decode())
+    if pa.types.is_string(kind) or pa.types.is_string_view(kind):
+        return array.cast(pa.large_string())
+    if pa.types.is_binary(kind) or pa.types.is_binary_view(kind) or pa.types.is_fixed_size_binary(kind):
+        return array.cast(pa.large_binary())
+    if pa.types.is_integer(kind) and not pa.types.is_uint64(kind):
+        return array.cast(pa.int64())
+    return array
+
+
+def is_text(array: Any) -> bool:
+    """Whether these are strings or bytes, none of them null."""
+    import pyarrow as pa
+
+    return not array.null_count and (pa.types.is_large_string(array.type) or pa.types.is_large_binary(array.type))
+
+
+def is_integers(array: Any) -> bool:
+    """Whether these are ints that fit 64 bits, none of them null."""
+    import pyarrow as pa
+
+    return not array.null_count and bool(pa.types.is_int64(array.type))
+
+
+def plain_keys(array: Any) -> list[Any]:
+    """The keys as Python objects."""
+    return [_without_names(key) for key in array.to_pylist()]
+
+
+def _without_names(key: Any) -> Any:
+    return tuple(map(_without_names, key.values())) if isinstance(key, dict) else key
+
+
+def admit_first(array: Any, kinds: Kinds) -> None:
+    """Hold all keys of a text or integer array to one kind, by the first of them. Raises InvalidKey."""
+    if len(array):
+        kinds.admit(array[0].as_py())
+
+
+def encoded_keys(array: Any, kinds: Kinds) -> Keys:
+    """The sortable keys. Raises InvalidKey, InvalidValue."""
+    import pyarrow as pa
+
+    if is_text(array):
+        admit_first(array, kinds)
+        _check_text(array)
+        return keys.marked(array, keys.STR if pa.types.is_large_string(array.type) else keys.BYTES)
+    admitted = [kinds.admit(key) for key in plain_keys(array)]
+    return key_columns.of_texts(keys.sortable_all(admitted))
+
+
+def value_column(array: Any) -> Column:
+    """The values as a column. Raises InvalidValue."""
+    import pyarrow as pa
+
+    if is_integers(array):
+        return np.array(key_columns.numbers(array))
+    if pa.types.is_float64(array.type) and not array.null_count:
+        return np.array(key_columns.numbers(array))
+    if is_text(array):
+        _check_text(array)
+        return _packed_text(array)
+    made = columns.make(array.to_pylist())
+    return key_columns.of_bytes(made) if isinstance(made, list) else made
+
+
+def _check_text(array: Any) -> None:
+    import pyarrow as pa
+
+    try:
+        array.validate(full=True)
+    except pa.ArrowInvalid as error:
+        raise InvalidValue(f"map_batch gave a column that is damaged: {error}") from None
+
+
+def _packed_text(array: Any) -> Any:
+    """Strings or bytes as msgpack has them: each after a head of one to five bytes that tells its length."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    is_string = pa.types.is_large_string(array.type)
+    stored = array.cast(pa.large_binary())
+    lengths = key_columns.lengths(stored)
+    heads, sizes = _heads(lengths, is_string=is_string)
+    is_used = np.arange(_HEAD_BYTES_MAX) < sizes[:, None]
+    return pc.binary_join_element_wise(
+        key_columns.of_parts(sizes, heads[is_used]), stored, key_columns.of_bytes([b""])[0]
+    )
+
+
+def _heads(lengths: npt.NDArray[np.int64], *, is_string: bool) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
+    """The bytes of each head, and how many of them count."""
+    heads = np.zeros((len(lengths), _HEAD_BYTES_MAX), np.uint8)
+    sizes = np.full(len(lengths), 2, np.int64)
+    codes = (0xD9, 0xDA, 0xDB) if is_string else (0xC4, 0xC5, 0xC6)
+    heads[:, 0], heads[:, 1] = codes[0], lengths & 0xFF
+    for code, size, least in ((codes[1], 3, 1 << 8), (codes[2], 5, 1 << 16)):
+        longer = np.flatnonzero(lengths >= least)
+        sizes[longer] = size
+        heads[longer, 0] = code
+        for place in range(1, size):
+            heads[longer, place] = (lengths[longer] >> (8 * (size - 1 - place))) & 0xFF
+    if is_string:
+        short = np.flatnonzero(lengths < 32)
+        sizes[short], heads[short, 0] = 1, 0xA0 | lengths[short]
+    return heads, sizes

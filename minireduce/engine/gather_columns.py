@@ -1,0 +1,195 @@
+"""Hold the columns that a `map_batch` gave until there are too many, and give them up sorted by partition and key.
+
+`PairColumns` keeps encoded keys and values. `FoldedColumns` is for declared aggregations: one state for each key of
+what came so far. It folds with kernels where they give what the Python loop gives, to the bit: keys that are strings,
+bytes or ints, counts of anything, and int64 sums and extremes that are shown not to overflow. The first batch of
+another sort sends what is held, and all that follows until the next spill, the way of the record lane.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+import numpy as np
+
+from minireduce.api.aggregations import Aggregation, Count, Max, Min, Sum
+from minireduce.engine import arrow_columns, columns, key_columns, keys
+from minireduce.engine.arrow_columns import is_integers, is_text
+from minireduce.engine.columns import Column, Integers
+from minireduce.engine.gather import Buffer, FoldingBuffer, Gathered, Partition, arranged
+from minireduce.engine.key_columns import Keys
+from minireduce.engine.kinds import Kinds
+
+_INT64_MAX = (1 << 63) - 1
+ROWS_WAITING = 1_000_000  # partial states that are brought together at the latest, or as many as there are keys
+_KERNELS: dict[type, tuple[np.ufunc, int]] = {
+    Sum: (np.add, 0),
+    Count: (np.add, 0),
+    Min: (np.minimum, _INT64_MAX),
+    Max: (np.maximum, -_INT64_MAX - 1),
+}
+
+
+class ColumnBuffer(Buffer, Protocol):
+    """A buffer that takes columns; no pairs."""
+
+    def take_columns(self, key: Any, value: Any) -> int:
+        """Take in a batch; how many pairs it has. Raises InvalidKey, InvalidValue."""
+
+
+def column_buffer(
+    kinds: Kinds, aggregation: Aggregation[Any, Any, Any] | None, columnar_min: int | None
+) -> ColumnBuffer:
+    """The buffer for a step with this aggregation, or none."""
+    return PairColumns(kinds) if aggregation is None else FoldedColumns(kinds, aggregation, columnar_min)
+
+
+class PairColumns:
+    """Pairs as they came."""
+
+    def __init__(self, kinds: Kinds) -> None:
+        self._kinds = kinds
+        self._keys: list[Keys] = []
+        self._columns: list[Column] = []
+        self._held_bytes = 0
+
+    def take_columns(self, key: Any, value: Any) -> int:
+        """Take in a batch; how many pairs it has. Raises InvalidKey, InvalidValue."""
+        encoded, column = arrow_columns.encoded_keys(key, self._kinds), arrow_columns.value_column(value)
+        self._keys.append(encoded)
+        self._columns.append(column)
+        taken = column.nbytes if isinstance(column, np.ndarray) else key_columns.size_bytes(column)
+        self._held_bytes += key_columns.size_bytes(encoded) + taken
+        return len(column)
+
+    def held_bytes(self) -> int:
+        """What is held."""
+        return self._held_bytes
+
+    def settle(self) -> int:
+        """The same: nothing is known better."""
+        return self._held_bytes
+
+    def drain(self, partition: Partition) -> Gathered:
+        """All that was held; the buffer is empty afterwards."""
+        if not self._keys:
+            return Gathered([], [], np.zeros(0, np.int64), is_plain=True)
+        encoded, column = key_columns.concatenate(self._keys), columns.concatenate(self._columns)
+        self._keys, self._columns, self._held_bytes = [], [], 0
+        return arranged(encoded, column, partition(lambda: _decoded(encoded), encoded))
+
+
+class FoldedColumns:
+    """One state for each key."""
+
+    def __init__(self, kinds: Kinds, aggregation: Aggregation[Any, Any, Any], columnar_min: int | None) -> None:
+        self._kinds, self._aggregation = kinds, aggregation
+        self._plain = FoldingBuffer(kinds, aggregation, columnar_min)
+        self._is_plain = False
+        self._keys: list[Any] = []
+        self._states: list[Integers] = []
+        self._rows = self._rows_folded = 0
+        self._magnitude = 0  # no sum of any of the ints that are held is larger
+        self._held_bytes = 0
+
+    def take_columns(self, key: Any, value: Any) -> int:
+        """Take in a batch; how many pairs it has. Raises InvalidKey, InvalidValue."""
+        if not self._is_plain and not self._is_foldable(key, value):
+            self._go_plain()
+        if self._is_plain:
+            return self._plain.take(iter(zip(arrow_columns.plain_keys(key), value.to_pylist(), strict=True)))
+        arrow_columns.admit_first(key, self._kinds)
+        distinct, states = _fold_batch(self._aggregation, key, value)
+        self._keys.append(distinct)
+        self._states.append(states)
+        self._rows += len(distinct)
+        self._held_bytes += distinct.nbytes + states.nbytes
+        if self._rows - self._rows_folded > max(ROWS_WAITING, self._rows_folded):
+            self._fold()
+        return len(key)
+
+    def held_bytes(self) -> int:
+        """What is held, and what bringing it together takes besides."""
+        return self._plain.held_bytes() if self._is_plain else 2 * self._held_bytes
+
+    def settle(self) -> int:
+        """As `held_bytes`, once partial states are brought together."""
+        if self._is_plain:
+            return self._plain.settle()
+        self._fold()
+        return self.held_bytes()
+
+    def drain(self, partition: Partition) -> Gathered:
+        """All that was held; the buffer is empty afterwards."""
+        if self._is_plain:
+            self._is_plain = False
+            return self._plain.drain(partition)
+        if not self._keys:
+            return Gathered([], [], np.zeros(0, np.int64), is_plain=True)
+        self._fold()
+        distinct, states = self._keys[0], self._states[0]
+        self._clear()
+        encoded = arrow_columns.encoded_keys(distinct, self._kinds)
+        return arranged(encoded, states, partition(lambda: _decoded(encoded), encoded))
+
+    def _is_foldable(self, key: Any, value: Any) -> bool:
+        kind = type(self._aggregation)
+        if kind not in _KERNELS or not (is_text(key) or is_integers(key)):
+            return False
+        if self._keys and self._keys[-1].type != key.type:
+            return False
+        if kind is Count:
+            return True
+        if not is_integers(value):
+            return False
+        if kind is Sum and len(value):
+            numbers = key_columns.numbers(value)
+            self._magnitude += max(int(numbers.max()), -int(numbers.min())) * len(numbers)
+        return self._magnitude <= _INT64_MAX
+
+    def _fold(self) -> None:
+        """Bring the partial states together."""
+        if len(self._keys) < 2:
+            return
+        import pyarrow as pa
+
+        distinct, states = _grouped(self._aggregation, pa.concat_arrays(self._keys), np.concatenate(self._states))
+        self._keys, self._states = [distinct], [states]
+        self._rows = self._rows_folded = len(distinct)
+        self._held_bytes = distinct.nbytes + states.nbytes
+
+    def _go_plain(self) -> None:
+        """Hand what is held to the record lane."""
+        self._fold()
+        if self._keys:
+            self._plain.add_states(arrow_columns.plain_keys(self._keys[0]), self._states[0].tolist())
+        self._clear()
+        self._is_plain = True
+
+    def _clear(self) -> None:
+        self._keys, self._states, self._rows, self._rows_folded, self._magnitude, self._held_bytes = [], [], 0, 0, 0, 0
+
+
+def _fold_batch(aggregation: Aggregation[Any, Any, Any], key: Any, value: Any) -> tuple[Any, Integers]:
+    """The keys of one batch, each once, and their states."""
+    kind = type(aggregation)
+    numbers = np.ones(1, np.int64) if kind is Count else key_columns.numbers(value)
+    if kind in (Sum, Count) and len(numbers) and numbers.min() == numbers.max():  # every row counts the same
+        counted = key.value_counts()
+        return counted.field(0), key_columns.numbers(counted.field(1)) * numbers[0]
+    return _grouped(aggregation, key, numbers)
+
+
+def _grouped(aggregation: Aggregation[Any, Any, Any], key: Any, numbers: Integers) -> tuple[Any, Integers]:
+    """Each key once, and what its numbers come to. (A hash of keys to places, then numpy: `group_by` of Arrow takes
+    five times as long for strings with 64-bit offsets.)
+    """
+    placed = key.dictionary_encode()
+    kernel, start = _KERNELS[type(aggregation)]
+    states = np.full(len(placed.dictionary), start, np.int64)
+    kernel.at(states, key_columns.numbers(placed.indices), numbers)
+    return placed.dictionary, states
+
+
+def _decoded(encoded: Keys) -> list[Any]:
+    return keys.decode_all(key_columns.to_texts(encoded))

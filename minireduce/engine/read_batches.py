@@ -1,0 +1,149 @@
+"""Turn the bytes of a split into Arrow record batches, with the records that `read` would give as their rows.
+
+Text and Bytes come as the columns `line` and `offset` (where the line begins in its file, in what it holds if that is
+compressed), Numbers as `number`, pairs as `key` and `value`. A batch holds the lines of one block of the file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from minireduce.api.formats import Bytes, InputFormat, Pairs, Text
+from minireduce.api.job import Step
+from minireduce.engine import key_columns
+from minireduce.engine.batches import Batch
+from minireduce.engine.context import TaskContext
+from minireduce.engine.errors import InvalidValue
+from minireduce.engine.read import (
+    BLOCK_NUMBERS,
+    FOREVER,
+    RECORD_BYTES_MAX,
+    Lines,
+    LongRecord,
+    Progress,
+    decompressed,
+    number_records,
+    open_records,
+    pair_lists,
+    text_of,
+)
+from minireduce.errors import RequestError
+
+
+def opener(step: Step) -> Callable[..., Iterator[Any]]:
+    """What opens a split for this step: `open_batches` or `read.open_records`."""
+    return open_records if step.map_batch is None else open_batches
+
+
+def numbers_of(step: Step) -> Callable[..., Iterator[Any]]:
+    """What gives this step its numbers: `number_batches` or `read.number_records`."""
+    return number_records if step.map_batch is None else number_batches
+
+
+def open_batches(
+    stream: BinaryIO,
+    *,
+    offset: int,
+    length: int,
+    input_format: InputFormat[Any],
+    context: TaskContext,
+    record_bytes_max: int = RECORD_BYTES_MAX,
+    passes_long: bool = False,
+) -> Iterator[Batch]:
+    """Batches of a split; arguments as of `read.open_records`."""
+    if isinstance(input_format, Pairs):
+        return _pair_batches(stream, context)
+    if not isinstance(input_format, Text | Bytes):
+        raise RequestError(f"{input_format!r} cannot be read in batches", hint="use Text() or Bytes()")
+    plain = decompressed(stream, context.path)
+    if plain is not stream:
+        offset, length = 0, FOREVER
+    blocks = Lines(context, record_bytes_max, passes_long=passes_long).blocks(plain, offset, length)
+    size_of = len if plain is stream else Progress(stream).bytes_since
+    is_text = isinstance(input_format, Text)
+
+    def batches() -> Iterator[Batch]:
+        for begin, raw in blocks:
+            batch = _long(begin, raw) if isinstance(raw, LongRecord) else _lines(begin, raw, context, is_text=is_text)
+            batch.size_bytes = size_of(raw)
+            if batch.count:
+                context.count("MAP_INPUT_RECORDS", batch.count)
+                yield batch
+
+    return batches()
+
+
+def number_batches(begin: int, end: int, *, context: TaskContext) -> Iterator[Batch]:
+    """The ints from `begin` up to `end`."""
+    import pyarrow as pa
+
+    for first in range(begin, end, BLOCK_NUMBERS):
+        context.progress()
+        numbers = np.arange(first, min(first + BLOCK_NUMBERS, end))
+        context.count("MAP_INPUT_RECORDS", len(numbers))
+        rows = pa.RecordBatch.from_arrays([key_columns.of_integers(numbers)], names=["number"])
+        yield Batch(rows, len(numbers), range(first, end).__getitem__, size_bytes=len(numbers))
+
+
+def batch_of(records: list[Any], input_format: InputFormat[Any]) -> Batch:
+    """Records that stand in no file, as one batch; where they begin is null."""
+    import pyarrow as pa
+
+    if isinstance(input_format, Pairs):
+        return _pairs(records, 0)
+    if isinstance(input_format, Text | Bytes):
+        kind = pa.string() if isinstance(input_format, Text) else pa.binary()
+        arrays, names = [pa.array(records, kind), pa.nulls(len(records), pa.int64())], ["line", "offset"]
+    else:
+        arrays, names = [pa.array(records)], ["number"]
+    return Batch(pa.RecordBatch.from_arrays(arrays, names=names), len(records), records.__getitem__)
+
+
+def _lines(begin: int, raw: bytes, context: TaskContext, *, is_text: bool) -> Batch:
+    import pyarrow as pa
+
+    body = text_of(begin, raw, context) if is_text else raw[:-1] if raw.endswith(b"\n") else raw
+    if body is None:
+        return Batch(None, 0, list[Any]().__getitem__)
+    starts = begin + np.concatenate(
+        (np.zeros(1, np.int64), np.flatnonzero(np.frombuffer(raw, np.uint8) == ord("\n")) + 1)
+    )
+    data = np.frombuffer(body, np.uint8)
+    is_kept = data != ord("\n")
+    bounds = np.concatenate((np.full(1, -1), np.flatnonzero(~is_kept), np.full(1, len(data))))
+    offsets = np.zeros(len(bounds), np.int32)
+    np.cumsum(np.diff(bounds) - 1, out=offsets[1:])
+    count = len(bounds) - 1
+    lines = pa.Array.from_buffers(
+        pa.string() if is_text else pa.binary(), count, [None, pa.py_buffer(offsets), pa.py_buffer(data[is_kept])]
+    )
+    rows = pa.RecordBatch.from_arrays([lines, key_columns.of_integers(starts[:count])], names=["line", "offset"])
+    return Batch(rows, count, lambda index: lines[index].as_py(), lambda index: int(starts[index]))
+
+
+def _long(begin: int, raw: LongRecord) -> Batch:
+    return Batch(None, 1, lambda _: raw, lambda _: begin, long=raw)
+
+
+def _pair_batches(stream: BinaryIO, context: TaskContext) -> Iterator[Batch]:
+    for found, size_bytes in pair_lists(stream, context.path, allow_pickle=True):
+        context.progress()
+        context.count("MAP_INPUT_RECORDS", len(found))
+        yield _pairs(found, size_bytes)
+
+
+def _pairs(found: list[tuple[Any, Any]], size_bytes: int) -> Batch:
+    import pyarrow as pa
+
+    try:
+        arrays = [pa.array([pair[place] for pair in found]) for place in (0, 1)]
+    except (pa.ArrowException, TypeError, OverflowError) as error:
+        raise InvalidValue(
+            f"pairs such as {found[0]!r:.80} make no Arrow columns: {error}", hint="give a map"
+        ) from error
+    return Batch(
+        pa.RecordBatch.from_arrays(arrays, names=["key", "value"]), len(found), found.__getitem__, None, size_bytes
+    )

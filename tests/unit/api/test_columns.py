@@ -1,0 +1,54 @@
+"""Words and matches of whole columns are those of Python, row by row."""
+
+from __future__ import annotations
+
+import re
+import sys
+
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from minireduce import columns
+
+SPACES = [chr(code) for code in range(sys.maxunicode + 1) if chr(code).isspace()]
+LINES = st.lists(st.text(st.sampled_from(["a", "é", "😀", "\u200b", "\0", *SPACES]), max_size=8), max_size=6)
+
+
+@settings(max_examples=300, deadline=None)
+@given(LINES, st.integers(0, 2), st.sampled_from([pa.string(), pa.large_string()]))
+def test_words_are_those_of_str_split(lines: list[str], start: int, kind: pa.DataType) -> None:
+    expected = [word for line in lines[start:] for word in line.split()]
+    assert columns.words(pa.array(lines, kind)[start:]).to_pylist() == expected
+
+
+@settings(deadline=None)
+@given(LINES)
+def test_ascii_words_are_those_of_bytes_split(lines: list[str]) -> None:
+    raw = [line.encode() for line in lines]
+    assert columns.ascii_words(pa.array(raw, pa.binary())).to_pylist() == [
+        word for line in raw for word in line.split()
+    ]
+    assert columns.ascii_words(pa.array(lines, pa.string())).to_pylist() == [
+        word.decode() for line in raw for word in line.split()
+    ]
+
+
+def test_every_white_space_of_unicode_splits() -> None:
+    assert columns.words(pa.array([f"a{space}b" for space in SPACES])).to_pylist() == ["a", "b"] * len(SPACES)
+    assert columns.words(pa.array(["a b", None, " c"])).to_pylist() == ["a", "b", "c"]
+
+
+@pytest.mark.parametrize("pattern", ["a", r"a\b", r"^é|\s$", ".", r"\w+"])
+@given(LINES)
+def test_matches_are_those_of_re(pattern: str, lines: list[str]) -> None:
+    array = pa.array([*lines, None], pa.string())
+    assert columns.matches(array, pattern).to_pylist() == [*(bool(re.search(pattern, line)) for line in lines), False]
+    assert columns.findall(array, pattern).to_pylist() == [each for line in lines for each in re.findall(pattern, line)]
+
+
+def test_findall_with_one_group_gives_the_group_and_with_two_is_refused() -> None:
+    assert columns.findall(pa.array(["a1b2"]), r"[a-z](\d)").to_pylist() == ["1", "2"]
+    with pytest.raises(ValueError, match="2 groups"):
+        columns.findall(pa.array(["a1"]), r"(a)(1)")
