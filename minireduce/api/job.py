@@ -186,7 +186,7 @@ class Job(Generic[K, V]):
         *,
         map_batch: BatchMap,
         reduce: Aggregation[Any, Any, R],
-        input: InputFormat[Any] = ...,
+        input: InputFormat[Any] | Result[Any, Any] = ...,
         **options: Unpack[JobOptions],
     ) -> None: ...
     @overload
@@ -196,7 +196,7 @@ class Job(Generic[K, V]):
         map_batch: BatchMap,
         reduce: Callable[[Any, Iterator[Any]], Iterable[tuple[K, V]]],
         combine: Callable[[Any, Iterator[Any]], Iterable[tuple[Any, Any]]] | None = None,
-        input: InputFormat[Any] = ...,
+        input: InputFormat[Any] | Result[Any, Any] = ...,
         **options: Unpack[JobOptions],
     ) -> None: ...
     @overload
@@ -205,7 +205,7 @@ class Job(Generic[K, V]):
         *,
         map_batch: BatchMap,
         reduce: None = None,
-        input: InputFormat[Any] = ...,
+        input: InputFormat[Any] | Result[Any, Any] = ...,
         **options: Unpack[JobOptions],
     ) -> None: ...
     @overload
