@@ -139,6 +139,10 @@ def resolve(inputs: Sequence[str | os.PathLike[str]], store: Store | None = None
     )
 
 
+FILLED_FRACTION_MIN = 0.5
+"""A split of small files that is filled so far ends before a container that does not fit in whole."""
+
+
 def plan_input_splits(inputs: Inputs, split_size_bytes: int, machine_id: str) -> tuple[Split, ...]:
     """The splits of `inputs`, in reading order. Empty files add none."""
     if inputs.numbers is not None:
@@ -149,7 +153,9 @@ def plan_input_splits(inputs: Inputs, split_size_bytes: int, machine_id: str) ->
     splits: list[Split] = []
     for is_stored, files in groupby(inputs.files, key=lambda file: isinstance(file, StoredFile)):
         if is_stored:
-            gathered = _gather(files, split_size_bytes, _stored_range, STORED_RANGES_PER_SPLIT_MAX)
+            gathered = _gather(
+                files, split_size_bytes, _stored_range, STORED_RANGES_PER_SPLIT_MAX, lambda file: file.container
+            )
             splits.extend(map(_as_split, gathered))
         else:
             local = _gather(files, split_size_bytes, _local_range, RANGES_PER_SPLIT_MAX)
@@ -175,15 +181,25 @@ def _stored_range(file: StoredFile, offset: int, length: int) -> StoredRange:
 
 
 def _gather(
-    files: Iterable[Any], split_size_bytes: int, make_range: Callable[[Any, int, int], R], ranges_max: int
+    files: Iterable[Any],
+    split_size_bytes: int,
+    make_range: Callable[[Any, int, int], R],
+    ranges_max: int,
+    container_of: Callable[[Any], int] = lambda _: 0,
 ) -> Iterator[tuple[R, ...]]:
-    """Ranges of one split each: neighbours that fit into one split together, and pieces of what does not fit alone."""
+    """Ranges of one split each: neighbours that fit into one split together, and pieces of what does not fit alone.
+
+    What lies together in a container, which is on one set of machines, is not cut in two where the split before it is
+    half full already.
+    """
     shared: list[R] = []
     room = split_size_bytes
-    for file in files:
+    for file, together_bytes in _by_container(files, container_of):
         pieces = plan_splits(file.size_bytes, split_size_bytes, splittable=is_splittable(file.path))
         is_small = len(pieces) == 1 and pieces[0][1] <= split_size_bytes
-        if shared and pieces and (not is_small or pieces[0][1] > room or len(shared) == ranges_max):
+        is_filled = together_bytes > room and room <= split_size_bytes * (1 - FILLED_FRACTION_MIN)
+        is_full = is_filled or len(shared) == ranges_max
+        if shared and pieces and (not is_small or pieces[0][1] > room or is_full):
             yield tuple(shared)
             shared, room = [], split_size_bytes
         ranges = [make_range(file, offset, length) for offset, length in pieces]
@@ -194,6 +210,14 @@ def _gather(
             yield from ((part,) for part in ranges)
     if shared:
         yield tuple(shared)
+
+
+def _by_container(files: Iterable[Any], container_of: Callable[[Any], int]) -> Iterator[tuple[Any, int]]:
+    """The files, and with the first of each container how many bytes of it follow in a row; 0 with all others."""
+    for container, run in groupby(files, key=container_of):
+        first, *others = run
+        yield first, first.size_bytes + sum(file.size_bytes for file in others) if container else 0
+        yield from ((file, 0) for file in others)
 
 
 class _Walk:

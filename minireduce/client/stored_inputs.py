@@ -32,11 +32,12 @@ class Store(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class StoredFile:
-    """A file of the block store to read."""
+    """A file of the block store to read. Small ones lie in a `container`, a block that they share; 0: in none."""
 
     path: str
     size_bytes: int
     file_id: int
+    container: int = 0
 
 
 def is_passed_over(name: str) -> bool:
@@ -78,7 +79,7 @@ class StoredWalk:
 
     def _below(self, store: Store, found: FileStatus) -> Iterator[StoredFile]:
         if not found.is_directory:
-            yield StoredFile(found.path, found.length, found.inode)
+            yield StoredFile(found.path, found.length, found.inode, found.container)
             return
         for entry in store.ls(found.path):
             if is_passed_over(name_of(entry.path)):

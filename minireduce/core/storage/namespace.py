@@ -172,7 +172,7 @@ class Namespace:
         if isinstance(inode, Directory):
             return FileStatus(path, inode.id, True, 0, 0, 0, at, owner, mode)
         sizes = (inode.length, inode.block_size_bytes, inode.replication)
-        return FileStatus(path, inode.id, False, *sizes, at, owner, mode)
+        return FileStatus(path, inode.id, False, *sizes, at, owner, mode, inode.packed_in)
 
     def page(self, path: str, after: str, entries_max: int) -> DirectoryPage:
         """Entries of the directory `path` whose names come after `after`; of a file, the file itself."""

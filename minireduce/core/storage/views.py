@@ -13,7 +13,10 @@ from minireduce.ids import WorkerId
 
 @dataclass(frozen=True, slots=True)
 class FileStatus:
-    """A file or directory. `length` is 0 for directories, where sizes of blocks and counts of replicas are 0 too."""
+    """A file or directory. `length` is 0 for directories, where sizes of blocks and counts of replicas are 0 too.
+
+    `container` is the number of the container in which a small file lies; 0: in none.
+    """
 
     path: str
     inode: int
@@ -24,6 +27,7 @@ class FileStatus:
     modified_at: float
     owner: str = ""
     mode: int = 0
+    container: int = 0
 
 
 @dataclass(frozen=True, slots=True)

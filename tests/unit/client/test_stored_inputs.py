@@ -106,3 +106,30 @@ def test_small_stored_files_share_a_split_in_the_order_of_their_paths() -> None:
         StoredRange("/s4", 4, 200, 50),
         StoredRange("/s5", 5, 0, 10),
     )
+
+
+def test_a_container_is_cut_in_two_only_where_the_split_before_it_would_be_less_than_half_full() -> None:
+    sizes = (30, 30, 25, 25, 40, 40, 30)
+    containers = (1, 1, 2, 2, 3, 3, 3)
+    files = tuple(
+        StoredFile(f"/s{number}", size, number, container)
+        for number, (size, container) in enumerate(zip(sizes, containers, strict=True))
+    )
+    splits = plan_input_splits(Inputs(files, 0), 100, "m")
+    assert [[part.file_id for part in split.ranges] for split in splits if isinstance(split, StoredFiles)] == [
+        [0, 1],
+        [2, 3],
+        [4, 5],
+    ]
+    assert splits[-1] == StoredRange("/s6", 6, 0, 30)
+    fewer = plan_input_splits(Inputs(files[1:], 0), 100, "m")
+    assert [[part.file_id for part in split.ranges] for split in fewer if isinstance(split, StoredFiles)] == [
+        [1, 2, 3],
+        [4, 5],
+    ]
+
+
+def test_splits_of_small_files_do_not_follow_the_machines_that_hold_them() -> None:
+    files = tuple(StoredFile(f"/s{number}", 30, number, 7) for number in range(4))
+    alone = tuple(StoredFile(f"/s{number}", 30, number) for number in range(4))
+    assert plan_input_splits(Inputs(files, 0), 100, "m") == plan_input_splits(Inputs(alone, 0), 100, "m")
