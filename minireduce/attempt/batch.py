@@ -15,7 +15,7 @@ from minireduce.attempt.conversation import Ends, Finished, RunBatch, RunTask, f
 from minireduce.attempt.framing import TaskSocket
 from minireduce.attempt.work import Answer
 
-TELL_INTERVAL_S = 0.01
+TELL_INTERVAL_S = 0.02
 LATE_S = 0.1
 
 

@@ -370,11 +370,12 @@ class ClusterState:
                 member.link.push(*commands)
         for member in self._members_to_tell(event, effects):
             if member.is_live and member.stream:
-                downs = member.link.due(now)
-                actions.extend(SendDown(member.stream, self._down(member, down)) for down in downs)
-        actions.extend(Reply(request, value) for request, value in effects.replies.items())
-        actions.extend(Refuse(request, error) for request, error in effects.refusals.items())
-        actions.extend(JobChanged(job) for job in effects.changed_jobs)
+                for down in member.link.due(now):
+                    actions.append(SendDown(member.stream, self._down(member, down)))  # noqa: PERF401 - mostly one
+        if effects.has_answers:
+            actions.extend(Reply(request, value) for request, value in effects.replies.items())
+            actions.extend(Refuse(request, error) for request, error in effects.refusals.items())
+            actions.extend(JobChanged(job) for job in effects.changed_jobs)
         return actions
 
     def _members_to_tell(self, event: Event, effects: Effects) -> list[Member]:

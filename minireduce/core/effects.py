@@ -37,6 +37,11 @@ class Effects:
     refusals: dict[int, MinireduceError] = field(default_factory=dict)
     changed_jobs: dict[JobId, None] = field(default_factory=dict)
 
+    @property
+    def has_answers(self) -> bool:
+        """Whether anybody is answered or woken."""
+        return bool(self.replies or self.refusals or self.changed_jobs)
+
     def persist(self, table: str, key: tuple[Any, ...], values: tuple[Any, ...]) -> None:
         """Insert or replace a row."""
         self.rows.append(Row(table, key, values))

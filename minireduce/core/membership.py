@@ -44,15 +44,15 @@ class Member:
     is_stopping: bool = False  # it takes in no more attempts
     directories: tuple[DataDirectory, ...] = ()
     is_draining: bool = False  # what it holds is brought elsewhere, until it can be done without
+    id: WorkerId = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.id = self.profile.worker  # a plain field, since it is asked for many times an event
 
     @property
     def takes_work(self) -> bool:
         """Whether it may be given attempts, parts and replicas."""
         return not self.is_stopping and not self.is_draining
-
-    @property
-    def id(self) -> WorkerId:
-        return self.profile.worker
 
     @property
     def is_live(self) -> bool:

@@ -104,6 +104,6 @@ class WorkerSettings:
     fetch_retry_s_max: float = 10.0
     fetch_tries_per_report: int = 3  # so many tries without an answer, then the master is told, and again
     prefetch_bytes_max: int = 1 << 30  # what reduces may have fetched while maps still run
-    batch_s: float = 0.01  # so much work a task process is given at once
+    batch_s: float = 0.02  # so much work a task process is given at once
     batch_tasks_max: int = 128
     hand_back_after_s: float = 1.0  # a map that no slot was free for is given back to the master

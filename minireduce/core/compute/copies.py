@@ -113,7 +113,7 @@ class Copies:
     def want(self, task: Task, *, is_urgent: bool = False) -> None:
         """The part should have another copy, if it is one of the last step and lacks one."""
         job = self._find_job(task.id.job)
-        wish = self._wishes.get(task.id)
+        wish = self._wishes.get(task.id) if self._wishes else None
         if wish is not None:
             wish.is_urgent |= is_urgent
         elif job is not None and job.is_final(task) and self._lacks_copy(task):

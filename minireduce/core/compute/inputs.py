@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 from itertools import chain
 
 from minireduce.core.compute.job import Job, Step
-from minireduce.core.compute.locality import Homes, Spot, find_homes
+from minireduce.core.compute.locality import NOWHERE, Homes, Spot, find_homes
 from minireduce.core.compute.task import Task
 from minireduce.core.messages import PartInput, PartitionInput, StoredInput, StoredInputs, TaskInput
 from minireduce.core.spec import Split, StoredFiles, StoredRange
@@ -51,6 +51,8 @@ class Inputs:
             part = [(1, (producer.winner.worker,))] if producer.winner else []
             return find_homes(part, lambda worker: self._find_spot(job, worker))
         split = job.spec.splits[task.id.index]
+        if not isinstance(split, StoredRange | StoredFiles):
+            return NOWHERE  # as near to all, and there may be very many
         pieces = chain.from_iterable(map(self._holders_of, _stored_ranges(split)))
         return find_homes(pieces, lambda worker: self._find_spot(job, worker))
 

@@ -141,12 +141,12 @@ class Job:
     @property
     def has_waiting(self) -> bool:
         """Whether any task waits for a slot."""
-        return any(step.waiting_maps or step.waiting_reduces for step in self.steps)
+        return any(step.waiting_maps.waiting or step.waiting_reduces.waiting for step in self.steps)
 
     @property
     def wants_slots(self) -> bool:
         """Whether any task waits that takes a slot at once."""
-        return any(step.waiting_maps for step in self.steps)
+        return any(step.waiting_maps.waiting for step in self.steps)
 
     @property
     def is_complete(self) -> bool:

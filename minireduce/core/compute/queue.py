@@ -31,6 +31,7 @@ class TaskQueue:
 
     def __init__(self) -> None:
         self.waiting = 0
+        self._with_homes = 0  # of those that wait
         self._again: deque[Task] = deque()
         self._in_order: deque[Task] = deque()
         self._homeless: deque[Task] = deque()
@@ -45,6 +46,11 @@ class TaskQueue:
     def has_again(self) -> bool:
         """Whether a task waits that was tried before."""
         return self._has(self._again, _always)
+
+    @property
+    def is_homeless(self) -> bool:
+        """Whether all that wait are equally far from all workers."""
+        return not self._with_homes
 
     @property
     def has_homeless(self) -> bool:
@@ -85,6 +91,9 @@ class TaskQueue:
         self._count_near(task, 1)
 
     def _count_near(self, task: Task, change: int) -> None:
+        if not task.homes.nodes:
+            return
+        self._with_homes += change
         for node in task.homes.nodes:
             self._near_counts[node] = self._near_counts.get(node, 0) + change
 

@@ -115,6 +115,9 @@ class Scheduler:
                 here.remove(job)
 
     def _give_slots(self, jobs: list[Job], free: dict[WorkerId, Member], now: float, launch: Launch) -> None:
+        if len(free) == 1:  # as it mostly is: one has said that something ended
+            self._give_homeless(jobs, next(iter(free.values())), now, launch)
+            free = {worker: member for worker, member in free.items() if self._loads[worker].slots_free > 0}
         offers: dict[tuple[JobId, int], _Offers] = {}
         while free and (job := self._queues.first(jobs, now)) is not None:
             choice = None
@@ -133,6 +136,27 @@ class Scheduler:
             self._queues.served(job, now)
             if self._loads[choice.member.id].slots_free <= 0:
                 del free[choice.member.id]
+
+    def _give_homeless(self, jobs: list[Job], member: Member, now: float, launch: Launch) -> None:
+        """Give one worker what `_give_slots` would, as long as there is nothing to compare: it is the turn of a job all
+        of whose waiting maps are equally far from all workers, and none was tried before.
+        """
+        load = self._loads[member.id]
+        while load.slots_free > 0 and (job := self._queues.first(jobs, now)) is not None:
+            step = next(step for step in job.steps if step.waiting_maps)
+            queue = step.waiting_maps
+            if not queue.is_homeless or queue.has_again or not self.may_run(job, step, member):
+                return
+            task = queue.choose_homeless(lambda task: not self.avoids(job, task, member.id))
+            if task is None:
+                return
+            level = Level.NODE if step.index == 0 and job.required_machine_id else None
+            launch(Assignment(job, step, task, member, level))
+            self._queues.served(job, now)
+            if level is not None:
+                step.locality_wait.launched(level, now, self._settings.locality_wait_node_s)
+            if not job.wants_slots:
+                jobs.remove(job)
 
     def _choose(self, offer: _Offers, now: float) -> Assignment | None:
         """The best pair of a free worker and a waiting map of this step, if any may be launched now."""

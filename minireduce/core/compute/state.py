@@ -154,7 +154,8 @@ class ComputeState:
         may still run what would be launched again.
         """
         self._settle(now, effects)
-        self._hungry = {key: job for key, job in self._hungry.items() if key in self.jobs and job.has_waiting}
+        for key in [key for key, job in self._hungry.items() if key not in self.jobs or not job.has_waiting]:
+            del self._hungry[key]
         if self._hungry and not self.membership.is_anyone_expected:
             asked = self.workers_that_take() if self._is_everybody_asked else self._workers_with_room()
             jobs = self._hungry.values()
@@ -162,13 +163,15 @@ class ComputeState:
             self._is_everybody_asked = False
         self._with_room.clear()
         self.stragglers.look(now, effects)
-        self._end_used_up(now, effects)
+        if self._used_up:
+            self._end_used_up(now, effects)
         if not self.membership.is_anyone_expected:
             if not self._are_copies_known:
                 self._are_copies_known = True
                 self.want_copies()
             self.copies.order(effects)
-            self._complete_copied(now, effects)
+            if self._copying_until:
+                self._complete_copied(now, effects)
         self.announcements.announce(now, effects)
 
     def ask_everybody(self) -> None:
@@ -340,7 +343,7 @@ class ComputeState:
         if task.id.kind is TaskKind.MAP and step.spec.reducers:
             self._map_output_is_ready(job, step, task)
         else:
-            self._part_is_ready(job, task, now, fx)
+            self._part_is_ready(job, task, first, now, fx)
 
     def _map_output_is_ready(self, job: Job, step: Step, task: Task) -> None:
         if task.winner is not None:
@@ -349,10 +352,9 @@ class ComputeState:
         if step.may_open_reduces(self.settings.reduce_start_fraction):
             self.queue_wanted(job)
 
-    def _part_is_ready(self, job: Job, task: Task, now: float, effects: Effects) -> None:
+    def _part_is_ready(self, job: Job, task: Task, attempt: Attempt | None, now: float, effects: Effects) -> None:
         consumer = job.consumer(task)
         if consumer is None:
-            attempt = task.find(task.winner.attempt) if task.winner is not None else None
             if attempt is not None and not job.is_complete:
                 self.copies.part_is_done(task, now - attempt.launched_s)
             self.complete_if_done(job, now, effects)

@@ -47,10 +47,11 @@ class AttemptState(StrEnum):
 
     @property
     def is_live(self) -> bool:
-        return self in (AttemptState.LAUNCHED, AttemptState.RUNNING)
+        return self is _LAUNCHED or self is _RUNNING
 
 
 _S = AttemptState
+_LAUNCHED, _RUNNING = _S.LAUNCHED, _S.RUNNING
 TRANSITIONS: frozenset[tuple[AttemptState, AttemptState]] = frozenset(
     {(_S.LAUNCHED, _S.RUNNING), (_S.LAUNCHED, _S.RETURNED), (_S.RUNNING, _S.RETURNED)}
     | {(live, end) for live in (_S.LAUNCHED, _S.RUNNING) for end in (_S.SUCCEEDED, _S.FAILED, _S.LOST, _S.KILLED)}
@@ -200,7 +201,7 @@ class Task:
 
     @property
     def live_attempts(self) -> list[Attempt]:
-        return [attempt for attempt in self.attempts if attempt.state.is_live]
+        return [attempt for attempt in self.attempts if attempt.state is _LAUNCHED or attempt.state is _RUNNING]
 
     @property
     def has_started(self) -> bool:
@@ -212,7 +213,10 @@ class Task:
 
     def find(self, attempt: AttemptId) -> Attempt | None:
         """The attempt of this id, if this master launched or adopted it."""
-        return next((mine for mine in self.attempts if mine.id.number == attempt.number), None)
+        for mine in self.attempts:
+            if mine.id.number == attempt.number:
+                return mine
+        return None
 
     @property
     def is_used_up(self) -> bool:

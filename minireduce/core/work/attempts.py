@@ -276,9 +276,9 @@ class Attempts:
         self._slots = slots
         self._memory_bytes = memory_bytes
         self._attempts: dict[AttemptId, Attempt] = {}
-        self._ready: dict[TaskKind, dict[AttemptId, Attempt]] = {TaskKind.REDUCE: {}, TaskKind.MAP: {}}
+        self._ready: dict[TaskKind, dict[int, Attempt]] = {TaskKind.REDUCE: {}, TaskKind.MAP: {}}
         self._is_in_order = True  # whether those that are ready stand in the order in which they were launched
-        self._holding: dict[AttemptId, Attempt] = {}
+        self._holding: dict[int, Attempt] = {}  # by their order, whose hash costs nothing, as are the ready ones
         self._launched = 0
 
     def __contains__(self, attempt: AttemptId) -> bool:
@@ -316,11 +316,11 @@ class Attempts:
         if phase is Phase.READY:
             self._note_ready(attempt, now)
         elif former is Phase.READY:
-            del self._ready[attempt.id.task.kind][attempt.id]
+            del self._ready[attempt.id.task.kind][attempt.order]
         if attempt.holds_slot:
-            self._holding[attempt.id] = attempt
+            self._holding[attempt.order] = attempt
         elif former is Phase.RUNNING or former is Phase.STOPPING:
-            del self._holding[attempt.id]
+            del self._holding[attempt.order]
         if phase is Phase.ENDED:
             del self._attempts[attempt.id]
         if change is Change.PROCESS_ENDED or change is Change.GIVEN_BACK:
@@ -329,8 +329,8 @@ class Attempts:
     def _note_ready(self, attempt: Attempt, now: float) -> None:
         ready = self._ready[attempt.id.task.kind]
         if self._is_in_order and ready:
-            self._is_in_order = ready[next(reversed(ready))].order < attempt.order
-        ready[attempt.id] = attempt
+            self._is_in_order = next(reversed(ready)) < attempt.order
+        ready[attempt.order] = attempt
         attempt.ready_at = now
 
     def _leave_batch(self, attempt: Attempt, now: float) -> None:
@@ -404,7 +404,7 @@ class Attempts:
         """
         if not self._is_in_order:
             for kind, ready in self._ready.items():
-                self._ready[kind] = dict(sorted(ready.items(), key=lambda entry: entry[1].order))
+                self._ready[kind] = dict(sorted(ready.items()))
             self._is_in_order = True
         return chain.from_iterable(ready.values() for ready in self._ready.values())
 

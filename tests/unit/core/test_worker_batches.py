@@ -40,7 +40,7 @@ from minireduce.core.work.attempts import (
 )
 from minireduce.ids import AttemptId
 
-SHORT_S = 0.002
+SHORT_S = WorkerSettings().batch_s / 5
 ERROR = TaskError("raised", "ValueError", "no")
 
 
