@@ -28,7 +28,7 @@ from minireduce.config import Configuration
 from minireduce.core.settings import ClusterSettings, QueueSettings
 from minireduce.errors import MinireduceError, RequestError
 from minireduce.launch import child
-from minireduce.launch.common import join_address, port, run_daemon
+from minireduce.launch.common import join_address, port, rest_collector, run_daemon
 from minireduce.web.listen import Pages, listen
 
 if TYPE_CHECKING:
@@ -88,6 +88,7 @@ async def _serve(options: argparse.Namespace) -> None:
         host = options.advertise or options.host
         address, http_address = join_address(host, master.port), join_address(host, pages.port)
         child.announce(options.ready_fd, address=address, http_address=http_address)
+        rest_collector()
         print(f"minireduce-master listens on {address}, pages on {http_address}", flush=True)  # noqa: T201
         try:
             await _until(stop, master)

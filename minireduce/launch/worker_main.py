@@ -32,7 +32,7 @@ from minireduce.core.settings import WorkerSettings
 from minireduce.disk import RealDisk
 from minireduce.errors import RequestError
 from minireduce.launch import child
-from minireduce.launch.common import join_address, port, run_daemon
+from minireduce.launch.common import join_address, port, rest_collector, run_daemon
 from minireduce.launch.trust import Trust
 from minireduce.worker.block_server_process import listen
 from minireduce.worker.collecting import CollectionLimits
@@ -126,6 +126,7 @@ async def _serve(options: argparse.Namespace) -> None:
                 address = await asyncio.to_thread(child.master_address, address)
                 credentials = trust.credentials(address, held)
             _obey_signals(options, worker)
+            rest_collector()
             await worker.run(address, credentials)
             log.info("stopping")
         finally:

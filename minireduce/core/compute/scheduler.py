@@ -87,8 +87,7 @@ class Scheduler:
             self._give_slots([job for job in hungry if job.wants_slots], free, now, launch)
         ahead = max((step.brevity.tasks_ahead(self._settings) for job in hungry for step in job.steps), default=0)
         for member in asked if ahead else ():
-            load = self._loads[member.id]
-            if load.slots_free > -ahead * load.slots:  # mostly not: all are asked with each tick
+            if _is_worth_telling(self._loads[member.id], ahead):  # mostly not: all are asked with each tick
                 self._give_ahead([job for job in hungry if job.wants_slots], member, now, launch)
         return list(free.values())
 
@@ -100,9 +99,14 @@ class Scheduler:
             for job in jobs
             if member.id not in job.excluded and job.required_machine_id in ("", member.profile.machine_id)
         ]
+        is_begun = False
         while load.slots_free <= 0 and (job := self._queues.first(here, now)) is not None:
             step = next(step for step in job.steps if step.waiting_maps)
-            room = step.brevity.tasks_ahead(self._settings) * load.slots + load.slots_free
+            ahead = step.brevity.tasks_ahead(self._settings)
+            if not is_begun and not _is_worth_telling(load, ahead):
+                return
+            is_begun = True
+            room = ahead * load.slots + load.slots_free
             for _ in range(min(room, AHEAD_TASKS_PER_TURN)):
                 task = step.waiting_maps.choose_homeless(lambda task: not self.avoids(job, task, member.id))
                 if task is None:
@@ -240,6 +244,14 @@ class Scheduler:
     def _choose_reduce(self, job: Job, step: Step, member: Member) -> Task | None:
         load = self._loads[member.id]
         return step.waiting_reduces.choose(Level.ANY, load.spot, lambda task: not self.avoids(job, task, member.id))
+
+
+def _is_worth_telling(load: WorkerLoad, ahead: int) -> bool:
+    """Whether a worker lacks half of what it may have ahead. It has enough until then, and a message costs as much for
+    one task as for many: those that were given a few at a time would come back a few at a time, for ever.
+    """
+    room = ahead * load.slots + load.slots_free
+    return room > 0 and 2 * room >= ahead * load.slots
 
 
 class _Offers:

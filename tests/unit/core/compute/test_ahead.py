@@ -29,7 +29,14 @@ def test_a_slot_gets_ahead_what_is_expected_to_last_a_moment():
     cluster = FakeCluster(ahead_s=0.1)
     worker, given = begun(cluster)
     assert len(given) == 2 + 2 * 10
-    assert len(end(worker, *given[:7])) == 7
+    assert len(end(worker, *given[:12])) == 12
+
+
+def test_a_worker_that_has_enough_ahead_is_not_told_of_a_few_tasks_at_a_time():
+    cluster = FakeCluster(ahead_s=0.1)
+    worker, given = begun(cluster)
+    assert end(worker, *given[:9]) == []
+    assert len(end(worker, given[9])) == 10
 
 
 def test_tasks_that_are_not_short_or_of_unknown_length_go_to_free_slots_only():
