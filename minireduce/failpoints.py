@@ -34,6 +34,9 @@ SITES: frozenset[str] = frozenset(
     {
         "append.after_link",
         "copy.before_send",
+        "mirror.before_naming",
+        "mirror.before_replacing",
+        "repack.before_send",
         "replica.after_directory_sync",
         "replica.before_directory_sync",
         "replica.before_remove",
@@ -42,9 +45,9 @@ SITES: frozenset[str] = frozenset(
         "replica.before_write",
         "replica.between_removes",
         "replica.between_renames",
-        "repack.before_send",
         "store.after_commit",
         "store.before_commit",
+        "store.before_rows",
     }
 )
 """Every name that some code hits; a test compares it with the calls in the tree."""

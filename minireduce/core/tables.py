@@ -30,8 +30,8 @@ class Table:
 
 
 TABLES: tuple[Table, ...] = (
-    # One row each: "cluster_id" (text), "epoch", "jobs_seen" (text of an int); "committed", the mark of the last
-    # transaction as "EPOCH TXID", which the store writes into each.
+    # One row each: "schema", "cluster_id", and as the text of an int "epoch", "jobs_seen", "inodes_reserved" and
+    # "blocks_reserved". The mark of the last commit stands elsewhere, with its digest (`master/digests.py`).
     Table("settings", (("name", "text"),), (("value", "text"),)),
     # Workers that are expected back after a restart of the master.
     Table("workers", (("worker", "text"),), (("incarnation", "int"),)),

@@ -54,6 +54,7 @@ def _parser() -> argparse.ArgumentParser:
         epilog="example: minireduce-master --data-dir /var/lib/minireduce --host 0.0.0.0 --advertise node1",
     )
     parser.add_argument("--data-dir", type=Path, default=DEFAULT_DATA_DIR, metavar="D", help="default: %(default)s")
+    parser.add_argument("--metadata-mirror", type=Path, metavar="D", help="a second copy, best on another disk")
     parser.add_argument("--host", default="127.0.0.1", metavar="H", help="address to listen on; default: %(default)s")
     parser.add_argument("--advertise", metavar="H", help="host by which workers and clients reach this machine")
     parser.add_argument("--port", type=port, default=GRPC_PORT, metavar="P", help="default: %(default)s; 0: any free")
@@ -116,6 +117,7 @@ async def _start(
             settings=_cluster_settings(configuration.settings),
             software_version=__version__,
             certificate=certificate,
+            metadata_mirror=options.metadata_mirror.expanduser() if options.metadata_mirror else None,
         ),
         clock,
     )

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import secrets
 import threading
+from collections.abc import Iterable
 from typing import Any, Protocol
 
 from minireduce.core.cluster import Persist
@@ -17,14 +18,22 @@ from minireduce.core.tables import TABLES, TABLES_BY_NAME, place_of
 
 
 class Metadata(Protocol):
-    """Opened in a new epoch. `txid` is that of the last commit before it."""
+    """Opened in a new epoch."""
 
-    cluster_id: str
-    epoch: int
-    txid: int
+    @property
+    def cluster_id(self) -> str:
+        """Drawn at its first start."""
 
-    def load(self) -> list[Row]:
-        """All rows of earlier epochs."""
+    @property
+    def epoch(self) -> int:
+        """That of this start."""
+
+    @property
+    def txid(self) -> int:
+        """That of the last commit before."""
+
+    def load(self) -> Iterable[Row]:
+        """All rows of earlier epochs. Raises Corruption, after the last row at the latest."""
 
     def write(self, batch: list[Persist]) -> None:
         """Make these commits durable, all or none."""
@@ -42,9 +51,12 @@ class NoMetadata:
     def __init__(self) -> None:
         self.cluster_id = secrets.token_hex(3)
         self.epoch = 1
-        self.txid = 0
         self._kept: dict[str, dict[tuple[Any, ...], Row]] = {table.name: {} for table in TABLES if table.read_later}
         self._changing = threading.Lock()
+
+    @property
+    def txid(self) -> int:
+        return 0
 
     def load(self) -> list[Row]:
         return []

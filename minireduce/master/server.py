@@ -49,7 +49,10 @@ class Certificate:
 
 @dataclass(frozen=True, slots=True)
 class MasterOptions:
-    """How a master is set up. Without a `data_dir` it remembers nothing; `port` 0 takes any free one."""
+    """How a master is set up. Without a `data_dir` it remembers nothing; `port` 0 takes any free one.
+
+    `metadata_mirror` is a directory for a second copy of what is in `data_dir`.
+    """
 
     data_dir: Path | None
     host: str
@@ -58,6 +61,7 @@ class MasterOptions:
     settings: ClusterSettings
     software_version: str
     certificate: Certificate | None = None
+    metadata_mirror: Path | None = None
 
 
 class Master:
@@ -92,7 +96,7 @@ async def start_master(options: MasterOptions, clock: Clock) -> Master:
     authenticator = Authenticator(options.tokens, clock.time)
     server = grpc.aio.server(interceptors=(Gate(_admission(authenticator)),), options=server_options())
     port = _bind(server, options)
-    metadata = _open_metadata(options.data_dir)
+    metadata = _open_metadata(options.data_dir, options.metadata_mirror)
     try:
         state = ClusterState(
             cluster_id=metadata.cluster_id,
@@ -119,9 +123,13 @@ async def start_master(options: MasterOptions, clock: Clock) -> Master:
     return Master(loop, service, server, metadata, port)
 
 
-def _open_metadata(data_dir: Path | None) -> Metadata:
+def _open_metadata(data_dir: Path | None, mirror: Path | None) -> Metadata:
     if data_dir is None:
         return NoMetadata()
+    if mirror is not None:
+        from minireduce.master.mirror import open_mirrored
+
+        return open_mirrored(data_dir, mirror)
     from minireduce.master.store import open_store
 
     return open_store(data_dir)

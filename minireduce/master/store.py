@@ -1,81 +1,133 @@
 """The durable form of the cluster's state: the tables of `core.tables` in one SQLite file.
 
 Everything is read once, at start, but for columns that are read when somebody asks (`read`, on a connection of its
-own); afterwards only `write` changes the file, from one thread. A `write` takes as many
-`Persist` as are waiting and makes them one transaction (group commit), with the mark (epoch, txid) of the last one in
-it, so that a file that lost its newest commits can be told by workers that remember a higher mark. WAL and
-synchronous=FULL: what `write` has returned from survives a crash of the machine. An embedded cluster dies with its run,
-and is not synced.
+own); afterwards only `write` changes the file, from one thread. A `write` takes as many `Persist` as are waiting and
+makes them one transaction (group commit), with the mark (epoch, txid) of the last one and the digests of the whole in
+it (`digests`): what is damaged is found at start, and a file that lost its newest commits can be told by a mirror
+(`mirror`) and by workers that remember a higher mark. WAL and synchronous=FULL: what `write` has returned from survives
+a crash of the machine.
 
 Invariants: one process per data directory (a lock file, held as long as the process lives); each start opens a new
-epoch, durably, before anything is served; rows of one key follow one another in the order in which they were made.
-Not here: when a transaction's consequences may be seen (`loop`), what rows mean (`core`).
+epoch, durably, before anything is served; rows of one key follow one another in the order in which they were made;
+nothing is read that SQLite would silently have cut off (`write_ahead_log`).
+Not here: when a transaction's consequences may be seen (`loop`), what rows mean (`core`), other schemas (`upgrade`).
 """
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import secrets
+import sqlite3
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, TextIO
 
-import msgpack
 import sqlalchemy as sa
-from sqlalchemy.dialects import sqlite
-from sqlalchemy.dialects.sqlite import insert
 
 from minireduce.core.cluster import Persist
 from minireduce.core.effects import Row
-from minireduce.core.tables import TABLES, Table
+from minireduce.core.tables import TABLES
 from minireduce.errors import Corruption, RequestError, Unavailable
 from minireduce.failpoints import hit
+from minireduce.master import upgrade
+from minireduce.master.digests import DIGESTS, WHOLE, Mark, TableSum, check_table, row_digest, whole
+from minireduce.master.sql_tables import Keyed, SqlTable
+from minireduce.master.write_ahead_log import check_log
 
 FILE_NAME = "metadata.sqlite"
-SCHEMA = "3"
-SCHEMAS_READ = ("1", "2", SCHEMA)
-"""What an earlier version wrote is taken over: it lacks columns, and is told from now on by its new number."""
+NAME_FILE = "cluster"
+"""Holds the cluster's id from its first epoch on, so that a file that was emptied is not taken for a new cluster."""
 _CHECKPOINT_PAGES = 1000  # of 4 KiB in the write-ahead log
 
 Key = tuple[str, tuple[Any, ...]]
 
 
 class Store:
-    """Open metadata. Made with `open_store`; `write` from one thread at a time, all else before the first write."""
+    """Open metadata. Made with `open_store`; `write` from one thread at a time, all else before the first write.
 
-    def __init__(self, connection: sa.Connection, reading: sa.Engine, lock: TextIO) -> None:
-        self._connection = connection
-        self._reading = reading
+    `mark` is that of the last commit, (0, 0) where there is none; `epoch` that of the last start.
+    """
+
+    def __init__(self, directory: Path, engine: sa.Engine, lock: TextIO) -> None:
+        self.directory = directory
+        self._engine = engine
+        self._connection = engine.connect()
+        self._reading = sa.create_engine(f"sqlite:///{directory / FILE_NAME}")
         self._lock = lock
-        self._tables = {table.name: _SqlTable(table) for table in TABLES}
+        self._tables = {table.name: SqlTable(table) for table in TABLES}
+        self._digests = SqlTable(DIGESTS)
+        self._digest = row_digest()
+        self._sums: dict[str, TableSum] = {}
         self.cluster_id = ""
         self.epoch = 0
-        self.txid = 0  # the last one on disk
+        self.mark: Mark = (0, 0)
 
-    def open_epoch(self) -> None:
-        """Begin the next epoch of this cluster, and name the cluster if this is its first."""
-        with self._connection.begin():
-            self._tables["settings"].sql.create(self._connection, checkfirst=True)
-            settings = {row.key[0]: row.values for row in self._tables["settings"].rows(self._connection)}
-            schema = (settings.get("schema") or (SCHEMA,))[0]
-            if schema not in SCHEMAS_READ:
-                raise RequestError(
-                    f"the metadata is of schema {schema}, this version knows {SCHEMA}",
-                    hint="start the version of minireduce that wrote it, or name another --data-dir",
-                )
-            for table in self._tables.values():
-                table.create(self._connection)
-            self.cluster_id = (settings.get("cluster_id") or (secrets.token_hex(3),))[0]
-            self.epoch = int((settings.get("epoch") or ("0",))[0]) + 1
-            self.txid = int((settings.get("committed") or ("0 0",))[0].split()[1])
-            current = {"schema": SCHEMA, "cluster_id": self.cluster_id, "epoch": str(self.epoch)}
-            self._apply(Row("settings", (name,), (value,)) for name, value in current.items())
+    @property
+    def txid(self) -> int:
+        """That of the last commit."""
+        return self.mark[1]
 
-    def load(self) -> list[Row]:
-        """All rows, by table and key. Raises Corruption."""
-        with self._connection.begin():
-            return [row for table in self._tables.values() for row in table.rows(self._connection)]
+    @property
+    def _sqlite(self) -> sqlite3.Connection:
+        driver: sqlite3.Connection = self._connection.connection.driver_connection  # type: ignore[assignment]
+        return driver
+
+    # ── reading ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def prepare(self) -> None:
+        """Bring an older schema up to this one, and learn what the metadata says of itself.
+
+        Raises RequestError for a newer schema, and Corruption.
+        """
+        with self._transaction():
+            upgrade.bring_up(self._sqlite, [*self._tables.values()], self._digests)
+            self._read_digests()
+            settings = {row.key[0]: row.values for row in self._load_table("settings")}
+            self.cluster_id = (settings.get("cluster_id") or ("",))[0]
+            self.epoch = int((settings.get("epoch") or ("0",))[0])
+        named = self._name_file()
+        if named and named != self.cluster_id:
+            raise Corruption(
+                f"{self.directory / FILE_NAME} is empty or of another cluster, but held the metadata of {named}"
+            )
+
+    def _read_digests(self) -> None:
+        found = {row.key[0]: row.values or () for row in self._digests.rows_unsummed(self._sqlite)}
+        count, digest, *mark = found.pop(WHOLE, (0, 0, 0, 0))
+        self._sums = {name: TableSum(values[0], values[1], (values[2], values[3])) for name, values in found.items()}
+        self.mark = (mark[0], mark[1])
+        there = whole(self._sums, self.mark, self._digest)
+        check_table(DIGESTS.name, TableSum(count, digest, self.mark), there, None)
+
+    def load(self) -> Iterator[Row]:
+        """All rows, by table and key. Raises Corruption, after the last row at the latest."""
+        try:
+            with self._transaction():
+                for name in self._tables:
+                    yield from self._load_table(name)
+        except Corruption as error:
+            raise damaged(self.directory, error.message) from error
+
+    def _load_table(self, name: str) -> Iterator[Row]:
+        return self._tables[name].rows(self._sqlite, self._sums.get(name, TableSum()))
+
+    def verify(self) -> None:
+        """Raise Corruption unless the file holds what was written."""
+        try:
+            with self._transaction():
+                self._check_pages()
+                for name, table in self._tables.items():
+                    table.verify(self._sqlite, self._sums.get(name, TableSum()))
+        except (Corruption, sqlite3.DatabaseError) as error:
+            raise damaged(self.directory, str(error)) from error
+
+    def _check_pages(self) -> None:
+        """Raise Corruption where SQLite itself finds that its trees and its list of free pages do not fit."""
+        (said,) = self._sqlite.execute("PRAGMA quick_check(1)").fetchone()
+        if said != "ok":
+            raise Corruption(said)
 
     def read(self, table: str, key: tuple[Any, ...], *, after: int, rows_max: int) -> list[Row]:
         """The first durable rows of a table whose key begins so, in its order, behind the place `after`; whole.
@@ -83,61 +135,140 @@ class Store:
         From any thread.
         """
         with self._reading.connect() as connection:
-            return self._tables[table].some(connection, key, after, rows_max)
+            driver: sqlite3.Connection = connection.connection.driver_connection  # type: ignore[assignment]
+            return self._tables[table].some(driver, key, after, rows_max)
+
+    # ── writing ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def open_epoch(self, epoch: int = 0, cluster_id: str = "") -> None:
+        """Begin this epoch, or the next one, and name the cluster if this is its first."""
+        self.cluster_id = self.cluster_id or cluster_id or secrets.token_hex(3)
+        self.epoch = epoch or self.epoch + 1
+        current = {"schema": upgrade.SCHEMA, "cluster_id": self.cluster_id, "epoch": str(self.epoch)}
+        self._commit([Row("settings", (name,), (value,)) for name, value in current.items()], self.mark)
+        if not self._name_file():
+            write_file(self.directory / NAME_FILE, self.cluster_id)
 
     def write(self, batch: list[Persist]) -> None:
         """Make these durable, all or none; returns when they are. Raises Unavailable when the disk does not take it."""
-        mark = Row("settings", ("committed",), (f"{batch[-1].epoch} {batch[-1].txid}",))
         try:
-            with self._connection.begin():
-                self._apply([*(row for persist in batch for row in persist.rows), mark])
-                hit("store.before_commit")
-            hit("store.after_commit")
-        except (sa.exc.DBAPIError, OSError) as error:
+            self._commit((row for persist in batch for row in persist.rows), (batch[-1].epoch, batch[-1].txid))
+        except (sa.exc.DBAPIError, sqlite3.Error, OSError) as error:
             cause = getattr(error, "orig", error)
             raise Unavailable(
-                f"the metadata cannot be written: {cause}", hint="is the disk full or failing?"
+                f"the metadata in {self.directory} cannot be written: {cause}", hint="is the disk full or failing?"
             ) from error
 
-    def _apply(self, rows: Iterable[Row]) -> None:
+    def _commit(self, rows: Iterable[Row], mark: Mark) -> None:
+        with self._transaction():
+            hit("store.before_rows")
+            sums = dict(self._sums)
+            for name, keyed in self._waves(rows):
+                count, digest = self._tables[name].replace(self._sqlite, keyed)
+                sums[name] = sums.get(name, TableSum()).changed(count, digest, mark)
+            said = {name: each for name, each in sums.items() if each is not self._sums.get(name)}
+            said[WHOLE] = whole(sums, mark, self._digest)
+            self._digests.replace(self._sqlite, [((name,), each.columns) for name, each in said.items()])
+            hit("store.before_commit")
+        hit("store.after_commit")
+        self._sums, self.mark = sums, mark
+
+    def _waves(self, rows: Iterable[Row]) -> Iterator[tuple[str, list[Keyed]]]:
+        """The rows in groups of one table, within which order does not matter: only the last of each key is left.
+
+        A removal by the beginning of a key reaches rows whose names are not known here, so it is a group of its own.
+        """
         for wave in _waves(rows, self._tables):
-            by_table: dict[str, list[tuple[tuple[Any, ...], tuple[Any, ...] | None]]] = {}
+            by_table: dict[str, list[Keyed]] = {}
             for (name, key), values in wave.items():
                 by_table.setdefault(name, []).append((key, values))
-            for name, table in self._tables.items():
-                if name in by_table:
-                    table.replace(self._connection, by_table[name])
+            yield from by_table.items()
+
+    @contextlib.contextmanager
+    def _transaction(self) -> Iterator[None]:
+        with self._connection.begin():
+            yield
+
+    # ── copies and the end ──────────────────────────────────────────────────────────────────────────────────────────
+
+    def copy_to(self, path: Path) -> None:
+        """Write what is durable, as of now, to a new file, synced."""
+        path.unlink(missing_ok=True)
+        make_private(path)
+        self._sqlite.execute("VACUUM INTO ?", (str(path),))
+        with path.open("rb") as file:
+            os.fsync(file.fileno())
+
+    def _name_file(self) -> str:
+        path = self.directory / NAME_FILE
+        return path.read_text(encoding="ascii").strip() if path.exists() else ""
+
+    def let_go(self) -> None:
+        """Fold the write-ahead log in; the directory stays locked."""
+        self._connection.close()
+        self._engine.dispose()
+        self._reading.dispose()
 
     def close(self) -> None:
         """Fold the write-ahead log in and let the next master in."""
-        self._connection.close()
-        self._connection.engine.dispose()
-        self._reading.dispose()
+        self.let_go()
         self._lock.close()
 
 
 def open_store(directory: Path) -> Store:
     """The metadata in `directory`, which is made if need be, in a new epoch. Raises RequestError and Corruption."""
+    with closing_on_error(lock(directory)) as held:
+        store = examine(directory, held)
+        store.open_epoch()
+    return store
+
+
+def examine(directory: Path, held: TextIO) -> Store:
+    """The metadata in `directory`, whose lock is held, before any epoch. Raises RequestError and Corruption."""
+    path = directory / FILE_NAME
+    opened: list[Store] = []
+    try:
+        check_log(path.with_name(f"{FILE_NAME}-wal"))
+        opened.append(Store(directory, _engine(path), held))
+        opened[0].prepare()
+    except BaseException as error:
+        for store in opened:
+            store.let_go()
+        if isinstance(error, Corruption):
+            raise damaged(directory, error.message) from error
+        if isinstance(error, sa.exc.DatabaseError | sqlite3.DatabaseError):
+            raise damaged(directory, f"it cannot be read: {getattr(error, 'orig', error)}") from error
+        raise
+    return opened[0]
+
+
+def damaged(directory: Path, what: str) -> Corruption:
+    """That the metadata in `directory` is not what was written."""
+    return Corruption(
+        f"the metadata in {directory} is damaged: {what}",
+        hint="start with --metadata-mirror if there is one, else restore a backup: minireduce-master restore",
+    )
+
+
+@contextlib.contextmanager
+def closing_on_error(file: TextIO) -> Iterator[TextIO]:
+    """Close `file` if what is done with it fails."""
+    try:
+        yield file
+    except BaseException:
+        file.close()
+        raise
+
+
+def lock(directory: Path) -> TextIO:
+    """Make `directory` if need be and take it for this process. Raises RequestError."""
     try:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        lock = _lock(directory)
+        return _lock(directory)
     except OSError as error:
         raise RequestError(
             f"the data directory {directory} cannot be used: {error.strerror}", hint="name another with --data-dir"
         ) from error
-    try:
-        connection = _connect(directory / FILE_NAME)
-        store = Store(connection, sa.create_engine(f"sqlite:///{directory / FILE_NAME}"), lock)
-        store.open_epoch()
-    except sa.exc.DatabaseError as error:
-        lock.close()
-        raise Corruption(
-            f"the metadata in {directory} cannot be read: {error.orig}", hint="restore the directory from a copy"
-        ) from error
-    except BaseException:
-        lock.close()
-        raise
-    return store
 
 
 def _lock(directory: Path) -> TextIO:
@@ -158,27 +289,57 @@ def _lock(directory: Path) -> TextIO:
     return file
 
 
-def _connect(path: Path) -> sa.Connection:
-    os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))  # made by us, so that others cannot read it
+def make_private(path: Path) -> None:
+    """Make the file if it is not there, so that others cannot read it."""
+    os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+
+
+def write_file(path: Path, text: str) -> None:
+    """Have a small file hold `text`, whole or not at all, on disk when this returns."""
+    draft = path.with_name(f"{path.name}.new")
+    make_private(draft)
+    with draft.open("w", encoding="ascii") as file:
+        file.write(f"{text}\n")
+        file.flush()
+        os.fsync(file.fileno())
+    draft.replace(path)
+    sync_directory(path.parent)
+
+
+def sync_directory(directory: Path) -> None:
+    """Have the names in a directory on disk when this returns."""
+    number = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(number)
+    finally:
+        os.close(number)
+
+
+def _engine(path: Path) -> sa.Engine:
+    make_private(path)
     engine = sa.create_engine(
         f"sqlite:///{path}", poolclass=sa.pool.StaticPool, connect_args={"check_same_thread": False}
     )
-    connection = engine.connect()
-    for pragma in (
-        "journal_mode=WAL",
-        "synchronous=FULL",
-        f"wal_autocheckpoint={_CHECKPOINT_PAGES}",
-    ):
-        connection.exec_driver_sql(f"PRAGMA {pragma}")
-    connection.commit()
-    return connection
+
+    @sa.event.listens_for(engine, "connect")
+    def prepare(driver: sqlite3.Connection, _record: object) -> None:
+        driver.isolation_level = None  # a transaction begins where we say so, before tables are changed, too
+        for pragma in (
+            "journal_mode=WAL",
+            "synchronous=FULL",
+            f"wal_autocheckpoint={_CHECKPOINT_PAGES}",
+            "wal_checkpoint(TRUNCATE)",
+        ):
+            driver.execute(f"PRAGMA {pragma}").fetchall()
+
+    @sa.event.listens_for(engine, "begin")
+    def begin(connection: sa.Connection) -> None:
+        connection.exec_driver_sql("BEGIN")
+
+    return engine
 
 
-def _waves(rows: Iterable[Row], tables: dict[str, _SqlTable]) -> Iterator[dict[Key, tuple[Any, ...] | None]]:
-    """The rows in groups within which order does not matter: only the last row of each key is left.
-
-    A removal by the beginning of a key reaches rows whose names are not known here, so it is a group of its own.
-    """
+def _waves(rows: Iterable[Row], tables: dict[str, SqlTable]) -> Iterator[dict[Key, tuple[Any, ...] | None]]:
     wave: dict[Key, tuple[Any, ...] | None] = {}
     for row in rows:
         if len(row.key) == tables[row.table].key_length:
@@ -188,99 +349,3 @@ def _waves(rows: Iterable[Row], tables: dict[str, _SqlTable]) -> Iterator[dict[K
         yield {(row.table, row.key): None}
         wave = {}
     yield wave
-
-
-_SQL_KINDS: dict[str, type[sa.types.TypeEngine[Any]]] = {
-    "text": sa.Text,
-    "int": sa.BigInteger,
-    "real": sa.Double,
-    "plain": sa.LargeBinary,
-}
-
-
-_ABSENT: dict[str, Any] = {"text": "", "int": 0, "real": 0.0, "plain": None}
-"""What a column holds in rows that were written before it was thought of."""
-
-
-class _SqlTable:
-    """One table of the durable form in SQL."""
-
-    def __init__(self, table: Table) -> None:
-        self.key_length = len(table.key)
-        self._kinds = [kind for _, kind in (*table.key, *table.columns)]
-        self.sql = sa.Table(
-            table.name,
-            sa.MetaData(),
-            *(sa.Column(name, _SQL_KINDS[kind], primary_key=True, autoincrement=False) for name, kind in table.key),
-            *(sa.Column(name, _SQL_KINDS[kind], nullable=True) for name, kind in table.columns),
-        )
-        self._order = table.order
-        self._at_start = [
-            sa.null().label(column.name) if column.name == table.read_later else column for column in self.sql.columns
-        ]
-        upsert = insert(self.sql)
-        upsert = upsert.on_conflict_do_update(
-            index_elements=list(self.sql.primary_key),
-            set_={name: upsert.excluded[name] for name, _ in table.columns},
-        )
-        self._upsert = str(upsert.compile(dialect=sqlite.dialect()))
-
-    def create(self, connection: sa.Connection) -> None:
-        """Make the table, or add the columns that it lacks since an earlier version made it."""
-        self.sql.create(connection, checkfirst=True)
-        present = {column["name"] for column in sa.inspect(connection).get_columns(self.sql.name)}
-        for column, kind in zip(self.sql.columns, self._kinds, strict=True):
-            if column.name not in present:
-                default = _ABSENT[kind]
-                spelled = sa.schema.CreateColumn(column).compile(connection.engine)
-                connection.exec_driver_sql(f"ALTER TABLE {self.sql.name} ADD COLUMN {spelled}")
-                if default is not None:
-                    connection.execute(sa.update(self.sql).values({column.name: default}))
-
-    def rows(self, connection: sa.Connection) -> Iterator[Row]:
-        """Every row, in the order of the keys, without what is read later."""
-        for found in connection.execute(sa.select(*self._at_start).order_by(*self.sql.primary_key)):
-            yield self._row(found)
-
-    def some(self, connection: sa.Connection, key: tuple[Any, ...], after: int, rows_max: int) -> list[Row]:
-        """The first rows whose key begins so, in the table's order, behind the place `after`."""
-        place = self.sql.columns[self._order]
-        begins = (column == value for column, value in zip(self.sql.primary_key, key, strict=False))
-        query = sa.select(self.sql).where(*begins, place > after).order_by(place).limit(rows_max)
-        return [self._row(found) for found in connection.execute(query)]
-
-    def _row(self, found: Any) -> Row:
-        values = tuple(_from_sql(kind, value) for kind, value in zip(self._kinds, found, strict=True))
-        return Row(self.sql.name, values[: self.key_length], values[self.key_length :])
-
-    def replace(self, connection: sa.Connection, rows: list[tuple[tuple[Any, ...], tuple[Any, ...] | None]]) -> None:
-        """Insert or replace these rows; remove those without values."""
-        packed: dict[int, bytes] = {}  # by identity: tasks that end together leave the same
-        present = [self._in_sql((*key, *values), packed) for key, values in rows if values is not None]
-        if present:
-            connection.exec_driver_sql(self._upsert, present)  # thousands a second: SQL is made once, not for each
-        for key in [key for key, values in rows if values is None]:
-            columns = list(self.sql.primary_key)[: len(key)]
-            condition = sa.and_(*(column == value for column, value in zip(columns, key, strict=True)))
-            connection.execute(sa.delete(self.sql).where(condition))
-
-    def _in_sql(self, values: tuple[Any, ...], packed: dict[int, bytes]) -> tuple[Any, ...]:
-        kinds = zip(self._kinds, values, strict=True)
-        return tuple([_packed(value, packed) if kind == "plain" else value for kind, value in kinds])
-
-
-def _packed(value: Any, packed: dict[int, bytes]) -> bytes:
-    data = packed.get(id(value))
-    if data is None:
-        # User text may hold lone surrogates, which UTF-8 knows only with this option.
-        data = packed[id(value)] = msgpack.packb(value, unicode_errors="surrogatepass")
-    return data
-
-
-def _from_sql(kind: str, value: Any) -> Any:
-    if kind != "plain" or value is None:
-        return value
-    try:
-        return msgpack.unpackb(value, use_list=False, strict_map_key=False, unicode_errors="surrogatepass")
-    except (ValueError, TypeError) as error:
-        raise Corruption(f"the metadata holds a value that cannot be read: {error}") from error
