@@ -47,6 +47,7 @@ SITES: frozenset[str] = frozenset(
         "replica.between_renames",
         "store.after_commit",
         "store.before_commit",
+        "store.before_epoch",
         "store.before_rows",
     }
 )

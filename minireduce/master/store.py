@@ -145,23 +145,29 @@ class Store:
         self.cluster_id = self.cluster_id or cluster_id or secrets.token_hex(3)
         self.epoch = epoch or self.epoch + 1
         current = {"schema": upgrade.SCHEMA, "cluster_id": self.cluster_id, "epoch": str(self.epoch)}
-        self._commit([Row("settings", (name,), (value,)) for name, value in current.items()], self.mark)
+        with self._commit([Row("settings", (name,), (value,)) for name, value in current.items()], self.mark):
+            hit("store.before_epoch")
         if not self._name_file():
             write_file(self.directory / NAME_FILE, self.cluster_id)
 
     def write(self, batch: list[Persist]) -> None:
         """Make these durable, all or none; returns when they are. Raises Unavailable when the disk does not take it."""
+        rows = (row for persist in batch for row in persist.rows)
         try:
-            self._commit((row for persist in batch for row in persist.rows), (batch[-1].epoch, batch[-1].txid))
+            hit("store.before_rows")
+            with self._commit(rows, (batch[-1].epoch, batch[-1].txid)):
+                hit("store.before_commit")
+            hit("store.after_commit")
         except (sa.exc.DBAPIError, sqlite3.Error, OSError) as error:
             cause = getattr(error, "orig", error)
             raise Unavailable(
                 f"the metadata in {self.directory} cannot be written: {cause}", hint="is the disk full or failing?"
             ) from error
 
-    def _commit(self, rows: Iterable[Row], mark: Mark) -> None:
+    @contextlib.contextmanager
+    def _commit(self, rows: Iterable[Row], mark: Mark) -> Iterator[None]:
+        """Write these rows, and what is said of the whole then; durable once the context has been left."""
         with self._transaction():
-            hit("store.before_rows")
             sums = dict(self._sums)
             for name, keyed in self._waves(rows):
                 count, digest = self._tables[name].replace(self._sqlite, keyed)
@@ -169,8 +175,7 @@ class Store:
             said = {name: each for name, each in sums.items() if each is not self._sums.get(name)}
             said[WHOLE] = whole(sums, mark, self._digest)
             self._digests.replace(self._sqlite, [((name,), each.columns) for name, each in said.items()])
-            hit("store.before_commit")
-        hit("store.after_commit")
+            yield
         self._sums, self.mark = sums, mark
 
     def _waves(self, rows: Iterable[Row]) -> Iterator[tuple[str, list[Keyed]]]:

@@ -102,7 +102,9 @@ def test_a_killed_master_comes_back_with_all_it_acknowledged(place):
     again.close()
 
 
-@pytest.mark.parametrize(("site", "is_kept"), [("store.before_commit", False), ("store.after_commit", True)])
+@pytest.mark.parametrize(
+    ("site", "is_kept"), [("store.before_rows", False), ("store.before_commit", False), ("store.after_commit", True)]
+)
 def test_a_master_killed_around_a_commit_has_all_of_it_or_nothing(place, site, is_kept):
     strikes = place.path / "strikes"
     strikes.mkdir()
@@ -123,6 +125,57 @@ def test_a_master_killed_around_a_commit_has_all_of_it_or_nothing(place, site, i
     again.close()
 
 
+def submitted_to(place, *arguments, **armed):
+    """Start a master, submit a job, and stop the master in order; the job."""
+    master = place.start(*arguments, **armed)
+    calls = place.calls(master.ready())
+    job = calls.call(methods.SUBMIT_JOB, submission(), timeout_s=CALL_S)
+    calls.close()
+    assert say_goodbye(master) == 0
+    return job
+
+
+def test_a_master_killed_while_it_opens_its_epoch_has_seen_none_of_it(place):
+    job = submitted_to(place)
+    strikes = place.path / "strikes"
+    strikes.mkdir()
+    armed = {"MINIREDUCE_FAILPOINTS": "store.before_epoch=kill", "MINIREDUCE_FAILPOINTS_DIR": str(strikes)}
+    with pytest.raises(RequestError, match="status -9"):
+        place.start(**armed).ready()
+    assert failpoints.strikes(strikes) == {"store.before_epoch": 1}
+    calls = place.calls(place.start().ready())
+    assert calls.call(methods.DESCRIBE_CLUSTER, DescribeCluster(), timeout_s=CALL_S).epoch == 2
+    assert calls.call(methods.GET_JOB, GetJob(job), timeout_s=CALL_S).job == job
+    calls.close()
+
+
+@pytest.mark.parametrize("site", ["mirror.before_replacing", "mirror.before_naming"])
+def test_a_master_killed_while_it_mends_a_copy_mends_it_when_it_starts_again(place, site):
+    mirrored = ("--metadata-mirror", str(place.path / "mirror"))
+    job = submitted_to(place, *mirrored)
+    database = place.path / "data" / "metadata.sqlite"
+    bad = bytearray(database.read_bytes())
+    bad[4096 + 100 :: 4096] = bytes(len(bad[4096 + 100 :: 4096]))
+    bad[4096:4200] = b"x" * 104
+    database.write_bytes(bad)
+    strikes = place.path / "strikes"
+    strikes.mkdir()
+    armed = {"MINIREDUCE_FAILPOINTS": f"{site}=kill", "MINIREDUCE_FAILPOINTS_DIR": str(strikes)}
+    with pytest.raises(RequestError, match="status -9"):
+        place.start(*mirrored, **armed).ready()
+    assert failpoints.strikes(strikes) == {site: 1}
+    again = place.start(*mirrored)
+    calls = place.calls(again.ready())
+    assert calls.call(methods.GET_JOB, GetJob(job), timeout_s=CALL_S).state is JobState.RUNNING
+    assert calls.call(methods.DESCRIBE_CLUSTER, DescribeCluster(), timeout_s=CALL_S).epoch == 2
+    calls.close()
+    assert f"It has been made anew from {place.path / 'mirror'}, up to commit" in again.log.read_text()
+    say_goodbye(again)
+    calls = place.calls(place.start().ready())  # and it serves without the mirror, too
+    assert calls.call(methods.GET_JOB, GetJob(job), timeout_s=CALL_S).job == job
+    calls.close()
+
+
 def test_a_commit_that_fails_ends_the_master_with_the_reason(place):
     strikes = place.path / "strikes"
     strikes.mkdir()
@@ -134,7 +187,7 @@ def test_a_commit_that_fails_ends_the_master_with_the_reason(place):
     calls.close()
     assert master.process.wait(DEADLINE_S) == 1
     said = master.log.read_text()
-    assert "error: the master cannot go on: the metadata cannot be written" in said
+    assert f"error: the master cannot go on: the metadata in {place.path / 'data'} cannot be written" in said
     assert "Traceback" not in said
 
 
