@@ -28,11 +28,10 @@ from minireduce.core.effects import Row
 from minireduce.errors import Corruption, MinireduceError, RequestError
 from minireduce.failpoints import hit
 from minireduce.master import store as stores
-from minireduce.master.store import FILE_NAME, Store
+from minireduce.master.store import ASIDE_NAME, DRAFT_NAME, FILE_NAME, NAME_FILE, Store
 
 log = logging.getLogger(__name__)
 
-_ASIDE = "replaced"
 _SUFFIXES = ("-wal", "-shm", "")
 """What SQLite keeps beside a database, and the database, in the order in which they go: no log meets another's file."""
 
@@ -200,14 +199,14 @@ def _mend(copy: _Copy, best: _Copy) -> None:
 def put_in_place(source: Store, directory: Path) -> Path | None:
     """Have `directory` hold what `source` does; where what it held before is kept, if it held anything."""
     path = directory / FILE_NAME
-    draft = directory / f"{FILE_NAME}.new"
+    draft = directory / DRAFT_NAME
     try:
         source.copy_to(draft)
         hit("mirror.before_replacing")
-        aside = set_aside(path)
+        aside = set_aside(directory)
         hit("mirror.before_naming")
         draft.replace(path)
-        stores.write_file(directory / stores.NAME_FILE, source.cluster_id)
+        stores.write_file(directory / NAME_FILE, source.cluster_id)
     except OSError as error:
         raise RequestError(
             f"the metadata cannot be copied to {directory}: {error.strerror}", hint="is the disk full or failing?"
@@ -215,15 +214,14 @@ def put_in_place(source: Store, directory: Path) -> Path | None:
     return aside
 
 
-def set_aside(path: Path) -> Path | None:
+def set_aside(directory: Path) -> Path | None:
     """Take a database and what belongs to it away, in place of what was taken away before; its new name."""
-    aside = path.with_name(f"{path.name}.{_ASIDE}")
+    path, aside = directory / FILE_NAME, directory / ASIDE_NAME
     had_any = path.exists() and path.stat().st_size > 0
     for suffix in _SUFFIXES:
-        part = path.with_name(f"{path.name}{suffix}")
-        kept = path.with_name(f"{aside.name}{suffix}")
+        part, kept = (each.with_name(each.name + suffix) for each in (path, aside))
         kept.unlink(missing_ok=True)
         if part.exists():
             part.replace(kept)
-    stores.sync_directory(path.parent)
+    stores.sync_directory(directory)
     return aside if had_any else None

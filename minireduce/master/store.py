@@ -37,6 +37,9 @@ from minireduce.master.sql_tables import Keyed, SqlTable
 from minireduce.master.write_ahead_log import check_log
 
 FILE_NAME = "metadata.sqlite"
+LOG_NAME = "metadata.sqlite-wal"
+DRAFT_NAME = "metadata.sqlite.new"
+ASIDE_NAME = "metadata.sqlite.replaced"
 NAME_FILE = "cluster"
 """Holds the cluster's id from its first epoch on, so that a file that was emptied is not taken for a new cluster."""
 _CHECKPOINT_PAGES = 1000  # of 4 KiB in the write-ahead log
@@ -233,7 +236,7 @@ def examine(directory: Path, held: TextIO) -> Store:
     path = directory / FILE_NAME
     opened: list[Store] = []
     try:
-        check_log(path.with_name(f"{FILE_NAME}-wal"))
+        check_log(directory / LOG_NAME)
         opened.append(Store(directory, _engine(path), held))
         opened[0].prepare()
     except BaseException as error:

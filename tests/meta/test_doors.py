@@ -39,6 +39,7 @@ JOINED = {
         "f'{self.replica.block_id}.{self.replica.generation}.{suffix}'",
     ): "numbers and our suffix",
     ("worker/replica_writing.py", "f'.{self.replica.block_id}.{self._serial}.{suffix}'"): "the same",
+    ("master/store.py", "f'{path.name}.new'"): "a name that stands in the code",
     # found in our own directories
     ("worker/outputs.py", "name"): "what the directory of a job or attempt lists",
     ("worker/outputs.py", "attempt"): "the same",
