@@ -8,7 +8,7 @@ directly.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import msgpack
@@ -154,12 +154,13 @@ class SqlTable:
         """
         count = total = 0
         present = []
+        packed: dict[int, bytes] = {}  # by identity: tasks that end together leave the same
         for key, values in rows:
             if values is None:
                 removed, less = self._remove(connection, key)
                 count, total = count - removed, total - less
                 continue
-            columns = self._in_sql((*key, *values))
+            columns = self._in_sql((*key, *values), packed)
             digest = self._digest(columns)
             old = connection.execute(self._old, columns[: self.key_length]).fetchone()
             if old is None:
@@ -188,17 +189,21 @@ class SqlTable:
         removed = [digest for (digest,) in connection.execute(self._removals[len(key) - 1], key)]
         return len(removed), sum(removed)
 
-    def _in_sql(self, values: tuple[Any, ...]) -> tuple[Any, ...]:
-        return tuple([_to_sql(kind, value) for kind, value in zip(self.kinds, values, strict=True)])
+    def _in_sql(self, values: tuple[Any, ...], packed: dict[int, bytes]) -> tuple[Any, ...]:
+        kinds = zip(self.kinds, values, strict=True)
+        return tuple([_packed(value, packed) if kind == "plain" else _CONVERT[kind](value) for kind, value in kinds])
 
 
-def _to_sql(kind: str, value: Any) -> Any:
-    """As the database gives it back, so that its digest is the same before and after."""
-    if kind == "plain":  # user text may hold lone surrogates, which UTF-8 knows only with this option
-        return msgpack.packb(value, unicode_errors="surrogatepass")
-    if kind == "real" and value is not None:
-        return float(value)
-    return int(value) if value is True or value is False else value
+def _packed(value: Any, packed: dict[int, bytes]) -> bytes:
+    data = packed.get(id(value))
+    if data is None:
+        # User text may hold lone surrogates, which UTF-8 knows only with this option.
+        data = packed[id(value)] = msgpack.packb(value, unicode_errors="surrogatepass")
+    return data
+
+
+_CONVERT: dict[str, Callable[[Any], Any]] = {"text": str, "int": int, "real": float}
+"""As the database gives it back, so that its digest is the same before and after: never a bool, nor a whole real."""
 
 
 def _compiled(statement: sa.Executable) -> str:
