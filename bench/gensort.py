@@ -2,7 +2,6 @@
 
 A record is made of its number and of the random number at that place: a linear congruential generator modulo 2**128, so
 any range of records can be made by itself. Binary records are a key of the random number's high ten bytes, 00 11, the
-any range of records can be made by itself. Binary records are a key of the random number's high ten bytes, 00 11, the
 record's number in 32 hexadecimal digits, 88 99 AA BB, the low twelve hexadecimal digits of the random number four times
 each, CC DD EE FF. Those of text (`ascii`) have ten printable characters as their key, two spaces, the number, two
 spaces, the low thirteen digits four times each, a return and a newline, so programs that sort lines can sort them.

@@ -28,9 +28,9 @@ class Contender:
     peak_bytes: list[int] = field(default_factory=list)
 
 
-def run_in_turn(contenders: list[Contender], rounds: int, log: Path) -> None:
-    """One warm-up round that is not counted, then `rounds` rounds of A B C A B C."""
-    for number in range(rounds + 1):
+def run_in_turn(contenders: list[Contender], rounds: int, log: Path, *, warm_up: bool = True) -> None:
+    """One warm-up round that is not counted, unless that is done already, then `rounds` rounds of A B C A B C."""
+    for number in range(0 if warm_up else 1, rounds + 1):
         for contender in contenders:
             contender.prepare()
             wall_s, peak_bytes = _run(contender, log)

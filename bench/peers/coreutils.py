@@ -33,5 +33,17 @@ def group_by(source: Path, output: Path, slots: int) -> None:
     shell(f"cat {joined(source)} | {awk} | sort --parallel={slots} > '{output}/part-00000'")
 
 
+def terasort(source: Path, output: Path, slots: int) -> None:
+    shell(f"sort --parallel={slots} -S 2G {joined(source)} > '{output}/part-00000'")
+
+
+def join(source: Path, output: Path, slots: int) -> None:
+    sorted_by_key = f"sort --parallel={slots} -S 512M -k1,1"
+    shell(
+        rf"join -o '1.2 2.2' <({sorted_by_key} '{source}/users.txt') <({sorted_by_key} '{source}/orders.txt') "
+        rf"| tr ' ' '\t' > '{output}/part-00000'"
+    )
+
+
 if __name__ == "__main__":
-    run({"wordcount": wordcount, "grep": grep, "group_by": group_by})
+    run({body.__name__: body for body in (wordcount, grep, group_by, terasort, join)})

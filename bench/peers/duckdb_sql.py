@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import duckdb
-from common import NEEDLE, files_of, run, write_pairs
+from common import KEY_CHARACTERS, NEEDLE, ONE, ROUNDS, files_of, run, write_pairs
 
 # A separator and a quote that no line has, so that every line is one value.
 LINES = (
@@ -62,5 +62,36 @@ def group_by(source: Path, output: Path, slots: int) -> None:
     copy(connect(slots), f"SELECT k, sum(n)::BIGINT FROM {table} GROUP BY k ORDER BY k", output)
 
 
+def terasort(source: Path, output: Path, slots: int) -> None:
+    copy(connect(slots), f"SELECT line || chr(13) FROM {lines(source)} ORDER BY line[1:{KEY_CHARACTERS}]", output)
+
+
+def pairs_of(path: Path, names: str) -> str:
+    first, second = names.split()
+    columns = f"{{'{first}': 'VARCHAR', '{second}': 'VARCHAR'}}"
+    return f"read_csv('{path}', columns={columns}, header=false, delim=' ', auto_detect=false)"
+
+
+def join(source: Path, output: Path, slots: int) -> None:
+    users, orders = pairs_of(source / "users.txt", "k name"), pairs_of(source / "orders.txt", "k amount")
+    copy(connect(slots), f"SELECT name, amount FROM {orders} JOIN {users} USING (k)", output)
+
+
+def pagerank(source: Path, output: Path, slots: int) -> None:
+    base = connect(slots)
+    base.execute(f"CREATE TABLE edges AS SELECT * FROM {pairs_of(source, 'page target')}")
+    base.execute("CREATE TABLE links AS SELECT page, target, count(*) OVER (PARTITION BY page) AS n FROM edges")
+    base.execute(f"CREATE TABLE ranks AS SELECT DISTINCT page, {ONE}::BIGINT AS rank FROM edges")
+    for _ in range(ROUNDS):
+        base.execute(
+            "CREATE TABLE new AS SELECT page, (150000000 + coalesce(sum(share), 0) * 85 // 100)::BIGINT AS rank FROM "
+            "(SELECT target AS page, rank // n AS share FROM links JOIN ranks USING (page) "
+            "UNION ALL SELECT page, 0 FROM ranks) GROUP BY page"
+        )
+        base.execute("DROP TABLE ranks")
+        base.execute("ALTER TABLE new RENAME TO ranks")
+    copy(base, "SELECT page, rank FROM ranks ORDER BY page", output)
+
+
 if __name__ == "__main__":
-    run({"wordcount": wordcount, "grep": grep, "inverted_index": inverted_index, "group_by": group_by})
+    run({body.__name__: body for body in (wordcount, grep, inverted_index, group_by, terasort, join, pagerank)})

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 from common import NEEDLE, files_of, run
+from mrjob.compat import jobconf_from_env
 from mrjob.job import MRJob
 from mrjob.protocol import RawValueProtocol, TextProtocol
 
@@ -49,8 +50,26 @@ class Sums(MRJob):
     reducer = combiner
 
 
-JOB_NAME = "MINIREDUCE_BENCH_MRJOB"  # mrjob starts this file again for each task, with arguments of its own
-JOBS = {"wordcount": Words, "grep": Lines, "group_by": Sums}
+class Names(MRJob):
+    OUTPUT_PROTOCOL = TextProtocol
+    INTERNAL_PROTOCOL = TextProtocol
+
+    def mapper(self, _, line):
+        key, text = line.split(" ")
+        is_user = jobconf_from_env("mapreduce.map.input.file").endswith("users.txt")
+        yield key, f"{'u' if is_user else 'o'}{text}"
+
+    def reducer(self, _, entries):
+        names, amounts = [], []
+        for entry in entries:
+            (names if entry[0] == "u" else amounts).append(entry[1:])
+        for name in names:
+            for amount in amounts:
+                yield name, amount
+
+
+JOB_NAME = "BENCH_MRJOB"  # mrjob starts this file again for each task, with arguments of its own
+JOBS = {"wordcount": Words, "grep": Lines, "group_by": Sums, "join": Names}
 
 
 def work(name: str):

@@ -1,50 +1,77 @@
-"""minireduce from Python, on an embedded cluster that stays up: what a job takes once everything is warm."""
+"""minireduce from Python, on a cluster of this process that stays up: what a job takes once everything is warm.
+
+Of iterations it is also the whole command, since they are programs and not one job: `jobs/pagerank.py` and
+`jobs/kmeans.py`, as a user would start them.
+"""
 
 from __future__ import annotations
 
-import importlib.util
+import runpy
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
-from common import run
+from common import CENTRES, ROUNDS, run, write_centres
+from works import WORKS
 
-from minireduce import LocalCluster
+from minireduce import Job, LocalCluster
 
-if TYPE_CHECKING:
-    from minireduce import Job
-
-HERE = Path(__file__).resolve().parent
-JOBS = {
-    "wordcount": HERE.parent.parent / "jobs" / "wordcount.py",
-    "grep": HERE / "jobs" / "grep.py",
-    "inverted_index": HERE / "jobs" / "inverted_index.py",
-    "group_by": HERE / "jobs" / "group_by.py",
-    "null": HERE / "jobs" / "null.py",
-}
+JOBS = Path(__file__).resolve().parent.parent.parent / "jobs"
 _clusters: list[LocalCluster] = []
 
 
-def load(path: Path) -> Job:
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.job
+def cluster(slots: int) -> LocalCluster:
+    if not _clusters:
+        _clusters.append(LocalCluster(workers=1, slots=slots).__enter__())
+    return _clusters[0]
 
 
-def work(name: str):
+def load(path: Path) -> dict[str, Any]:
+    return runpy.run_path(str(path), run_name=path.stem)
+
+
+def job_work(path: Path, named: str, reducers: int):
     def do(source: Path, output: Path, slots: int) -> None:
-        if not _clusters:
-            _clusters.append(LocalCluster(workers=1, slots=slots).__enter__())
-        load(JOBS[name]).run(str(source), output=str(output), overwrite=True, master=_clusters[0])
+        job: Job = load(path)[named]
+        job.run(
+            str(source),
+            output=str(output),
+            overwrite=True,
+            master=cluster(slots),
+            **({"reducers": reducers} if reducers else {}),
+        )
 
     return do
 
 
+def kmeans(source: Path, output: Path, slots: int) -> None:
+    find_centres = load(JOBS / "kmeans.py")["find_centres"]
+    write_centres(output / "part-00000", find_centres(str(source), CENTRES, ROUNDS, master=cluster(slots)))
+
+
+def pagerank(source: Path, output: Path, slots: int) -> None:
+    program = load(JOBS / "pagerank.py")
+    ranks = program["rank_pages"](str(source), ROUNDS, master=cluster(slots), reducers=slots)
+    Job(whole_rank, input=ranks).run(output=str(output), overwrite=True, master=cluster(slots)).close()
+    ranks.close()
+
+
+def whole_rank(page: str, state: tuple[int, list[str]]) -> list[tuple[str, int]]:
+    return [(page, state[0])]
+
+
+def null(source: Path, output: Path, slots: int) -> None:
+    load(Path(__file__).parent / "jobs" / "null.py")["job"].run(str(source), master=cluster(slots)).close()
+
+
 if __name__ == "__main__":
+    works: dict[str, Callable[[Path, Path, int], None]] = {"kmeans": kmeans, "pagerank": pagerank, "null": null}
+    for work in WORKS:
+        for lane, path in work.lanes.items():
+            if path.exists():
+                works[f"{work.name}{lane}"] = job_work(path, "job", work.reducers)
     try:
-        run({name: work(name) for name in JOBS})
+        run(works)
     finally:
-        for cluster in _clusters:
-            cluster.__exit__(None, None, None)
+        for each in _clusters:
+            each.__exit__(None, None, None)

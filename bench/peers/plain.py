@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from multiprocessing import Pool
 from pathlib import Path
 
-from common import NEEDLE, files_of, run, write_pairs
+from common import CENTRES, NEEDLE, ONE, ROUNDS, files_of, rank_of, run, write_centres, write_pairs
 
 RANGES_PER_SLOT = 2
 
@@ -94,5 +94,108 @@ def group_by(source: Path, output: Path, slots: int) -> None:
     write_pairs(output / "part-00000", sorted(total.items()))
 
 
+def sort_range(task: tuple[Path, int, int, Path]) -> None:
+    """The records whose first character lies in a range, sorted into a file of their own."""
+    source, least, most, target = task
+    with source.open("rb") as file:
+        found = [line for line in file if least <= line[0] < most]
+    found.sort()  # whole records: the key stands first
+    with target.open("wb") as out:
+        out.writelines(found)
+
+
+def terasort(source: Path, output: Path, slots: int) -> None:
+    borders = [32 + 95 * number // slots for number in range(slots + 1)]
+    tasks = [
+        (source, least, most, output / f"part-{number:05d}")
+        for number, (least, most) in enumerate(itertools.pairwise(borders))
+    ]
+    with Pool(slots) as pool:
+        pool.map(sort_range, tasks)
+
+
+_names: dict[str, str] = {}
+
+
+def read_users(source: Path) -> None:
+    with (source / "users.txt").open(encoding="utf-8") as file:
+        _names.update(line.split() for line in file)
+
+
+def join_orders(part: Range) -> list[str]:
+    found = []
+    for line in lines(part):
+        key, amount = line.decode().split()
+        if key in _names:
+            found.append(f"{_names[key]}\t{amount}\n")
+    return found
+
+
+def join(source: Path, output: Path, slots: int) -> None:
+    orders = ranges(source / "orders.txt", slots)
+    with Pool(slots, read_users, (source,)) as pool, (output / "part-00000").open("w", encoding="utf-8") as out:
+        for found in pool.imap(join_orders, orders):
+            out.writelines(found)
+
+
+Points = list[tuple[int, ...]]
+
+
+def read_points(part: Range) -> Points:
+    return [tuple(map(int, line.split())) for line in lines(part)]
+
+
+def nearest_sums(task: tuple[Points, list[tuple[float, ...]]]) -> dict[int, list[int]]:
+    share, centres = task
+    sums: dict[int, list[int]] = {}
+    for point in share:
+        best, best_distance = 0, float("inf")
+        for number, centre in enumerate(centres):
+            distance = 0.0
+            for here, there in zip(point, centre, strict=True):
+                distance += (here - there) * (here - there)
+            if distance < best_distance:
+                best, best_distance = number, distance
+        total = sums.setdefault(best, [0] * (1 + len(point)))
+        total[0] += 1
+        for place, coordinate in enumerate(point, 1):
+            total[place] += coordinate
+    return sums
+
+
+def kmeans(source: Path, output: Path, slots: int) -> None:
+    with Pool(slots) as pool:
+        shares = pool.map(read_points, ranges(source, slots))
+        centres: list[tuple[float, ...]] = list(itertools.chain.from_iterable(shares))[:CENTRES]
+        for _ in range(ROUNDS):
+            totals: dict[int, list[int]] = {}
+            for sums in pool.imap_unordered(nearest_sums, [(share, centres) for share in shares]):
+                for number, total in sums.items():
+                    known = totals.setdefault(number, [0] * len(total))
+                    totals[number] = [one + other for one, other in zip(known, total, strict=True)]
+            for number, (count, *coordinates) in totals.items():
+                centres[number] = tuple(coordinate / count for coordinate in coordinates)
+    write_centres(output / "part-00000", centres)
+
+
+def pagerank(source: Path, output: Path, slots: int) -> None:
+    """In one process: handing dictionaries to others costs more than the sums do."""
+    links: defaultdict[str, list[str]] = defaultdict(list)
+    with source.open(encoding="utf-8") as file:
+        for line in file:
+            page, target = line.split()
+            links[page].append(target)
+    ranks = dict.fromkeys(links, ONE)
+    for _ in range(ROUNDS):
+        shares = dict.fromkeys(ranks, 0)
+        for page, targets in links.items():
+            share = ranks[page] // len(targets)
+            for target in targets:
+                shares[target] = shares.get(target, 0) + share
+        ranks = {page: rank_of(share) for page, share in shares.items()}
+    write_pairs(output / "part-00000", sorted(ranks.items()))
+
+
 if __name__ == "__main__":
-    run({"wordcount": wordcount, "grep": grep, "inverted_index": inverted_index, "group_by": group_by})
+    works = (wordcount, grep, inverted_index, group_by, terasort, join, kmeans, pagerank)
+    run({body.__name__: body for body in works})

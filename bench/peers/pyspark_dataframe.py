@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from common import NEEDLE, run
+from common import KEY_CHARACTERS, NEEDLE, run
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as f
 
@@ -43,5 +43,17 @@ def group_by(spark: SparkSession, source: Path) -> DataFrame:
     return pairs.groupBy("k").agg(f.sum("n").alias("n")).select(f.concat_ws("\t", "k", "n"))
 
 
+def terasort(spark: SparkSession, source: Path) -> DataFrame:
+    records = spark.read.text(str(source)).orderBy(f.substring("value", 1, KEY_CHARACTERS))
+    return records.select(f.concat("value", f.lit("\r")))
+
+
+def join(spark: SparkSession, source: Path) -> DataFrame:
+    users = spark.read.csv(str(source / "users.txt"), schema="k string, name string", sep=" ")
+    orders = spark.read.csv(str(source / "orders.txt"), schema="k string, amount string", sep=" ")
+    return orders.join(users, "k").select(f.concat_ws("\t", "name", "amount"))
+
+
 if __name__ == "__main__":
-    run({body.__name__: spark_work(body) for body in (wordcount, grep, inverted_index, group_by)})
+    works = (wordcount, grep, inverted_index, group_by, terasort, join)
+    run({body.__name__: spark_work(body) for body in works})

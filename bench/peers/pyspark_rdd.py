@@ -7,7 +7,7 @@ from collections.abc import Callable
 from operator import add
 from pathlib import Path
 
-from common import NEEDLE, run
+from common import CENTRES, KEY_CHARACTERS, NEEDLE, ONE, ROUNDS, rank_of, run
 from pyspark import RDD, SparkConf, SparkContext
 
 Body = Callable[[SparkContext, Path, int], RDD]
@@ -53,5 +53,61 @@ def group_by(context: SparkContext, source: Path, slots: int) -> RDD:
     return sums.map(lambda pair: f"{pair[0]}\t{pair[1]}")
 
 
+def terasort(context: SparkContext, source: Path, slots: int) -> RDD:
+    records = context.textFile(str(source), minPartitions=2 * slots)  # without their `\\r\\n`
+    by_key = records.keyBy(lambda record: record[:KEY_CHARACTERS]).sortByKey(numPartitions=slots)
+    return by_key.map(lambda pair: pair[1] + "\r")
+
+
+def join(context: SparkContext, source: Path, slots: int) -> RDD:
+    users, orders = (
+        context.textFile(str(source / name), minPartitions=2 * slots).map(lambda line: tuple(line.split()))
+        for name in ("users.txt", "orders.txt")
+    )
+    return users.join(orders, numPartitions=slots).map(lambda pair: f"{pair[1][0]}\t{pair[1][1]}")
+
+
+def kmeans(context: SparkContext, source: Path, slots: int) -> RDD:
+    lines = context.textFile(str(source), minPartitions=2 * slots)
+    points = lines.map(lambda line: tuple(map(int, line.split()))).cache()
+    centres: list[tuple[float, ...]] = points.take(CENTRES)
+    for _ in range(ROUNDS):
+        near = points.map(lambda point, centres=tuple(centres): (nearest(point, centres), (1, *point)))
+        sums = near.reduceByKey(lambda one, other: tuple(map(add, one, other)), numPartitions=slots).collect()
+        for number, (count, *coordinates) in sums:
+            centres[number] = tuple(coordinate / count for coordinate in coordinates)
+    rows = [
+        f"{number}\t{' '.join(f'{coordinate:.3f}' for coordinate in centre)}" for number, centre in enumerate(centres)
+    ]
+    return context.parallelize(rows, 1)
+
+
+def nearest(point: tuple[int, ...], centres: tuple[tuple[float, ...], ...]) -> int:
+    best, best_distance = 0, float("inf")
+    for number, centre in enumerate(centres):
+        distance = 0.0
+        for here, there in zip(point, centre, strict=True):
+            distance += (here - there) * (here - there)
+        if distance < best_distance:
+            best, best_distance = number, distance
+    return best
+
+
+def pagerank(context: SparkContext, source: Path, slots: int) -> RDD:
+    def shares(entry: tuple[str, tuple[list[str] | None, int]]) -> list[tuple[str, int]]:
+        page, (targets, rank) = entry
+        given = [(target, rank // len(targets)) for target in targets] if targets else []
+        return [(page, 0), *given]
+
+    edges = context.textFile(str(source), minPartitions=2 * slots).map(lambda line: tuple(line.split()))
+    links = edges.groupByKey(slots).mapValues(list).cache()
+    ranks = links.mapValues(lambda _: ONE)
+    for _ in range(ROUNDS):
+        joined = links.rightOuterJoin(ranks, numPartitions=slots)
+        ranks = joined.flatMap(shares).reduceByKey(add, numPartitions=slots).mapValues(rank_of)
+    return ranks.map(lambda pair: f"{pair[0]}\t{pair[1]}")
+
+
 if __name__ == "__main__":
-    run({body.__name__: spark_work(body) for body in (wordcount, grep, inverted_index, group_by)})
+    works = (wordcount, grep, inverted_index, group_by, terasort, join, kmeans, pagerank)
+    run({body.__name__: spark_work(body) for body in works})

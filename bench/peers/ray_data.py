@@ -8,7 +8,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 import ray
-from common import NEEDLE, run
+from common import KEY_CHARACTERS, NEEDLE, run
 from ray.data.aggregate import Sum
 
 
@@ -62,5 +62,38 @@ def group_by(source: Path, output: Path, slots: int) -> None:
     write(pairs.groupby("k").aggregate(Sum("n")), output)
 
 
+def with_key(batch: pa.Table) -> pa.Table:
+    line = pc.replace_substring(batch["text"], "\r", "")
+    return pa.table(
+        {"key": pc.utf8_slice_codeunits(line, 0, KEY_CHARACTERS), "line": pc.binary_join_element_wise(line, "\r", "")}
+    )
+
+
+def terasort(source: Path, output: Path, slots: int) -> None:
+    start(slots)
+    records = ray.data.read_text(str(source)).map_batches(with_key, batch_format="pyarrow", batch_size=None)
+    write(records.sort("key").select_columns(["line"]), output)
+
+
+def split_two(first: str, second: str):
+    def split(batch: pa.Table) -> pa.Table:
+        rows = [line.split() for line in batch["text"].to_pylist()]
+        return pa.table({first: [row[0] for row in rows], second: [row[1] for row in rows]})
+
+    return split
+
+
+def join(source: Path, output: Path, slots: int) -> None:
+    start(slots)
+    users, orders = (
+        ray.data.read_text(str(source / name)).map_batches(
+            split_two("k", column), batch_format="pyarrow", batch_size=None
+        )
+        for name, column in (("users.txt", "name"), ("orders.txt", "amount"))
+    )
+    joined = orders.join(users, join_type="inner", num_partitions=slots, on=("k",))
+    write(joined.select_columns(["name", "amount"]), output)
+
+
 if __name__ == "__main__":
-    run({"wordcount": wordcount, "grep": grep, "group_by": group_by})
+    run({body.__name__: body for body in (wordcount, grep, group_by, terasort, join)})

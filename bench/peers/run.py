@@ -1,223 +1,196 @@
 """The same work on minireduce and on its peers, in one run: whole commands in alternation, then the warm time of each.
 
-`python bench/peers/run.py --write` writes `bench/RESULTS.md` and `bench/results.json`; every run prints beside its own
-times those of `results.json`. Every output is compared with the first one's, line by line, whatever their order; a peer
-whose output differs ends the run. A peer that is not installed is skipped, and the results say so.
+`python bench/peers/run.py --write` writes `bench/RESULTS.md`, `bench/RESULTS.svg` and `bench/results.json`. Every run
+holds its times against those of `results.json` and says what became slower or faster beyond the spread of both.
+
+Before it is timed, each does its work on an input of a mebibyte. Each timed output is compared: line by line with the
+first one's, whatever their order; a sorted one for itself, as `valsort` does. A wrong output ends the run.
+What is not at hand is skipped, loudly, and the results say so. Peers that take minutes where others take seconds get an
+eighth of the input, and we beside them once more. Warm times are taken of those whose whole command is short, since
+what is long does not end with the start.
+
+`--quick` does all of it once, on small inputs, to see that it works; `--scale` makes inputs larger or smaller.
 """
 
 from __future__ import annotations
 
 import argparse
 import hashlib
-import importlib.util
 import json
 import os
-import platform
-import random
+import re
 import shutil
 import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from importlib.metadata import version
+import time
+from collections.abc import Iterator
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))
 
+import gensort
+import hadoop
+import report
 from measure import Contender, run_in_turn
-from text_input import make_text
+from report import Rows, Run
+from works import OURS, PEERS, SLOTS, WORKS, Peer, Work, text
 
-SLOTS = 2
-OURS = "minireduce"
-PAIRS_PER_MIB = 65_536  # lines of `key number`, about 16 bytes each
-FILES = 64
-
-
-@dataclass(frozen=True)
-class Work:
-    """One kind of work: its input, and our job for it."""
-
-    name: str
-    title: str
-    make_input: Callable[[Path, int], Path]
-    job: Path
-    reducers: int = SLOTS
-
-
-@dataclass(frozen=True)
-class Peer:
-    """A peer: the package and the commands that it needs, and the work that it has a script for."""
-
-    title: str
-    script: str
-    package: str
-    works: frozenset[str]
-    needs: tuple[str, ...] = ()  # commands that must be there
-
-
-Rows = dict[str, dict[str, float]]
-"""Of each contender its medians: "s", "s_min", "s_max", "peak_mib", and "warm_s" where there is one."""
-
-Results = dict[str, Rows]
-
-
-def text(folder: Path, mebibytes: int) -> Path:
-    path = folder / f"text-{mebibytes}.txt"
-    make_text(path, mebibytes << 20)
-    return path
-
-
-def text_files(folder: Path, mebibytes: int) -> Path:
-    """The text in files of equal numbers of bytes, cut at lines."""
-    target = folder / f"files-{mebibytes}"
-    if not target.exists():
-        part = target.with_suffix(".part")
-        shutil.rmtree(part, ignore_errors=True)
-        part.mkdir()
-        with text(folder, mebibytes).open("rb") as source:
-            for number in range(FILES):
-                (part / f"{number:03}.txt").write_bytes(b"".join(source.readlines((mebibytes << 20) // FILES)))
-        part.rename(target)
-    return target
-
-
-def pairs(folder: Path, mebibytes: int) -> Path:
-    """`key number`, one key for every three lines on average, the same lines every time."""
-    path = folder / f"pairs-{mebibytes}.txt"
-    if not path.exists():
-        lines = mebibytes * PAIRS_PER_MIB
-        draw = random.Random(7)
-        part = path.with_suffix(".part")
-        with part.open("w", encoding="ascii") as out:
-            out.writelines(f"k{draw.randrange(lines // 3):08} {draw.randrange(10_000)}\n" for _ in range(lines))
-        part.rename(path)
-    return path
-
-
-WORKS = (
-    Work("wordcount", "count words", text, HERE.parent.parent / "jobs" / "wordcount.py"),
-    Work("grep", "find lines", text, HERE / "jobs" / "grep.py", 0),
-    Work("inverted_index", "inverted index of 64 files", text_files, HERE / "jobs" / "inverted_index.py"),
-    Work("group_by", "sum by many keys", pairs, HERE / "jobs" / "group_by.py"),
-)
-ALL = frozenset(work.name for work in WORKS)
-PEERS = (
-    Peer("script by hand", "plain.py", "", ALL),
-    Peer("GNU coreutils", "coreutils.py", "", ALL - {"inverted_index"}),
-    Peer("DuckDB", "duckdb_sql.py", "duckdb", ALL),
-    Peer("Polars", "polars_frames.py", "polars", ALL),
-    Peer("PySpark RDD", "pyspark_rdd.py", "pyspark", ALL, ("java",)),
-    Peer("Spark DataFrame", "pyspark_dataframe.py", "pyspark", ALL, ("java",)),
-    Peer("Ray Data", "ray_data.py", "ray", ALL - {"inverted_index"}),
-    Peer("Dask bag", "dask_bag.py", "dask", ALL),
-    Peer("mrjob", "mrjob_jobs.py", "mrjob", ALL - {"inverted_index"}),
-)
+SLOW_SHARE = 1 / 8
+TINY_MEBIBYTES = 1.0
+WARM_COMMAND_S_MAX = 20.0
+EMPTY_TASKS = 20_000
 
 
 def main() -> None:
     options = _options()
     folder: Path = options.folder
     folder.mkdir(parents=True, exist_ok=True)
-    results: Results = {}
+    os.environ |= {
+        hadoop.FOLDER: str(folder),
+        "PYSPARK_PYTHON": sys.executable,
+        "SPARK_LOCAL_IP": "127.0.0.1",
+        "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
+    }
+    began_s = time.monotonic()
+    run = Run(options.scale, options.rounds, options.warm_rounds, load=os.getloadavg()[0])
+    wanted = [peer for peer in PEERS if options.peers is None or peer.title in options.peers]
+    missing = {peer.title: peer.missing(folder) for peer in wanted}
+    run.skipped = [f"{title}: {why}" for title, why in missing.items() if why]
+    run.skipped += _missing_jobs(options.works)
+    for each in run.skipped:
+        print(f"SKIPPED {each}", flush=True)
+    peers = [peer for peer in wanted if not missing[peer.title]]
+    print("── limits of this machine", flush=True)
+    run.limits = _limits(folder, options.scale, options.rounds)
     for work in WORKS:
-        if work.name in options.works:
-            print(f"── {work.title}", flush=True)
-            results[work.name] = _measure(work, folder, options)
-    skipped = sorted(peer.title for peer in PEERS if not _is_there(peer))
-    for title in skipped:
-        print(f"SKIPPED: {title}, which is not installed here")
-    report = _report(results, options, skipped)
-    print(report)
-    _compare(results)
+        if work.name not in options.works:
+            continue
+        _measure(run, work, [peer for peer in peers if not peer.slow], folder, options, 1.0)
+        slow = [peer for peer in peers if peer.slow]
+        if slow:
+            _measure(run, work, slow, folder, options, SLOW_SHARE)
+    if "null" in options.works:
+        run.null = _null(options)
+    if "empty" in options.works:
+        run.empty = _empty(options)
+    run.minutes = (time.monotonic() - began_s) / 60
+    written = report.markdown(run)
+    print(written)
+    for line in report.compare(run, HERE.parent / "results.json"):
+        print(line)
     if options.write:
-        (HERE.parent / "RESULTS.md").write_text(report, encoding="utf-8")
-        record = {"mebibytes": options.mebibytes, "rounds": options.rounds, "results": results}
-        (HERE.parent / "results.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+        (HERE.parent / "RESULTS.md").write_text(written, encoding="utf-8")
+        (HERE.parent / "RESULTS.svg").write_text(report.plot(run), encoding="utf-8")
+        (HERE.parent / "results.json").write_text(report.as_json(run), encoding="utf-8")
 
 
 def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    names = [*(work.name for work in WORKS), "null", "empty"]
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--warm-rounds", type=int, default=3)
-    parser.add_argument("--mebibytes", type=int, default=256)
-    parser.add_argument("--works", nargs="*", default=[work.name for work in WORKS])
+    parser.add_argument("--warm-rounds", type=int, default=5)
+    parser.add_argument("--scale", type=float, default=1.0)
+    parser.add_argument("--works", nargs="*", default=names, choices=names)
     parser.add_argument("--peers", nargs="*", help="titles; all that are installed unless given")
     parser.add_argument("--folder", type=Path, default=Path(tempfile.gettempdir(), "minireduce-bench"))
-    parser.add_argument("--write", action="store_true", help="write RESULTS.md and results.json")
-    return parser.parse_args()
+    parser.add_argument("--write", action="store_true", help="write RESULTS.md, RESULTS.svg and results.json")
+    parser.add_argument("--quick", action="store_true", help="one round at a sixteenth of the size")
+    options = parser.parse_args()
+    if options.quick:
+        options.rounds, options.warm_rounds, options.scale = 1, 1, 1 / 16
+    return options
 
 
-def _is_there(peer: Peer) -> bool:
-    has_package = not peer.package or importlib.util.find_spec(peer.package) is not None
-    return has_package and all(shutil.which(command) for command in peer.needs)
+def _missing_jobs(works: list[str]) -> list[str]:
+    lanes = [(work, lane, path) for work in WORKS if work.name in works for lane, path in work.lanes.items()]
+    return [f"{OURS}{lane}, {work.title}: there is no {path.name}" for work, lane, path in lanes if not path.exists()]
 
 
-def _measure(work: Work, folder: Path, options: argparse.Namespace) -> Rows:
-    source = work.make_input(folder, options.mebibytes)
-    peers = [peer for peer in PEERS if work.name in peer.works and _is_there(peer)]
-    if options.peers is not None:
-        peers = [peer for peer in peers if peer.title in options.peers]
-    digests: dict[str, str] = {}
-    contenders = [Contender("python -c pass", [sys.executable, "-c", "pass"])]
-    contenders.append(_contender(OURS, _submit(work, source), folder, digests))
-    contenders += [_contender(peer.title, _script(peer.script, work, source), folder, digests) for peer in peers]
-    run_in_turn(contenders, options.rounds, folder / "log")
-    results = {
-        one.name: {"s": statistics.median(one.wall_s), "s_min": min(one.wall_s), "s_max": max(one.wall_s)}
-        | {"peak_mib": statistics.median(one.peak_bytes) / 2**20}
-        for one in contenders
-    }
-    scripts = {OURS: "ours.py"} | {peer.title: peer.script for peer in peers}
-    warm: dict[str, list[float]] = {title: [] for title in scripts}
-    for _ in range(options.warm_rounds):
-        for title, script in scripts.items():
-            warm[title].append(_warm_s([*_script(script, work, source), "--warm"], folder / _folder_of(title)))
-    for title, seconds in warm.items():
-        if seconds:
-            results[title]["warm_s"] = statistics.median(seconds)
-    return results
+def _limits(folder: Path, scale: float, rounds: int) -> dict[str, float]:
+    source = text(folder, 256 * scale)
+    command = [sys.executable, str(HERE.parent / "limits.py"), str(source), "--json", "--rounds", str(rounds)]
+    limits: dict[str, float] = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    return limits
 
 
-def _submit(work: Work, source: Path) -> list[str]:
-    submit = [str(Path(sys.executable).with_name("minireduce")), "submit", str(work.job), str(source), "-o", "OUTPUT"]
-    return [*submit, "--slots", str(SLOTS), "-q", *(("--reducers", str(work.reducers)) if work.reducers else ())]
+def _measure(run: Run, work: Work, peers: list[Peer], folder: Path, options: argparse.Namespace, share: float) -> None:
+    """All who can do this work, in alternation, on a share of its input."""
+    peers = [peer for peer in peers if work.name in peer.works]
+    mebibytes = work.mebibytes * options.scale * share
+    title = work.title if share == 1 else f"{work.title}, an eighth of it"
+    print(f"── {title}, {mebibytes:g} MiB", flush=True)
+    lanes = [lane for lane, path in work.lanes.items() if path.exists()] if work.lanes else [""]
+    if share < 1 and not (peers and lanes):
+        return
+    lanes = [lane for lane in lanes if share == 1 or not lane]
+    sources = [work.make_input(folder, TINY_MEBIBYTES), work.make_input(folder, mebibytes)]
+    timed: list[Contender] = []
+    for source in sources:
+        checked = _Checked(work, source)
+        timed = [_contender(OURS + lane, _ours(work, lane, source), folder, checked) for lane in lanes]
+        timed += [_contender(peer.title, _script(peer.script, work.name, source), folder, checked) for peer in peers]
+        run_in_turn(timed, 0 if source is sources[0] else options.rounds, folder / "log", warm_up=source is sources[0])
+    rows: Rows = {one.name: report.row(one) for one in timed}
+    scripts = {OURS + lane: ("ours.py", work.name + lane) for lane in lanes}
+    scripts |= {peer.title: (peer.script, work.name) for peer in peers if peer.has_warm}
+    for name, (script, named) in scripts.items():
+        if options.warm_rounds and rows[name]["s"] <= WARM_COMMAND_S_MAX * max(options.scale, 1):
+            command = [*_script(script, named, sources[1]), "--warm", str(options.warm_rounds)]
+            took = _warm_s(command, folder / _folder_of(name))
+            rows[name] |= {"warm_s": statistics.median(took), "warm_s_min": min(took), "warm_s_max": max(took)}
+            print(f"  warm: {name} {rows[name]['warm_s']:.2f} s", flush=True)
+    run.works[title] = {"mebibytes": mebibytes, "rows": rows}
 
 
-def _script(script: str, work: Work, source: Path) -> list[str]:
-    return [sys.executable, str(HERE / script), work.name, str(source), "OUTPUT", str(SLOTS)]
+def _ours(work: Work, lane: str, source: Path) -> list[str]:
+    if not work.lanes:
+        return _script("ours.py", work.name, source)
+    submit = [str(Path(sys.executable).with_name("minireduce")), "submit", str(work.lanes[lane]), str(source)]
+    reducers = ("--reducers", str(work.reducers)) if work.reducers else ()
+    return [*submit, "-o", "OUTPUT", "--slots", str(SLOTS), "-q", *reducers]
+
+
+def _script(script: str, work: str, source: Path) -> list[str]:
+    return [sys.executable, str(HERE / script), work, str(source), "OUTPUT", str(SLOTS)]
 
 
 def _folder_of(title: str) -> str:
     return title.replace(" ", "-")
 
 
-def _contender(title: str, command: list[str], folder: Path, digests: dict[str, str]) -> Contender:
+def _contender(title: str, command: list[str], folder: Path, checked: _Checked) -> Contender:
     output = folder / _folder_of(title)
-
-    def check() -> None:
-        digests[title] = _digest(output)
-        first = next(iter(digests))
-        if digests[title] != digests[first]:
-            sys.exit(f"the output of {title} in {output} differs from that of {first}")
-
     return Contender(
         title,
         [argument.replace("OUTPUT", str(output)) for argument in command],
         lambda: shutil.rmtree(output, ignore_errors=True),
-        check,
-        {**os.environ, "PYSPARK_PYTHON": sys.executable, "SPARK_LOCAL_IP": "127.0.0.1"},
+        lambda: checked.check(title, output),
+        dict(os.environ),
     )
 
 
-def _warm_s(command: list[str], output: Path) -> float:
-    shutil.rmtree(output, ignore_errors=True)
-    command = [argument.replace("OUTPUT", str(output)) for argument in command]
-    env = {**os.environ, "PYSPARK_PYTHON": sys.executable, "SPARK_LOCAL_IP": "127.0.0.1"}
-    done = subprocess.run(command, check=True, capture_output=True, text=True, env=env)
-    return float(done.stdout.rsplit("seconds ", 1)[1].split()[0])
+class _Checked:
+    """Holds each output against the first one, or a sorted one against its input."""
+
+    def __init__(self, work: Work, source: Path) -> None:
+        self._first: tuple[str, str] | None = None
+        self._input = gensort.check([source]) if work.is_sorted else None
+
+    def check(self, title: str, output: Path) -> None:
+        if self._input is not None:
+            found = gensort.check(_parts(output))
+            if found.unordered is not None:
+                sys.exit(f"record {found.unordered} of {title} in {output} is not in order")
+            if (found.records, found.checksum) != (self._input.records, self._input.checksum):
+                sys.exit(f"the records of {title} in {output} are not those of the input")
+            return
+        digest = _digest(output)
+        self._first = self._first or (title, digest)
+        if digest != self._first[1]:
+            sys.exit(f"the output of {title} in {output} differs from that of {self._first[0]}")
 
 
 def _digest(output: Path) -> str:
@@ -229,56 +202,32 @@ def _parts(output: Path) -> Iterator[Path]:
     return (path for path in sorted(output.rglob("part-*")) if not path.name.endswith(".crc"))
 
 
-def _report(results: Results, options: argparse.Namespace, skipped: list[str]) -> str:
-    lines = ["# The same work on minireduce and on its peers", ""]
-    packages = ", ".join(f"{name} {version(name)}" for name in _packages())
-    lines += [
-        f"{options.mebibytes} MiB, {SLOTS} slots or threads for everyone, whole commands from a cold start, medians",
-        f"of {options.rounds} rounds in alternation. Warm: the second time in one process, median of",
-        f"{options.warm_rounds}. Written output is on disk when the time ends, and the same for all. A ratio above",
-        "1: minireduce is that many times as fast.",
-        "",
-        f"{os.cpu_count()} cores, {_memory_gib():.0f} GiB, {platform.system()} {platform.release()}, CPython",
-        f"{platform.python_version()}; {packages}.",
-        "",
-    ]
-    for work in WORKS:
-        if work.name in results:
-            lines += [f"## {work.title.capitalize()}", "", *_table(results[work.name]), ""]
-    lines += [f"Skipped, since not installed: {title}." for title in skipped]
-    return "\n".join(lines) + "\n"
+def _warm_s(command: list[str], output: Path) -> list[float]:
+    shutil.rmtree(output, ignore_errors=True)
+    command = [argument.replace("OUTPUT", str(output)) for argument in command]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        sys.exit(f"{' '.join(command)} ended with {done.returncode}: {done.stderr[-2000:]}")
+    return [float(seconds) for seconds in done.stdout.rsplit("seconds ", 1)[1].split()]
 
 
-def _table(rows: Rows) -> Iterator[str]:
-    yield "| what | whole command s | min to max | ratio | warm s | ratio | peak MiB |"
-    yield "|---|---|---|---|---|---|---|"
-    ours = rows[OURS]
-    for title, row in sorted(rows.items(), key=lambda entry: entry[1]["s"]):
-        warm = f"{row['warm_s']:.2f} | {row['warm_s'] / ours['warm_s']:.2f}" if "warm_s" in row else " | "
-        spread = f"{row['s_min']:.2f} to {row['s_max']:.2f}"
-        yield f"| {title} | {row['s']:.2f} | {spread} | {row['s'] / ours['s']:.2f} | {warm} | {row['peak_mib']:.0f} |"
+def _null(options: argparse.Namespace) -> dict[str, tuple[float, float]]:
+    print("── a job that does nothing", flush=True)
+    rounds = "20" if options.quick else "200"
+    command = [sys.executable, str(HERE.parent / "null_job.py"), "--json", "--rounds", rounds]
+    found: dict[str, tuple[float, float]] = json.loads(
+        subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
+    )
+    return found
 
 
-def _compare(results: Results) -> None:
-    """How our times stand to those of the results that were written last."""
-    path = HERE.parent / "results.json"
-    if not path.exists():
-        return
-    last = json.loads(path.read_text(encoding="utf-8"))
-    for name, rows in results.items():
-        before = last["results"].get(name, {}).get(OURS)
-        if before is not None:
-            size = f"{last['mebibytes']} MiB"
-            print(f"{name}: {rows[OURS]['s']:.2f} s, in the results written last {before['s']:.2f} s with {size}")
-
-
-def _packages() -> list[str]:
-    names = dict.fromkeys(peer.package for peer in PEERS if peer.package and _is_there(peer))
-    return ["minireduce", *names]
-
-
-def _memory_gib() -> float:
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+def _empty(options: argparse.Namespace) -> dict[str, float]:
+    print("── empty tasks", flush=True)
+    tasks = str(int(EMPTY_TASKS * (0.1 if options.quick else 1)))
+    command = [sys.executable, str(HERE.parent / "empty_tasks.py"), "--tasks", tasks, "--rounds", str(options.rounds)]
+    said = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
+    rates = re.findall(r"^(\w+)[ \d.]*: ([\d,]+) tasks/s", said, re.MULTILINE)
+    return {name: float(rate.replace(",", "")) for name, rate in rates}
 
 
 if __name__ == "__main__":
