@@ -188,6 +188,12 @@ class Settings:
     )
     repair_bytes_per_s: int = _declare(100 << 20, size_bytes, "What repair moves to one worker, and from it, a second.")
 
+    balance_threshold: float = _declare(
+        0.1, _fraction, "How far a worker's disks may be from the mean used share before replicas are moved."
+    )
+    balance_bytes_per_s: int = _declare(
+        10 << 20, size_bytes, "What is moved a second from or to one worker so that all are about as full."
+    )
     scrub_period_s: float = _declare(
         604_800.0, _seconds, "How long a replica may lie on a worker without being read and verified."
     )

@@ -78,6 +78,8 @@ class ClusterSettings:
     inodes_collected_per_tick: int = 1000  # of removed files and directories, so that no removal holds others up
     copies_per_worker_max: int = 4  # replicas that repair moves from and to one worker at a time
     repair_bytes_per_s: int = 100 << 20  # that repair moves to one worker, and from it
+    balance_threshold: float = 0.1  # a worker so far from the mean used share gives replicas up, or gets some
+    balance_bytes_per_s: int = 10 << 20  # that are moved for that from and to one worker; 0: none are
     copy_timeout_s: float = 30.0  # a copy may take so long, and the time that its bytes need
     copy_bytes_per_s_min: int = 1 << 20
     copy_retry_after_s: float = 30.0  # a target to which a copy failed is left alone for so long

@@ -162,6 +162,8 @@ def _cluster_settings(settings: config.Settings) -> ClusterSettings:
         repair_delay_s=settings.repair_delay_s,
         maintenance_s=settings.maintenance_s,
         repair_bytes_per_s=settings.repair_bytes_per_s,
+        balance_threshold=settings.balance_threshold,
+        balance_bytes_per_s=settings.balance_bytes_per_s,
         result_kept_s=settings.results_keep_s,
         jobs_unended_max=settings.jobs_unended_max,
         history_job_attempts_max=settings.job_history_max,

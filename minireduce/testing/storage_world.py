@@ -245,7 +245,8 @@ class SimStorage:
         self._state.worker_drains(holder.name, is_draining=is_draining)
 
     def _free_bytes(self) -> int:
-        return self.rng.randint(1, 9) << 40
+        """As chance has it, so that there is always something to balance, and all alike once faults are over."""
+        return self.rng.randint(1, 9) << 40 if self.now < FAULTS_S else 5 << 40
 
     def _take(self, effects: Effects) -> None:
         for row in effects.rows:

@@ -6,8 +6,9 @@ commands (`ReplicateBlock`, `RemoveReplica`) and answers, all into the `Effects`
     namespace    names and what they stand for          blocks      which workers hold what, in which condition
     leases       files that are being written           repair      what is copied and removed, and when
     files        the requests                           placement   where new replicas go
-    containers   blocks that small files share          moves       from one of them to another
+    containers   blocks that small files share              moves       from one of them to another
     copying      replicas on their way                  draining    workers that shall be done without
+    balance      workers that are too full or empty
 
 Invariants: what was committed of a closed file never changes, it only grows; a block id and an inode number are never
 used twice; a replica that is unknown here is removed only if its number was given out and its file is certainly gone.
@@ -38,6 +39,7 @@ from minireduce.core.spec import StoredRange
 from minireduce.core.storage import blocks as block_rows
 from minireduce.core.storage import leases as lease_rows
 from minireduce.core.storage import namespace as inode_rows
+from minireduce.core.storage.balance import Balance
 from minireduce.core.storage.blocks import Block, Blocks
 from minireduce.core.storage.containers import Containers
 from minireduce.core.storage.copying import Copying
@@ -95,6 +97,7 @@ class StorageState:
         self._containers = Containers(self._blocks)
         self._copying = Copying(settings, self._blocks, tokens)
         self._repair = Repair(settings, self._blocks, self._copying, places, policy, rng)
+        self._balance = Balance(settings, self._blocks, self._copying, self._repair, places, policy)
         self._draining = Draining(settings, self._blocks, self._copying, places)
         parts = (self._namespace, self._leases, self._blocks, self._containers)
         self._files = Files(settings, *parts, places, tokens, policy, rng)
@@ -260,6 +263,7 @@ class StorageState:
         self._files.collect(at, effects)
         self._moves.tick(now, effects)
         self._repair.tick(now, effects)
+        self._balance.tick(now, effects)
         self._draining.tick(now)
 
     def shift_deadlines(self, jump_s: float) -> None:
@@ -267,6 +271,7 @@ class StorageState:
         self._leases.shift_deadlines(jump_s)
         self._moves.shift_deadlines(jump_s)
         self._repair.shift_deadlines(jump_s)
+        self._balance.shift_deadlines(jump_s)
         self._draining.shift_deadlines(jump_s)
 
     # ── what is asked for work ──────────────────────────────────────────────────────────────────────────────────────
