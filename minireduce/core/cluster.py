@@ -197,10 +197,11 @@ class ClusterState:
             epoch=epoch,
             software_version=software_version,
         )
-        self._submissions = self._restore(list(rows), now, at)
+        self._submissions = self._restore(rows, now, at)
 
-    def _restore(self, rows: list[Row], now: float, at: float) -> Submissions:
-        self.storage.load(rows, now)
+    def _restore(self, all_rows: Iterable[Row], now: float, at: float) -> Submissions:
+        rows = [row for row in all_rows if not self.storage.restore(row)]
+        self.storage.restored(rows, now)
         compute = self._compute
         compute.jobs, compute.ended = restore_jobs(rows, self._epoch, now, at)
         compute.printed.restore(rows)

@@ -7,6 +7,7 @@ so that the last commit is there for the next master.
 
 from __future__ import annotations
 
+import gc
 import logging
 import random
 from collections.abc import Callable
@@ -98,6 +99,7 @@ async def start_master(options: MasterOptions, clock: Clock) -> Master:
     port = _bind(server, options)
     metadata = _open_metadata(options.data_dir, options.metadata_mirror)
     try:
+        gc.disable()  # nothing that is read now becomes garbage, and to look through it again and again takes longer
         state = ClusterState(
             cluster_id=metadata.cluster_id,
             epoch=metadata.epoch,
@@ -111,12 +113,15 @@ async def start_master(options: MasterOptions, clock: Clock) -> Master:
             block_tokens=_SignedBlockTokens(options.tokens, clock),
             rng=random.SystemRandom(),
         )
+        gc.freeze()  # nor is it looked through later: with a million files that would stop the master for seconds
+        gc.enable()
         loop = MasterLoop(state, metadata.write, clock)
         service = MasterService(loop, state, metadata, options.certificate.sign if options.certificate else None)
         register(server, service.answers(), service.conversations())
         loop.start()
         await server.start()
     except BaseException:
+        gc.enable()
         metadata.close()
         raise
     log.info("cluster %s, epoch %d, last commit %d", metadata.cluster_id, metadata.epoch, metadata.txid)

@@ -48,6 +48,7 @@ class SqlTable:
         self._values = [name for name, _ in table.columns]
         self._order = table.order
         self._later = self.columns.index(table.read_later) if table.read_later else -1
+        self._has_plain = "plain" in self.kinds
         self._digest = row_digest()
         described = self.sql()
         columns = list(described.columns)
@@ -111,14 +112,14 @@ class SqlTable:
         digest, count, total = self._digest, 0, 0
         wrong: tuple[Any, ...] | None = None
         try:
-            for *columns, written in connection.execute(self._all):
-                whole = tuple(columns)
-                if digest(whole) != written:
-                    wrong = whole[: self.key_length]
+            for found in connection.execute(self._all):
+                columns = found[:-1]
+                if digest(columns) != found[-1]:
+                    wrong = columns[: self.key_length]
                     break
                 count += 1
-                total += written
-                yield whole
+                total += found[-1]
+                yield columns
         except (sqlite3.DatabaseError, UnicodeError) as error:
             raise Corruption(f"the table {self.name} cannot be read: {error}") from error
         check_table(self.name, wanted, TableSum().changed(count, total, wanted.mark), wrong)
@@ -141,7 +142,7 @@ class SqlTable:
         return [self._row(columns) for columns in found]
 
     def _row(self, columns: tuple[Any, ...]) -> Row:
-        if "plain" in self.kinds:
+        if self._has_plain:
             columns = tuple(_from_sql(kind, value) for kind, value in zip(self.kinds, columns, strict=True))
         return Row(self.name, columns[: self.key_length], columns[self.key_length :])
 

@@ -4,6 +4,10 @@ What a block is (file, position, generation, length) is persisted; where its rep
 when they join and whenever it changes. A replica counts as good only on a live worker and only with the generation and
 length that were committed. A replica on a worker that was just lost is `absent`: not readable, but hoped for.
 
+A million blocks that the same three workers hold are the usual case, so what blocks say of workers is shared among them
+and never changed in place: `good` of many blocks is one mapping, and the others are one empty one where nothing is
+wrong. Whoever changes them puts a new one there.
+
 Every change that could make a block need attention puts it among the `unsettled`, at which `repair` looks.
 Generations fence: each new try at writing a block raises its generation, and a replica of an older one is removed.
 """
@@ -12,8 +16,10 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import accumulate
+from types import MappingProxyType
+from typing import Any, TypeVar
 
 from minireduce.core.effects import Effects
 from minireduce.core.messages import RemoveReplica, Replica
@@ -21,6 +27,14 @@ from minireduce.ids import WorkerId
 
 TABLE = "blocks"
 OPEN_LENGTH = -1
+SHARED_MAX = 10_000
+"""So many mappings of workers are remembered, to be shared; then that is begun anew."""
+
+_NOBODY: Mapping[WorkerId, Any] = MappingProxyType({})
+
+
+def _nobody() -> Mapping[WorkerId, Any]:
+    return _NOBODY
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,10 +64,10 @@ class Block:
     generation: int = 1
     length: int = OPEN_LENGTH
     tried: int = 1
-    good: dict[WorkerId, bool] = field(default_factory=dict)
-    damaged: dict[WorkerId, Damage] = field(default_factory=dict)
-    absent: dict[WorkerId, None] = field(default_factory=dict)
-    leaving: dict[WorkerId, None] = field(default_factory=dict)
+    good: Mapping[WorkerId, bool] = field(default_factory=_nobody)
+    damaged: Mapping[WorkerId, Damage] = field(default_factory=_nobody)
+    absent: Mapping[WorkerId, None] = field(default_factory=_nobody)
+    leaving: Mapping[WorkerId, None] = field(default_factory=_nobody)
     longer: dict[WorkerId, Replica] | None = None
     told: dict[WorkerId, Replica] | None = None
 
@@ -71,13 +85,14 @@ class Blocks:
 
     def __init__(self) -> None:
         self._blocks: dict[int, Block] = {}
-        self._of_file: dict[int, list[int]] = {}
+        self._of_file: dict[int, tuple[int, ...]] = {}
         self._of_worker: dict[WorkerId, dict[int, None]] = {}
         self._ends: dict[int, list[int]] = {}  # where each block of a closed file ends, once somebody asked
         self.unsettled: dict[int, None] = {}
         self.moves = 0  # how often a good replica came or went
         self._appended: dict[int, None] = {}  # blocks with `longer`
         self._doubted: dict[tuple[int, WorkerId], float] = {}  # since when; 0 until it is looked at
+        self._shared: dict[tuple[tuple[WorkerId, bool], ...], Mapping[WorkerId, bool]] = {}
 
     def __len__(self) -> int:
         return len(self._blocks)
@@ -95,7 +110,7 @@ class Blocks:
 
     def covering(self, file_id: int, offset: int, length: int) -> Iterator[tuple[int, Block]]:
         """Of a closed file's blocks those that touch the range, each with where it begins in the file."""
-        ids = self._of_file.get(file_id, [])
+        ids = self._of_file.get(file_id, ())
         if file_id not in self._ends:
             lengths = (max(0, self._blocks[block_id].length) for block_id in ids)  # the last may be open: an append
             self._ends[file_id] = list(accumulate(lengths))
@@ -124,10 +139,10 @@ class Blocks:
 
     def add(self, block_id: int, file_id: int, wanted: int, effects: Effects) -> Block:
         """A new block at the end of a file."""
-        positions = self._of_file.setdefault(file_id, [])
+        before = self._of_file.get(file_id, ())
         self._ends.pop(file_id, None)
-        block = Block(block_id, file_id, len(positions), wanted)
-        positions.append(block_id)
+        block = Block(block_id, file_id, len(before), wanted)
+        self._of_file[file_id] = (*before, block_id)
         self._blocks[block_id] = block
         self._persist(block, effects)
         return block
@@ -198,7 +213,7 @@ class Blocks:
         for block in self.of_file(file_id):
             self.forget_longer(block, effects)
             if not block.is_committed:
-                self._of_file[file_id].remove(block.id)
+                self._of_file[file_id] = tuple(each for each in self._of_file[file_id] if each != block.id)
                 self._ends.pop(file_id, None)
                 self._drop(block, effects)
 
@@ -218,8 +233,9 @@ class Blocks:
         self.forget_longer(block, effects)
         for worker in [*block.good, *block.damaged]:
             effects.command(worker, RemoveReplica(block.replica))
+        self.moves += len(block.good)
         for worker in [*block.good, *block.damaged, *block.absent, *block.leaving]:
-            self.let_go(block, worker)
+            self._of_worker.get(worker, {}).pop(block.id, None)
         del self._blocks[block.id]
         self.unsettled.pop(block.id, None)
         effects.forget(TABLE, (block.id,))
@@ -259,10 +275,20 @@ class Blocks:
 
     def ask_removal(self, block: Block, worker: WorkerId, effects: Effects) -> None:
         """Have a worker remove its good replica, which counts no longer."""
-        del block.good[worker]
+        block.good = self._share(_without(block.good, worker))
         self.moves += 1
-        block.leaving[worker] = None
+        block.leaving = {**block.leaving, worker: None}
         effects.command(worker, RemoveReplica(block.replica))
+
+    def ask_removal_of_damaged(self, block: Block, effects: Effects, *, is_on_own_word: bool = False) -> None:
+        """Have the workers that have damaged replicas, and were not told so yet, remove them.
+
+        `is_on_own_word`: only those that found the damage themselves.
+        """
+        for worker, damage in block.damaged.items():
+            if not damage.is_removal_asked and (damage.is_own_word or not is_on_own_word):
+                block.damaged = {**block.damaged, worker: replace(damage, is_removal_asked=True)}
+                effects.command(worker, RemoveReplica(block.replica))
 
     def removed(self, block: Block, worker: WorkerId) -> None:
         """A worker no longer has the replica."""
@@ -272,7 +298,7 @@ class Blocks:
     def damage(self, block: Block, worker: WorkerId, *, is_own_word: bool) -> None:
         """A worker's replica holds wrong bytes. What the worker stores after saying so itself is another one."""
         self.let_go(block, worker)
-        block.damaged[worker] = Damage(is_own_word)
+        block.damaged = {**block.damaged, worker: Damage(is_own_word)}
         self._of_worker.setdefault(worker, {})[block.id] = None
         self.unsettled[block.id] = None
 
@@ -309,10 +335,10 @@ class Blocks:
         for block_id in [*self._of_worker.get(worker, ())]:
             block = self._blocks[block_id]
             if worker in block.good:
-                del block.good[worker]
+                block.good = self._share(_without(block.good, worker))
                 self.moves += 1
                 (block.told or {}).pop(worker, None)
-                block.absent[worker] = None
+                block.absent = {**block.absent, worker: None}
             elif worker in block.damaged or worker in block.leaving:
                 self.let_go(block, worker)
             self.unsettled[block_id] = None
@@ -326,10 +352,10 @@ class Blocks:
                 self.unsettled[block_id] = None
 
     def _hold(self, block: Block, worker: WorkerId, *, is_confirmed: bool) -> None:
-        block.absent.pop(worker, None)
-        block.damaged.pop(worker, None)
+        block.absent = _without(block.absent, worker)
+        block.damaged = _without(block.damaged, worker)
         self.moves += worker not in block.good
-        block.good[worker] = is_confirmed
+        block.good = self._share({**block.good, worker: is_confirmed})
         self._of_worker.setdefault(worker, {})[block.id] = None
         self.unsettled[block.id] = None
 
@@ -338,9 +364,17 @@ class Blocks:
         self.moves += worker in block.good
         if block.told is not None:
             block.told.pop(worker, None)
-        for where in (block.good, block.damaged, block.absent, block.leaving):
-            where.pop(worker, None)
+        block.good = self._share(_without(block.good, worker))
+        block.damaged = _without(block.damaged, worker)
+        block.absent = _without(block.absent, worker)
+        block.leaving = _without(block.leaving, worker)
         self._of_worker.get(worker, {}).pop(block.id, None)
+
+    def _share(self, good: Mapping[WorkerId, bool]) -> Mapping[WorkerId, bool]:
+        """The mapping that others with the same workers in the same order have, or this one for those to come."""
+        if len(self._shared) > SHARED_MAX:
+            self._shared.clear()  # who shares one goes on sharing it
+        return self._shared.setdefault(tuple(good.items()), good)
 
     # ── the durable form ────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -349,11 +383,29 @@ class Blocks:
         what = (block.file_id, block.position, block.generation, block.length, block.tried)
         effects.persist(TABLE, (block.id,), what)
 
-    def load(self, rows: list[tuple[int, int, int, int, int, int]], wanted_of: Callable[[int], int]) -> None:
-        """Take in the rows of `blocks` that were persisted: key, then values. All replicas are still unknown."""
-        for block_id, file_id, position, generation, length, tried in sorted(rows, key=lambda row: (row[1], row[2])):
-            tried = max(tried, generation)  # noqa: PLW2901 - 0 in rows of the first schema
-            block = Block(block_id, file_id, position, wanted_of(file_id), generation, length, tried)
-            self._blocks[block_id] = block
-            self._of_file.setdefault(file_id, []).append(block_id)
-            self.unsettled[block_id] = None
+    def restore(self, row: tuple[int, int, int, int, int, int]) -> None:
+        """Take in a row of `blocks` that was persisted, key, then values; in any order, and `restored` at the end."""
+        block_id, file_id, position, generation, length, tried = row
+        tried = max(tried, generation)  # 0 in rows of the first schema
+        self._blocks[block_id] = Block(block_id, file_id, position, 0, generation, length, tried)
+        self._of_file[file_id] = (*self._of_file.get(file_id, ()), block_id)
+
+    def restored(self, wanted_of: Callable[[int], int]) -> None:
+        """All rows were taken in. All replicas are still unknown."""
+        for file_id, ids in self._of_file.items():
+            if len(ids) > 1:
+                self._of_file[file_id] = tuple(sorted(ids, key=lambda each: self._blocks[each].position))
+            wanted = wanted_of(file_id)
+            for block_id in ids:
+                self._blocks[block_id].wanted = wanted
+        self.unsettled = dict.fromkeys(self._blocks)
+
+
+K = TypeVar("K")
+
+
+def _without(mapping: Mapping[WorkerId, K], worker: WorkerId) -> Mapping[WorkerId, K]:
+    """The mapping, less one of its keys if it has it."""
+    if worker not in mapping:
+        return mapping
+    return {key: value for key, value in mapping.items() if key != worker} or _NOBODY

@@ -16,6 +16,7 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right, insort
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import Any, TypeVar
 
 from minireduce.core.effects import Effects
 from minireduce.core.storage.paths import Names, parse_path
@@ -29,6 +30,7 @@ DIRECTORY_MODE = 0o755
 FILE_MODE = 0o644
 TABLE = "inodes"
 
+V = TypeVar("V")
 InodeRow = tuple[int, int, str, str, float, int, int, int, str, int, int, int]
 
 
@@ -98,6 +100,12 @@ class Namespace:
         self._root = Directory(ROOT, ROOT, "", 0.0)
         self._inodes: dict[int, Inode] = {ROOT: self._root}
         self._detached: list[Inode] = []
+        self._common: dict[Any, Any] = {}
+
+    @property
+    def inodes_to_collect(self) -> int:
+        """Inodes that were removed and wait to be collected."""
+        return len(self._inodes) - self._root.files - self._root.directories - 1
 
     @property
     def files_total(self) -> int:
@@ -420,14 +428,26 @@ class Namespace:
         values = (inode.parent, inode.name, kind, inode.modified_at, *sizes, inode.owner, inode.mode, *packed)
         effects.persist(TABLE, (inode.id,), values)
 
-    def load(self, rows: list[InodeRow]) -> None:
-        """Take in the rows of `inodes` that were persisted, in any order: key, then values."""
-        for number, parent, name, kind, at, length, block_size_bytes, replication, owner, mode, *packed in rows:
-            if kind == "directory":
-                self._inodes[number] = Directory(number, parent, name, at, owner, mode or DIRECTORY_MODE)
-            else:
-                sizes = (length, block_size_bytes, replication)
-                self._inodes[number] = File(number, parent, name, at, *sizes, owner, mode or FILE_MODE, *packed)
+    def restore(self, row: InodeRow) -> None:
+        """Take in a row of `inodes` that was persisted, key, then values; in any order, and `restored` at the end.
+
+        What many inodes have in common is one object for all.
+        """
+        number, parent, name, kind, at, length, block_size_bytes, replication, owner, mode, *packed = row
+        parent, owner, mode = self._one(parent), self._one(owner), self._one(mode)
+        if kind == "directory":
+            self._inodes[number] = Directory(number, parent, name, at, owner, mode or DIRECTORY_MODE)
+        else:
+            sizes = (length, self._one(block_size_bytes), replication)
+            self._inodes[number] = File(number, parent, name, at, *sizes, owner, mode or FILE_MODE, *packed)
+
+    def _one(self, value: V) -> V:
+        found: V = self._common.setdefault(value, value)
+        return found
+
+    def restored(self) -> None:
+        """All rows were taken in."""
+        self._common.clear()
         for inode in self._inodes.values():
             if inode.parent == DETACHED:
                 self._detached.append(inode)

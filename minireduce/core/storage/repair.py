@@ -22,11 +22,10 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import islice
 
 from minireduce.core.effects import Effects
-from minireduce.core.messages import RemoveReplica
 from minireduce.core.settings import ClusterSettings
 from minireduce.core.storage.blocks import Block, Blocks
 from minireduce.core.storage.copying import Copying
@@ -246,7 +245,7 @@ class Repair:
             return self._copy(block, missing, round_)
         is_complete = block.is_committed and len(self._staying(block, round_)) >= block.wanted
         if is_complete and block.good and not self._copying.targets(block.id):
-            _remove_damaged(block, round_.effects)
+            self._blocks.ask_removal_of_damaged(block, round_.effects)
             self._remove_surplus(block, round_)
         return True
 
@@ -257,7 +256,7 @@ class Repair:
         )  # those that leave are looked over for a moment, too, or the order to remove could come after a copy
         if not any(worker not in holders for worker in round_.takers):
             # The only place for a good replica is where a bad one lies, if its worker says so itself.
-            _remove_damaged(block, round_.effects, is_on_own_word=True)
+            self._blocks.ask_removal_of_damaged(block, round_.effects, is_on_own_word=True)
             self._parked[block.id] = None
             return True
         targets = [
@@ -297,13 +296,6 @@ class Repair:
             worker = moving if moving in confirmed else self._policy.choose_surplus(holders).worker
             confirmed.remove(worker)
             self._blocks.ask_removal(block, worker, round_.effects)
-
-
-def _remove_damaged(block: Block, effects: Effects, *, is_on_own_word: bool = False) -> None:
-    for worker, damage in block.damaged.items():
-        if not damage.is_removal_asked and (damage.is_own_word or not is_on_own_word):
-            block.damaged[worker] = replace(damage, is_removal_asked=True)
-            effects.command(worker, RemoveReplica(block.replica))
 
 
 def risk_level(block: Block) -> int:

@@ -107,16 +107,33 @@ class StorageState:
     def _new_ids(self, effects: Effects) -> tuple[int, int]:
         return self._files.inode_ids.take(effects), self._files.block_ids.take(effects)
 
+    def restore(self, row: Row) -> bool:
+        """Take in a row that an earlier master persisted, if it is of a table that nobody else reads; in any order.
+
+        `restored` is to be called at the end. Rows come one by one, as a million files would not fit twice.
+        """
+        if row.table == inode_rows.TABLE:
+            self._namespace.restore((*row.key, *(row.values or ())))
+        elif row.table == block_rows.TABLE:
+            self._blocks.restore((*row.key, *(row.values or ())))
+        else:
+            return False
+        return True
+
     def load(self, rows: Iterable[Row], now: float) -> None:
-        """Take in what an earlier master persisted; rows of other tables are passed over."""
+        """Take in all that an earlier master persisted; rows of other tables are passed over."""
+        self.restored([row for row in rows if not self.restore(row)], now)
+
+    def restored(self, rows: Iterable[Row], now: float) -> None:
+        """All rows that `restore` takes were given to it; `rows` are the others."""
         tables: dict[str, list[tuple[object, ...]]] = {}
         for row in rows:
             assert row.values is not None
             tables.setdefault(row.table, []).append((*row.key, *row.values))
-        self._namespace.load(tables.get(inode_rows.TABLE, []))  # type: ignore[arg-type]
+        self._namespace.restored()
         self._leases.load(tables.get(lease_rows.TABLE, []), now)  # type: ignore[arg-type]
         self._containers.load(self._namespace.files())
-        self._blocks.load(tables.get(block_rows.TABLE, []), self._replication_of)  # type: ignore[arg-type]
+        self._blocks.restored(self._replication_of)
         for file_id in self._leases.appended():
             self._blocks.expect_longer(file_id)
         sequences = {sequence.name: sequence for sequence in (self._files.inode_ids, self._files.block_ids)}
@@ -399,6 +416,11 @@ class StorageState:
             )
             for block in sorted(self._blocks, key=lambda block: (risk_level(block), block.id))
         )
+
+    @property
+    def inodes_to_collect(self) -> int:
+        """Files and directories that were removed and wait to be collected."""
+        return self._namespace.inodes_to_collect
 
     def blocks_on(self, worker: WorkerId) -> int:
         """How many blocks a worker holds."""
