@@ -10,7 +10,7 @@ from minireduce.core.compute.state import ComputeState
 from minireduce.core.draining import show_drain
 from minireduce.core.membership import Member, Membership
 from minireduce.core.storage.state import StorageState
-from minireduce.core.views import ClusterView, JobView, ResultView, SkippedView, TaskView, WorkerView
+from minireduce.core.views import ClusterView, JobState, JobView, ResultView, SkippedView, TaskView, WorkerView
 from minireduce.errors import NotFound, RequestError
 from minireduce.ids import JobId, TaskId, WorkerId
 
@@ -100,7 +100,8 @@ class ClusterViews:
         view = self.job(job, now)
         found = self._compute.jobs.get(job)
         if found is None:
-            raise RequestError(f"{job} is {view.state}, and the cluster keeps nothing of its result")
+            why = f": {view.reason}" if view.state is JobState.SUCCEEDED and view.reason else ""
+            raise RequestError(f"{job} is {view.state}, and the cluster keeps nothing of its result{why}")
         addresses = {member.id: member.profile.data_address for member in self._membership.live()}
         return show_result(found, addresses, self._compute.make_read_token(job))
 

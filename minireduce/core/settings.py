@@ -28,6 +28,7 @@ class ClusterSettings:
     clock_jump_s_max: float = 5.0  # a longer gap between ticks moves all deadlines with it
     reduce_start_fraction: float = 0.05  # of a step's maps done before its reduces are placed and begin to fetch
     fetch_reports_max: int = 3  # reports about one output, or workers in trouble, before a fetch is given up
+    fetch_reports_to_move: int = 2  # so many move the reading attempt, which costs less, if the reader may be to blame
     fetch_complaint_kept_s: float = 120.0  # how long such a report counts when the two are weighed
     fetch_moves_max: int = 2  # how often a task is taken from a worker that cannot read its input
     progress_interval_s: float = 1.0  # how often what the scheduler counted of a job is persisted

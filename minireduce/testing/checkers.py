@@ -271,7 +271,8 @@ class Checker:
             raise Wrong(f"{job.key!r} was {view.state} as {view.job}, but the master now says {kept.get(view.job)}")
         if client.has_asked_to_kill and view.state is JobState.KILLED:
             return
-        if job.wavering and view.state is JobState.FAILED and "not deterministic" in view.reason:
+        is_told_lost = view.state is JobState.FAILED or client.has_lost_result
+        if job.wavering and is_told_lost and "not deterministic" in view.reason:
             return
         if job.is_doomed or view.state is not JobState.SUCCEEDED:
             if not job.is_doomed or view.state is not JobState.FAILED:

@@ -16,7 +16,7 @@ from minireduce.core.requests import CloseResult, ConfirmPublished, KillJob, Sub
 from minireduce.core.storage.views import FileStatus
 from minireduce.core.views import JobState, JobView, ResultView
 from minireduce.core.work.fetches import PART, Fetched, FetchOutcome
-from minireduce.errors import MinireduceError
+from minireduce.errors import MinireduceError, RequestError
 from minireduce.ids import JobId
 from minireduce.testing import workload
 from minireduce.testing.master import SimMaster
@@ -48,13 +48,15 @@ class SimClient:
         self._kills_at_s = kills_at_s
         self._file_id = 0
         self.has_asked_to_kill = False
+        self.has_lost_result = False  # it was told that its result came out otherwise when it was made again
 
     @property
     def is_done(self) -> bool:
         """Whether the client has seen the end of its job, and has its result."""
         if self.view is None or not self.view.state.is_ended:
             return False
-        return self.view.state is not JobState.SUCCEEDED or not self.job.is_result or self.obtained is not None
+        has_result = self.obtained is not None or self.has_lost_result
+        return self.view.state is not JobState.SUCCEEDED or not self.job.is_result or has_result
 
     def start(self) -> None:
         """Submit the job."""
@@ -123,6 +125,11 @@ class SimClient:
 
     def _read_parts(self, value: Any) -> None:
         parts = self.job.reducers[-1] or self._final_parts()
+        if isinstance(value, RequestError) and "not deterministic" in value.message:
+            self.has_lost_result = True
+            self.world.trace.tell("client", "is told why there is no result any more")
+            self._poll()
+            return
         if not isinstance(value, ResultView) or len(value.parts) < parts:
             self.world.agenda.after(POLL_INTERVAL_S, self.world.client, self._poll)
             return

@@ -5,6 +5,9 @@ were reading the earlier one are run again. But once a task has finished with th
 read the later one belongs to a different computation, and their results do not fit together: the job fails, and says
 which task wavers. So a job whose map function looks at the clock or at a random number still gives one answer, or none.
 
+A job that has succeeded stays so: its owner was told, and may have read its result. When a part of that is lost with
+all its copies and comes out otherwise the second time, the result is given up, and whoever asks for it hears why.
+
 An output is *used* when a task that read it has finished, or when what that task left was used in turn. Where one task
 alone reads an output there can be no conflict: whatever it reads is one computation.
 

@@ -145,7 +145,9 @@ def _may_replace(
     verdict, user = disagreement.judge(job, task)
     if verdict is Verdict.FAIL:
         reason = disagreement.describe(former.attempt, report.attempt, user)
-        state.end_job(job, JobState.FAILED, reason, now, effects)
+        # What was acknowledged stays so: its result is gone, and nothing else is shown in its place.
+        is_acknowledged = job.state is JobState.SUCCEEDED
+        state.end_job(job, JobState.SUCCEEDED if is_acknowledged else JobState.FAILED, reason, now, effects)
     if verdict is not Verdict.TAKE:
         return False
     for reader, reading in disagreement.readings(job, task):
@@ -226,10 +228,12 @@ def _fetch_failed(state: ComputeState, member: Member, report: FetchFailed, now:
     if not report.is_gone:
         state.complaints.note(member.id, source, now)
         witnesses = max(state.complaints.sources_of(member.id), state.complaints.readers_of(source))
-        if max(task.fetch_reports, witnesses) < state.settings.fetch_reports_max:
-            return
-        if _move_reader(state, member, report, source, now, effects):
+        is_seen = max(task.fetch_reports, witnesses) >= state.settings.fetch_reports_max
+        may_move = is_seen or task.fetch_reports >= state.settings.fetch_reports_to_move
+        if may_move and _move_reader(state, member, report, source, now, effects):
             task.fetch_reports = 0
+            return
+        if not is_seen:
             return
         task.shunned[source] = None
     effects.command(source, DropOutputs((report.source,)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from scenes.machine import FakeCluster
 
 from minireduce.core.compute.blame import Complaints, choose_excluded
@@ -17,6 +18,7 @@ from minireduce.core.messages import (
     TaskOutput,
 )
 from minireduce.core.views import JobState
+from minireduce.errors import RequestError, Unavailable
 from minireduce.ids import TaskKind
 
 RAISED = TaskError("raised", "ValueError", "no")
@@ -123,6 +125,20 @@ def test_a_reader_that_reaches_no_source_loses_its_attempt_and_no_map_runs_again
     assert reader.attempts() == []
 
 
+def test_a_reader_that_cannot_read_one_output_twice_moves_its_attempt_and_the_output_stays():
+    _, _, workers, done, launched = gathering(3)
+    ((reduce, reader),) = launched.items()
+    source = next(worker for worker in workers if worker is not reader)
+    third = next(worker for worker in workers if worker not in (reader, source))
+    report = FetchFailed(reduce, done[source.name], is_gone=False, reason="timeout")
+    reader.say(report)
+    assert reader.take(KillAttempt) == []
+    reader.say(report)
+    assert [kill.attempt for kill in reader.take(KillAttempt)] == [reduce]
+    assert [attempt.task for attempt in third.attempts()] == [reduce.task]
+    assert source.take(DropOutputs) == []
+
+
 def test_an_output_that_several_readers_cannot_read_is_made_again_elsewhere():
     _, _, workers, done, launched = gathering(5, reducers=5)
     source = workers[0]
@@ -204,3 +220,34 @@ def test_a_late_twin_that_disagrees_is_dropped_and_noted():
     assert one.take(DropOutputs) == [DropOutputs((first,))]
     view = cluster.machine.views.job(job, cluster.now)
     assert (view.state, len(view.notes)) == (JobState.RUNNING, 1)
+
+
+def test_a_job_that_has_succeeded_stays_so_when_its_result_is_lost_and_comes_out_otherwise():
+    cluster = FakeCluster()
+    worker = cluster.worker("w1", slots=4)
+    job = cluster.submit(maps=1, reducers=0)
+    (first,) = worker.attempts()
+    worker.succeed(first, digest=b"one")
+    assert cluster.state(job) is JobState.SUCCEEDED
+    worker.hello()
+    (second,) = worker.attempts()
+    worker.succeed(second, digest=b"two")
+    view = cluster.machine.views.job(job, cluster.now)
+    assert view.state is JobState.SUCCEEDED
+    assert f"{first.task} is not deterministic" in view.reason
+    with pytest.raises(RequestError, match=r"keeps nothing of its result: .* its owner could read the result"):
+        cluster.machine.views.result(job, cluster.now)
+    assert cluster.restart().machine.views.job(job, cluster.now) == view
+
+
+def test_a_job_that_has_succeeded_gives_its_result_again_when_it_comes_out_the_same():
+    cluster = FakeCluster()
+    worker = cluster.worker("w1", slots=4)
+    job = cluster.submit(maps=1, reducers=0)
+    worker.succeed(*worker.attempts())
+    worker.hello()
+    with pytest.raises(Unavailable):
+        cluster.machine.views.result(job, cluster.now)
+    (second,) = worker.attempts()
+    worker.succeed(second)
+    assert [part.attempt for part in cluster.machine.views.result(job, cluster.now).parts] == [second]
