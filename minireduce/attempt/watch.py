@@ -10,8 +10,8 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 
 from minireduce.attempt.progress import ProgressPage
 from minireduce.engine import keys
@@ -38,20 +38,25 @@ class Watch:
         """Begin to look, until the process ends."""
         threading.Thread(target=self._look, name="minireduce-watch", daemon=True).start()
 
-    @contextmanager
-    def over(self, context: TaskContext, bytes_total: int) -> Iterator[None]:
-        """Watch one task, which has this much to read."""
+    def over(self, context: TaskContext, bytes_total: int) -> AbstractContextManager[None]:
+        """Watch one task, which has this much to read, for the time of a block."""
+        return _Watched(self, context, bytes_total)
+
+    def begin(self, context: TaskContext, bytes_total: int) -> None:
+        """Watch a task from now on."""
         self.page.clear(bytes_total)
         self._largest = ""
         self._looked_at = 0
         with self._lock:
             self._context = context
-        try:
-            yield
-            with self._lock:
-                self.note()  # the worker reads it when it hears that the task is done
-        finally:
-            with self._lock:
+
+    def end(self, *, has_failed: bool) -> None:
+        """The task is over; where it was is noted a last time unless it raised."""
+        with self._lock:
+            try:
+                if not has_failed:
+                    self.note()  # the worker reads it when it hears that the task is done
+            finally:
                 self._context = None
 
     def note(self) -> None:
@@ -105,3 +110,18 @@ class Watch:
             if act is not None:
                 with contextlib.suppress(OSError):  # the worker is gone, and this process soon
                     act()
+
+
+class _Watched(AbstractContextManager[None]):
+    """One task while it is watched; a class and no generator, since each small task pays for it."""
+
+    __slots__ = ("_bytes_total", "_context", "_watch")
+
+    def __init__(self, watch: Watch, context: TaskContext, bytes_total: int) -> None:
+        self._watch, self._context, self._bytes_total = watch, context, bytes_total
+
+    def __enter__(self) -> None:
+        self._watch.begin(self._context, self._bytes_total)
+
+    def __exit__(self, kind: object, *_: object) -> None:
+        self._watch.end(has_failed=kind is not None)

@@ -30,7 +30,7 @@ def to_plain(value: Any) -> Any:
             plain[name] = item if type(item) in _AS_IT_IS else to_plain(item)
         return plain
     if isinstance(value, tuple | list):
-        return tuple(to_plain(item) for item in value)
+        return tuple([item if type(item) in _AS_IT_IS else to_plain(item) for item in value])
     if isinstance(value, StrEnum):
         return str(value)
     return value

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from itertools import repeat
 from operator import itemgetter, setitem
@@ -54,6 +54,24 @@ class LargestGroup:
         """A group, or one that goes on, is so large so far."""
         if size_bytes > self.size_bytes:
             self.key, self.records, self.size_bytes = key, records, size_bytes
+
+
+class _Unmarked(AbstractContextManager[None]):
+    """No record is marked for the time of the block."""
+
+    __slots__ = ("_mark", "_marks")
+
+    def __init__(self, marks: memoryview) -> None:
+        self._marks = marks
+
+    def __enter__(self) -> None:
+        self._mark, self._marks[0] = self._marks[0], NO_RECORD
+
+    def __exit__(self, *_: object) -> None:
+        self._marks[0] = self._mark
+
+
+_NOTHING = nullcontext()
 
 
 class TaskContext:
@@ -137,17 +155,9 @@ class TaskContext:
         if self._marks is not None:
             self._marks[0] = self.records_read - 1
 
-    @contextmanager
-    def between_records(self) -> Iterator[None]:
+    def between_records(self) -> AbstractContextManager[None]:
         """For work that is not about the record that was handed out last, so that it is not blamed on that one."""
-        if self._marks is None:
-            yield
-            return
-        mark, self._marks[0] = self._marks[0], NO_RECORD
-        try:
-            yield
-        finally:
-            self._marks[0] = mark
+        return _NOTHING if self._marks is None else _Unmarked(self._marks)
 
     def forsake_records(self) -> None:
         """Leave no more records to whoever iterates over this block; the record in work stays what it is."""

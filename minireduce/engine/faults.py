@@ -8,8 +8,7 @@ they are. The original exception stays as `__cause__`, so a debugger finds the f
 from __future__ import annotations
 
 import traceback
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 from minireduce.engine.context import TaskContext
@@ -20,26 +19,46 @@ _PACKAGE = str(Path(__file__).resolve().parent.parent) + "/"
 _SHOWN_CHARACTERS = 200
 
 
-@contextmanager
-def blamed(context: TaskContext, role: str, function: object, *, is_placed: bool = True) -> Iterator[None]:
+def blamed(
+    context: TaskContext, role: str, function: object, *, is_placed: bool = True
+) -> AbstractContextManager[None]:
     """Raise UserCodeError for what user code does wrong within; `role` is map, combine, reduce or partition.
 
     Without `is_placed` the record in work is left out, where it is known to be another one than the one at fault.
     """
-    name = name_of(function)
-    try:
-        yield
-    except (InvalidKey, InvalidValue) as error:
-        raise _fault(error, context, f"{role} {name}: {error.message}", error.hint, is_placed=is_placed) from error
-    except (MinireduceError, GeneratorExit, KeyboardInterrupt):
-        raise
-    except BaseException as error:
+    return _Blamed(context, role, function, is_placed=is_placed)
+
+
+class _Blamed(AbstractContextManager[None]):
+    """A class and no generator, which would cost more than a small task's record."""
+
+    __slots__ = ("_context", "_function", "_is_placed", "_role")
+
+    def __init__(self, context: TaskContext, role: str, function: object, *, is_placed: bool) -> None:
+        self._context, self._role, self._function, self._is_placed = context, role, function, is_placed
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, _kind: object, error: BaseException | None, _traceback: object) -> None:
+        try:
+            if error is not None:
+                self._judge(error)
+        finally:
+            self._context.end_if_forked()  # before anything of its parent is tidied away
+
+    def _judge(self, error: BaseException) -> None:
+        """Raise what user code is to blame for; anything else goes on as it is."""
+        at_fault = f"{self._role} {name_of(self._function)}"
+        if isinstance(error, InvalidKey | InvalidValue):
+            text = f"{at_fault}: {error.message}"
+            raise _fault(error, self._context, text, error.hint, is_placed=self._is_placed) from error
+        if isinstance(error, MinireduceError | GeneratorExit | KeyboardInterrupt):
+            return
         if isinstance(error, OSError) and not _has_user_frame(error):
-            raise
+            return
         what = traceback.format_exception_only(error)[-1].strip()
-        raise _fault(error, context, f"{role} {name} raised {what}", None, is_placed=is_placed) from error
-    finally:
-        context.end_if_forked()  # before anything of its parent is tidied away
+        raise _fault(error, self._context, f"{at_fault} raised {what}", None, is_placed=self._is_placed) from error
 
 
 def name_of(function: object) -> str:
