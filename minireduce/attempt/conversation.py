@@ -17,7 +17,7 @@ Paths are text; sizes and offsets are bytes.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from minireduce.core.messages import Counters, TaskError, TaskOutput
@@ -174,10 +174,15 @@ class MapOfBatch:
 
 @dataclass(frozen=True, slots=True)
 class RunBatch:
-    """Run these one after the other. Each leaves what it does in a directory beside that of the first."""
+    """Run these one after the other. Each leaves what it does in a directory beside that of the first.
+
+    `others` are those of files. Those of ranges of numbers, of which there are the most, stand in `ranges` as index,
+    number, begin and end, one after the other. A batch has one of the two.
+    """
 
     first: RunTask
-    others: tuple[MapOfBatch, ...]
+    others: tuple[MapOfBatch, ...] = ()
+    ranges: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -281,17 +286,40 @@ def tasks_of(batch: RunBatch) -> Iterator[RunTask]:
     yield first
     task, beside = first.attempt.task, first.directory.rpartition("/")[0]
     assert isinstance(first.work, MapTask)
-    for each in batch.others:
-        attempt = AttemptId(TaskId(task.job, task.step, task.kind, each.index), each.number)
+    for index, number, source in _others_of(batch):
+        attempt = AttemptId(TaskId(task.job, task.step, task.kind, index), number)
         yield RunTask(
             attempt,
-            MapTask(each.input, first.work.partitions),
+            MapTask(source, first.work.partitions),
             f"{beside}/{attempt}",
             first.output_text,
             first.memory_limit_bytes,
             first.record_bytes_max,
             first.care,
         )
+
+
+def _others_of(batch: RunBatch) -> Iterator[tuple[int, int, LocalFiles | NumberRange]]:
+    yield from ((each.index, each.number, each.input) for each in batch.others)
+    words = iter(batch.ranges)
+    for index, number, begin, end in zip(words, words, words, words, strict=True):
+        yield index, number, NumberRange(begin, end)
+
+
+def batch_of(tasks: Sequence[RunTask]) -> RunBatch:
+    """As one message what is the same in all tasks but their input: maps of one step, of files or ranges of numbers."""
+    others = [(task.attempt, task.work.input) for task in tasks[1:] if isinstance(task.work, MapTask)]
+    if all(isinstance(source, NumberRange) for _, source in others):
+        ranges: list[int] = []
+        for attempt, source in others:
+            assert isinstance(source, NumberRange)
+            ranges += (attempt.task.index, attempt.number, source.begin, source.end)
+        return RunBatch(tasks[0], ranges=tuple(ranges))
+    maps = []
+    for attempt, source in others:
+        assert isinstance(source, LocalFiles | NumberRange)
+        maps.append(MapOfBatch(attempt.task.index, attempt.number, source))
+    return RunBatch(tasks[0], tuple(maps))
 
 
 def fold(answers: Iterable[Finished | Raised | InputUnusable]) -> tuple[Finished | Raised | InputUnusable, ...]:

@@ -66,7 +66,11 @@ def _reader(hint: Any) -> Callable[[Any], Any]:
         return hint
     if hint is float:
         return float
-    return lambda plain: plain
+    return _same
+
+
+def _same(plain: Any) -> Any:
+    return plain
 
 
 def _union_reader(classes: tuple[Any, ...]) -> Callable[[Any], Any]:
@@ -79,6 +83,8 @@ def _union_reader(classes: tuple[Any, ...]) -> Callable[[Any], Any]:
 def _tuple_reader(items: tuple[Any, ...]) -> Callable[[Any], Any]:
     if len(items) == 2 and items[1] is Ellipsis:
         read = _reader(items[0])
+        if read is _same:
+            return tuple
         return lambda plain: tuple(read(item) for item in plain)
     reads = tuple(_reader(item) for item in items)
     return lambda plain: tuple(read(item) for read, item in zip(reads, plain, strict=True))

@@ -36,7 +36,6 @@ from minireduce.attempt.conversation import (
     FromTask,
     InputUnusable,
     LoadProgram,
-    MapOfBatch,
     MapTask,
     PartFile,
     Probing,
@@ -48,11 +47,12 @@ from minireduce.attempt.conversation import (
     RunTask,
     StoredFile,
     StoredRanges,
+    batch_of,
     memory_told,
     unfold,
 )
 from minireduce.core.messages import SkippedRecord, TaskError
-from minireduce.core.spec import LocalFiles, NumberRange, Program
+from minireduce.core.spec import LocalFiles, Program
 from minireduce.core.work.attempts import (
     AttemptEnded,
     AttemptOutcome,
@@ -279,7 +279,7 @@ class Slots:
         return process
 
     async def _run_batch(self, run: _Run, program: Program) -> AsyncGenerator[AttemptsEnded | AttemptsGivenBack, None]:
-        process = await self._begin(run, program, _batch_of(run.tasks))
+        process = await self._begin(run, program, batch_of(run.tasks))
         fault: FromTask | None = None
         is_spent = False
         while run.told < run.count and fault is None:
@@ -486,16 +486,6 @@ class Slots:
 
 def _success(answer: Finished, busy_s: float) -> Succeeded:
     return Succeeded(answer.output, answer.counters, busy_s=busy_s)
-
-
-def _batch_of(tasks: tuple[RunTask, ...]) -> RunBatch:
-    """As one message what is the same in all tasks but their input."""
-    others = []
-    for task in tasks[1:]:
-        assert isinstance(task.work, MapTask)
-        assert isinstance(task.work.input, LocalFiles | NumberRange)
-        others.append(MapOfBatch(task.attempt.task.index, task.attempt.number, task.work.input))
-    return RunBatch(tasks[0], tuple(others))
 
 
 def _told_of_the_rest(run: _Run, outcome: AttemptOutcome) -> Iterator[AttemptsEnded | AttemptsGivenBack]:

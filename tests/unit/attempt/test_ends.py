@@ -1,11 +1,24 @@
-"""Ends of a batch that are alike travel as one, and come apart into what they were."""
+"""Tasks of a batch, and ends of them that are alike, travel as one, and come apart into what they were."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 
-from minireduce.attempt.conversation import Finished, InputUnusable, fold, unfold
+from minireduce.attempt.conversation import (
+    Finished,
+    InputUnusable,
+    MapTask,
+    RunBatch,
+    RunTask,
+    batch_of,
+    fold,
+    tasks_of,
+    unfold,
+)
+from minireduce.attempt.framing import decode, encode
 from minireduce.core.messages import TaskOutput
+from minireduce.core.spec import LocalFiles, NumberRange
+from minireduce.ids import AttemptId, TaskId, TaskKind
 
 NOTHING = Finished(TaskOutput(b"d" * 16, 0, 0), (("minireduce", "MAP_INPUT_RECORDS", 1),), busy_s=0.1)
 SOMETHING = replace(NOTHING, output=TaskOutput(b"e" * 16, 5, 1), busy_s=0.3)
@@ -29,3 +42,16 @@ def test_what_did_not_finish_stands_for_itself() -> None:
     ends = (NOTHING, InputUnusable("gone"))
     assert fold(ends) == ends
     assert list(unfold(ends)) == [(NOTHING, 0.1), (ends[1], 0.0)]
+
+
+def _task(index: int, source: LocalFiles | NumberRange) -> RunTask:
+    attempt = AttemptId(TaskId("job-abcdef-1", 0, TaskKind.MAP, index), 2)
+    return RunTask(attempt, MapTask(source, 4), f"/d/{attempt}", output_text=False, memory_limit_bytes=1 << 20)
+
+
+def test_a_batch_comes_apart_into_the_tasks_that_it_was_made_of():
+    ranges = [_task(index, NumberRange(index, index + 5)) for index in range(4)]
+    files = [_task(index, LocalFiles("m", ())) for index in range(3)]
+    for tasks in (ranges, files, [*ranges, *files], ranges[:1]):
+        batch = decode(RunBatch, encode(batch_of(tasks)))
+        assert list(tasks_of(batch)) == tasks
