@@ -51,7 +51,7 @@ class Outputs:
         self._jobs = data_dir / JOBS_NAME
         self._disk = disk
         self._task_ids = task_ids
-        self._placed: set[JobId] = set()
+        self._placed: dict[JobId, str] = {}  # jobs whose directory was made, and where that is
 
     def directory(self, attempt: AttemptId) -> Path:
         """Where an attempt writes, and where its output is after."""
@@ -61,12 +61,15 @@ class Outputs:
         """Where the output of `source` lies that was fetched for `attempt`."""
         return self.directory(attempt) / FETCHED_NAME / str(source)
 
-    def place(self, attempt: AttemptId) -> Path:
-        """Where an attempt may write: its directory, which it makes itself when it needs it, in that of its job."""
-        if attempt.task.job not in self._placed:
-            self._make(self._jobs / attempt.task.job)
-            self._placed.add(attempt.task.job)
-        return self.directory(attempt)
+    def place(self, attempt: AttemptId) -> str:
+        """Where an attempt may write: its directory, which it makes itself when it needs it, in that of its job.
+        As text, since a path takes longer to make than a small task to run.
+        """
+        job = attempt.task.job
+        if job not in self._placed:
+            self._make(self._jobs / job)
+            self._placed[job] = str(self._jobs / job)
+        return f"{self._placed[job]}/{attempt}"
 
     def prepare(self, attempt: AttemptId) -> Path:
         """Make the directory of an attempt, which may hold fetched runs already."""
@@ -159,7 +162,7 @@ class Outputs:
 
     def remove_job(self, job: JobId) -> None:
         """Remove everything of a job but what its attempts printed, which goes in time like any orphan."""
-        self._placed.discard(job)
+        self._placed.pop(job, None)
         if not is_job_id(job):
             return
         place = self._jobs / job
@@ -182,7 +185,7 @@ class Outputs:
 
     def set_aside(self, job: JobId) -> None:
         """Take a job's directory out of the way, at once; `remove_set_aside` removes it."""
-        self._placed.discard(job)
+        self._placed.pop(job, None)
         if is_job_id(job):
             with contextlib.suppress(FileNotFoundError):
                 self._disk.rename(self._jobs / job, self._jobs / f"{ASIDE_PREFIX}{job}.{secrets.token_hex(4)}")

@@ -250,7 +250,7 @@ class Running:
         return RunTask(
             attempt=order.attempt,
             work=self._work(order),
-            directory=str(directory),
+            directory=directory,
             output_text=order.output_text,
             memory_limit_bytes=order.step.memory_limit_bytes,
             record_bytes_max=order.step.record_bytes_max,
