@@ -7,7 +7,7 @@ that only one of them has is an error when the pair is compiled, so it cannot be
     int float bool bytes str    the scalar; str as `bytes` where it may hold lone surrogates (paths, text of user code)
     StrEnum, TaskId, AttemptId  string
     X | Y                       a message with one oneof; the alternative is found by the name of its message
-    tuple[X, ...]               repeated; many that are alike as one (`runs.py`)
+    tuple[X, ...]               repeated; many that are alike as one (`together.py`)
     tuple[str, int]             a message; its fields by position
     X | None                    an `optional` field, or a message field that is not set
 
@@ -36,13 +36,13 @@ from minireduce.core.storage import views as file_views
 from minireduce.errors import RequestError
 from minireduce.ids import AttemptId, TaskId, parse_attempt_id, parse_task_id
 from minireduce.proto import files_pb2, messages_pb2, requests_pb2, spec_pb2, views_pb2
-from minireduce.wire import file_questions, questions, runs
-from minireduce.wire.runs import RUNS
+from minireduce.wire import file_questions, questions, together
+from minireduce.wire.together import TOGETHER
 
 MODULES = (
     (spec, spec_pb2),
     (messages, messages_pb2),
-    (runs, messages_pb2),
+    (together, messages_pb2),
     (requests, requests_pb2),
     (questions, requests_pb2),
     (views, views_pb2),
@@ -113,7 +113,7 @@ def _registered() -> dict[Any, type[Message]]:
         for module, protos in MODULES
         for name, kind in vars(module).items()
         if dataclasses.is_dataclass(kind) and getattr(kind, "__module__", None) == module.__name__
-        if kind is not runs.Runs
+        if kind is not together.Together
     }
 
 
@@ -182,8 +182,8 @@ def _compile_row(kinds: tuple[Any, ...], descriptor: Descriptor) -> tuple[Fill, 
 
 
 def _compile_union(kinds: tuple[Any, ...], descriptor: Descriptor) -> tuple[Fill, Convert]:
-    if descriptor.name in RUNS:
-        kinds = (*kinds, RUNS[descriptor.name].whole)
+    if descriptor.name in TOGETHER:
+        kinds = (*kinds, TOGETHER[descriptor.name].whole)
     (oneof,) = descriptor.oneofs
     field_of = {field.message_type.name: field for field in oneof.fields if field.message_type is not None}
     if sorted(field_of) != sorted(kind.__name__ for kind in kinds):
@@ -263,7 +263,7 @@ def _compile_repeated(kind: Any, field: FieldDescriptor) -> tuple[Fill, Convert]
             lambda message: tuple([from_wire(value) for value in getattr(message, name)]),
         )
     fill_element, read_element = _compile(kind, field.message_type)
-    folding = RUNS.get(field.message_type.name)
+    folding = TOGETHER.get(field.message_type.name)
 
     def fill(message: Message, values: Any) -> None:
         add = getattr(message, name).add

@@ -1,8 +1,8 @@
 """Say many short tasks in one: what follows one another in a message and is alike travels as columns.
 
 Thousands of short tasks a second are launched, and end, in much the same words. To read and write each by itself costs
-as much as the task. So the codec puts a run of such commands or reports into one message, and takes it apart where it
-arrives: nobody else knows of runs.
+as much as the task. So the codec says such commands or reports together, in one message, and takes them apart where
+they arrive: nobody else knows of it.
 
     LaunchAttempt of maps of one step over ranges of numbers       -> AttemptsLaunched
     AttemptSucceeded of one step with the same output and counters -> AttemptsSucceeded
@@ -47,8 +47,8 @@ class AttemptsSucceeded:
 
 
 @dataclass(frozen=True, slots=True)
-class Runs:
-    """How values of one class, `each`, become runs of another, `whole`, and come apart again."""
+class Together:
+    """How values of one class, `each`, are joined to one of another, `whole`, and come apart again."""
 
     each: type
     whole: type
@@ -58,19 +58,19 @@ class Runs:
     split: Callable[[Any], Iterable[Any]]
 
     def fold(self, values: Iterable[Any]) -> Iterator[Any]:
-        """The same, with runs in place of what they hold."""
-        run: list[Any] = []
+        """The same, those that are alike and follow one another as one."""
+        alike: list[Any] = []
         for value in values:
             fits = type(value) is self.each and self.may_begin(value)
-            if run and not (fits and self.are_alike(run[0], value)):
-                yield self.join(run) if len(run) > 1 else run[0]
-                run = []
+            if alike and not (fits and self.are_alike(alike[0], value)):
+                yield self.join(alike) if len(alike) > 1 else alike[0]
+                alike = []
             if fits:
-                run.append(value)
+                alike.append(value)
             else:
                 yield value
-        if run:
-            yield self.join(run) if len(run) > 1 else run[0]
+        if alike:
+            yield self.join(alike) if len(alike) > 1 else alike[0]
 
     def unfold(self, values: Iterable[Any]) -> Iterator[Any]:
         """What `fold` was given."""
@@ -85,9 +85,9 @@ def _are_of_one_step(one: TaskId, other: TaskId) -> bool:
     return one.step == other.step and one.job == other.job and one.kind is other.kind
 
 
-def _attempts(run: AttemptsLaunched | AttemptsSucceeded) -> list[AttemptId]:
-    job, step, kind = run.first.job, run.first.step, run.first.kind
-    pairs = zip(run.indexes, run.numbers, strict=True)
+def _attempts(whole: AttemptsLaunched | AttemptsSucceeded) -> list[AttemptId]:
+    job, step, kind = whole.first.job, whole.first.step, whole.first.kind
+    pairs = zip(whole.indexes, whole.numbers, strict=True)
     return [AttemptId(TaskId(job, step, kind, index), number) for index, number in pairs]
 
 
@@ -102,19 +102,19 @@ def _are_launched_alike(one: LaunchAttempt, other: LaunchAttempt) -> bool:
     return _are_of_one_step(one.attempt.task, other.attempt.task)
 
 
-def _join_launches(run: list[LaunchAttempt]) -> AttemptsLaunched:
+def _join_launches(alike: list[LaunchAttempt]) -> AttemptsLaunched:
     return AttemptsLaunched(
-        run[0].attempt.task,
-        tuple([each.attempt.task.index for each in run]),
-        tuple([each.attempt.number for each in run]),
-        tuple([each.input.begin for each in run if isinstance(each.input, NumberRange)]),
-        tuple([each.input.end for each in run if isinstance(each.input, NumberRange)]),
+        alike[0].attempt.task,
+        tuple([each.attempt.task.index for each in alike]),
+        tuple([each.attempt.number for each in alike]),
+        tuple([each.input.begin for each in alike if isinstance(each.input, NumberRange)]),
+        tuple([each.input.end for each in alike if isinstance(each.input, NumberRange)]),
     )
 
 
-def _split_launches(run: AttemptsLaunched) -> list[LaunchAttempt]:
-    inputs = map(NumberRange, run.begins, run.ends)
-    return [LaunchAttempt(attempt, each) for attempt, each in zip(_attempts(run), inputs, strict=True)]
+def _split_launches(whole: AttemptsLaunched) -> list[LaunchAttempt]:
+    inputs = map(NumberRange, whole.begins, whole.ends)
+    return [LaunchAttempt(attempt, each) for attempt, each in zip(_attempts(whole), inputs, strict=True)]
 
 
 # ── ends ────────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -133,30 +133,30 @@ def _have_ended_alike(one: AttemptSucceeded, other: AttemptSucceeded) -> bool:
     )
 
 
-def _join_ends(run: list[AttemptSucceeded]) -> AttemptsSucceeded:
+def _join_ends(alike: list[AttemptSucceeded]) -> AttemptsSucceeded:
     return AttemptsSucceeded(
-        run[0].attempt.task,
-        tuple([each.attempt.task.index for each in run]),
-        tuple([each.attempt.number for each in run]),
-        tuple([each.busy_s for each in run]),
-        run[0].output,
-        run[0].counters,
-        run[0].input_bytes,
+        alike[0].attempt.task,
+        tuple([each.attempt.task.index for each in alike]),
+        tuple([each.attempt.number for each in alike]),
+        tuple([each.busy_s for each in alike]),
+        alike[0].output,
+        alike[0].counters,
+        alike[0].input_bytes,
     )
 
 
-def _split_ends(run: AttemptsSucceeded) -> list[AttemptSucceeded]:
-    output, counters, input_bytes = run.output, run.counters, run.input_bytes
-    ends = zip(_attempts(run), run.busy_s, strict=True)
+def _split_ends(whole: AttemptsSucceeded) -> list[AttemptSucceeded]:
+    output, counters, input_bytes = whole.output, whole.counters, whole.input_bytes
+    ends = zip(_attempts(whole), whole.busy_s, strict=True)
     return [AttemptSucceeded(attempt, output, counters, input_bytes, None, busy_s) for attempt, busy_s in ends]
 
 
-RUNS = {
-    "Command": Runs(
+TOGETHER = {
+    "Command": Together(
         LaunchAttempt, AttemptsLaunched, _is_of_numbers, _are_launched_alike, _join_launches, _split_launches
     ),
-    "Report": Runs(
+    "Report": Together(
         AttemptSucceeded, AttemptsSucceeded, _has_no_largest_key, _have_ended_alike, _join_ends, _split_ends
     ),
 }
-"""By the name of the message in which runs may stand, where that is repeated."""
+"""By the name of the message that may hold many at once, where that is repeated."""
