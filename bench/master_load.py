@@ -2,8 +2,9 @@
 
 The master is a real one, with its metadata synced. The load generator opens a real stream for each worker, says hello,
 takes launches and answers each message of them at once, in one message: every task has succeeded and was busy for
-`--busy-ms`, which is what makes the master give short tasks ahead. Heartbeats go once a second. One job without output
-of so many tasks over splits of numbers is submitted; the time is from its submission until it has succeeded.
+`--busy-ms`, which is what makes the master give short tasks ahead. Heartbeats go as often as the master asks for. One
+job without output of so many tasks over splits of numbers is submitted; the time is from its submission until it has
+succeeded.
 
 CPU is that of the whole process, of which `advance`, the codec and SQLite are measured by their threads' CPU clocks.
 """
@@ -155,7 +156,7 @@ class Played:
         await stream.send(Hello(profile, 0, 0, 0, 0))
         welcome = await stream.receive()
         joined.set()
-        link: Link[Any] = Link()
+        link: Link[Any] = Link(heartbeat_interval_s=welcome.heartbeat_interval_s)
         output = TaskOutput(b"0" * 16, 0, 0)
         counters = (("minireduce", "MAP_INPUT_RECORDS", 1), ("minireduce", "MAP_OUTPUT_RECORDS", 0))
         now = time.monotonic
@@ -170,7 +171,7 @@ class Played:
 
         async def beat() -> None:
             while True:
-                await asyncio.sleep(1.0)
+                await asyncio.sleep(welcome.heartbeat_interval_s / 4)
                 await send_due()
 
         beating = asyncio.create_task(beat())

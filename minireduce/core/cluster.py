@@ -315,7 +315,7 @@ class ClusterState:
             session=member.session,
             resumed=is_resumed,
             received=member.link.received_number,
-            heartbeat_interval_s=self._settings.heartbeat_interval_s,
+            heartbeat_interval_s=self._membership.heartbeat_interval_s,
             worker_lost_s=self._settings.worker_lost_s,
         )
 

@@ -21,6 +21,9 @@ from minireduce.core.settings import ClusterSettings
 from minireduce.errors import MinireduceError, Refused
 from minireduce.ids import WorkerId
 
+HEARTBEATS_PER_LOSS_MIN = 4
+"""So many heartbeats of a worker must fail to come before it counts as lost, however many workers there are."""
+
 
 class MemberState(StrEnum):
     """What the master thinks of a worker."""
@@ -146,10 +149,19 @@ class Membership:
             and hello.profile.incarnation == known.profile.incarnation
         )
 
+    @property
+    def heartbeat_interval_s(self) -> float:
+        """How often a worker that comes now is to be heard. A thousand that each speak once a second would keep the
+        master busy with nothing, so many wait longer; those that came before keep to what they were told.
+        """
+        crowded_s = len(self._by_stream) / self._settings.heartbeats_per_s_max
+        longest_s = self._settings.worker_lost_s / HEARTBEATS_PER_LOSS_MIN
+        return max(self._settings.heartbeat_interval_s, min(crowded_s, longest_s))
+
     def _admit(self, stream: int, profile: WorkerProfile, now: float) -> Member:
         self._sessions += 1
         link: Link[Command] = Link(
-            heartbeat_interval_s=self._settings.heartbeat_interval_s, resend_after_s=self._settings.resend_after_s
+            heartbeat_interval_s=self.heartbeat_interval_s, resend_after_s=self._settings.resend_after_s
         )
         member = Member(profile, MemberState.LIVE, now, self._sessions, stream, link, profile.free_bytes)
         member.is_draining = profile.worker in self._draining

@@ -20,7 +20,8 @@ class QueueSettings:
 class ClusterSettings:
     """What the master's machine is told at start and never reads from anywhere else."""
 
-    heartbeat_interval_s: float = 1.0
+    heartbeat_interval_s: float = 1.0  # longer where there are very many workers (membership.py)
+    heartbeats_per_s_max: int = 400  # of all workers that have nothing else to say
     worker_lost_s: float = 10.0  # silence after which a worker's attempts and outputs count as lost
     repair_delay_s: float = 60.0  # silence after which its blocks are replicated elsewhere
     maintenance_s: float = 600.0  # the same for a worker that stopped in good order
