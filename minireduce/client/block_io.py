@@ -294,14 +294,18 @@ def read_range(
         action = actions.pop(0)
         match action:
             case reading.Fetch():
+                failed: MinireduceError = Unavailable("it ended early")
+                taken = 0
                 try:
                     for piece in fetch(action, hedging):
+                        taken += len(piece)
                         yield piece
-                        actions = machine.advance(reading.BytesRead(len(piece)))
-                    if not actions:
-                        actions = machine.advance(reading.ReplicaFailed(Unavailable("it ended early")))
                 except MinireduceError as error:
-                    actions = machine.advance(reading.ReplicaFailed(error))
+                    failed = error
+                if taken:  # once for all pieces: there may be very many
+                    actions = machine.advance(reading.BytesRead(taken))
+                if not actions:
+                    actions = machine.advance(reading.ReplicaFailed(failed))
             case reading.TellDamage():
                 tell(action)
             case reading.LocateAgain(pause_s):

@@ -155,12 +155,12 @@ class FileWriter(io.RawIOBase):
         self._renewing.join()
 
     def _write_block(self) -> None:
-        position, data = self._blocks, bytes(self._gathered)
+        position, data = self._blocks, self._gathered
         length = self._last_bytes + len(data)
 
-        def data_for(placed: PlacedBlock) -> bytes:
+        def data_for(placed: PlacedBlock) -> bytes | memoryview:
             old = self._tail if placed.base_generation else self._stored(self._last_bytes)
-            return old + data
+            return old + data if old else memoryview(data)
 
         def place(excluded: tuple[WorkerId, ...]) -> PlacedBlock:
             request = AddBlock(self._opened.file_id, self._lease, position, excluded, self._machine_id)
@@ -176,9 +176,9 @@ class FileWriter(io.RawIOBase):
             self._blocks += 1
         self._last_bytes = length if self._old is not None and not is_full else 0
         in_packet = self._last_bytes % PACKET_BYTES
-        self._tail = (self._tail + data)[-in_packet:] if in_packet else b""
+        self._tail = (self._tail + data[-in_packet:])[-in_packet:] if in_packet else b""
         self._length += len(data)
-        self._gathered.clear()
+        self._gathered = bytearray()
 
     def _stored(self, count: int) -> bytes:
         """The last `count` bytes of the file as it is stored now."""

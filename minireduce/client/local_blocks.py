@@ -13,12 +13,15 @@ import array
 import hmac
 import os
 import socket
+import struct
 from collections.abc import Iterator
+
+import google_crc32c
 
 from minireduce.core.messages import Replica
 from minireduce.errors import Corruption, Unavailable
 from minireduce.wire.local_door import SECRET_BYTES, LocalOffer, address_of, new_socket
-from minireduce.wire.packets import CRC_BYTES, PACKET_BYTES, crc_of, packets_in, widen
+from minireduce.wire.packets import CRC_BYTES, PACKET_BYTES, packets_in, widen
 
 HANDOVER_S = 2.0
 """A worker that does not hand a descriptor over within this is asked for the bytes."""
@@ -36,14 +39,18 @@ class LocalReplica:
     def __init__(self, replica: Replica, descriptor: int, crcs: bytes) -> None:
         self._replica = replica
         self._descriptor = descriptor
-        self._crcs = crcs
+        self._crcs = struct.unpack(f">{len(crcs) // CRC_BYTES}I", crcs)
 
     def pieces(self, offset: int, length: int) -> Iterator[bytes]:
         """The bytes of a range, each verified. Raises Corruption."""
         begin, end = widen(offset, length, self._replica.length)
         last = offset + length
+        number = begin // PACKET_BYTES
         for at in range(begin, end, PACKET_BYTES):
             data = self._packet(at, min(PACKET_BYTES, end - at))
+            if google_crc32c.value(data) != self._crcs[number]:
+                raise Corruption(f"block {self._replica.block_id} is damaged in the 64 KiB from byte {at} on")
+            number += 1
             yield data if offset <= at and at + len(data) <= last else data[max(0, offset - at) : last - at]
 
     def _packet(self, at: int, count: int) -> bytes:
@@ -51,9 +58,8 @@ class LocalReplica:
             data = os.pread(self._descriptor, count, at)
         except OSError as error:
             raise Corruption(f"block {self._replica.block_id} cannot be read at {at}: {error.strerror}") from error
-        sums_at = at // PACKET_BYTES * CRC_BYTES
-        if len(data) != count or crc_of(data) != self._crcs[sums_at : sums_at + CRC_BYTES]:
-            raise Corruption(f"block {self._replica.block_id} is damaged in the 64 KiB from byte {at} on")
+        if len(data) != count:
+            raise Corruption(f"block {self._replica.block_id} ends before byte {at + count}")
         return data
 
     def __del__(self) -> None:

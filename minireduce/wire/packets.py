@@ -81,18 +81,20 @@ class Unsealer:
         self._pending += piece
         packets: list[Packet] = []
         at = 0
+        pending = memoryview(self._pending)
         while self._left:
             data_length = min(PACKET_BYTES, self._left)
             end = at + CRC_BYTES + data_length
-            if end > len(self._pending):
+            if end > len(pending):
                 break
-            crc = bytes(self._pending[at : at + CRC_BYTES])
-            data = bytes(self._pending[at + CRC_BYTES : end])
+            crc = bytes(pending[at : at + CRC_BYTES])
+            data = bytes(pending[at + CRC_BYTES : end])
             if crc_of(data) != crc:
                 raise Corruption(f"{self._name} arrived damaged, {self._left} bytes before its end")
             packets.append(Packet(crc, data))
             self._left -= data_length
             at = end
+        pending.release()  # or the array could not become shorter
         del self._pending[:at]
         if not self._left and self._pending:
             raise Corruption(f"{self._name} is longer than was announced")

@@ -192,7 +192,7 @@ async def serve(orders: Orders, reader: asyncio.StreamReader) -> None:
     blocks = _open_blocks(orders, sender, local_reads)
     scrubber = _scrubber(orders, blocks)
     app = make_app(Path(orders.data_dirs[0]), authenticator, blocks)
-    runner = web.AppRunner(app, access_log=None, handle_signals=False)
+    runner = web.AppRunner(app, access_log=None, handle_signals=False, read_bufsize=SLICE_BYTES)
     await runner.setup()
     try:
         listening = socket.socket(fileno=orders.socket_fd)

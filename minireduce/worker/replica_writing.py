@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
@@ -31,6 +32,11 @@ from minireduce.worker.replica_files import (
     read_sums,
     verified,
 )
+
+SYNC_BYTES = 8 << 20
+"""What has been written is synced in between when it is as much as this."""
+SYNCS_AT_ONCE = 8
+_SYNCS = ThreadPoolExecutor(SYNCS_AT_ONCE, thread_name_prefix="sync")
 
 
 class Home(Protocol):
@@ -67,6 +73,8 @@ class ReplicaWriter:
         self._written = 0
         self._crcs = bytearray()
         self._data: BinaryIO | None = None
+        self._syncing: Future[None] | None = None
+        self._synced = 0  # bytes that a sync has begun with
 
     def write(self, packets: Sequence[Packet]) -> None:
         """Append verified packets. Raises Unavailable when the disk fails, and closes its directory to writing."""
@@ -76,10 +84,27 @@ class ReplicaWriter:
                 self._make_folder()
                 self._data = self._disk.create(self._private("data"))
             self._data.write(b"".join([packet.data for packet in packets]))
+            self._crcs += b"".join([packet.crc for packet in packets])
+            self._written += sum(len(packet.data) for packet in packets)
+            self._sync_early(self._data)
         except OSError as error:
             raise self._failed(error) from error
-        self._crcs += b"".join([packet.crc for packet in packets])
-        self._written += sum(len(packet.data) for packet in packets)
+
+    def _sync_early(self, data: BinaryIO) -> None:
+        """Have the disk write while more comes, so that little is left to be synced at the end. Raises OSError.
+
+        A system tells of a write that failed later once, to whoever syncs next: each sync is asked how it ended.
+        """
+        if self._written - self._synced < SYNC_BYTES or (self._syncing is not None and not self._syncing.done()):
+            return
+        self._end_syncing()
+        self._synced = self._written
+        self._syncing = _SYNCS.submit(self._disk.sync, data)
+
+    def _end_syncing(self) -> None:
+        syncing, self._syncing = self._syncing, None
+        if syncing is not None:
+            syncing.result()
 
     def commit(self) -> None:
         """Make the replica complete and durable. Raises Unavailable when the disk fails."""
@@ -88,6 +113,7 @@ class ReplicaWriter:
             raise MinireduceError(f"block {replica.block_id} has {self._written} of {replica.length} bytes")
         try:
             hit("replica.before_sync")
+            self._end_syncing()
             self._disk.sync(self._data)
             self._data.close()
             with self._disk.create(self._private("sums")) as sums:
@@ -110,6 +136,8 @@ class ReplicaWriter:
         """Remove what was written; nothing happens after `commit`."""
         if self._data is None:
             return
+        with contextlib.suppress(OSError):
+            self._end_syncing()
         with contextlib.suppress(OSError):  # what a full disk did not take is tried once more by closing
             self._data.close()
         self._data = None
