@@ -34,6 +34,8 @@ from minireduce.wire.pipeline import (
     write_pipeline,
 )
 
+KEPT_BYTES_MAX = 16 << 20
+"""Of a replica that stays open between readers: as large as a block that small files share."""
 Pause = Callable[[float], None]
 
 
@@ -51,6 +53,10 @@ class BlockDoors:
         for door in self._doors.values():
             door.close()
         self._doors.clear()
+
+    def keep_little(self) -> None:
+        """Forget large replicas that are open here: once removed they would take up room as long as they are."""
+        self._local.keep_up_to(KEPT_BYTES_MAX)
 
     def send(self, placed: PlacedBlock, data: bytes | memoryview) -> Written:
         """Send a block down its pipeline; who has it on disk. Raises MinireduceError when the first did not take it.

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Self, TypeVar
 
@@ -27,6 +27,7 @@ from minireduce.wire.calls import Calls, Credentials
 from minireduce.wire.methods import Method
 
 if TYPE_CHECKING:
+    from minireduce.client.block_io import BlockDoors
     from minireduce.client.fs import FileSystem
 
 Q = TypeVar("Q")
@@ -34,6 +35,7 @@ R = TypeVar("R")
 
 CALL_TIMEOUT_S = 30.0
 FIRST_WAIT_S = 3.0
+DOORS_IDLE_MAX = 8
 
 
 class Reads:
@@ -57,6 +59,42 @@ class Reads:
             self._usual_s = pace.usual_s
 
 
+class DoorPool:
+    """Connections to block servers, for one reader at a time: the next one finds open what this one leaves.
+
+    So files that share a block cost one question together. `authority` (PEM) is whom they trust.
+    """
+
+    def __init__(self, authority: bytes | None) -> None:
+        self._authority = authority
+        self._idle: list[BlockDoors] = []
+        self._is_closed = False
+
+    @contextlib.contextmanager
+    def borrow(self) -> Iterator[BlockDoors]:
+        """Some that nobody else uses."""
+        from minireduce.client.block_io import BlockDoors
+
+        try:
+            doors = self._idle.pop()
+        except IndexError:
+            doors = BlockDoors(self._authority)
+        try:
+            yield doors
+        finally:
+            if self._is_closed or len(self._idle) >= DOORS_IDLE_MAX:
+                doors.close()
+            else:
+                doors.keep_little()
+                self._idle.append(doors)
+
+    def close(self) -> None:
+        """Close all that nobody uses now; the others are closed when they are given back."""
+        self._is_closed = True
+        while self._idle:
+            self._idle.pop().close()
+
+
 class Connection:
     """A cluster as a client sees it. Connects on first use; safe for several threads."""
 
@@ -67,6 +105,7 @@ class Connection:
         self._master_wait_s = master_wait_s
         self._has_answered = False
         self.reads = Reads()
+        self.doors = DoorPool(credentials.authority)
         self.on_wait: Callable[[Unavailable, float], None] | None = None
 
     def call(
@@ -91,6 +130,7 @@ class Connection:
 
     def close(self) -> None:
         """End the connection. Jobs go on."""
+        self.doors.close()
         self._calls.close()
 
     def __enter__(self) -> Self:

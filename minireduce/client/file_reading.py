@@ -12,11 +12,9 @@ import io
 import os
 from collections.abc import Iterator
 
-from minireduce.client.asking import Hedge
-from minireduce.client.block_io import BlockDoors, read_range
+from minireduce.client.block_io import read_range
 from minireduce.client.connection import Connection
 from minireduce.core.messages import BlockSource, Replica
-from minireduce.core.storage.reading import Fetch
 from minireduce.core.storage.requests import ReportDamage
 from minireduce.core.storage.views import FileStatus, ReadableBlock
 from minireduce.errors import MinireduceError, NotFound
@@ -38,7 +36,6 @@ class FileReader(io.RawIOBase):
         self.status = status
         self._connection = connection
         self._machine_id = machine_id
-        self._doors = BlockDoors(connection.authority)
         self._blocks = blocks
         self._failing: dict[WorkerId, None] = {}
         self._pace = connection.reads.new_pace()
@@ -58,20 +55,18 @@ class FileReader(io.RawIOBase):
             within = offset - source.file_offset
             count = min(end - offset, source.replica.length - within)
             self._token = block.read_token
-            yield from read_range(
-                self._fetch,
-                source,
-                within,
-                count,
-                failing=self._failing,
-                locate=lambda at=offset: self._locate_again(at),  # type: ignore[misc]  # bound now
-                tell_damage=self._tell_damage,
-                pace=self._pace,
-            )
+            with self._connection.doors.borrow() as doors:
+                yield from read_range(
+                    lambda fetch, hedge, doors=doors: doors.fetch(fetch, self._token, hedge),  # type: ignore[misc]
+                    source,
+                    within,
+                    count,
+                    failing=self._failing,
+                    locate=lambda at=offset: self._locate_again(at),  # type: ignore[misc]  # bound now
+                    tell_damage=self._tell_damage,
+                    pace=self._pace,
+                )
             offset += count
-
-    def _fetch(self, fetch: Fetch, hedge: Hedge) -> Iterator[bytes]:
-        return self._doors.fetch(fetch, self._token, hedge)
 
     def _block_at(self, offset: int) -> ReadableBlock:
         for block in self._blocks:
@@ -126,8 +121,8 @@ class FileReader(io.RawIOBase):
         return count
 
     def close(self) -> None:
-        """Close the connections to workers."""
+        """Read no more."""
         if not self.closed:
             self._connection.reads.add(self._pace)
-        self._doors.close()
+        self._pieces = None  # what it had borrowed goes back
         super().close()

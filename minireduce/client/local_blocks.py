@@ -98,6 +98,11 @@ class LocalReplicas:
         added = self._open[address, replica] = LocalReplica(replica, fetch_descriptor(offer), crcs)
         return added
 
+    def keep_up_to(self, length_max: int) -> None:
+        """Forget those that are longer."""
+        for address, replica in [key for key in self._open if key[1].length > length_max]:
+            del self._open[address, replica]
+
     def distrust(self, address: str, replica: Replica) -> None:
         """Read this replica here no more: it proved damaged."""
         self._open.pop((address, replica), None)

@@ -8,6 +8,7 @@ import threading
 import pytest
 from scenes.storage import StorageKit
 
+from minireduce.client.connection import DoorPool, Reads
 from minireduce.client.file_writing import FileWriter, new_file
 from minireduce.client.fs import FileSystem
 from minireduce.client.store_paths import is_store_path, parse_store_path
@@ -20,6 +21,9 @@ from minireduce.wire.file_questions import GetBlocks, GetStatus, ListDirectory
 
 class KitConnection:
     """Answers like a master, in this process."""
+
+    reads = Reads()
+    doors = DoorPool(None)
 
     authority = None
 
