@@ -62,18 +62,30 @@ def main() -> None:
             def put_alone(path: str) -> None:
                 files.put_stream((root / "raw" / path.rpartition("/")[2]).open("rb"), "/alone" + path)
 
+            def write_together(batch: list[str]) -> None:
+                with files.open_many(["/together" + path for path in batch], "wb") as streams:
+                    for path, stream in zip(batch, streams, strict=True):
+                        stream.write((root / "raw" / path.rpartition("/")[2]).read_bytes())
+
+            def read_together(batch: list[str]) -> None:
+                with files.open_many(batch) as streams:
+                    for stream in streams:
+                        stream.read()
+
             def put_each_alone() -> None:
                 with ThreadPoolExecutor(FILES_AT_ONCE) as pool:
                     list(pool.map(put_alone, paths))
 
             measured = {
-                "put, each file alone": put_each_alone,
+                f"put, each alone, {FILES_AT_ONCE} threads": put_each_alone,
+                f"open_many to write, {FILES_PER_CALL} a call": lambda: [write_together(batch) for batch in batches],
                 "put": lambda: files.put(root / "raw", "/raw"),
                 "get": lambda: files.get("/raw", root / "back"),
                 "opens, one by one": lambda: [files.open(path).close() for path in paths],
                 f"opens, {FILES_PER_CALL} a call": lambda: [
                     [stream.close() for stream in files.open_many(batch)] for batch in batches
                 ],
+                f"read, {FILES_PER_CALL} a call": lambda: [read_together(batch) for batch in batches],
                 "rm -r": lambda: files.rm("/raw", recursive=True),
             }
             for name, what in measured.items():

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Self, TypeVar
 
@@ -29,6 +29,7 @@ from minireduce.wire.methods import Method
 if TYPE_CHECKING:
     from minireduce.client.block_io import BlockDoors
     from minireduce.client.fs import FileSystem
+    from minireduce.client.gathering import Gatherer
 
 Q = TypeVar("Q")
 R = TypeVar("R")
@@ -88,11 +89,30 @@ class DoorPool:
                 doors.keep_little()
                 self._idle.append(doors)
 
+    def __del__(self) -> None:
+        """With a connection that was forgotten without being closed go the sockets that it kept."""
+        self.close()
+
     def close(self) -> None:
         """Close all that nobody uses now; the others are closed when they are given back."""
         self._is_closed = True
         while self._idle:
             self._idle.pop().close()
+
+
+class Gatherers:
+    """Those of one connection, by what kind of small files they gather."""
+
+    def __init__(self) -> None:
+        self._by_kind: dict[Hashable, Gatherer] = {}
+        self._lock = threading.Lock()
+
+    def get(self, kind: Hashable, make: Callable[[], Gatherer]) -> Gatherer:
+        """The one for this kind."""
+        with self._lock:
+            if kind not in self._by_kind:
+                self._by_kind[kind] = make()
+            return self._by_kind[kind]
 
 
 class Connection:
@@ -106,6 +126,7 @@ class Connection:
         self._has_answered = False
         self.reads = Reads()
         self.doors = DoorPool(credentials.authority)
+        self.gatherers = Gatherers()
         self.on_wait: Callable[[Unavailable, float], None] | None = None
 
     def call(

@@ -10,6 +10,7 @@ from __future__ import annotations
 import fnmatch
 import getpass
 import io
+import itertools
 import os
 import secrets
 import shutil
@@ -17,14 +18,16 @@ import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import BinaryIO, NamedTuple, cast
 
 import google_crc32c
 
 from minireduce.client.connection import Connection
 from minireduce.client.file_reading import BUFFER_BYTES, WINDOW_BYTES, FileReader
 from minireduce.client.file_writing import FileWriter, new_file
+from minireduce.client.gathering import Gatherer, SmallFile
 from minireduce.client.local_tree import local_tree
+from minireduce.client.many_files import ManyFiles, NewFiles
 from minireduce.client.packing import PACK_BYTES_MAX, SMALL_FILE_BYTES_MAX, Pack
 from minireduce.client.store_paths import has_glob, join, name_of, parse_store_path
 from minireduce.core.storage.containers import FILES_PER_CONTAINER_MAX
@@ -225,15 +228,23 @@ class FileSystem:
         request = AppendFile(found.path, found.inode, secrets.token_hex(16))
         return FileWriter(self._connection, request, self._machine_id)
 
-    def open_many(self, paths: Sequence[str]) -> list[BinaryIO]:
-        """Files for reading, in this order, with one question for many of them. Raises NotFound if one is missing."""
+    def open_many(self, paths: Sequence[str], mode: str = "rb", *, overwrite: bool = False) -> ManyFiles:
+        """Files for reading ("rb"), with one question for many of them, or new small ones ("wb"), in this order.
+
+        The new ones are stored together when the last of them is closed, or the `with` over all of them ends; see
+        `put_many`. Raises NotFound if one to be read is missing.
+        """
         wanted = [parse_store_path(path) for path in paths]
+        if mode == "wb":
+            return NewFiles(wanted, lambda files: self.put_many(files, overwrite=overwrite))
+        if mode != "rb":
+            raise RequestError(f"several files are opened with mode 'rb' or 'wb', not {mode!r}")
         found: list[FileBlocks] = []
         for begin in range(0, len(wanted), FILES_PER_CALL_MAX):
             request = GetFiles(tuple(wanted[begin : begin + FILES_PER_CALL_MAX]), WINDOW_BYTES, self._machine_id)
             found.extend(self._connection.call(methods.GET_FILES, request))
         readers = (FileReader(self._connection, each.status, self._machine_id, each.blocks) for each in found)
-        return [cast("BinaryIO", io.BufferedReader(reader, BUFFER_BYTES)) for reader in readers]
+        return ManyFiles(cast("BinaryIO", io.BufferedReader(reader, BUFFER_BYTES)) for reader in readers)
 
     def read(self, path: str) -> FileReader:
         """A file for reading."""
@@ -253,11 +264,38 @@ class FileSystem:
     def put_stream(
         self, source: BinaryIO, path: str, *, overwrite: bool = False, block_size: int = 0, replication: int = 0
     ) -> FileStatus:
-        """Store what `source` gives as the file `path`."""
+        """Store what `source` gives as the file `path`.
+
+        Small files that several threads store at the same time share blocks, as those of `put_many` do.
+        """
+        head = _up_to(source, SMALL_FILE_BYTES_MAX + 1)
+        wishes = _Wishes(overwrite, block_size, replication)
+        if len(head) <= SMALL_FILE_BYTES_MAX:
+            return self._gatherer(wishes).store((parse_store_path(path), head))
+        return self._store(path, io.BytesIO(head), source, wishes)
+
+    def _store(self, path: str, head: BinaryIO, rest: BinaryIO | None, wishes: _Wishes) -> FileStatus:
+        overwrite, block_size, replication = wishes
         with self.write(path, overwrite=overwrite, block_size=block_size, replication=replication) as file:
-            shutil.copyfileobj(source, file, COPY_BYTES)
+            for source in (head, rest):
+                if source is not None:
+                    shutil.copyfileobj(source, file, COPY_BYTES)
         assert file.status is not None
         return file.status
+
+    def _gatherer(self, wishes: _Wishes) -> Gatherer:
+        def together(files: Sequence[SmallFile]) -> None:
+            self._put_packs(files, wishes)
+
+        def make() -> Gatherer:
+            return Gatherer(
+                together,
+                alone=lambda file: self._store(file[0], io.BytesIO(file[1]), None, wishes),
+                show=lambda file: self.stat(file[0]),
+                fits=_fitting,
+            )
+
+        return self._connection.gatherers.get((wishes, self._owner), make)
 
     def put_many(
         self,
@@ -272,6 +310,9 @@ class FileSystem:
         Each appears whole or not at all, those of one block together: the first that is refused ends it, and what went
         before in other blocks stays. Raises AlreadyExists, RequestError.
         """
+        return self._put_packs(files, _Wishes(overwrite, block_size, replication))
+
+    def _put_packs(self, files: Iterable[tuple[str, bytes]], wishes: _Wishes) -> int:
         total = 0
         pack: Pack | None = None
         try:
@@ -283,11 +324,10 @@ class FileSystem:
                 if len(data) <= SMALL_FILE_BYTES_MAX:
                     if pack is not None:
                         pack.close()
-                    pack = self._pack(overwrite, block_size, replication)
+                    pack = self._pack(*wishes)
                     if pack.add(place, data):
                         continue
-                sizes = {"block_size": block_size, "replication": replication}
-                self.put_stream(io.BytesIO(data), place, overwrite=overwrite, **sizes)
+                self._store(place, io.BytesIO(data), None, wishes)
             if pack is not None:
                 pack.close()
         except BaseException:
@@ -416,6 +456,29 @@ class FileSystem:
         except OSError as cause:
             raise RequestError(f"{target} cannot be written: {cause.strerror}") from cause
         return found.length
+
+
+class _Wishes(NamedTuple):
+    """What is asked of new files; 0: the cluster's defaults."""
+
+    overwrite: bool
+    block_size: int
+    replication: int
+
+
+def _up_to(source: BinaryIO, count: int) -> bytes:
+    """The next `count` bytes, fewer only at the end; some sources give less than they are asked for."""
+    pieces: list[bytes] = []
+    while count and (piece := source.read(count)):
+        pieces.append(piece)
+        count -= len(piece)
+    return b"".join(pieces)
+
+
+def _fitting(files: Sequence[SmallFile]) -> int:
+    """How many of these, from the first on, go in one pack."""
+    sizes = itertools.accumulate(len(data) for _, data in files[:FILES_PER_CONTAINER_MAX])
+    return max(1, sum(size <= PACK_BYTES_MAX for size in sizes))
 
 
 def _local(source: Path) -> BinaryIO:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import random
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from scenes.cluster import ProcessCluster
@@ -111,3 +114,37 @@ def test_small_files_are_read_after_their_workers_were_lost_one_after_the_other(
     (block,) = files.blocks("/safe/f0").blocks
     cluster.kill(cluster.daemon_of(block.source.workers[0]))
     assert {path: stream.read() for path, stream in streams.items()} == contents
+
+
+def test_files_that_are_opened_together_for_writing_are_stored_together_or_not_at_all(files):
+    contents = {f"/together/f{number}": RNG.randbytes(900) for number in range(20)}
+    with files.open_many(list(contents), "wb") as streams:
+        for stream, data in zip(streams, contents.values(), strict=True):
+            stream.write(data[:400])
+            stream.write(data[400:])
+            stream.close()
+            assert files.exists("/together/f0") == (stream is streams[-1])
+    assert {path: read(files, path) for path in contents} == contents
+    assert len(blocks_of(files, contents)) == 1
+    with contextlib.suppress(ZeroDivisionError), files.open_many(["/none/a", "/none/b"], "wb") as streams:
+        streams[0].write(b"a")
+        raise ZeroDivisionError
+    assert not files.exists("/none")
+
+
+def test_small_files_that_threads_store_at_the_same_time_share_blocks_and_fail_for_themselves(files):
+    contents = {f"/threads/f{number}": RNG.randbytes(700) for number in range(40)}
+    files.put_stream(io.BytesIO(b"taken"), "/threads/f7")
+
+    def store(path: str) -> int | str:
+        try:
+            return files.put_stream(io.BytesIO(contents[path]), path).length
+        except AlreadyExists:
+            return path
+
+    with ThreadPoolExecutor(8) as pool:
+        stored = dict(zip(contents, pool.map(store, contents), strict=True))
+    assert stored.pop("/threads/f7") == "/threads/f7"
+    assert set(stored.values()) == {700}
+    assert {path: read(files, path) for path in stored} == {path: contents[path] for path in stored}
+    assert len(blocks_of(files, stored)) < len(stored)

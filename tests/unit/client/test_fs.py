@@ -8,7 +8,7 @@ import threading
 import pytest
 from scenes.storage import StorageKit
 
-from minireduce.client.connection import DoorPool, Reads
+from minireduce.client.connection import DoorPool, Gatherers, Reads
 from minireduce.client.file_writing import FileWriter, new_file
 from minireduce.client.fs import FileSystem
 from minireduce.client.store_paths import is_store_path, parse_store_path
@@ -24,6 +24,7 @@ class KitConnection:
 
     reads = Reads()
     doors = DoorPool(None)
+    gatherers = property(lambda self: Gatherers())
 
     authority = None
 
