@@ -14,6 +14,7 @@ Elsewhere: which task and which worker (scheduler.py); taking slots back (preemp
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -36,6 +37,11 @@ class Queue:
     @property
     def is_full(self) -> bool:
         return 0 < self.settings.slots_max <= self.slots_used
+
+    @property
+    def room(self) -> int:
+        """How many slots more it may use."""
+        return self.settings.slots_max - self.slots_used if self.settings.slots_max else sys.maxsize
 
     @property
     def used_by_weight(self) -> float:

@@ -38,6 +38,10 @@ class WorkerLoad:
         """Whether an attempt with this limit fits beside those that run."""
         return self.memory_used_bytes + memory_limit_bytes <= self.memory_bytes
 
+    def could_hold(self, memory_limit_bytes: int) -> bool:
+        """Whether an attempt with this limit would fit if nothing ran here."""
+        return memory_limit_bytes <= self.memory_bytes
+
     def gathering_for(self, job: JobId, step: int) -> int:
         """How many reduces of this step gather here."""
         return self.gathering.get((job, step), 0)

@@ -107,7 +107,7 @@ class Scheduler:
                 return
             is_begun = True
             room = ahead * load.slots + load.slots_free
-            for _ in range(min(room, AHEAD_TASKS_PER_TURN)):
+            for _ in range(min(room, AHEAD_TASKS_PER_TURN, self._queues.of(job).room)):
                 task = step.waiting_maps.choose_homeless(lambda task: not self.avoids(job, task, member.id))
                 if task is None:
                     return
@@ -190,7 +190,10 @@ class Scheduler:
             return False
         machine_id = job.required_machine_id if task.id.step == 0 and task.id.kind is TaskKind.MAP else ""
         return any(
-            member.id not in avoided and member.id not in job.excluded and machine_id in ("", member.profile.machine_id)
+            member.id not in avoided
+            and member.id not in job.excluded
+            and machine_id in ("", member.profile.machine_id)
+            and self._loads[member.id].could_hold(task.memory_limit_bytes)
             for member in self._everybody()
         )
 

@@ -298,7 +298,12 @@ class ComputeState:
     def judge_workers(self, job: Job) -> None:
         """Decide afresh which workers get no more of the job; after troubles, and when workers came or went."""
         if job.troubles:
-            usable = [member.id for member in self.workers_that_take() if _may_use(job, member)]
+            most_bytes = max(step.memory_limit_bytes for step in job.spec.steps)
+            usable = [
+                member.id
+                for member in self.workers_that_take()
+                if _may_use(job, member) and self.loads[member.id].could_hold(most_bytes)
+            ]
             before, job.excluded = job.excluded, choose_excluded(job.troubles, usable, self.settings.troubled_tasks_min)
             for worker in job.excluded:
                 if worker not in before:
@@ -316,7 +321,10 @@ class ComputeState:
     def could_go_elsewhere(self, job: Job, task: Task, worker: WorkerId) -> bool:
         """Whether a worker that the task does not avoid could take it in place of `worker`."""
         return any(
-            other.id != worker and other.id not in task.avoided and other.id not in job.excluded
+            other.id != worker
+            and other.id not in task.avoided
+            and other.id not in job.excluded
+            and self.loads[other.id].could_hold(task.memory_limit_bytes)
             for other in self._taking()
             if task.id.step or task.id.kind is TaskKind.REDUCE or _may_use(job, other)
         )

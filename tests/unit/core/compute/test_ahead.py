@@ -5,6 +5,7 @@ from __future__ import annotations
 from scenes.machine import FakeCluster
 
 from minireduce.core.messages import AttemptReturned, AttemptSucceeded, TaskOutput
+from minireduce.core.settings import QueueSettings
 from minireduce.core.views import JobState
 
 SHORT_S = 0.01
@@ -91,3 +92,10 @@ def test_a_repeated_return_changes_nothing():
     worker.say(AttemptReturned(given[-1]))
     assert worker.attempts() == []
     assert all(attempt.task != given[-1].task or attempt.number > given[-1].number for attempt in before)
+
+
+def test_a_queue_gets_no_more_ahead_than_it_may_have_slots():
+    queues = (QueueSettings("default", slots_max=5),)
+    worker, given = begun(FakeCluster(ahead_s=0.1, queues=queues))
+    assert len(given) == 5
+    assert len(end(worker, *given[:2])) == 2

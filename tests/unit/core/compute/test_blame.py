@@ -73,6 +73,27 @@ def test_a_worker_on_which_three_tasks_failed_gets_no_more_of_the_job_and_the_jo
     assert [attempt.task.job for attempt in bad.attempts()] == [second]
 
 
+def test_a_task_goes_back_to_a_worker_it_avoids_rather_than_wait_for_one_without_the_memory_for_it():
+    cluster = FakeCluster()
+    large = cluster.worker("large", slots=1, memory_bytes=4 << 20)
+    small = cluster.worker("small", slots=1, memory_bytes=1 << 20)
+    cluster.submit(maps=1, reducers=0, memory_bytes=3 << 20)
+    large.say(AttemptFailed(*large.attempts(), RAISED))
+    assert (len(large.attempts()), len(small.attempts())) == (1, 0)
+
+
+def test_a_worker_is_not_excluded_where_only_one_has_the_memory_for_the_job():
+    cluster = FakeCluster()
+    large = cluster.worker("large", slots=1, memory_bytes=4 << 20)
+    for number in range(3):
+        cluster.worker(f"small-{number}", slots=1, memory_bytes=1 << 20)
+    cluster.submit(maps=10, reducers=0, memory_bytes=3 << 20)
+    for _ in range(5):
+        large.say(AttemptFailed(*large.attempts(), RAISED))
+        large.succeed(*large.attempts())
+    assert len(large.attempts()) == 1
+
+
 def test_exclusions_outlive_the_master_and_end_when_too_few_workers_are_left():
     cluster = FakeCluster()
     bad, *others = (cluster.worker(name, slots=1) for name in ("bad", "good", "other"))
