@@ -76,7 +76,8 @@ class SlotUse:
     def look(self, master: SimMaster, workers: dict[str, SimWorker]) -> None:
         """One tick of the master."""
         membership, compute = master.state._membership, master.state._compute  # noqa: SLF001 - the truth within
-        waiting = [(job, step) for job in compute.jobs.values() for step in job.steps if step.waiting_maps]
+        jobs = [job for job in compute.jobs.values() if not compute.queues.of(job).is_full]
+        waiting = [(job, step) for job in jobs for step in job.steps if step.waiting_maps]
         if membership.is_anyone_expected or not waiting:
             self._idle_since.clear()
             return
@@ -89,7 +90,7 @@ class SlotUse:
             if not worker.state.is_joined or now - member.heard_at_s > SILENCE_S_MAX:
                 continue
             if load.slots_free > 0:
-                for_whom = [(job, step) for job, step in waiting if _may_take(job, step, member, load)]
+                for_whom = [(job, step) for job, step in waiting if may_take(job, step, member, load)]
                 idle += for_whom
                 if not for_whom or any(step.locality_wait.since_s is not None for _, step in for_whom):
                     self.passed += load.slots_free
@@ -116,7 +117,7 @@ class SlotUse:
                 raise Wrong(f"maps of {key[0]} wait beside free slots for {waited_s:.1f} s")
 
 
-def _may_take(job: Job, step: Step, member: Member, load: WorkerLoad) -> bool:
+def may_take(job: Job, step: Step, member: Member, load: WorkerLoad) -> bool:
     """Whether some waiting map of a step may run on a worker that has a slot for it."""
     if member.id in job.excluded or not load.has_memory_for(step.spec.memory_limit_bytes):
         return False

@@ -24,6 +24,7 @@ from minireduce.core.views import JobState
 from minireduce.ids import AttemptId, JobId, TaskId, TaskKind, WorkerId
 from minireduce.testing.blocks import key_of
 from minireduce.testing.busy import SlotUse
+from minireduce.testing.shares import Shares
 from minireduce.testing.tell import attempt as told
 from minireduce.testing.workload import COUNTER_GROUP, SimJob, sequential, short_name
 from minireduce.testing.wrong import Wrong
@@ -60,6 +61,7 @@ class Checker:
         self._incarnations: dict[WorkerId, int] = {}
         self.seen: Counter[str] = Counter()
         self.use = SlotUse(world.network.is_stormy)
+        self._shares = Shares(master, workers)
 
     @property
     def attempts_begun(self) -> int:
@@ -71,6 +73,7 @@ class Checker:
     def master_started(self, rows: Sequence[Row]) -> None:
         """A new master knows what is durable, and has heard nobody."""
         self._ears = _Ears(self._master.now())
+        self._shares.master_started()
         self._unreachable.clear()
         self._complained.clear()
         self._missed.clear()
@@ -87,12 +90,14 @@ class Checker:
         if isinstance(event, machine.Ticked):
             self.use.look(self._master, self._workers)
             self._judge_copies()
+            self._shares.look()
         if isinstance(event, machine.UpReceived):
             for report in event.up.reports:
                 if isinstance(report, FetchFailed):
                     self._fetch_failed(report, event.stream, event.up.number)
                 elif isinstance(report, AttemptReturned):
                     self._returned.add(report.attempt)
+        launched: list[tuple[AttemptId, WorkerId]] = []
         for action in actions:
             match action:
                 case machine.SendWelcome():
@@ -104,8 +109,11 @@ class Checker:
                         self._row(row)
                 case machine.SendDown():
                     for command in action.down.commands:
-                        if isinstance(command, LaunchAttempt):
-                            self._launch(command.attempt, self._master.streams.worker_of(action.stream))
+                        if isinstance(command, LaunchAttempt) and command.attempt not in self._launched:
+                            launched.append((command.attempt, self._master.streams.worker_of(action.stream)))
+                            self._launch(*launched[-1])
+        if launched:
+            self._shares.launched(launched)
 
     def _welcome(self, hello: Hello) -> None:
         """Who has followed a later master is not taken in, nor who was replaced by a later process."""
@@ -198,8 +206,6 @@ class Checker:
         )
 
     def _launch(self, attempt: AttemptId, worker: WorkerId) -> None:
-        if attempt in self._launched:
-            return  # said again
         self._launched.add(attempt)
         self.seen["attempts launched"] += 1
         if self._is_live(attempt) and len(self._live_attempts(attempt.task)) > 1:
@@ -259,10 +265,11 @@ class Checker:
         if self.use.is_idle:
             raise Wrong(f"while tasks waited, slots stood idle: {self.use}")
         for client in clients:
-            self._judge_job(client)
+            self.judge_job(client)
         self._judge_what_is_left()
 
-    def _judge_job(self, client: SimClient) -> None:
+    def judge_job(self, client: SimClient) -> None:
+        """What must hold of one job that is over. Raises Wrong."""
         job, view = client.job, client.view
         if view is None or client.refusals:
             raise Wrong(f"{job.key!r} got no answer but {client.refusals}")

@@ -175,10 +175,11 @@ class Injector:
         """Somebody starts the master on a backup, out of reach of clients; after a while they see that it will not do.
         Every worker has followed a later master, and so must not be taken in.
         """
-        if self._old_copy is None or self._true_disk is not None:
-            return False
-        old, txid = self._old_copy
-        if any(worker.highest[1] <= txid for worker in self._workers.values()):
+        return self._old_copy is not None and self.start_copy(fault, *self._old_copy)
+
+    def start_copy(self, fault: Fault, old: SimDisk, txid: int) -> bool:
+        """The same with a copy that ends at commit `txid`; whether it could be done now."""
+        if self._true_disk is not None or any(worker.highest[1] <= txid for worker in self._workers.values()):
             return False
         master, seconds = self._master, min(fault.seconds, OLD_COPY_S_MAX)
         master.kill(str(fault.kind))

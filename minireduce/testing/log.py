@@ -24,7 +24,7 @@ from minireduce.testing.agenda import Agenda, Node
 from minireduce.testing.disk import SimDisk
 
 _DIRECTORY = Path("/master")
-_PATH = _DIRECTORY / "log"
+PATH = _DIRECTORY / "log"
 _HEAD = struct.Struct(">II")
 
 
@@ -40,13 +40,13 @@ class Stored:
 def read(disk: SimDisk) -> Stored:
     """All that is durable, after which the log ends with its last whole record."""
     disk.make_directories(_DIRECTORY)
-    if not disk.exists(_PATH):
-        disk.create(_PATH)
+    if not disk.exists(PATH):
+        disk.create(PATH)
         disk.sync_directory(Path("/"))
         disk.sync_directory(_DIRECTORY)
     tables: dict[tuple[str, tuple[Any, ...]], tuple[Any, ...]] = {}
     epoch = txid = 0
-    file = disk.open_append(_PATH)
+    file = disk.open_append(PATH)
     file.seek(0)
     good_bytes = 0
     for body in _records(file):
@@ -106,7 +106,7 @@ class SimLog:
         self._on_durable = on_durable
         self._on_failure = on_failure
         self._commit_delay_s = commit_delay_s
-        self._file = disk.open_append(_PATH)
+        self._file = disk.open_append(PATH)
         self._waiting: list[bytes] = []
         self._is_busy = False
         self._appended = 0

@@ -99,13 +99,15 @@ class Summary:
 
 def run_seed(seed: int, *, cut: Cut = WHOLE, is_calm: bool = False, is_told: bool = False) -> Outcome:
     """Run one seed to its end and judge it. `is_calm`: as a control, nothing fails but user code."""
-    with _without_collector():
+    with without_collector():
         return _run_seed(seed, cut, is_calm=is_calm, is_told=is_told)
 
 
 @contextmanager
-def _without_collector() -> Iterator[None]:
-    """A seed makes many objects and little garbage in circles: looking for that costs more than it frees."""
+def without_collector() -> Iterator[None]:
+    """While a seed runs. It makes many objects and little garbage in circles: to look for that costs more than it
+    frees.
+    """
     was_enabled = gc.isenabled()
     gc.disable()
     try:
