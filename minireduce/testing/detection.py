@@ -194,6 +194,11 @@ def _is_mapping(client: SimClient) -> bool:
     return client.job.is_stored and any(count.kind == "map" and not count.step and count.running for count in counts)
 
 
+def loss_of(seed: int) -> Loss:
+    """What is lost in this seed."""
+    return _Run(seed).loss
+
+
 def run_seed(seed: int) -> Detection:
     """Run one seed to its end and judge it."""
     with without_collector():

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import pytest
+
 from minireduce.core.compute.fair_share import Queue, Queues
 from minireduce.core.compute.load import WorkerLoad
 from minireduce.core.work.attempts import Attempts
 from minireduce.testing import sim
 from minireduce.testing.draw import build
+
+pytestmark = pytest.mark.timeout(600)
 
 SEEDS = range(24)
 
