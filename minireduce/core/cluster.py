@@ -175,6 +175,7 @@ class ClusterState:
         self._epoch = epoch
         self._txid = txid
         self._settings = settings
+        self._restored_epoch = 0  # that which a restored backup opened; what workers saw before it does not count
         self._ticked_at = now
         self._membership = Membership(settings)
         rng = rng or random.Random(epoch)  # noqa: S311 - placement, no secret
@@ -216,6 +217,8 @@ class ClusterState:
                 self._membership.expect(row.key[0], row.values[0], now)
             elif row.table == "settings" and row.key[0] == "jobs_seen" and row.values is not None:
                 jobs_seen = int(row.values[0])
+            elif row.table == "settings" and row.key[0] == "restored_epoch" and row.values is not None:
+                self._restored_epoch = int(row.values[0])
         effects = Effects()  # queueing what is wanted persists nothing and tells nobody
         for job in compute.jobs.values():
             for task in job.tasks():
@@ -282,7 +285,8 @@ class ClusterState:
         hello = event.hello
         if hello.profile.protocol_version != PROTOCOL_VERSION:
             return [CloseStream(event.stream, _other_version(hello))]
-        if hello.highest_epoch > self._epoch or hello.highest_txid > self._txid:
+        is_of_before = hello.highest_epoch < self._restored_epoch
+        if hello.highest_epoch > self._epoch or (hello.highest_txid > self._txid and not is_of_before):
             error = self._older_than(hello)
             return [CloseStream(event.stream, error), StopServing(error)]
         entrance = self._membership.enter(event.stream, hello, now)

@@ -31,7 +31,9 @@ class Table:
 
 TABLES: tuple[Table, ...] = (
     # One row each: "schema", "cluster_id", and as the text of an int "epoch", "jobs_seen", "inodes_reserved" and
-    # "blocks_reserved". The mark of the last commit stands elsewhere, with its digest (`master/digests.py`).
+    # "blocks_reserved"; where a backup was restored, "restored_epoch" and, with the numbers that were left out then,
+    # "inodes_reserved_gaps" and "blocks_reserved_gaps". The mark of the last commit stands elsewhere, with its digest
+    # (`master/digests.py`).
     Table("settings", (("name", "text"),), (("value", "text"),)),
     # Workers that are expected back after a restart of the master.
     Table("workers", (("worker", "text"),), (("incarnation", "int"),)),

@@ -44,7 +44,7 @@ HTTP_PORT = 7080
 def main(arguments: Sequence[str] | None = None) -> None:
     """The console script."""
     options = _parser().parse_args(arguments)
-    sys.exit(run_daemon(lambda: _run(options)))
+    sys.exit(run_daemon(lambda: _copy(options) if options.verb else _run(options)))
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -66,7 +66,24 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--config", type=Path, metavar="F", help="a file of settings, stronger than the usual ones")
     parser.add_argument("--version", action="version", version=f"minireduce {__version__}")
     child.add_options(parser)
+    verbs = parser.add_subparsers(dest="verb", metavar="[backup DIR | restore DIR]", title="instead of serving")
+    backup = verbs.add_parser("backup", help="copy the metadata, of a master that runs or not, to the directory DIR")
+    restore = verbs.add_parser("restore", help="put a backup in the place of the metadata in --data-dir")
+    for verb in (backup, restore):
+        verb.add_argument("directory", type=Path, metavar="DIR")
+        verb.add_argument("--data-dir", type=Path, default=argparse.SUPPRESS, metavar="D", help="the master's")
+    restore.add_argument("--epoch", type=int, default=0, metavar="N", help="the epoch to open, above any of before")
     return parser
+
+
+def _copy(options: argparse.Namespace) -> None:
+    from minireduce.master import backup
+
+    directory, data_dir = options.directory.expanduser(), options.data_dir.expanduser()
+    if options.verb == "backup":
+        print(f"{backup.back_up(data_dir, directory)}, copied to {directory}")  # noqa: T201
+    else:
+        print(backup.restore(directory, data_dir, options.epoch))  # noqa: T201
 
 
 def _run(options: argparse.Namespace) -> None:

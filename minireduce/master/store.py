@@ -148,10 +148,20 @@ class Store:
         self.cluster_id = self.cluster_id or cluster_id or secrets.token_hex(3)
         self.epoch = epoch or self.epoch + 1
         current = {"schema": upgrade.SCHEMA, "cluster_id": self.cluster_id, "epoch": str(self.epoch)}
-        with self._commit([Row("settings", (name,), (value,)) for name, value in current.items()], self.mark):
-            hit("store.before_epoch")
-        if not self._name_file():
-            write_file(self.directory / NAME_FILE, self.cluster_id)
+        try:
+            with self._commit([Row("settings", (name,), (value,)) for name, value in current.items()], self.mark):
+                hit("store.before_epoch")
+            if not self._name_file():
+                write_file(self.directory / NAME_FILE, self.cluster_id)
+        except (sa.exc.DBAPIError, sqlite3.Error, OSError) as error:
+            raise _unwritable(self.directory, error) from error
+
+    def open_restored(self, epoch: int, rows: Iterable[Row]) -> None:
+        """Begin an epoch in which what was committed before is the last commit, however late workers saw others."""
+        current = (Row("settings", (name,), (str(epoch),)) for name in ("epoch", "restored_epoch"))
+        with self._commit([*current, *rows], (epoch, self.txid)):
+            pass
+        self.epoch = epoch
 
     def write(self, batch: list[Persist]) -> None:
         """Make these durable, all or none; returns when they are. Raises Unavailable when the disk does not take it."""
@@ -162,10 +172,7 @@ class Store:
                 hit("store.before_commit")
             hit("store.after_commit")
         except (sa.exc.DBAPIError, sqlite3.Error, OSError) as error:
-            cause = getattr(error, "orig", error)
-            raise Unavailable(
-                f"the metadata in {self.directory} cannot be written: {cause}", hint="is the disk full or failing?"
-            ) from error
+            raise _unwritable(self.directory, error) from error
 
     @contextlib.contextmanager
     def _commit(self, rows: Iterable[Row], mark: Mark) -> Iterator[None]:
@@ -201,11 +208,7 @@ class Store:
 
     def copy_to(self, path: Path) -> None:
         """Write what is durable, as of now, to a new file, synced."""
-        path.unlink(missing_ok=True)
-        make_private(path)
-        self._sqlite.execute("VACUUM INTO ?", (str(path),))
-        with path.open("rb") as file:
-            os.fsync(file.fileno())
+        copy_database(self._sqlite, path)
 
     def _name_file(self) -> str:
         path = self.directory / NAME_FILE
@@ -227,7 +230,11 @@ def open_store(directory: Path) -> Store:
     """The metadata in `directory`, which is made if need be, in a new epoch. Raises RequestError and Corruption."""
     with closing_on_error(lock(directory)) as held:
         store = examine(directory, held)
-        store.open_epoch()
+        try:
+            store.open_epoch()
+        except BaseException:
+            store.let_go()
+            raise
     return store
 
 
@@ -244,10 +251,28 @@ def examine(directory: Path, held: TextIO) -> Store:
             store.let_go()
         if isinstance(error, Corruption):
             raise damaged(directory, error.message) from error
-        if isinstance(error, sa.exc.DatabaseError | sqlite3.DatabaseError):
+        if isinstance(error, sa.exc.DatabaseError | sqlite3.DatabaseError | OSError):
+            if _is_of_writing(error):
+                raise _unwritable(directory, error) from error
             raise damaged(directory, f"it cannot be read: {getattr(error, 'orig', error)}") from error
         raise
     return opened[0]
+
+
+def _is_of_writing(error: BaseException) -> bool:
+    """Whether a disk did not take something, rather than giving something wrong."""
+    code = getattr(getattr(error, "orig", error), "sqlite_errorcode", 0)
+    if code & 0xFF == sqlite3.SQLITE_IOERR:
+        return code not in (sqlite3.SQLITE_IOERR_READ, sqlite3.SQLITE_IOERR_SHORT_READ)
+    return isinstance(error, OSError) or code & 0xFF in _DISK_REFUSES
+
+
+_DISK_REFUSES = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN)
+
+
+def _unwritable(directory: Path, error: BaseException) -> Unavailable:
+    cause = getattr(error, "orig", error)
+    return Unavailable(f"the metadata in {directory} cannot be written: {cause}", hint="is the disk full or failing?")
 
 
 def damaged(directory: Path, what: str) -> Corruption:
@@ -291,10 +316,19 @@ def _lock(directory: Path) -> TextIO:
             f"another master (process {holder or 'unknown'}) uses the data directory {directory}",
             hint="stop it first, or name another --data-dir",
         ) from None
-    file.truncate(0)
-    file.write(f"{os.getpid()}\n")
-    file.flush()
+    with closing_on_error(file):
+        file.truncate(0)
+        os.pwrite(file.fileno(), f"{os.getpid()}\n".encode(), 0)  # unbuffered, so that closing writes nothing
     return file
+
+
+def copy_database(source: sqlite3.Connection, path: Path) -> None:
+    """Write a database as it is at one moment to a new file, synced. It may be written to meanwhile."""
+    path.unlink(missing_ok=True)
+    make_private(path)
+    source.execute("VACUUM INTO ?", (str(path),))
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
 
 
 def make_private(path: Path) -> None:

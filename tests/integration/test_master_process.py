@@ -176,6 +176,38 @@ def test_a_master_killed_while_it_mends_a_copy_mends_it_when_it_starts_again(pla
     calls.close()
 
 
+def copy_metadata(place, verb):
+    command = [sys.executable, "-m", daemon.MASTER, verb, str(place.path / "backup"), "--data-dir"]
+    ended = subprocess.run(
+        [*command, str(place.path / "data")], capture_output=True, text=True, timeout=DEADLINE_S, check=False
+    )
+    return ended.returncode, ended.stdout, ended.stderr
+
+
+def test_a_backup_of_a_running_master_brings_it_back_in_an_epoch_of_its_own(place):
+    master = place.start()
+    calls = place.calls(master.ready())
+    job = calls.call(methods.SUBMIT_JOB, submission(), timeout_s=CALL_S)
+    status, told, _ = copy_metadata(place, "backup")
+    assert status == 0
+    assert f"copied to {place.path / 'backup'}" in told
+    later = calls.call(methods.SUBMIT_JOB, submission(), timeout_s=CALL_S)
+    calls.close()
+    status, _, said = copy_metadata(place, "restore")
+    assert status == 2
+    assert "another master" in said
+    assert say_goodbye(master) == 0
+    status, told, _ = copy_metadata(place, "restore")
+    assert status == 0
+    assert "in epoch 2000" in told
+    calls = place.calls(place.start().ready())
+    assert calls.call(methods.DESCRIBE_CLUSTER, DescribeCluster(), timeout_s=CALL_S).epoch == 2001
+    assert [view.job for view in calls.call(methods.LIST_JOBS, methods.LIST_JOBS.request(), timeout_s=CALL_S)] == [job]
+    again = calls.call(methods.SUBMIT_JOB, submission(), timeout_s=CALL_S)
+    assert again not in {job, later}
+    calls.close()
+
+
 def test_a_commit_that_fails_ends_the_master_with_the_reason(place):
     strikes = place.path / "strikes"
     strikes.mkdir()

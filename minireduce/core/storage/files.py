@@ -13,7 +13,7 @@ from minireduce.core.effects import Effects
 from minireduce.core.settings import ClusterSettings
 from minireduce.core.storage.blocks import Block, Blocks
 from minireduce.core.storage.containers import FILES_PER_CONTAINER_MAX, Containers
-from minireduce.core.storage.ids import IdSequence
+from minireduce.core.storage.ids import SEQUENCES, IdSequence
 from minireduce.core.storage.leases import Leases, WritingFile
 from minireduce.core.storage.namespace import ROOT, Directory, File, Namespace
 from minireduce.core.storage.paths import parse_path
@@ -72,8 +72,8 @@ class Files:
         self._rng = rng
         self._trash = Trash(namespace, settings.trash_kept_s)
         self._recent: dict[WorkerId, int] = {}
-        self.inode_ids = IdSequence("inodes_reserved", 2)
-        self.block_ids = IdSequence("blocks_reserved", 1)
+        self.inode_ids = IdSequence(SEQUENCES[0], 2)
+        self.block_ids = IdSequence(SEQUENCES[1], 1)
 
     def handle(self, request: FileRequest, at: float, now: float, effects: Effects) -> object:
         """The reply to `request`, received at `at` of the wall clock. Raises MinireduceError."""

@@ -2,6 +2,9 @@
 
 They are reserved a thousand at a time: the end of the reservation is persisted before the first of them is seen, and a
 master that starts goes on behind it. What lies between is lost, which costs nothing.
+
+Numbers between those of a backup and those that were given out after it was restored are in a gap: what has them is of
+a time that the metadata do not know.
 """
 
 from __future__ import annotations
@@ -9,6 +12,9 @@ from __future__ import annotations
 from minireduce.core.effects import Effects
 
 RESERVED_AT_ONCE = 1000
+GAP = 1 << 40
+"""Metadata that were restored from a backup go on at the next multiple: further than any cluster gets in between."""
+SEQUENCES = ("inodes_reserved", "blocks_reserved")
 
 
 class IdSequence:
@@ -18,6 +24,7 @@ class IdSequence:
         self.name = name
         self._next = first
         self._reserved_end = first
+        self._gaps: list[range] = []
 
     def take(self, effects: Effects) -> int:
         """The next number."""
@@ -29,8 +36,13 @@ class IdSequence:
 
     def was_given(self, number: int) -> bool:
         """Whether `number` may have been in use at some time."""
-        return number < self._next
+        return number < self._next and not any(number in gap for gap in self._gaps)
 
     def load(self, text: str) -> None:
         """Go on behind what was reserved."""
         self._next = self._reserved_end = int(text)
+
+    def load_gaps(self, text: str) -> None:
+        """Take in the gaps, `BEGIN-END` each, of which the end is the first number behind it."""
+        bounds = [gap.partition("-") for gap in text.split()]
+        self._gaps = [range(int(begin), int(end)) for begin, _, end in bounds]

@@ -138,8 +138,11 @@ class StorageState:
             self._blocks.expect_longer(file_id)
         sequences = {sequence.name: sequence for sequence in (self._files.inode_ids, self._files.block_ids)}
         for name, text in tables.get("settings", []):
-            if name in sequences:
-                sequences[str(name)].load(str(text))
+            sequence = sequences.get(str(name).removesuffix("_gaps"))
+            if sequence is not None and sequence.name == name:
+                sequence.load(str(text))
+            elif sequence is not None:
+                sequence.load_gaps(str(text))
         self._repair.restarted(now)
 
     def _replication_of(self, file_id: int) -> int:
