@@ -24,7 +24,7 @@ from minireduce.core.storage.ids import GAP, SEQUENCES
 from minireduce.errors import Corruption, RequestError, Unavailable
 from minireduce.master import store as stores
 from minireduce.master.mirror import put_in_place
-from minireduce.master.store import FILE_NAME, Store
+from minireduce.master.store import DRAFT_NAME, FILE_NAME, Store
 
 log = logging.getLogger(__name__)
 
@@ -46,8 +46,8 @@ def back_up(data_dir: Path, target: Path) -> str:
     with stores.closing_on_error(held):
         try:
             with closing(sqlite3.connect(data_dir / FILE_NAME)) as source:
-                stores.copy_database(source, target / stores.DRAFT_NAME)
-            (target / stores.DRAFT_NAME).replace(target / FILE_NAME)
+                stores.copy_database(source, target / DRAFT_NAME)
+            (target / DRAFT_NAME).replace(target / FILE_NAME)
             stores.sync_directory(target)
         except OSError as error:
             raise Unavailable(f"the backup cannot be written: {error.strerror}", hint="is the disk full?") from error
