@@ -10,7 +10,8 @@ from __future__ import annotations
 from minireduce.core.compute.job import Job
 from minireduce.core.compute.load import WorkerLoad
 from minireduce.core.compute.locality import Spot
-from minireduce.core.compute.reports import lose_attempt, succeeded
+from minireduce.core.compute.losses import lose_attempt
+from minireduce.core.compute.reports import succeeded
 from minireduce.core.compute.state import ComputeState
 from minireduce.core.compute.task import Task
 from minireduce.core.effects import Effects

@@ -2,16 +2,19 @@
 
 A report may come late: the attempt was killed, its worker was taken for lost, another attempt won, the job is over.
 That is normal. Such a report changes nothing, and the worker is told to remove what it still keeps.
+
+Elsewhere: attempts that are lost (losses.py), outputs that somebody cannot read (fetch_failures.py).
 """
 
 from __future__ import annotations
 
-from minireduce.core.compute import bad_records, disagreement
+from minireduce.core.compute import bad_records, disagreement, fetch_failures
 from minireduce.core.compute.disagreement import Verdict
 from minireduce.core.compute.job import Job
+from minireduce.core.compute.losses import find_live, lost
 from minireduce.core.compute.records import persist_failure
 from minireduce.core.compute.state import ComputeState
-from minireduce.core.compute.task import Attempt, AttemptState, Task, Winner
+from minireduce.core.compute.task import AttemptState, Task, Winner
 from minireduce.core.effects import Effects
 from minireduce.core.membership import Member
 from minireduce.core.messages import (
@@ -33,7 +36,7 @@ from minireduce.core.messages import (
     WorkerStopping,
 )
 from minireduce.core.views import AttemptError, JobState
-from minireduce.ids import AttemptId, WorkerId
+from minireduce.ids import AttemptId
 
 
 def take_report(state: ComputeState, member: Member, report: Report, now: float, effects: Effects) -> None:
@@ -65,15 +68,9 @@ def take_report(state: ComputeState, member: Member, report: Report, now: float,
             state.copies.worker_stops(member.id)
             state.leave(member.id)
         case PartCopyFailed():
-            _part_copy_failed(state, member, report, now, effects)
+            fetch_failures.part_copy_failed(state, member, report, now, effects)
         case FetchFailed():
-            _fetch_failed(state, member, report, now, effects)
-
-
-def find_live(state: ComputeState, member: Member, attempt: AttemptId) -> tuple[Job, Task, Attempt] | None:
-    """The attempt if it is live on this member."""
-    entry = state.load_of(member.id).attempts.get(attempt)
-    return (state.jobs[attempt.task.job], *entry) if entry is not None else None
+            fetch_failures.fetch_failed(state, member, report, now, effects)
 
 
 def _started(state: ComputeState, member: Member, attempt: AttemptId, now: float, effects: Effects) -> None:
@@ -186,96 +183,3 @@ def _returned(state: ComputeState, member: Member, attempt: AttemptId, now: floa
         state.end_attempt(job, task, live, AttemptState.RETURNED, now, "")
         job.steps[task.id.step].brevity.was_wrong(now - live.launched_s)
         state.wait_again(job, task)
-
-
-def lost(state: ComputeState, member: Member, attempt: AttemptId, why: str, now: float, effects: Effects) -> None:
-    """An attempt ended through no fault of user code."""
-    found = find_live(state, member, attempt)
-    if found is not None:
-        lose_attempt(state, *found, why, now, effects)
-        state.try_again(found[0], found[1])
-
-
-def lose_attempt(
-    state: ComputeState, job: Job, task: Task, attempt: Attempt, why: str, now: float, effects: Effects
-) -> None:
-    """Count a loss. Too many of one task end the job: something in the cluster is wrong, and trying on hides it."""
-    state.end_attempt(job, task, attempt, AttemptState.LOST, now, why)
-    task.losses += 1
-    if task.losses > job.spec.losses_max and job.state is not JobState.SUCCEEDED:
-        reasons = {each.message for each in task.attempts if each.state is AttemptState.LOST}
-        which = "each" if len(reasons) == 1 else "the last"
-        reason = f"{task.id} was lost {task.losses} times, {which} time because: {why}"
-        state.end_job(job, JobState.FAILED, reason, now, effects)
-
-
-def _fetch_failed(state: ComputeState, member: Member, report: FetchFailed, now: float, effects: Effects) -> None:
-    """Someone cannot read an output. If its worker says that it is gone, it is made again. If it does not answer, time
-    after time, either end may be cut off: the reading attempt is lost, so that another worker tries, or the output is
-    made again (`blame`). Reports about an output that no longer counts are late.
-    """
-    job = state.jobs.get(report.source.task.job)
-    task = job.task(report.source.task) if job is not None else None
-    if job is None or task is None or not task.is_done or task.winner is None:
-        return
-    if task.winner.attempt != report.source:
-        return
-    source = task.winner.worker
-    if member.id in task.copies and report.attempt == report.source:
-        state.copies.lost(task, member.id)  # only its own copy is gone
-        return
-    task.fetch_reports += 1
-    if not report.is_gone:
-        state.complaints.note(member.id, source, now)
-        witnesses = max(state.complaints.sources_of(member.id), state.complaints.readers_of(source))
-        is_seen = max(task.fetch_reports, witnesses) >= state.settings.fetch_reports_max
-        may_move = is_seen or task.fetch_reports >= state.settings.fetch_reports_to_move
-        if may_move and _move_reader(state, member, report, source, now, effects):
-            task.fetch_reports = 0
-            return
-        if not is_seen:
-            return
-        task.shunned[source] = None
-    effects.command(source, DropOutputs((report.source,)))
-    state.lose_output(task, now, report.reason, effects)
-    state.requeue(job)
-
-
-def _part_copy_failed(
-    state: ComputeState, member: Member, report: PartCopyFailed, now: float, effects: Effects
-) -> None:
-    """Someone could not copy a part: another tries, or the part is made again when its worker does not have it."""
-    job = state.jobs.get(report.attempt.task.job)
-    task = job.task(report.attempt.task) if job is not None else None
-    if job is None or task is None or task.winner is None:
-        return
-    source = state.copies.failed(task, member.id)
-    if report.is_gone and source and (task.winner.attempt, task.winner.worker) == (report.attempt, source):
-        effects.command(source, DropOutputs((report.attempt,)))
-        state.lose_output(task, now, report.reason, effects)
-        state.requeue(job)
-
-
-def _move_reader(
-    state: ComputeState, member: Member, report: FetchFailed, source: WorkerId, now: float, effects: Effects
-) -> bool:
-    """Take the reading attempt from its worker if that is to blame and another can try. Whether that was done."""
-    found = find_live(state, member, report.attempt)
-    if found is None or found[2].state is not AttemptState.LAUNCHED:
-        return False
-    job, task, attempt = found
-    is_reader_to_blame = state.complaints.sources_of(member.id) >= state.complaints.readers_of(source)
-    if not is_reader_to_blame or task.moves >= state.settings.fetch_moves_max:
-        return False
-    if not state.could_go_elsewhere(job, task, member.id):
-        return False
-    task.moves += 1
-    task.shunned[member.id] = None
-    if state.could_go_elsewhere(job, task, source):
-        task.shunned[source] = None  # the trouble may be between the two, and a third reaches both
-    why = f"worker {member.id} cannot read the output of {report.source}: {report.reason}"
-    effects.command(member.id, KillAttempt(attempt.id, why))
-    lose_attempt(state, job, task, attempt, why, now, effects)
-    state.note_trouble(job, task, member.id)
-    state.requeue(job)
-    return True
