@@ -17,11 +17,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import MISSING, dataclass, field, fields
+from dataclasses import MISSING, field, fields
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
 from minireduce.errors import RequestError
+from minireduce.frozen import dataclass
 
 T = TypeVar("T")
 
@@ -170,7 +171,7 @@ class Settings:
     """Every setting with its value. Sizes are in bytes."""
 
     master: str | None = _declare(None, _text, "The master to talk to, HOST:PORT.", default_text="an embedded cluster")
-    token_file: Path | None = _declare(  # noqa: RUF009 - a Path cannot change
+    token_file: Path | None = _declare(
         None, _path, "The file that holds the tokens.", default_text="`~/.config/minireduce/token`"
     )
 
@@ -241,7 +242,7 @@ class Settings:
     priority: int = _declare(0, _priority, "A job's priority: within its queue, the higher goes first.")
     job_weight: float = _declare(1.0, _weight, "A job's weight among those of its queue and priority.")
     time_limit_s: float = _declare(0.0, _seconds_or_none, "How long a job may take before it is ended; 0: any time.")
-    queues: JobQueues = _declare(  # noqa: RUF009 - JobQueues cannot change
+    queues: JobQueues = _declare(
         JobQueues(), _queues, "The queues of the master: tables `[queues.NAME]` with `weight` and `slots_max`."
     )
     locality_wait_node_s: float = _declare(

@@ -6,10 +6,11 @@ without a format gets.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from minireduce.errors import RequestError
+from minireduce.frozen import dataclass
 
 if TYPE_CHECKING:
     from minireduce.api.results import Result

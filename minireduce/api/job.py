@@ -12,7 +12,7 @@ anything runs.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, Generic, TypedDict, TypeVar, Unpack, overload
 
 from minireduce.api import hooks
@@ -23,6 +23,7 @@ from minireduce.api.results import Handle, Result
 from minireduce.api.sizes import parse_size_bytes
 from minireduce.api.skipping import SkipLimit, parse_skip_limit
 from minireduce.errors import RequestError
+from minireduce.frozen import dataclass
 
 K = TypeVar("K")
 V = TypeVar("V")

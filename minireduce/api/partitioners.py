@@ -7,8 +7,9 @@ be given instead; equal keys must get equal answers, on every machine and in eve
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
+
+from minireduce.frozen import dataclass
 
 
 @dataclass(frozen=True, slots=True)

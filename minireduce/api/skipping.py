@@ -7,9 +7,9 @@ holds, and `JobFailed.skipped`.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 from minireduce.errors import RequestError
+from minireduce.frozen import dataclass
 
 RECORDS_MAX = 10_000
 """Records that a job may leave out in all, since each is kept with its traceback."""

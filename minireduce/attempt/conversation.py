@@ -18,11 +18,12 @@ Paths are text; sizes and offsets are bytes.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from minireduce.core.messages import Counters, TaskError, TaskOutput
 from minireduce.core.spec import LocalFiles, NumberRange, Program
 from minireduce.core.work.bad_records import PLAIN, Care
+from minireduce.frozen import dataclass
 from minireduce.ids import AttemptId, TaskId
 
 # ── what a task leaves in its directory, beside what the engine names ───────────────────────────────────────────────

@@ -18,9 +18,9 @@ from __future__ import annotations
 
 import mmap
 import os
-from dataclasses import dataclass
 
 from minireduce.core.messages import LargestKey
+from minireduce.frozen import dataclass
 
 PAGE_BYTES = 4096
 STATUS_AT = 128

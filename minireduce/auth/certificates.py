@@ -20,7 +20,7 @@ import hashlib
 import ipaddress
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 
 from cryptography import x509
@@ -32,6 +32,7 @@ from cryptography.x509.oid import AuthorityInformationAccessOID, ExtendedKeyUsag
 from minireduce.auth import private_files
 from minireduce.auth.transport import AUTHORITY_NAME, BLOCK_SERVER_ROLE, MASTER_ROLE, ROLE_DOMAIN, authority_path
 from minireduce.errors import Refused, RequestError
+from minireduce.frozen import dataclass
 
 AUTHORITY_DAYS = 20 * 365
 LEAF_DAYS = 800  # browsers refuse leaves of more than 825 days

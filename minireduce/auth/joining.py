@@ -13,12 +13,13 @@ from __future__ import annotations
 import re
 import socket
 import ssl
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 
 from minireduce.auth import private_files, tokens, transport
 from minireduce.auth.transport import MASTER_ROLE, authority_path
 from minireduce.errors import Refused, RequestError, Unavailable
+from minireduce.frozen import dataclass
 
 VERSION = "mrj1"
 CONNECT_S = 10.0

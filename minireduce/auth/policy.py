@@ -15,13 +15,13 @@ as an expired one should be noticed; a token's kind never follows from where it 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from enum import StrEnum
 
 from minireduce.auth import scopes
 from minireduce.auth.scopes import BlockAccess, BlockMode, JobReads, Login
 from minireduce.auth.tokens import Tokens, equal
 from minireduce.errors import Refused
+from minireduce.frozen import dataclass
 from minireduce.ids import JobId
 
 LOGIN_S = 12 * 3600

@@ -17,11 +17,11 @@ import base64
 import hashlib
 import hmac
 import re
-from dataclasses import dataclass
 from enum import StrEnum
 
 from minireduce.auth.tokens import derive_secret
 from minireduce.errors import Refused
+from minireduce.frozen import dataclass
 from minireduce.ids import JobId, is_job_id
 
 PREFIX = "mrs_"

@@ -20,12 +20,13 @@ import hmac
 import os
 import secrets
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 
 from minireduce.auth import private_files
 from minireduce.config import Configuration
 from minireduce.errors import Refused, RequestError
+from minireduce.frozen import dataclass
 
 CLIENT_PREFIX = "mrc_"
 WORKER_PREFIX = "mrw_"

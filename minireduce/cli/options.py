@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ import click
 
 from minireduce import config
 from minireduce.config import Configuration
+from minireduce.frozen import dataclass
 
 AnyCommand = Callable[..., Any]
 

@@ -6,7 +6,6 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +15,7 @@ from minireduce.api.skipping import BadRecord, SkipLimit, parse_skip_limit
 from minireduce.cli.failures import found_bad
 from minireduce.cli.options import Common, common_options, json_option
 from minireduce.errors import RequestError
+from minireduce.frozen import dataclass
 
 if TYPE_CHECKING:
     from minireduce.api.job import Job

@@ -22,7 +22,6 @@ import glob
 import os
 import stat
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from itertools import groupby
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -33,6 +32,7 @@ from minireduce.client.stored_inputs import Store, StoredFile, StoredWalk, is_pa
 from minireduce.core.spec import LocalFiles, LocalRange, NumberRange, Split, StoredFiles, StoredRange
 from minireduce.engine.split import is_splittable, plan_ranges, plan_splits
 from minireduce.errors import NotFound, RequestError
+from minireduce.frozen import dataclass
 from minireduce.machine import fingerprint
 
 if TYPE_CHECKING:

@@ -6,7 +6,6 @@ splits. Whatever was said nearest to the job wins: a flag, then the job's own op
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 from minireduce.api.job import Job, Step
@@ -17,6 +16,7 @@ from minireduce.config import Settings
 from minireduce.core.spec import JobSpec, LocalFiles, OutputKind, Program, StepSpec
 from minireduce.core.views import ClusterView
 from minireduce.errors import RequestError, Unavailable
+from minireduce.frozen import dataclass
 
 INPUT_BYTES_PER_REDUCER = 64 << 20
 STDOUT_PATH = "-"

@@ -11,7 +11,6 @@ import io
 import os
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -31,6 +30,7 @@ from minireduce.client.store_paths import is_store_path, join, name_of, parse_st
 from minireduce.client.stored_inputs import StoredFile
 from minireduce.core.storage.drafts import SCHEME, draft_path
 from minireduce.errors import AlreadyExists, NotFound, RequestError
+from minireduce.frozen import dataclass
 
 if TYPE_CHECKING:
     from minireduce.client.fs import FileSystem

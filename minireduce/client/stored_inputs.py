@@ -7,12 +7,12 @@ in a directory is taken in ascending order of path.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Protocol
 
 from minireduce.client.store_paths import has_glob, name_of, parse_store_path
 from minireduce.core.storage.views import FileStatus
 from minireduce.errors import NotFound, RequestError
+from minireduce.frozen import dataclass
 
 PASSED_OVER = frozenset({"_SUCCESS", "_temporary", "_quarantine", "_logs", "__pycache__"})
 

@@ -13,10 +13,10 @@ each row, times in microseconds since the job was submitted. How an attempt ende
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from minireduce.core.views import AttemptView, JobView, TaskView
+from minireduce.frozen import dataclass
 from minireduce.ids import WorkerId
 
 WAITING_S_MIN = 0.001

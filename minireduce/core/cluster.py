@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from typing import Any
 
 from minireduce.core.cluster_views import ClusterViews
@@ -30,6 +29,7 @@ from minireduce.core.storage.requests import FileRequest
 from minireduce.core.storage.state import ReplicaReport, StorageState
 from minireduce.core.storage.tokens import BlockTokens, NoTokens
 from minireduce.errors import MinireduceError, NotFound, Refused
+from minireduce.frozen import dataclass
 from minireduce.ids import JobId
 
 # ── what comes in ───────────────────────────────────────────────────────────────────────────────────────────────────

@@ -6,11 +6,12 @@ release watermark needs: first what must be durable, then what may be seen.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 from minireduce.core.messages import Command
 from minireduce.errors import MinireduceError
+from minireduce.frozen import dataclass
 from minireduce.ids import JobId, WorkerId
 
 

@@ -20,8 +20,9 @@ Not here: which session this is (a new session gets a new `Link`), and when the 
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass
 from typing import Generic, TypeVar
+
+from minireduce.frozen import dataclass
 
 T = TypeVar("T")
 

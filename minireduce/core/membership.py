@@ -12,13 +12,14 @@ was taken for lost and comes back cannot slip old news in: it must say `Hello` a
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import StrEnum
 
 from minireduce.core.link import Link
 from minireduce.core.messages import Command, DataDirectory, Hello, Up, WorkerProfile
 from minireduce.core.settings import ClusterSettings
 from minireduce.errors import MinireduceError, Refused
+from minireduce.frozen import dataclass
 from minireduce.ids import WorkerId
 
 HEARTBEATS_PER_LOSS_MIN = 4

@@ -11,9 +11,8 @@ Sizes are bytes, times are seconds. The wire (`wire.codec`) mirrors these classe
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from minireduce.core.spec import LocalFiles, NumberRange, Program, StepSpec
+from minireduce.frozen import dataclass
 from minireduce.ids import AttemptId, JobId, WorkerId
 
 PROTOCOL_VERSION = 1

@@ -7,9 +7,8 @@ what it changed is durable. All may be repeated by a client that saw no answer: 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from minireduce.core.spec import JobSpec
+from minireduce.frozen import dataclass
 from minireduce.ids import JobId, WorkerId
 
 

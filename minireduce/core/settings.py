@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from minireduce.core.spec import DEFAULT_QUEUE
+from minireduce.frozen import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,8 +6,9 @@ reducers, how much memory, which input) stands beside it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
+
+from minireduce.frozen import dataclass
 
 DEFAULT_QUEUE = "default"
 

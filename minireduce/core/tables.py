@@ -9,9 +9,9 @@ them.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from minireduce.core.effects import Row
+from minireduce.frozen import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import codecs
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from minireduce.core.views import PrintedPiece
+from minireduce.frozen import dataclass
 from minireduce.ids import AttemptId, WorkerId
 
 RECORDS_LEFT_OUT = "left out, as no attempt can compute them"

@@ -6,11 +6,11 @@ Times are seconds of the master's wall clock (`submitted_at`) or of its running 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
 
 from minireduce.core.messages import Counters, DataDirectory, OutputSource, SkippedRecord, TaskError
 from minireduce.core.spec import OutputKind
+from minireduce.frozen import dataclass
 from minireduce.ids import AttemptId, JobId, TaskId, TaskKind, WorkerId
 
 

@@ -16,7 +16,7 @@ late events.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from random import Random
 from typing import Any
 
@@ -66,6 +66,7 @@ from minireduce.core.work.session import (
     Warn,
     WelcomeReceived,
 )
+from minireduce.frozen import dataclass
 from minireduce.ids import AttemptId, JobId, WorkerId
 
 DIRECTORY_NEWS_SHARE = 0.01

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TypeVar
 
 from minireduce.api.job import Step
@@ -29,6 +29,7 @@ from minireduce.engine.emit import Pair, as_pair
 from minireduce.engine.kinds import Kinds
 from minireduce.engine.read import LongRecord
 from minireduce.errors import RequestError
+from minireduce.frozen import dataclass
 
 Item = TypeVar("Item")
 Check = Callable[[Pair], None]

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, Protocol
 
@@ -28,6 +27,7 @@ from minireduce.engine.emit import Pair, as_pair
 from minireduce.engine.key_columns import Keys
 from minireduce.engine.kinds import Kinds
 from minireduce.engine.memory import deep_bytes, held_bytes, newest_bytes
+from minireduce.frozen import dataclass
 
 Partition = Callable[[Callable[[], list[Any]], Keys], Index]
 """The partition of each key; given what makes the plain keys, and their encoding."""

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any, cast
@@ -44,6 +43,7 @@ from minireduce.engine.kinds import Kinds
 from minireduce.engine.memory import COLUMNAR_LIMIT_BYTES_MIN, MemoryWatch
 from minireduce.engine.merge import Fold, RunSlice, flat, is_worth_columns, merge_in_passes, merged, open_runs
 from minireduce.engine.part import OutputKind, PartOutput, PartWriter
+from minireduce.frozen import dataclass
 
 _BATCH_PAIRS_MIN = 64
 _BATCH_PAIRS_MAX = 8192

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, Literal, Self
 
@@ -26,6 +25,7 @@ from minireduce.engine.key_columns import Keys
 from minireduce.engine.kinds import Kinds
 from minireduce.engine.memory import held_bytes
 from minireduce.engine.write import encoded_lines, text_lines
+from minireduce.frozen import dataclass
 
 OutputKind = Literal["text", "pairs"]
 

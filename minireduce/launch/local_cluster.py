@@ -18,12 +18,13 @@ import signal
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 
 from minireduce.auth import tokens
 from minireduce.config import Configuration
 from minireduce.errors import AlreadyExists, NotFound, Refused
+from minireduce.frozen import dataclass
 from minireduce.launch import daemon
 from minireduce.launch.daemon import MASTER, WORKER, Daemon
 from minireduce.launch.embedded import EmbeddedCluster

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import argparse
 import logging
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,6 +17,7 @@ from minireduce.auth import joining, transport
 from minireduce.auth.joining import split_address
 from minireduce.client.retry import Retry
 from minireduce.errors import RequestError, Unavailable
+from minireduce.frozen import dataclass
 
 if TYPE_CHECKING:
     from minireduce.wire.calls import Credentials

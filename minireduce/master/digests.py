@@ -13,7 +13,6 @@ what workers remember.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import msgpack
@@ -21,6 +20,7 @@ import xxhash
 
 from minireduce.core.tables import Table
 from minireduce.errors import Corruption
+from minireduce.frozen import dataclass
 
 DIGESTS = Table(
     "digests",

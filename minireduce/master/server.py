@@ -11,7 +11,7 @@ import gc
 import logging
 import random
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 
 import grpc
@@ -25,6 +25,7 @@ from minireduce.clock import Clock
 from minireduce.core.cluster import ClusterState
 from minireduce.core.settings import ClusterSettings
 from minireduce.errors import RequestError
+from minireduce.frozen import dataclass
 from minireduce.ids import JobId
 from minireduce.master.loop import MasterLoop
 from minireduce.master.metadata import Metadata, NoMetadata

@@ -8,13 +8,14 @@ that the master raised. They connect on first use and reconnect by themselves, a
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, Generic, TypeVar
 
 import grpc
 import grpc.aio
 
 from minireduce.core.messages import PROTOCOL_VERSION
+from minireduce.frozen import dataclass
 from minireduce.wire.errors import from_grpc
 from minireduce.wire.limits import channel_options
 from minireduce.wire.methods import Method

@@ -5,7 +5,7 @@ The answers are `core.storage.views`. As with `questions`, no machine ever sees 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from minireduce.frozen import dataclass
 
 FILES_PER_CALL_MAX = 1000
 

@@ -14,9 +14,9 @@ from __future__ import annotations
 
 import re
 import socket
-from dataclasses import dataclass
 
 from minireduce.errors import Unavailable
+from minireduce.frozen import dataclass
 
 SOCKET_HEADER = "Minireduce-Local-Socket"
 NONCE_HEADER = "Minireduce-Local-Nonce"

@@ -6,7 +6,6 @@ messages are those that `services.proto` names; the codec joins them with the ty
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from minireduce.core.messages import Down, Hello, Up, Welcome
@@ -48,6 +47,7 @@ from minireduce.core.views import (
     TaskView,
     WorkerView,
 )
+from minireduce.frozen import dataclass
 from minireduce.ids import JobId
 from minireduce.proto import services_pb2
 from minireduce.wire.codec import Codec, codec_of, message_of

@@ -11,11 +11,11 @@ the writer's memory and the reader's is found. Whoever takes packets in verifies
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import google_crc32c
 
 from minireduce.errors import Corruption
+from minireduce.frozen import dataclass
 
 PACKET_BYTES = 1 << 16
 CRC_BYTES = 4

@@ -9,9 +9,9 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from minireduce.errors import RequestError
+from minireduce.frozen import dataclass
 from minireduce.ids import WorkerId
 from minireduce.wire.packets import PACKET_BYTES
 

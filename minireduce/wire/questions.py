@@ -5,9 +5,8 @@ They stand here and not in core, since no machine ever sees them: the shell answ
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from minireduce.core.views import JobState
+from minireduce.frozen import dataclass
 from minireduce.ids import JobId, TaskId
 
 

@@ -14,11 +14,11 @@ Not here: how messages become bytes (codec.py), what a batch is to a process (at
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 from typing import Any
 
 from minireduce.core.messages import AttemptSucceeded, Counters, LaunchAttempt, TaskOutput
 from minireduce.core.spec import NumberRange
+from minireduce.frozen import dataclass
 from minireduce.ids import AttemptId, TaskId
 
 

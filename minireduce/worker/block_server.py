@@ -24,7 +24,6 @@ import socket
 import ssl
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
@@ -41,6 +40,7 @@ from minireduce.core.worker import ReplicaFoundDamaged, ReplicaWritten
 from minireduce.disk import RealDisk
 from minireduce.engine.index import DATA_NAME, INDEX_NAME, read_index
 from minireduce.errors import Corruption, NotFound
+from minireduce.frozen import dataclass
 from minireduce.worker.block_messages import ReplicaEvent, command_from_line, to_line
 from minireduce.worker.block_routes import BlockRoutes
 from minireduce.worker.block_sending import BlockSender

@@ -17,9 +17,9 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from minireduce.clock import Clock
+from minireduce.frozen import dataclass
 from minireduce.ids import JobId
 from minireduce.worker.outputs import Outputs
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import secrets
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO
 
@@ -19,6 +19,7 @@ import msgpack
 
 from minireduce.disk import Disk
 from minireduce.errors import Corruption, RequestError
+from minireduce.frozen import dataclass
 from minireduce.ids import WorkerId
 
 IDENTITY_NAME = "worker.msgpack"

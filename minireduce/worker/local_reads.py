@@ -15,9 +15,9 @@ import asyncio
 import contextlib
 import secrets
 import socket
-from dataclasses import dataclass
 from typing import BinaryIO
 
+from minireduce.frozen import dataclass
 from minireduce.wire.local_door import OFFER_S, SECRET_BYTES, LocalOffer, address_of, new_socket
 
 OFFERS_MAX = 256

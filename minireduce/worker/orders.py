@@ -6,7 +6,9 @@ A pipe, since arguments and environment of a process are seen by others, and thi
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, field
+
+from minireduce.frozen import dataclass
 
 
 @dataclass(frozen=True, slots=True)

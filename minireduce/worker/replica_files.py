@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
 from minireduce.core.messages import Replica
 from minireduce.disk import Disk
 from minireduce.errors import Corruption
+from minireduce.frozen import dataclass
 from minireduce.wire.packets import CRC_BYTES, PACKET_BYTES, crc_of, packets_in
 
 HEADER = struct.Struct(">4sIQIQ")

@@ -18,7 +18,6 @@ import asyncio
 import json
 import logging
 from collections.abc import Awaitable, Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 from minireduce.clock import Clock
@@ -26,6 +25,7 @@ from minireduce.core.messages import Replica, ReplicaVerified
 from minireduce.core.worker import ReplicaDeleted
 from minireduce.disk import Disk
 from minireduce.errors import MinireduceError, NotFound
+from minireduce.frozen import dataclass
 from minireduce.worker.block_store import BlockStore
 from minireduce.worker.replica_files import DamagedReplica
 

@@ -14,10 +14,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Protocol
 
 from minireduce.attempt import linux
+from minireduce.frozen import dataclass
 
 OVERRUN_MAX = 0.10
 """How far memory may go beyond limit and idle size: what lies between two looks, and what allocators have not

@@ -14,7 +14,7 @@ import asyncio
 import contextlib
 import socket
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING
@@ -30,6 +30,7 @@ from minireduce.core.work.session import CloseStream, OpenStream, Remember, Send
 from minireduce.core.worker import CheckReplica, DeleteReplica, StartReplication, WorkerState
 from minireduce.disk import Disk
 from minireduce.errors import Corruption
+from minireduce.frozen import dataclass
 from minireduce.machine import machine_id
 from minireduce.worker.account import task_ids
 from minireduce.worker.block_server_process import BlockServerProcess
@@ -77,12 +78,12 @@ class WorkerOptions:
     task_user: str = ""
     groups: ControlGroups | None = None
     attempt_log_bytes_max: int = PRINTED_BYTES_MAX
-    collection: CollectionLimits = CollectionLimits()  # noqa: RUF009 - it cannot change
+    collection: CollectionLimits = CollectionLimits()
     authority_pem: bytes | None = None
     certificate_pem: str = ""
     key_pem: str = field(default="", repr=False)
     gives_descriptors: bool = True
-    scrub: ScrubLimits = ScrubLimits()  # noqa: RUF009 - it cannot change
+    scrub: ScrubLimits = ScrubLimits()
 
     @property
     def data_dir(self) -> Path:

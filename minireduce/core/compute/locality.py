@@ -13,9 +13,9 @@ Elsewhere: which task and worker go together (scheduler.py), where the replicas 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from enum import IntEnum
 
+from minireduce.frozen import dataclass
 from minireduce.ids import WorkerId
 
 HOME_FRACTION_MIN = 0.9

@@ -17,13 +17,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from itertools import islice
 
 from minireduce.core.compute.fair_share import Queues
 from minireduce.core.compute.job import Job
 from minireduce.core.compute.task import Attempt, AttemptState, Task
 from minireduce.core.settings import ClusterSettings
+from minireduce.frozen import dataclass
 from minireduce.ids import JobId, TaskKind, WorkerId
 
 EPSILON = 1e-9

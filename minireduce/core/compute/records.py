@@ -7,7 +7,7 @@ what runs is told by the workers when they register again.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
@@ -18,6 +18,7 @@ from minireduce.core.messages import Counters, SkippedRecord, TaskError, TaskOut
 from minireduce.core.plain import from_plain, to_plain
 from minireduce.core.spec import JobSpec
 from minireduce.core.views import AttemptError, JobState, JobView, SkippedView
+from minireduce.frozen import dataclass
 from minireduce.ids import AttemptId, JobId, TaskId, TaskKind, WorkerId
 
 COUNTED_OF_KIND = (

@@ -26,7 +26,6 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 from itertools import islice
 
 from minireduce.core.compute.fair_share import Queues
@@ -37,6 +36,7 @@ from minireduce.core.compute.reduce_homes import PartitionSpread
 from minireduce.core.compute.task import Task
 from minireduce.core.membership import Member
 from minireduce.core.settings import ClusterSettings
+from minireduce.frozen import dataclass
 from minireduce.ids import JobId, TaskKind, WorkerId
 
 AHEAD_TASKS_PER_TURN = 16

@@ -19,10 +19,11 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import field
 from statistics import median
 
 from minireduce.core.settings import ClusterSettings
+from minireduce.frozen import dataclass
 from minireduce.ids import AttemptId, TaskKind, WorkerId
 
 PACE_TASKS_MAX = 100

@@ -12,7 +12,7 @@ own: after a restart, an attempt that nobody remembers cannot share its number w
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
@@ -20,6 +20,7 @@ from minireduce.core.compute.locality import NOWHERE, Homes
 from minireduce.core.messages import AttemptProgressed, AttemptSucceeded, Counters, LargestKey, OutputSource, TaskOutput
 from minireduce.core.views import SkippedView
 from minireduce.errors import InvariantViolation
+from minireduce.frozen import dataclass
 from minireduce.ids import AttemptId, TaskId, WorkerId
 
 if TYPE_CHECKING:

@@ -19,7 +19,6 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Mapping
-from dataclasses import dataclass
 from itertools import islice
 
 from minireduce.core.effects import Effects
@@ -29,6 +28,7 @@ from minireduce.core.storage.copying import Copying
 from minireduce.core.storage.placement import FREE_BYTES_KEPT, PlacementPolicy
 from minireduce.core.storage.places import Place, Places
 from minireduce.core.storage.repair import Repair
+from minireduce.frozen import dataclass
 from minireduce.ids import WorkerId
 
 LOOK_INTERVAL_S = 1.0

@@ -16,13 +16,14 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from itertools import accumulate
 from types import MappingProxyType
 from typing import Any, TypeVar
 
 from minireduce.core.effects import Effects
 from minireduce.core.messages import RemoveReplica, Replica
+from minireduce.frozen import dataclass
 from minireduce.ids import WorkerId
 
 TABLE = "blocks"

@@ -11,7 +11,6 @@ again.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from minireduce.core.effects import Effects
 from minireduce.core.messages import ReplicateBlock
@@ -19,6 +18,7 @@ from minireduce.core.settings import ClusterSettings
 from minireduce.core.storage.blocks import Block, Blocks
 from minireduce.core.storage.places import Place
 from minireduce.core.storage.tokens import BlockTokens
+from minireduce.frozen import dataclass
 from minireduce.ids import WorkerId
 
 SAVED_S_MAX = 1.0

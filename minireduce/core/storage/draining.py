@@ -11,12 +11,13 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from minireduce.core.settings import ClusterSettings
 from minireduce.core.storage.blocks import Block, Blocks
 from minireduce.core.storage.copying import Copying
 from minireduce.core.storage.places import Place, Places
+from minireduce.frozen import dataclass
 from minireduce.ids import WorkerId
 
 LOOK_INTERVAL_S = 2.0

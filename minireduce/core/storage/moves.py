@@ -14,7 +14,6 @@ has a block of its own, so one that comes late can never be taken for another.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from minireduce.core.effects import Effects
 from minireduce.core.messages import ByteRange, RepackBlock, Replica
@@ -25,6 +24,7 @@ from minireduce.core.storage.leases import Leases, WritingFile
 from minireduce.core.storage.namespace import File, Namespace
 from minireduce.core.storage.places import Places
 from minireduce.core.storage.tokens import BlockTokens
+from minireduce.frozen import dataclass
 
 MOVES_MAX = 4
 """So many go on at a time."""

@@ -16,10 +16,10 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Protocol
 
 from minireduce.core.storage.places import Place
+from minireduce.frozen import dataclass
 from minireduce.ids import WorkerId
 
 FREE_BYTES_KEPT = 256 << 20

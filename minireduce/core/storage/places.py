@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import Protocol
 
 from minireduce.core.membership import Member, Membership
+from minireduce.frozen import dataclass
 from minireduce.ids import WorkerId
 
 

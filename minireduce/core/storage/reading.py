@@ -19,10 +19,10 @@ is read. Elsewhere: bytes and sockets (`client.block_io`).
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 from minireduce.core.messages import BlockSource, Replica
 from minireduce.errors import Corruption, MinireduceError, NotFound, Unavailable
+from minireduce.frozen import dataclass
 from minireduce.ids import WorkerId
 
 ROUNDS_MAX = 4

@@ -11,9 +11,8 @@ of what they mean: a rename or removal that has been done already is recognised 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from minireduce.core.messages import Replica
+from minireduce.frozen import dataclass
 from minireduce.ids import WorkerId
 
 

@@ -5,9 +5,8 @@ Times are seconds of the master's wall clock. Tokens open one block each, for re
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from minireduce.core.messages import BlockSource, Replica
+from minireduce.frozen import dataclass
 from minireduce.ids import WorkerId
 
 

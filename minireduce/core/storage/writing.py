@@ -14,11 +14,10 @@ Invariant: a block is reported as done only after the master has committed it. E
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from minireduce.core.messages import Replica
 from minireduce.core.storage.views import PlacedBlock
 from minireduce.errors import InvariantViolation, MinireduceError, Unavailable
+from minireduce.frozen import dataclass
 from minireduce.ids import WorkerId
 
 PAUSES_S_MAX = 40.0

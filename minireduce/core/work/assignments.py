@@ -12,7 +12,7 @@ Not here: how the master is reached, and what happens when it stays away (sessio
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import lru_cache
 from random import Random
 from typing import Any
@@ -69,6 +69,7 @@ from minireduce.core.work.copies import Copies, CopyEnded, KeepCopy
 from minireduce.core.work.fetches import PART, CancelFetch, FetchEnded, Fetches, StartFetch
 from minireduce.core.work.pace import Paces
 from minireduce.errors import InvariantViolation
+from minireduce.frozen import dataclass
 from minireduce.ids import AttemptId, JobId, TaskId, TaskKind
 
 # ── what goes out (beside what attempts and fetches declare) ────────────────────────────────────────────────────────

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import StrEnum
 from itertools import chain, islice
 
@@ -25,6 +25,7 @@ from minireduce.core.messages import Counters, LargestKey, Place, SkippedRecord,
 from minireduce.core.spec import LocalFiles, NumberRange, StepSpec
 from minireduce.core.work.bad_records import PLAIN, Care, Search
 from minireduce.errors import InvariantViolation
+from minireduce.frozen import dataclass
 from minireduce.ids import AttemptId, JobId, TaskKind
 
 # ── what comes in ───────────────────────────────────────────────────────────────────────────────────────────────────

@@ -20,9 +20,10 @@ Not here: how many records may be skipped (compute/bad_records.py), how a run tr
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 
 from minireduce.core.messages import Place, SkippedRecord, TaskError
+from minireduce.frozen import dataclass
 
 NO_PROBE = -1
 

@@ -9,10 +9,11 @@ Not here: which fetch goes first (fetches.py), files and digests (worker.outputs
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from minireduce.core.messages import AttemptSucceeded, CopyPart, FetchFailed, PartCopyFailed
 from minireduce.core.work.fetches import PART, CancelFetch, Fetches
+from minireduce.frozen import dataclass
 from minireduce.ids import AttemptId, JobId
 
 # ── what comes in ───────────────────────────────────────────────────────────────────────────────────────────────────

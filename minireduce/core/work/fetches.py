@@ -23,13 +23,14 @@ from __future__ import annotations
 import heapq
 from collections import Counter, deque
 from collections.abc import Container
-from dataclasses import dataclass, field
+from dataclasses import field
 from random import Random
 
 from minireduce.core.messages import FetchFailed, OutputSource
 from minireduce.core.settings import WorkerSettings
 from minireduce.core.work.attempts import InputRun
 from minireduce.errors import InvariantViolation
+from minireduce.frozen import dataclass
 from minireduce.ids import AttemptId, TaskId, WorkerId
 
 PART = -1

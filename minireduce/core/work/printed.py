@@ -8,10 +8,10 @@ as a whole stays on this worker for as long as its job does.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from minireduce.core.messages import AttemptPrinted
 from minireduce.core.settings import WorkerSettings
+from minireduce.frozen import dataclass
 from minireduce.ids import AttemptId
 
 PIECE_COST_BYTES = 256

@@ -14,7 +14,6 @@ Not here: what the lists in `Hello` hold and what becomes of commands (worker.py
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from enum import StrEnum
 from random import Random
 
@@ -32,6 +31,7 @@ from minireduce.core.messages import (
 )
 from minireduce.core.settings import WorkerSettings
 from minireduce.errors import MinireduceError, Refused, RequestError
+from minireduce.frozen import dataclass
 
 # ── what comes in ───────────────────────────────────────────────────────────────────────────────────────────────────
 
