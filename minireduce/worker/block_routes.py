@@ -188,8 +188,7 @@ class BlockRoutes:
             response.content_length = sealed_length(end - begin)
             await response.prepare(request)
             while piece:
-                await response.write(piece)
-                piece = await asyncio.to_thread(next, pieces, b"")
+                piece = await _write_and_read_on(response, piece, pieces)
             await response.write_eof()
         except DamagedReplica as damage:
             self.found_damaged(Replica(block_id, generation, 0), damage)
@@ -286,6 +285,18 @@ class BlockRoutes:
             log.warning("block %d cannot be removed: %s", replica.block_id, error)
             return
         self._tell(ReplicaDeleted(replica))
+
+
+async def _write_and_read_on(response: web.StreamResponse, piece: bytes, pieces: Iterator[bytes]) -> bytes:
+    """Send a piece while the next one is read and verified; that one, empty at the end."""
+    following = asyncio.create_task(asyncio.to_thread(next, pieces, b""))
+    try:
+        await response.write(piece)
+    except BaseException:
+        await asyncio.wait([following])  # what is being read cannot be closed
+        following.exception()  # it is nobody's any more
+        raise
+    return await following
 
 
 def _named(request: web.Request) -> tuple[int, int]:
