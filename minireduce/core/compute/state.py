@@ -11,8 +11,8 @@ live; a job that has ended has no live attempts.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 
+from minireduce.core.compute import ending
 from minireduce.core.compute.blame import Complaints, choose_excluded
 from minireduce.core.compute.copies import Copies
 from minireduce.core.compute.fair_share import Queues
@@ -27,13 +27,11 @@ from minireduce.core.compute.printed import PrintedText
 from minireduce.core.compute.records import (
     COUNTED_OF_KIND,
     EndedJob,
-    persist_end,
     persist_job,
     persist_progress,
     persist_winner,
 )
 from minireduce.core.compute.scheduler import Assignment, Scheduler
-from minireduce.core.compute.show import show_job
 from minireduce.core.compute.stragglers import Stragglers
 from minireduce.core.compute.task import ATTEMPTS_PER_EPOCH_MAX, Attempt, AttemptState, Task, TaskState, Winner
 from minireduce.core.compute.waiting import why_waiting
@@ -41,7 +39,6 @@ from minireduce.core.effects import Effects
 from minireduce.core.membership import Member, Membership
 from minireduce.core.messages import (
     AttemptSucceeded,
-    DropJob,
     KillAttempt,
     LaunchAttempt,
     OpenJob,
@@ -471,32 +468,15 @@ class ComputeState:
             else:
                 del self._copying_until[job.id]  # a part was lost before it had a copy
 
-    def give_up_unclaimed(self, now: float, effects: Effects) -> None:
-        """End jobs whose parts nobody has published or closed for `result_kept_s`: workers hold disk space for them."""
-        kept_s = self.settings.result_kept_s
-        for job in list(self.jobs.values()):
-            if job.complete_s is None or now - job.complete_s <= kept_s:
-                continue
-            if job.state is JobState.PUBLISHING:
-                reason = f"its client did not publish the output within {kept_s:g} s"
-                self.end_job(job, JobState.FAILED, reason, now, effects)
-            else:
-                self.end_job(job, JobState.SUCCEEDED, "", now, effects)
-
     def tick(self, now: float, effects: Effects) -> None:
         """Time passed."""
-        self.give_up_unclaimed(now, effects)
+        ending.end_overdue(self, now, effects)
         for job in list(self.jobs.values()):
             if now - job.looked_at_s >= self.settings.progress_interval_s:
                 job.looked_at_s = now
                 if job.counted != job.counted_durably:
                     persist_progress(job, now, effects)
                 self.history.write_early(job, now, effects)
-            limit_s = job.spec.time_limit_s
-            is_running = job.state is JobState.RUNNING and not job.is_complete
-            if limit_s and is_running and now - job.started_s > limit_s:
-                reason = f"it was not done within its time limit of {limit_s:g} s"
-                self.end_job(job, JobState.FAILED, reason, now, effects)
         self._take_back_slots(now, effects)
         self._look_for_homes()
         self.ask_everybody()
@@ -553,53 +533,9 @@ class ComputeState:
 
     def end_job(self, job: Job, state: JobState, reason: str, now: float, effects: Effects) -> None:
         """The job is over, and nothing of it stays in the cluster but what people may ask about it."""
-        for task in job.tasks():
-            for attempt in task.live_attempts:
-                self.end_attempt(job, task, attempt, AttemptState.KILLED, now, f"the job has {state}")
-        job.state = state
-        job.reason = job.reason or reason
-        job.ended_s = now if job.ended_s is None else job.ended_s
-        ended = EndedJob(job.key, show_job(job, now, self.settings), job.skipped())
-        self.copies.job_is_over(job)
         self._copying_until.pop(job.id, None)
-        del self.jobs[job.id]
-        self.ended[job.id] = ended
-        persist_end(job.id, ended, effects)
-        self.history.keep(job, now, effects)
+        ending.end_job(self, job, state, reason, now, effects)
         self._drop_draft(job.spec.output_path, job.id, effects)
-        self._drop_everywhere(job, effects)
-        self._drop_oldest(effects)
-        if ended.skipped:
-            self._drop_oldest_skipped(effects)
-        effects.changed(job.id)
-
-    def _drop_everywhere(self, job: Job, effects: Effects) -> None:
-        for worker, load in self.loads.items():
-            load.opened.pop(job.id, None)
-            for task in [task for task in load.outputs if task.job == job.id]:
-                del load.outputs[task]
-            for task in [task for task in load.copies if task.job == job.id]:
-                del load.copies[task]
-            effects.command(worker, DropJob(job.id))
-
-    def _drop_oldest(self, effects: Effects) -> None:
-        while len(self.ended) > self.settings.jobs_kept_max:
-            oldest = next(iter(self.ended))
-            self.printed.forget(oldest, effects)
-            self.history.forget(oldest, effects)
-            del self.by_key[self.ended.pop(oldest).key]
-            effects.forget("jobs", (oldest,))
-            effects.forget("skipped", (oldest,))
-
-    def _drop_oldest_skipped(self, effects: Effects) -> None:
-        """Forget bad records of the jobs that ended first, where there are too many of all."""
-        kept = sum(len(ended.skipped) for ended in self.ended.values())
-        for job, ended in list(self.ended.items()):
-            if kept <= self.settings.skipped_kept_max:
-                return
-            kept -= len(ended.skipped)
-            self.ended[job] = replace(ended, skipped=())
-            effects.forget("skipped", (job,))
 
     def waiting_for(self, job: Job, now: float) -> str:
         """Why nothing of a running job runs, in words; "" when something does."""
