@@ -3,7 +3,9 @@
 A task's *homes* are the machines that hold most of its input, and their racks. A worker is local to the task on such a
 machine, rack-local in such a rack, else remote. When a slot comes up for which a job has nothing local, the job lets
 it pass and other jobs may take it; after a bounded wait it takes what is in the rack, after a second one anything. The
-wait begins anew with each local launch: then local slots do come up. After delay scheduling (EuroSys 2010).
+wait begins anew with each local launch: then local slots do come up. After delay scheduling (EuroSys 2010), which stops
+there; but a machine without any of the input would then stand idle as long as others launch. So of the slots that pass
+a job by without a break, one is taken after `WAITS_MAX` such waits, wherever it is.
 
 Invariants: a wait ends by itself (`LocalityWait.level`); nothing waits for a home that cannot come (`queue` moves tasks
 whose homes are all gone to those without any), nor when the input has no home at all.
@@ -20,6 +22,14 @@ from minireduce.ids import WorkerId
 
 HOME_FRACTION_MIN = 0.9
 """A machine or rack that holds so much of what the best one holds is a home as well."""
+
+
+WAITS_MAX = 5
+"""So many waits, both together, slots pass a job by at most, local launches or not."""
+
+
+BREAK_S = 1.0
+"""When no slot passed by for longer, that was a break. One that stays free passes by with each tick."""
 
 
 class Level(IntEnum):
@@ -84,13 +94,19 @@ def _best(held: dict[str, int]) -> tuple[str, ...]:
 
 @dataclass(slots=True)
 class LocalityWait:
-    """One step's patience. `since_s`: since when slots pass it by, None while it finds local work."""
+    """One step's patience. `since_s`: since when slots pass it by, None while it finds local work. `idle_since_s`:
+    since when they do so without a break, local work or not; `passed_s`: when the last one did.
+    """
 
     since_s: float | None = None
+    idle_since_s: float | None = None
+    passed_s: float = 0.0
 
     def level(self, now: float, node_s: float, rack_s: float) -> Level:
         """How far from its input a task may go now."""
         if node_s + rack_s <= 0:
+            return Level.ANY
+        if self.idle_since_s is not None and self.passed_s - self.idle_since_s >= WAITS_MAX * (node_s + rack_s):
             return Level.ANY
         waited_s = 0.0 if self.since_s is None else now - self.since_s
         if waited_s < node_s:
@@ -105,9 +121,14 @@ class LocalityWait:
         """A slot came up, and nothing that waits is near it."""
         if self.since_s is None:
             self.since_s = now
+        if self.idle_since_s is None or now - self.passed_s > BREAK_S:
+            self.idle_since_s = now
+        self.passed_s = now
 
     def launched(self, level: Level, now: float, node_s: float) -> None:
         """A task went to a worker at this distance."""
+        if level is not Level.NODE:
+            self.idle_since_s = None
         if level is Level.NODE:
             self.since_s = None
         elif level is Level.RACK:

@@ -51,6 +51,35 @@ def test_a_wait_ends_by_itself_and_begins_anew_with_a_local_launch():
     assert wait.level(14.0, 2.0, 1.0) is Level.NODE
 
 
+def test_a_slot_that_passes_by_for_long_is_taken_though_others_go_on_to_launch_local_tasks():
+    wait, levels = LocalityWait(), []
+    for tick in range(40):
+        now = 10.0 + tick / 2
+        wait.slot_passed(now)
+        levels.append(wait.level(now, 0.7, 0.3))
+        wait.launched(levels[-1], now, 0.7)  # a local task each time, unless one may go anywhere
+    far = [number for number, level in enumerate(levels) if level is Level.ANY]
+    assert far == [10, 21, 32]
+
+
+def test_slots_that_pass_by_now_and_then_are_waited_for_each_time():
+    wait = LocalityWait()
+    for now in range(10, 40, 2):
+        wait.slot_passed(float(now))
+        assert wait.level(float(now), 0.7, 0.3) is Level.NODE
+        wait.launched(Level.NODE, float(now), 0.7)
+
+
+def test_a_worker_without_any_split_gets_one_though_the_others_never_stop_launching():
+    cluster = stored_cluster(40)
+    holder, idle = worker(cluster, "w1", range(1, 41)), worker(cluster, "w2")
+    submit(cluster, 40)
+    for _ in range(17):
+        cluster.pass_time(1, holder, idle)
+        holder.succeed(*holder.attempts())
+    assert len(idle.attempts()) == 1
+
+
 def test_the_worker_with_the_fewest_local_choices_goes_first():
     cluster = stored_cluster(3)
     workers = [worker(cluster, "w1", (1, 2, 3)), worker(cluster, "w2", (1, 2)), worker(cluster, "w3", (1,))]
