@@ -83,7 +83,13 @@ def status(job: str, common: Common, *, has_attempts: bool, is_json: bool) -> No
 
 def _print_attempts(tasks: list[TaskView]) -> None:
     rows = [
-        (each.attempt, each.condition, each.worker, duration(each.elapsed_s), each.message)
+        (
+            each.attempt,
+            each.condition,
+            each.worker,
+            "-" if each.launched_at_s < 0 else duration(each.elapsed_s),  # an earlier master knew
+            each.message,
+        )
         for task in tasks
         for each in task.attempts
     ]
