@@ -52,6 +52,9 @@ class PlacementPolicy(Protocol):
     def keeps_spread(self, before: Sequence[Place], after: Sequence[Place]) -> bool:
         """Whether a block on `after` is as safe as on `before`."""
 
+    def needs_other(self, holders: Sequence[Place]) -> Rule | None:
+        """Where `holders` are too near to one another: what a further one must obey to mend that; else None."""
+
 
 class RackAware:
     """The policy of this module."""
@@ -67,6 +70,11 @@ class RackAware:
     def keeps_spread(self, before: Sequence[Place], after: Sequence[Place]) -> bool:
         """Neither on fewer racks nor on fewer machines."""
         return _count_racks(after) >= _count_racks(before) and _count_machines(after) >= _count_machines(before)
+
+    def needs_other(self, holders: Sequence[Place]) -> Rule | None:
+        """Several on one rack need one on another."""
+        racks = {place.rack for place in holders}
+        return (lambda place: place.rack not in racks) if len(holders) > 1 and len(racks) == 1 else None
 
 
 def _count_racks(places: Iterable[Place]) -> int:

@@ -1,9 +1,10 @@
 """Keep as many good replicas of each block as its file asked for: copy what is missing, remove what is too much.
 
 Blocks that may need attention are looked at on the next tick. Those that need a copy wait in a queue by risk: one good
-replica left, then fewer than a third of what is wanted, then the others; what somebody asked to read and could not, or
-not well, comes before all of them. A copy goes from a worker that has the block to one chosen by the placement policy;
-`copying` keeps each worker's share small, so that repair never drowns the work itself.
+replica left, then fewer than a third of what is wanted, then the others, and last those that have enough, but all on
+one rack; what somebody asked to read and could not, or not well, comes before all of them. A copy goes from a worker
+that has the block to one chosen by the placement policy; `copying` keeps each worker's share small, so that repair
+never drowns the work itself.
 
 A worker that fell silent often comes back: for `repair_delay_s` its replicas are hoped for and not copied, except where
 only one good replica is left; for `maintenance_s` where it stopped in good order. After a restart of the master
@@ -29,11 +30,11 @@ from minireduce.core.effects import Effects
 from minireduce.core.settings import ClusterSettings
 from minireduce.core.storage.blocks import Block, Blocks
 from minireduce.core.storage.copying import Copying
-from minireduce.core.storage.placement import PlacementPolicy, Want
+from minireduce.core.storage.placement import FREE_BYTES_KEPT, PlacementPolicy, Rule, Want
 from minireduce.core.storage.places import Place, Places
 from minireduce.ids import WorkerId
 
-LEVELS = 4
+LEVELS = 5
 CHANGED_PER_TICK_MAX = 20_000
 WAITING_PER_TICK_MAX = 2_000
 """So many blocks of each kind are looked at on one tick: what changed, and what waits for its turn."""
@@ -52,6 +53,7 @@ class _Round:
     takers: dict[WorkerId, Place]
     senders: dict[WorkerId, None]
     receivers: dict[WorkerId, Place]
+    racks: int
 
     @property
     def has_room(self) -> bool:
@@ -175,7 +177,8 @@ class Repair:
         live = dict(self._places.live())
         is_quiet = now < self._quiet_until_s and bool(self._absent_until_s)
         takers = {worker: place for worker, place in live.items() if place.takes_replicas}
-        round_ = _Round(live, effects, now, is_quiet, takers, {}, {})
+        racks = len({place.rack for place in takers.values()})
+        round_ = _Round(live, effects, now, is_quiet, takers, {}, {}, racks)
         for worker, place in live.items():
             if self._copying.is_free(worker):
                 if self._copying.may_send(worker, now):
@@ -197,13 +200,16 @@ class Repair:
                 self._later[block_id] = None  # replicas on workers that have not come back yet are not even known
             elif self._missing(block, round_) > 0:
                 self._enqueue(block)
+            elif self._rule_for_spread(block, round_) is not None:
+                self._enqueue(block, LEVELS - 1)
             else:
                 if block.good:
                     self._asked_for.pop(block_id, None)
                 self._settle(block, round_)
 
-    def _enqueue(self, block: Block) -> None:
-        level = 0 if block.id in self._asked_for else 1 + risk_level(block)
+    def _enqueue(self, block: Block, level: int = -1) -> None:
+        if level < 0:
+            level = 0 if block.id in self._asked_for else 1 + risk_level(block)
         self._level[block.id] = level
         self._queue[level][block.id] = None
 
@@ -220,10 +226,11 @@ class Repair:
                 return
             for block_id in list(islice(queue, left)):
                 left -= 1
+                level = self._level[block_id]
                 self._dequeue(block_id)
                 block = self._blocks.get(block_id)
                 if block is not None and not self._settle(block, round_):
-                    self._enqueue(block)
+                    self._enqueue(block, level)
                 if not round_.has_room:
                     return
 
@@ -243,10 +250,43 @@ class Repair:
         missing = self._missing(block, round_)
         if missing > 0:
             return self._copy(block, missing, round_)
+        rule = self._rule_for_spread(block, round_)
+        if rule is not None:
+            return self._spread(block, rule, round_)
         is_complete = block.is_committed and len(self._staying(block, round_)) >= block.wanted
         if is_complete and block.good and not self._copying.targets(block.id):
             self._blocks.ask_removal_of_damaged(block, round_.effects)
             self._remove_surplus(block, round_)
+        return True
+
+    def _rule_for_spread(self, block: Block, round_: _Round) -> Rule | None:
+        """What one more worker must obey, where a block has enough replicas that could all be lost at once; else None.
+
+        Only where there is such a worker, and all is known of the block and nothing under way.
+        """
+        if round_.racks < 2 or not block.is_committed or not 1 < len(block.good) == block.wanted:
+            return None
+        if block.damaged or block.absent or block.leaving or self._copying.targets(block.id):
+            return None
+        rule = self._policy.needs_other([round_.live[worker] for worker in block.good if worker in round_.live])
+        if rule is None or not any(rule(place) and self._has_room(place, block) for place in round_.takers.values()):
+            return None
+        return rule
+
+    @staticmethod
+    def _has_room(place: Place, block: Block) -> bool:
+        return place.free_bytes >= block.length + FREE_BYTES_KEPT
+
+    def _spread(self, block: Block, rule: Rule, round_: _Round) -> bool:
+        """Have one replica more where it makes the block safer; the one too many goes then. False: it must wait."""
+        targets = [place for place in round_.receivers.values() if rule(place) and self._has_room(place, block)]
+        targets = [place for place in targets if not self._copying.is_avoided(block.id, place.worker)]
+        sources = [worker for worker in block.good if worker in round_.senders]
+        if not targets or not sources:
+            return False
+        holders = tuple(round_.live[worker] for worker in block.good if worker in round_.live)
+        (target,) = self._policy.choose_targets(targets, Want(1, block.length, holders), self._copying.load, self._rng)
+        self._start_copy(block, min(sources, key=lambda worker: self._copying.load.get(worker, 0)), target, round_)
         return True
 
     def _copy(self, block: Block, missing: int, round_: _Round) -> bool:

@@ -6,7 +6,7 @@ import random
 from dataclasses import replace
 
 import pytest
-from scenes.storage import StorageKit
+from scenes.storage import StorageKit, place
 
 from minireduce.core.messages import (
     RemoveReplica,
@@ -394,3 +394,35 @@ def test_whatever_order_workers_come_and_go_in_every_block_gets_back_to_three(se
         assert len(stored_on(kit, f"/f{number}")) == 3
     assert sum(len(disk) for disk in kit.disks.values()) == 45
     assert kit.state.view().copying == 0
+
+
+def test_replicas_that_are_all_on_one_rack_are_spread_once_another_has_room():
+    kit = StorageKit(3)
+    kit.write("/f", 10)
+    for worker in ("x1", "x2"):
+        kit.places.all[worker] = place(worker, "/x", free=1)
+        kit.join(worker)
+    kit.hurry("/f")
+    assert copies(kit.tick()) == []  # the other rack has no room
+    kit.places.all["x2"] = place("x2", "/x")
+    kit.hurry("/f")
+    assert [target for _, target in copies(kit.tick())] == ["x2"]
+    kit.carry_out()
+    kit.settle(3)
+    assert len(stored_on(kit)) == 3
+    assert "x2" in stored_on(kit)
+    assert copies(kit.tick()) == []
+
+
+def test_a_block_that_is_spread_comes_after_one_that_is_in_danger():
+    kit = StorageKit(3, settings=ClusterSettings(copies_per_worker_max=1))
+    kit.write("/spread", 10, key="a")
+    kit.write("/danger", 10, key="b")
+    kit.places.all["x1"] = place("x1", "/x")
+    kit.join("x1")
+    (danger,) = kit.state.file_blocks("/danger", 0, 10).blocks
+    for worker in danger.source.workers[:2]:
+        kit.report(worker, ReplicaDamaged(danger.source.replica, worker))
+    kit.hurry("/spread")
+    ordered = [each.replica.block_id for _, each in kit.tick() if isinstance(each, ReplicateBlock)]
+    assert ordered == [danger.source.replica.block_id]
