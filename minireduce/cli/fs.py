@@ -36,6 +36,7 @@ for _verb in (
     fs_looking.test,
     fs_looking.getmerge,
     fs_changing.setrep,
+    fs_changing.setquota,
     fs_checking.fsck,
     fs_looking.checksum,
     fs_changing.chmod,

@@ -18,6 +18,7 @@ from minireduce.cli.stored import (
     paths_argument,
     recursive_option,
 )
+from minireduce.config import size_bytes
 from minireduce.errors import NotFound, RequestError
 
 if TYPE_CHECKING:
@@ -150,6 +151,33 @@ def setrep(
                 _wait_for_replicas(files, each)
     if is_json:
         print_json(changed)
+
+
+@click.command(epilog="Example:  minireduce fs setquota --names 10000 --space 2TiB /users/ada")
+@paths_argument
+@click.option("--names", help="So many files and directories at most, PATH included; none: any number.")
+@click.option("--space", help="So many bytes with all replicas at most, such as 500GiB; none: any number.")
+@json_option
+@common_options
+def setquota(paths: tuple[str, ...], common: Common, *, names: str | None, space: str | None, is_json: bool) -> None:
+    """Limit what directories may hold. What they hold already stays."""
+    if names is None and space is None:
+        raise RequestError("no quota is given", hint="give --names, --space or both; none takes one away")
+    wanted = {"names": _limit("--names", names), "space": _limit("--space", space)}
+    with opened(common) as files:
+        changed = [files.setquota(found.path, **wanted) for found in expand(files, paths)]
+    if is_json:
+        print_json(changed)
+
+
+def _limit(flag: str, text: str | None) -> int:
+    """-1: not given. 0: none."""
+    if text is None or text == "none":
+        return -1 if text is None else 0
+    try:
+        return int(text) if flag == "--names" and int(text) > 0 else size_bytes(text)
+    except ValueError:
+        raise RequestError(f"{flag} cannot be {text!r}", hint="it is a number above 0, or none") from None
 
 
 def _wait_for_replicas(files: FileSystem, status: FileStatus) -> None:

@@ -26,7 +26,7 @@ from minireduce.cli.stored import (
 
 if TYPE_CHECKING:
     from minireduce.client.fs import FileSystem
-    from minireduce.core.storage.views import FileStatus
+    from minireduce.core.storage.views import FileStatus, Summary
 
 PIECE_BYTES = 1024
 """What `head` and `tail` show."""
@@ -264,12 +264,15 @@ def du(paths: tuple[str, ...], common: Common, *, is_summary: bool, is_human: bo
         print("  ".join([*(f"{amount:<12}" for amount in sizes), each.path]))
 
 
-@click.command(epilog="Example:  minireduce fs count /logs")
+@click.command(epilog="Example:  minireduce fs count -q /logs")
 @paths_argument
+@click.option(
+    "-q", "--quota", "has_quota", is_flag=True, help="First quota and what is left of it, for names, then bytes."
+)
 @human_option
 @json_option
 @common_options
-def count(paths: tuple[str, ...], common: Common, *, is_human: bool, is_json: bool) -> None:
+def count(paths: tuple[str, ...], common: Common, *, has_quota: bool, is_human: bool, is_json: bool) -> None:
     """Count what paths hold, themselves included: directories, files, bytes, path."""
     with opened(common) as files:
         shown = [files.summary(found.path) for found in expand(files, paths)]
@@ -277,7 +280,20 @@ def count(paths: tuple[str, ...], common: Common, *, is_human: bool, is_json: bo
         print_json(shown)
         return
     for each in shown:
-        print(f"{each.directories:>12} {each.files:>12} {spelled(each.bytes, is_human=is_human):>18} {each.path}")
+        held = f"{each.directories:>12} {each.files:>12} {spelled(each.bytes, is_human=is_human):>18} {each.path}"
+        print(f"{_quotas(each, is_human=is_human)} {held}" if has_quota else held)
+
+
+def _quotas(summary: Summary, *, is_human: bool) -> str:
+    """Quota and what is left of it, for names, then for bytes with all replicas."""
+    columns = ["none", "inf", "none", "inf"]
+    if summary.names_max:
+        columns[:2] = str(summary.names_max), str(summary.names_max - summary.directories - summary.files)
+    if summary.space_bytes_max:
+        left = summary.space_bytes_max - summary.replica_bytes
+        shown = ("-" * (left < 0)) + spelled(abs(left), is_human=is_human)
+        columns[2:] = spelled(summary.space_bytes_max, is_human=is_human), shown
+    return " ".join(f"{column:>15}" for column in columns)
 
 
 @click.command(epilog="Example:  minireduce fs df -h")

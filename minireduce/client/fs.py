@@ -174,6 +174,15 @@ class FileSystem:
         request = ChangeAttributes(found.path, found.inode, replication, owner, mode)
         return self._connection.call(methods.CHANGE_ATTRIBUTES, request)
 
+    def setquota(self, path: str, *, names: int = -1, space: int = -1) -> FileStatus:
+        """Let a directory hold so many names at most, itself included, and so many bytes with all their replicas.
+
+        0: any number; -1 leaves things as they are. Raises NotFound.
+        """
+        found = self.stat(path)
+        request = ChangeAttributes(found.path, found.inode, names_max=names, space_bytes_max=space)
+        return self._connection.call(methods.CHANGE_ATTRIBUTES, request)
+
     def setrep(self, path: str, replication: int) -> FileStatus:
         """Have so many replicas of a file's blocks from now on: copies are made and removed after this returns."""
         return self.change(path, replication=replication)

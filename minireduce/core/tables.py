@@ -123,6 +123,8 @@ TABLES: tuple[Table, ...] = (
             ("packed_at", "int"),
         ),
     ),
+    # Directories that may hold only so much, 0 where that is any number.
+    Table("quotas", (("inode", "int"),), (("names_max", "int"), ("space_bytes_max", "int"))),
     # Files that are being written.
     Table(
         "open_files",

@@ -12,6 +12,7 @@ import pytest
 from scenes.cluster import ProcessCluster
 
 from minireduce.client.fs import FileSystem
+from minireduce.errors import RequestError
 
 SETTINGS = {"MINIREDUCE_REPAIR_DELAY_S": "1", "MINIREDUCE_WORKER_LOST_S": "2", "MINIREDUCE_BLOCK_SIZE": "1MiB"}
 DATA = random.Random(8).randbytes((2 << 20) + 77)
@@ -144,3 +145,21 @@ def test_fsck_explains_and_names_what_cannot_be_read(cluster, files, fs):
     assert out.endswith("Status: HEALTHY\n")
     assert "/ok: block 2" in fs("fsck", "--blocks", "/ok").decode()
     assert json.loads(fs("fsck", "--json", "--repair", "/many"))["repairing"] == 1
+
+
+def test_quotas_are_set_kept_to_and_shown(files, fs):
+    files.mkdir("/q")
+    fs("setquota", "--names", "2", "--space", "5MiB", "/q")
+    files.put_stream(io.BytesIO(DATA), "/q/a", replication=1)
+    columns = fs("count", "-q", "/q").split()
+    space = 5 << 20
+    assert [int(each) for each in columns[:-1]] == [2, 0, space, space - len(DATA), 1, 1, len(DATA)]
+    with pytest.raises(RequestError, match="/q may hold 2 names and holds 2: no room for 1 more"):
+        files.put_stream(io.BytesIO(b"x"), "/q/b")
+    fs("setquota", "--names", "none", "/q")
+    with pytest.raises(RequestError, match="no room for"):
+        files.put_stream(io.BytesIO(DATA), "/q/b", replication=2)
+    assert [entry.path for entry in files.ls("/q")] == ["/q/a"]
+    assert fs("count", "-q", "/q").split()[:2] == [b"none", b"inf"]
+    fs("setquota", "/q", status=2)
+    fs("setquota", "--names", "many", "/q", status=2)

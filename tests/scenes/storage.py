@@ -163,7 +163,7 @@ class StorageKit:
         return replica
 
     def write(self, path: str, *lengths: int, key: str = "key", **options) -> FileStatus:
-        opened = self.create(path, key, block_size_bytes=max(lengths, default=1), **options)
+        opened = self.create(path, key, **{"block_size_bytes": max(lengths, default=1), **options})
         for position, length in enumerate(lengths):
             self.write_block(opened.file_id, position, length)
         return self.ask(CloseFile(opened.file_id, "lease", sum(lengths)))

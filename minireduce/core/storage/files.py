@@ -19,6 +19,7 @@ from minireduce.core.storage.namespace import ROOT, Directory, File, Namespace
 from minireduce.core.storage.paths import parse_path
 from minireduce.core.storage.placement import PlacementPolicy, Want, is_taker
 from minireduce.core.storage.places import Place, Places
+from minireduce.core.storage.quotas import Quotas
 from minireduce.core.storage.recovery import choose_recovered
 from minireduce.core.storage.requests import (
     AbandonFile,
@@ -70,6 +71,7 @@ class Files:
         self._tokens = tokens
         self._policy = policy
         self._rng = rng
+        self.quotas = Quotas(namespace)
         self._trash = Trash(namespace, settings.trash_kept_s)
         self._recent: dict[WorkerId, int] = {}
         self.inode_ids = IdSequence(SEQUENCES[0], 2)
@@ -112,6 +114,7 @@ class Files:
             self._blocks.drop_file(file.id, effects)
             if file.packed_in:
                 self._containers.leave(file, effects)
+        self.quotas.forget_collected(effects)
 
     def forget_recent(self) -> None:
         """What was placed a while ago no longer keeps new blocks away."""
@@ -124,9 +127,13 @@ class Files:
             if isinstance(self._namespace.find(request.path), File):
                 raise AlreadyExists(f"{request.path} is a file")
             names = parse_path(request.path)
+            if self._namespace.find(request.path) is None:
+                self.quotas.check_new([(names, 0)])
             made = self._namespace.make_directories(names, self._inode_ids(effects), at, effects, request.owner)
         else:
             ids = self._inode_ids(effects)
+            if self._namespace.find(request.path) is None:
+                self.quotas.check_new([(parse_path(request.path), 0)])
             made = self._namespace.make_directory(request.path, ids, at, effects, request.owner)
         return self._namespace.status(made)
 
@@ -141,6 +148,7 @@ class Files:
         found = self._namespace.look_up(request.source)
         if found.id != request.inode:
             raise RequestError(f"{request.source} has been replaced meanwhile", hint="look at it and try again")
+        self.quotas.check_rename(found, parse_path(request.target))
         self._namespace.rename(found, request.target, effects, replace=request.replace)
         return self._namespace.status(found)
 
@@ -165,7 +173,13 @@ class Files:
             if isinstance(found, Directory):
                 raise RequestError(f"{request.path} is a directory", hint="set the replication of the files in it")
             _check_within("replication", request.replication, REPLICATION_MAX)
+        if max(request.names_max, request.space_bytes_max) >= 0:
+            if not isinstance(found, Directory):
+                raise RequestError(f"{request.path} is a file", hint="set the quota of the directory that holds it")
+            self.quotas.change(found.id, request.names_max, request.space_bytes_max, effects)
         before = found.replication if isinstance(found, File) else 0
+        if request.replication and isinstance(found, File):
+            self.quotas.check_growth(found, (request.replication - found.replication) * found.length)
         wishes = {"replication": request.replication, "mode": request.mode}
         self._namespace.change(found, effects, owner=request.owner, **wishes)
         if request.replication and isinstance(found, File):
@@ -181,6 +195,7 @@ class Files:
         if file is None:
             if request.path:
                 self._namespace.check_target(request.path, overwrite=request.overwrite)
+                self.quotas.check_new([(parse_path(request.path), 0)])
             block_size_bytes = request.block_size_bytes or self._settings.block_size_bytes
             _check_within("block size", block_size_bytes, BLOCK_SIZE_BYTES_MAX)
             replication = request.replication or self._settings.replication
@@ -237,6 +252,9 @@ class Files:
         is_next = request.position == len(present) and (not present or present[-1].is_committed)
         if not is_again and not is_next:
             raise RequestError(f"block {request.position} of {file.path} is not the next one to write")
+        if file.path and not file.is_append:
+            written = sum(max(0, block.length) for block in present)
+            self.quotas.check_new([(parse_path(file.path), written * replication + 1)])
         targets = self._choose(file, request)
         if is_again:
             block = present[-1]
@@ -318,6 +336,9 @@ class Files:
             if self._places.is_anyone_expected:
                 raise Unavailable("workers that were there before the master was started again are still expected")
             return False
+        if closed is not None:
+            had = closed.length if closed.packed_in else (block.length if is_longer else 0)
+            self.quotas.check_growth(closed, (request.replica.length - had) * closed.replication)
         self._take_in(block, request.replica.length, workers, closed, at, effects)
         return True
 
@@ -359,6 +380,7 @@ class Files:
         if not all(block.is_committed for block in present) or length != request.length:
             raise RequestError(f"{file.path} cannot be closed with {request.length} bytes: its blocks hold {length}")
         self._namespace.check_target(file.path, overwrite=file.overwrite)
+        self.quotas.check_new([(parse_path(file.path), length * file.replication)])
         made = self._make(file, file.path, file.id, length, at, effects)
         self._leases.end(file, effects)
         self._namespace.add_file(made, effects)
@@ -386,6 +408,7 @@ class Files:
         if len(request.files) > FILES_PER_CONTAINER_MAX:
             raise RequestError(f"{len(request.files)} files are too many for one container")
         self._namespace.check_targets([each.path for each in request.files], overwrite=file.overwrite)
+        self.quotas.check_new([(parse_path(each.path), each.length * file.replication) for each in request.files])
         self._leases.end(file, effects)
         begins = 0
         for each in request.files:

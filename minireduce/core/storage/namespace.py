@@ -199,6 +199,30 @@ class Namespace:
         directories, files, *_ = _sums(inode)
         return directories + files
 
+    @staticmethod
+    def weigh(inode: Inode) -> tuple[int, int]:
+        """Names, and bytes of replicas, that `inode` stands for, itself included."""
+        directories, files, _, replica_bytes = _sums(inode)
+        return directories + files, replica_bytes
+
+    def above(self, inode: Inode) -> list[Directory]:
+        """The directories in which `inode` lies, the root last."""
+        found: list[Directory] = []
+        while inode.id != ROOT:
+            inode = self._directory(inode.parent)
+            found.append(inode)
+        return found
+
+    def on_the_way(self, names: Names) -> list[Inode]:
+        """What there is on the way to `names`, from the root on; one more than there are names if that exists."""
+        found: list[Inode] = [self._root]
+        for name in names:
+            here = found[-1]
+            if not isinstance(here, Directory) or name not in here.entries:
+                break
+            found.append(self._inodes[here.entries[name]])
+        return found
+
     def summary(self, path: str) -> Summary:
         """How much `path` holds, itself included."""
         found = self.look_up(path)

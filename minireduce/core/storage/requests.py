@@ -156,7 +156,8 @@ class RemovePath:
 class ChangeAttributes:
     """Change what is said about the file or directory `inode` called `path`; the reply is its `FileStatus`.
 
-    0, "" and -1 leave things as they are. Replicas are copied and removed after the reply.
+    0, "" and -1 leave things as they are. Replicas are copied and removed after the reply. `names_max` and
+    `space_bytes_max` are the quotas of a directory; 0 takes one away.
     """
 
     path: str
@@ -164,6 +165,8 @@ class ChangeAttributes:
     replication: int = 0
     owner: str = ""
     mode: int = -1
+    names_max: int = -1
+    space_bytes_max: int = -1
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,6 +39,7 @@ from minireduce.core.spec import StoredRange
 from minireduce.core.storage import blocks as block_rows
 from minireduce.core.storage import leases as lease_rows
 from minireduce.core.storage import namespace as inode_rows
+from minireduce.core.storage import quotas as quota_rows
 from minireduce.core.storage.balance import Balance
 from minireduce.core.storage.blocks import Block, Blocks
 from minireduce.core.storage.containers import Containers
@@ -132,6 +133,7 @@ class StorageState:
             tables.setdefault(row.table, []).append((*row.key, *row.values))
         self._namespace.restored()
         self._leases.load(tables.get(lease_rows.TABLE, []), now)  # type: ignore[arg-type]
+        self._files.quotas.load(tables.get(quota_rows.TABLE, []))  # type: ignore[arg-type]
         self._containers.load(self._namespace.files())
         self._blocks.restored(self._replication_of)
         for file_id in self._leases.appended():
@@ -360,7 +362,9 @@ class StorageState:
 
     def summary(self, path: str) -> Summary:
         """How much `path` holds. Raises NotFound."""
-        return self._namespace.summary(path)
+        quota = self._files.quotas.get(self._namespace.look_up(path).id)
+        summary = self._namespace.summary(path)
+        return replace(summary, names_max=quota.names_max, space_bytes_max=quota.space_bytes_max)
 
     def file_blocks(self, path: str, offset: int, length: int, machine_id: str = "") -> FileBlocks:
         """The blocks of a file that touch the range, the nearest replicas first. Raises NotFound."""

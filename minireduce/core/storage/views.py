@@ -39,13 +39,18 @@ class Removed:
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """How much a file or directory holds, itself included. `replica_bytes` counts each byte once for each replica."""
+    """How much a file or directory holds, itself included. `replica_bytes` counts each byte once for each replica.
+
+    `names_max` and `space_bytes_max` are its own quotas, 0 where there is none.
+    """
 
     path: str
     directories: int
     files: int
     bytes: int
     replica_bytes: int
+    names_max: int = 0
+    space_bytes_max: int = 0
 
 
 @dataclass(frozen=True, slots=True)
