@@ -54,6 +54,7 @@ class Calls:
     def __init__(self, address: str, credentials: Credentials) -> None:
         self.address = address
         self._metadata = credentials.metadata()
+        self._callables: dict[str, Any] = {}  # by path of method: making one costs as much as encoding a request
         self._channel: Any
         if credentials.authority is None:
             self._channel = grpc.insecure_channel(address, credentials.options())
@@ -64,8 +65,11 @@ class Calls:
     def call(self, method: Method[Q, R], request: Q, *, timeout_s: float) -> R:
         """The master's answer. Raises what the master raised; Unavailable when none came within `timeout_s`."""
         data = method.request_codec.encode(request)
+        call = self._callables.get(method.path)
+        if call is None:
+            call = self._callables[method.path] = self._channel.unary_unary(method.path)
         try:
-            answer = self._channel.unary_unary(method.path)(data, timeout=timeout_s, metadata=self._metadata)
+            answer = call(data, timeout=timeout_s, metadata=self._metadata)
         except grpc.RpcError as error:
             raise from_grpc(error, f"the master at {self.address}") from None
         reply: R = method.reply_codec.decode(answer)
