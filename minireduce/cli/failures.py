@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from minireduce.core.messages import TaskError
 from minireduce.errors import (
     JobFailed,
     JobKilled,
@@ -105,6 +104,8 @@ def found_bad(skipped: Sequence[BadRecord]) -> Iterator[str]:
 
 def told_by_user_code(told: Any) -> str:
     """What an error says of user code: its traceback, or what was wrong; then the file, offset and record."""
+    from minireduce.core.messages import TaskError
+
     text = getattr(told, "traceback", "") or getattr(told, "traceback_text", "")
     if not text and isinstance(told, TaskError):  # nothing was raised: what is wrong is what was yielded, or a crash
         text = told.message

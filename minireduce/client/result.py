@@ -19,7 +19,6 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from minireduce.api.skipping import BadRecord
 from minireduce.client.publish import Parts, part_name
 from minireduce.core.messages import Counters
-from minireduce.engine.read import read_pairs
 from minireduce.errors import RequestError
 
 if TYPE_CHECKING:
@@ -156,6 +155,8 @@ class JobResult(Generic[K, V]):
         return f"<JobResult of {self.id}>"
 
     def _pairs(self) -> Iterator[tuple[K, V]]:
+        from minireduce.engine.read import read_pairs  # which imports numpy: not needed for what is written as text
+
         assert self._parts is not None
         for index in range(self._parts.count):
             self._require_open()

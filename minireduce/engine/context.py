@@ -17,7 +17,6 @@ from operator import itemgetter, setitem
 from pathlib import Path
 from typing import Any
 
-from minireduce.engine import keys
 from minireduce.engine.errors import Cancelled
 
 GROUP = "minireduce"
@@ -218,7 +217,11 @@ class TaskContext:
         offset = self.offset
         if offset is not None:
             return offset
-        return keys.fingerprint(self.record) if self.label == "key" else 0
+        if self.label != "key":
+            return 0
+        from minireduce.engine import keys  # which imports numpy: a client that only loads a job does without
+
+        return keys.fingerprint(self.record)
 
     def _position(self) -> int:
         remaining: int = self._remaining.__length_hint__()  # type: ignore[attr-defined]

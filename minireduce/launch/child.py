@@ -15,7 +15,6 @@ Three needs, met without polling, ports guessed in advance or files watched:
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import json
 import os
@@ -68,6 +67,8 @@ def master_address(argument: str) -> str:
 
 def when_parent_ends(call: Callable[[], None]) -> None:
     """Have the running event loop call `call` once, when standard input ends."""
+    import asyncio  # a daemon's; the parent starts its daemons sooner without it
+
     loop = asyncio.get_running_loop()
 
     def readable() -> None:

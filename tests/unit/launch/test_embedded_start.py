@@ -1,9 +1,11 @@
-"""What keeps an embedded cluster from starting."""
+"""What keeps an embedded cluster from starting, and what would only make that slower."""
 
 from __future__ import annotations
 
 import errno
 import os
+import subprocess
+import sys
 import tempfile
 
 import pytest
@@ -22,3 +24,21 @@ def test_a_disk_without_room_for_a_temporary_directory_is_named_with_the_way_out
     with pytest.raises(RequestError, match="No space left on device") as refused:
         EmbeddedCluster()
     assert "TMPDIR" in str(refused.value.hint)
+
+
+SUBMITTING = "minireduce.cli.submit, minireduce.launch.session, minireduce.attempt.load, minireduce.client.result"
+PUBLISHING = "minireduce.client.jobs, minireduce.client.parts, minireduce.client.publish, minireduce.client.job_spec"
+
+
+@pytest.mark.parametrize(
+    ("modules", "heavy"),
+    [
+        ("minireduce.cli.main", "minireduce.core.messages numpy pyarrow grpc msgpack sqlalchemy asyncio aiohttp"),
+        ("minireduce.launch.embedded", "minireduce.core.messages numpy pyarrow grpc sqlalchemy asyncio aiohttp"),
+        (f"{SUBMITTING}, {PUBLISHING}", "numpy pyarrow sqlalchemy aiohttp cryptography"),
+    ],
+)
+def test_a_command_imports_no_more_than_it_needs_so_far(modules: str, heavy: str) -> None:
+    code = f"import sys, {modules}; print([name for name in {heavy.split()} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
