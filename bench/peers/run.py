@@ -48,6 +48,7 @@ def main() -> None:
     options = _options()
     folder: Path = options.folder
     folder.mkdir(parents=True, exist_ok=True)
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # what is installed has its bytecode; so have our sources then
     os.environ |= {
         hadoop.FOLDER: str(folder),
         "PYSPARK_PYTHON": sys.executable,
