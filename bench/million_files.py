@@ -22,9 +22,17 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from minireduce.core.cluster import ClusterState, HelloReceived, Persist, RequestReceived, Ticked
+from minireduce.core.cluster import (
+    ClusterState,
+    HelloReceived,
+    Persist,
+    RequestReceived,
+    SendDown,
+    Ticked,
+    UpReceived,
+)
 from minireduce.core.effects import Row
-from minireduce.core.messages import Hello, Replica, WorkerProfile
+from minireduce.core.messages import Hello, Replica, Up, WorkerProfile
 from minireduce.core.settings import ClusterSettings
 from minireduce.core.storage.requests import RemovePath
 from minireduce.launch import daemon
@@ -152,9 +160,12 @@ def decide(directory: Path, workers: int) -> None:
     while state.storage.inodes_to_collect:
         now += 0.1
         begun, cpu_begun = time.perf_counter(), time.thread_time()
-        state.advance(Ticked(1.7e9), now)
+        actions = state.advance(Ticked(1.7e9), now)
         took, cpu = max(took, time.perf_counter() - begun), max(cpu, time.thread_time() - cpu_begun)
         ticks += 1
+        for action in actions:  # workers acknowledge what they are told, or all of it would be kept to be said again
+            if isinstance(action, SendDown):
+                state.advance(UpReceived(action.stream, Up(action.down.session, 0, action.down.number)), now)
     print(
         f"removal: {removal * 1000:.2f} ms, then {ticks:,} ticks, "
         f"the longest `advance` {took * 1000:.1f} ms, {cpu * 1000:.1f} ms of CPU"

@@ -44,7 +44,13 @@ def row_digest() -> RowDigest:
     """
     pack = msgpack.Packer().pack
     digest = xxhash.xxh3_64_intdigest
-    return lambda columns: signed(digest(pack(columns)))
+    half = _WRAP >> 1
+
+    def of(columns: tuple[Any, ...]) -> int:
+        number = digest(pack(columns))
+        return number - _WRAP if number >= half else number
+
+    return of
 
 
 def signed(number: int) -> int:

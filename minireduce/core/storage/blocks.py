@@ -388,8 +388,10 @@ class Blocks:
         """Take in a row of `blocks` that was persisted, key, then values; in any order, and `restored` at the end."""
         block_id, file_id, position, generation, length, tried = row
         tried = max(tried, generation)  # 0 in rows of the first schema
-        self._blocks[block_id] = Block(block_id, file_id, position, 0, generation, length, tried)
-        self._of_file[file_id] = (*self._of_file.get(file_id, ()), block_id)
+        nobody = (_NOBODY, _NOBODY, _NOBODY, _NOBODY)  # said here, it takes half the time
+        self._blocks[block_id] = Block(block_id, file_id, position, 0, generation, length, tried, *nobody)
+        before = self._of_file.get(file_id)
+        self._of_file[file_id] = (block_id,) if before is None else (*before, block_id)
 
     def restored(self, wanted_of: Callable[[int], int]) -> None:
         """All rows were taken in. All replicas are still unknown."""

@@ -114,9 +114,9 @@ class StorageState:
         `restored` is to be called at the end. Rows come one by one, as a million files would not fit twice.
         """
         if row.table == inode_rows.TABLE:
-            self._namespace.restore((*row.key, *(row.values or ())))
+            self._namespace.restore(row.key + (row.values or ()))
         elif row.table == block_rows.TABLE:
-            self._blocks.restore((*row.key, *(row.values or ())))
+            self._blocks.restore(row.key + (row.values or ()))
         else:
             return False
         return True
