@@ -25,9 +25,10 @@ if TYPE_CHECKING:
         Sum,
         TopK,
     )
-    from minireduce.api.formats import Bytes, Numbers, Pairs, Text
+    from minireduce.api.formats import Bytes, FixedWidth, Numbers, Pairs, Text
+    from minireduce.api.identity import Identity
     from minireduce.api.job import Job
-    from minireduce.api.partitioners import Hash
+    from minireduce.api.partitioners import Hash, Range
     from minireduce.client.connection import connect
     from minireduce.client.result import JobResult
     from minireduce.errors import JobFailed
@@ -42,7 +43,9 @@ __all__ = [
     "Count",
     "Distinct",
     "First",
+    "FixedWidth",
     "Hash",
+    "Identity",
     "Job",
     "JobFailed",
     "JobResult",
@@ -52,6 +55,7 @@ __all__ = [
     "Min",
     "Numbers",
     "Pairs",
+    "Range",
     "Sum",
     "Text",
     "TopK",
@@ -64,7 +68,10 @@ _AGGREGATIONS = "Agg Aggregation Collect Count Distinct First Max Mean Min Sum T
 _HOMES: dict[str, str] = {
     **dict.fromkeys(_AGGREGATIONS.split(), "minireduce.api.aggregations"),
     **dict.fromkeys(("Bytes", "Numbers", "Pairs", "Text"), "minireduce.api.formats"),
+    "FixedWidth": "minireduce.api.formats",
     "Hash": "minireduce.api.partitioners",
+    "Identity": "minireduce.api.identity",
+    "Range": "minireduce.api.partitioners",
     "Job": "minireduce.api.job",
     "JobFailed": "minireduce.errors",
     "JobResult": "minireduce.client.result",

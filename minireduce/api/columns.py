@@ -53,6 +53,19 @@ def ascii_words(column: Any) -> Any:
     return _split(column, _ASCII_SPACES, ())
 
 
+def cut(column: Any, start: int, stop: int) -> Any:
+    """The bytes from `start` up to `stop` of each record of a fixed width, again of a fixed width."""
+    import numpy as np
+    import pyarrow as pa
+
+    width = column.type.byte_width
+    if not 0 <= start < stop <= width:
+        raise ValueError(f"bytes {start} to {stop} are not in records of {width}")
+    records = np.frombuffer(column.buffers()[1], np.uint8, len(column) * width, column.offset * width)
+    piece = np.ascontiguousarray(records.reshape(-1, width)[:, start:stop])
+    return pa.Array.from_buffers(pa.binary(stop - start), len(column), [None, pa.py_buffer(piece)])
+
+
 def matches(column: Any, pattern: str) -> Any:
     """Whether Python's `re.search` finds `pattern` in each string: a boolean array, to filter a batch with.
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 NUMBERS_PER_SPLIT = 1_000_000
 NUMBER_MAX = 1 << 62
+WIDTH_MAX = 1 << 20
 
 Record_co = TypeVar("Record_co", covariant=True)
 
@@ -35,6 +36,22 @@ class Text(InputFormat[str]):
 @dataclass(frozen=True, slots=True)
 class Bytes(InputFormat[bytes]):
     r"""The lines that `Text` gives, as bytes just as they stand in the file, without their `\n` only."""
+
+
+@dataclass(frozen=True, slots=True)
+class FixedWidth(InputFormat[bytes]):
+    """Records of so many bytes, one after the other, with nothing between them. As `output`: key and value, which are
+    bytes, as they are.
+
+    Raises:
+        RequestError: the width is no whole number from 1 on.
+    """
+
+    width: int
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.width, int) or isinstance(self.width, bool) or not 1 <= self.width <= WIDTH_MAX:
+            raise RequestError(f"FixedWidth({self.width!r}) needs a whole number of bytes from 1 to {WIDTH_MAX}")
 
 
 @dataclass(frozen=True, slots=True)

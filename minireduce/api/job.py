@@ -17,8 +17,8 @@ from typing import Any, Generic, TypedDict, TypeVar, Unpack, overload
 
 from minireduce.api import hooks
 from minireduce.api.aggregations import Aggregation
-from minireduce.api.formats import InputFormat, Pairs, Text
-from minireduce.api.partitioners import Hash, Partitioner
+from minireduce.api.formats import FixedWidth, InputFormat, Pairs, Text
+from minireduce.api.partitioners import Hash, Partitioner, Range
 from minireduce.api.results import Handle, Result
 from minireduce.api.sizes import parse_size_bytes
 from minireduce.api.skipping import SkipLimit, parse_skip_limit
@@ -57,6 +57,7 @@ class Step:
     memory_limit_bytes: int | None = None
     task_timeout_s: float | None = None
     map_batch: BatchMap | None = None
+    output: FixedWidth | None = None
 
     @property
     def mapper(self) -> Callable[..., Any] | None:
@@ -88,6 +89,7 @@ class StepOptions(TypedDict, total=False):
     sort_values: bool | Callable[[Any], Any]
     memory_limit: str | int | None
     task_timeout_s: float | None
+    output: FixedWidth | None
 
 
 class JobOptions(StepOptions, total=False):
@@ -113,7 +115,8 @@ class Job(Generic[K, V]):
         input: what a record is, or the result of an earlier job, whose pairs the map is called with; lines of text if
             not given.
         reducers: partitions of the output; chosen by input size if not given.
-        partition: `Hash()`, or a function `(key, partitions) -> int`.
+        partition: `Hash()`, `Range()`, or a function `(key, partitions) -> int`.
+        output: `FixedWidth(n)`: what an output directory gets instead of lines of text.
         sort: whether keys reach `reduce` in ascending order; else their order is unspecified.
         sort_values: True, or a key function: the order of the values of one key.
         memory_limit: of one attempt, such as "512MB".
@@ -258,6 +261,7 @@ class Job(Generic[K, V]):
         sort_values: bool | Callable[[Any], Any] = False,
         memory_limit: str | int | None = None,
         task_timeout_s: float | None = None,
+        output: FixedWidth | None = None,
         name: str | None = None,
         attempts_max: int | None = None,
         speculation: bool = True,
@@ -280,6 +284,7 @@ class Job(Generic[K, V]):
             sort_values=sort_values,
             memory_limit=memory_limit,
             task_timeout_s=task_timeout_s,
+            output=output,
         )
         if step.mapper is None and not step.takes_pairs:
             raise RequestError("a job needs a map", hint="give a function of a record that yields (key, value) pairs")
@@ -369,6 +374,7 @@ class Job(Generic[K, V]):
         sort_values: bool | Callable[[Any], Any] = False,
         memory_limit: str | int | None = None,
         task_timeout_s: float | None = None,
+        output: FixedWidth | None = None,
     ) -> Job[Any, Any]:
         """This job with one more step over its pairs.
 
@@ -389,7 +395,12 @@ class Job(Generic[K, V]):
             sort_values=sort_values,
             memory_limit=memory_limit,
             task_timeout_s=task_timeout_s,
+            output=output,
         )
+        if isinstance(step.partition, Range):
+            raise RequestError(
+                "Range() samples the input of a job, and this is a later step", hint="give it to the first step"
+            )
         if step.mapper is None and step.reduce is None:
             raise RequestError("this step does nothing", hint="give .then a map, a reduce, or both")
         return _rebuild((*self.steps, step), self.name, self.attempts_max, self.speculation, self.skip_limit)
@@ -419,6 +430,10 @@ class Job(Generic[K, V]):
         """Start the job and give a handle at once; takes what `run` takes."""
         handle: Handle[K, V] = hooks.call("submit")(self, *inputs, **options)
         return handle
+
+    def with_steps(self, steps: tuple[Step, ...]) -> Job[K, V]:
+        """This job with other steps."""
+        return _rebuild(steps, self.name, self.attempts_max, self.speculation, self.skip_limit)
 
     def replaced(self, **fields: Any) -> Job[K, V]:
         """This job with fields of every step replaced, for settings that come from outside such as `--reducers`."""
@@ -463,8 +478,13 @@ def _step(*, memory_limit: str | int | None, **fields: Any) -> Step:
         raise RequestError(f"{type(step.reduce).__name__}() combines by itself", hint="leave combine out")
     if step.reducers is not None and not _is_count(step.reducers, 1, REDUCERS_MAX):
         raise RequestError(f"reducers={step.reducers!r} must be a whole number from 1 to {REDUCERS_MAX}")
-    if not isinstance(step.partition, Hash) and (isinstance(step.partition, type) or not callable(step.partition)):
-        raise RequestError(f"partition={step.partition!r}", hint="give Hash() or a function (key, partitions) -> int")
+    is_named = isinstance(step.partition, Hash | Range)
+    if not is_named and (isinstance(step.partition, type) or not callable(step.partition)):
+        raise RequestError(
+            f"partition={step.partition!r}", hint="give Hash(), Range() or a function (key, partitions) -> int"
+        )
+    if step.output is not None and not isinstance(step.output, FixedWidth):
+        raise RequestError(f"output={step.output!r} is no format", hint="give FixedWidth(n); a place goes to run or -o")
     if not isinstance(step.sort, bool):
         raise RequestError(f"sort={step.sort!r} must be True or False")
     if not isinstance(step.sort_values, bool) and not callable(step.sort_values):

@@ -21,6 +21,7 @@ import platform
 import sys
 import traceback
 import types
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ from minireduce.attempt.parameters import convert_parameters
 from minireduce.core.spec import Program
 from minireduce.engine.errors import UserCodeError
 from minireduce.engine.faults import user_traceback
+from minireduce.engine.ranges import parted_bounds, with_bounds
 from minireduce.errors import Corruption, RequestError
 
 SOURCE = "source"
@@ -62,8 +64,15 @@ def source_program(path: Path, parameters: tuple[tuple[str, str], ...] = ()) -> 
 
 
 def load_job(program: Program) -> Job[Any, Any]:
-    """The job of `program`. Raises RequestError, UserCodeError where its code raised, Corruption where it is
-    damaged."""
+    """The job of `program`, with the bounds that were chosen for it. Raises RequestError, UserCodeError where its code
+    raised, Corruption where it is damaged.
+    """
+    bounds, parameters = parted_bounds(program.parameters)
+    job = _loaded(replace(program, parameters=parameters))
+    return job if bounds is None else with_bounds(job, bounds)
+
+
+def _loaded(program: Program) -> Job[Any, Any]:
     if hashlib.sha256(program.body).hexdigest() != program.sha256:
         raise Corruption(f"the program of {program.origin or 'this job'} is not the one that was submitted")
     if program.kind == SOURCE:

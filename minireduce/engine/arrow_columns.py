@@ -102,6 +102,12 @@ def encoded_keys(array: Any, kinds: Kinds) -> Keys:
     return key_columns.of_texts(keys.sortable_all(admitted))
 
 
+def encoded_bytes(array: Any, kinds: Kinds) -> list[bytes]:
+    """The encoding of each key. Raises InvalidKey, InvalidValue."""
+    encoded = encoded_keys(array, kinds)
+    return [keys.encode(key) for key in keys.decode_all(encoded)] if isinstance(encoded, list) else encoded.to_pylist()
+
+
 def value_column(array: Any) -> Column:
     """The values as a column. Raises InvalidValue."""
     import pyarrow as pa

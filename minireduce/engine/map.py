@@ -21,9 +21,9 @@ import numpy as np
 from minireduce.api import task
 from minireduce.api.aggregations import Aggregation
 from minireduce.api.job import Step
-from minireduce.api.partitioners import Hash
+from minireduce.api.partitioners import Hash, Range
 from minireduce.disk import Disk
-from minireduce.engine import columns, key_columns, keys
+from minireduce.engine import columns, key_columns, keys, ranges
 from minireduce.engine.arrow_columns import encoded_keys, value_column
 from minireduce.engine.bad_records import Care, checking
 from minireduce.engine.batches import mapped_batches
@@ -43,6 +43,7 @@ from minireduce.engine.kinds import Kinds
 from minireduce.engine.memory import COLUMNAR_LIMIT_BYTES_MIN, MemoryWatch
 from minireduce.engine.merge import Fold, RunSlice, flat, is_worth_columns, merge_in_passes, merged, open_runs
 from minireduce.engine.part import OutputKind, PartOutput, PartWriter
+from minireduce.errors import InvariantViolation
 from minireduce.frozen import dataclass
 
 _BATCH_PAIRS_MIN = 64
@@ -100,7 +101,9 @@ def run_map_only(
     kinds = Kinds(lambda: f"from {place(context)}")
     with ExitStack() as stack:
         stack.enter_context(task.entered(context))
-        part = stack.enter_context(PartWriter(f"{directory}/{part_name}", output, role="map", kinds=kinds, disk=disk))
+        part = stack.enter_context(
+            PartWriter(f"{directory}/{part_name}", output, role="map", kinds=kinds, disk=disk, form=step.output)
+        )
         with blamed(context, "map", step.mapper):
             if step.map_batch is None:
                 part.add_yielded(_pairs(step, records, stack, context, care))
@@ -299,9 +302,14 @@ class _MapAttempt:
         return lengths, writer.digest(), writer.pairs_written
 
     def _partition_of(self, plain: Callable[[], list[Any]], encoded: Keys) -> Index:
-        if isinstance(self._step.partition, Hash) or self._partitions == 1:
+        chosen = self._step.partition
+        if isinstance(chosen, Range):
+            if chosen.bounds is None:
+                raise InvariantViolation("the bounds of Range() were not chosen before the first map")
+            return ranges.partition_all(encoded, chosen.bounds, self._partitions)
+        if isinstance(chosen, Hash) or self._partitions == 1:
             return keys.partition_all(encoded, self._partitions).astype(np.int64)
-        return np.fromiter(self._chosen(self._step.partition, plain()), np.int64, len(encoded))
+        return np.fromiter(self._chosen(chosen, plain()), np.int64, len(encoded))
 
     def _chosen(self, function: Callable[[Any, int], int], plain: list[Any]) -> Iterator[int]:
         with blamed(self._context, "partition", function, is_placed=False):

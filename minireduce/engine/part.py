@@ -1,4 +1,5 @@
-"""The file that a reduce, or a map without reduce, leaves: a text export or typed pairs.
+"""The file that a reduce, or a map without reduce, leaves: an export (lines of text, or records of a fixed width) or
+typed pairs.
 
 Keys and values come in either of two ways: encoded, when they go from runs into the part untouched, or as the objects
 that user code yielded. Keys of both are held to one kind. The part is synced, and its name too, before it counts as
@@ -16,6 +17,7 @@ from typing import Any, BinaryIO, Literal, Self
 
 import xxhash
 
+from minireduce.api.formats import FixedWidth
 from minireduce.disk import Disk
 from minireduce.engine import columns, key_columns, keys
 from minireduce.engine.columns import Column
@@ -24,7 +26,7 @@ from minireduce.engine.frames import PART_MAGIC, SectionWriter
 from minireduce.engine.key_columns import Keys
 from minireduce.engine.kinds import Kinds
 from minireduce.engine.memory import held_bytes
-from minireduce.engine.write import encoded_lines, text_lines
+from minireduce.engine.write import encoded_lines, encoded_records, fixed_records, text_lines
 from minireduce.frozen import dataclass
 
 OutputKind = Literal["text", "pairs"]
@@ -45,10 +47,20 @@ class PartOutput:
 class PartWriter:
     """Writes one part; a context manager that closes the file whatever happens."""
 
-    def __init__(self, path: Path | str, output: OutputKind, *, role: str, kinds: Kinds, disk: Disk) -> None:
+    def __init__(
+        self,
+        path: Path | str,
+        output: OutputKind,
+        *,
+        role: str,
+        kinds: Kinds,
+        disk: Disk,
+        form: FixedWidth | None = None,
+    ) -> None:
         self._path, self._disk, self._role, self._kinds = path, disk, role, kinds
         self._stack = ExitStack()
         self._is_typed = output == "pairs"
+        self._width = None if form is None else form.width  # of the records that stand in the place of lines
         self._file: BinaryIO | None = None
         self._section: SectionWriter | None = None
         self._digest = xxhash.xxh3_128()
@@ -72,7 +84,8 @@ class PartWriter:
             self._records += len(texts)
             self._typed_section().add(texts, column)
             return
-        lines = encoded_lines(texts, column)
+        width = self._width
+        lines = encoded_lines(texts, column) if width is None else encoded_records(texts, column, width)
         if lines is None:
             self._write_lines(keys.decode_all(key_columns.to_texts(texts)), columns.to_values(column))
         else:
@@ -138,7 +151,8 @@ class PartWriter:
         return self._section
 
     def _write_lines(self, plain: list[Any], values: list[Any]) -> None:
-        self._write_bytes(text_lines(plain, values), len(plain))
+        made = text_lines(plain, values) if self._width is None else fixed_records(plain, values, self._width)
+        self._write_bytes(made, len(plain))
 
     def _write_bytes(self, lines: bytes, records: int) -> None:
         self._digest.update(lines)

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from itertools import chain
 from typing import Any, BinaryIO, cast
 
-from minireduce.api.formats import Bytes, InputFormat, Pairs, Text
+from minireduce.api.formats import Bytes, FixedWidth, InputFormat, Pairs, Text
 from minireduce.engine import columns, keys
 from minireduce.engine.context import TaskContext
 from minireduce.engine.errors import UserCodeError
@@ -53,11 +53,14 @@ def open_records(
     """
     if isinstance(input_format, Pairs):
         return chain.from_iterable(_pair_blocks(stream, context))
-    if not isinstance(input_format, Text | Bytes):
+    if not isinstance(input_format, Text | Bytes | FixedWidth):
         raise RequestError(f"{input_format!r} cannot be read", hint="use Text() or Bytes()")
     plain = decompressed(stream, context.path)
     if plain is not stream:
         offset, length = 0, FOREVER
+    if isinstance(input_format, FixedWidth):
+        fixed = fixed_blocks(plain, offset, length, input_format.width, context)
+        return chain.from_iterable(_walk_fixed(begin, raw, input_format.width, context) for begin, raw in fixed)
     lines = Lines(context, record_bytes_max, passes_long=passes_long)
     walk_block = _walk_text if isinstance(input_format, Text) else _walk_bytes
     size_of = len if plain is stream else Progress(stream).bytes_since
@@ -69,6 +72,35 @@ def open_records(
         return walk_block(begin, raw, context, size_of(raw))
 
     return chain.from_iterable(walk(begin, raw) for begin, raw in lines.blocks(plain, offset, length))
+
+
+def fixed_blocks(
+    stream: BinaryIO, offset: int, length: int, width: int, context: TaskContext
+) -> Iterator[tuple[int, bytes]]:
+    """(place in the file, bytes) of whole records of this width that begin in the split."""
+    begin, end = -(-offset // width) * width, -(-(offset + length) // width) * width
+    if begin:
+        stream.seek(begin)
+    waiting = b""
+    while begin < end and (data := _read(stream, context)):
+        waiting += data
+        whole = min(len(waiting) // width * width, end - begin)
+        if whole:
+            yield begin, waiting[:whole]
+            begin, waiting = begin + whole, waiting[whole:]
+    if begin < end and waiting:
+        raise UserCodeError(
+            f"{context.path or 'the input'} ends {len(waiting)} bytes into the record at offset {begin}, of {width}",
+            hint="is the width right, and the file whole?",
+            path=context.path,
+            offset=begin,
+        )
+
+
+def _walk_fixed(begin: int, raw: bytes, width: int, context: TaskContext) -> Iterator[bytes]:
+    records = [raw[at : at + width] for at in range(0, len(raw), width)]
+    context.count("MAP_INPUT_RECORDS", len(records))
+    return context.walk(records, lambda index: begin + index * width, size_bytes=len(raw))
 
 
 class LongRecord:

@@ -1,7 +1,8 @@
 """Turn the bytes of a split into Arrow record batches, with the records that `read` would give as their rows.
 
 Text and Bytes come as the columns `line` and `offset` (where the line begins in its file, in what it holds if that is
-compressed), Numbers as `number`, pairs as `key` and `value`. A batch holds the lines of one block of the file.
+compressed), FixedWidth as `record` and `offset`, Numbers as `number`, pairs as `key` and `value`. A batch holds the
+records of one block of the file.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from minireduce.api.formats import Bytes, InputFormat, Pairs, Text
+from minireduce.api.formats import Bytes, FixedWidth, InputFormat, Pairs, Text
 from minireduce.api.job import Step
 from minireduce.engine import key_columns
 from minireduce.engine.batches import Batch
@@ -25,6 +26,7 @@ from minireduce.engine.read import (
     LongRecord,
     Progress,
     decompressed,
+    fixed_blocks,
     number_records,
     open_records,
     pair_lists,
@@ -56,11 +58,13 @@ def open_batches(
     """Batches of a split; arguments as of `read.open_records`."""
     if isinstance(input_format, Pairs):
         return _pair_batches(stream, context)
-    if not isinstance(input_format, Text | Bytes):
+    if not isinstance(input_format, Text | Bytes | FixedWidth):
         raise RequestError(f"{input_format!r} cannot be read in batches", hint="use Text() or Bytes()")
     plain = decompressed(stream, context.path)
     if plain is not stream:
         offset, length = 0, FOREVER
+    if isinstance(input_format, FixedWidth):
+        return _fixed_batches(plain, offset, length, input_format.width, context)
     blocks = Lines(context, record_bytes_max, passes_long=passes_long).blocks(plain, offset, length)
     size_of = len if plain is stream else Progress(stream).bytes_since
     is_text = isinstance(input_format, Text)
@@ -94,9 +98,12 @@ def batch_of(records: list[Any], input_format: InputFormat[Any]) -> Batch:
 
     if isinstance(input_format, Pairs):
         return _pairs(records, 0)
-    if isinstance(input_format, Text | Bytes):
+    if isinstance(input_format, Text | Bytes | FixedWidth):
         kind = pa.string() if isinstance(input_format, Text) else pa.binary()
-        arrays, names = [pa.array(records, kind), pa.nulls(len(records), pa.int64())], ["line", "offset"]
+        name = "line"
+        if isinstance(input_format, FixedWidth):
+            kind, name = pa.binary(input_format.width), "record"
+        arrays, names = [pa.array(records, kind), pa.nulls(len(records), pa.int64())], [name, "offset"]
     else:
         arrays, names = [pa.array(records)], ["number"]
     return Batch(pa.RecordBatch.from_arrays(arrays, names=names), len(records), records.__getitem__)
@@ -122,6 +129,28 @@ def _lines(begin: int, raw: bytes, context: TaskContext, *, is_text: bool) -> Ba
     )
     rows = pa.RecordBatch.from_arrays([lines, key_columns.of_integers(starts[:count])], names=["line", "offset"])
     return Batch(rows, count, lambda index: lines[index].as_py(), lambda index: int(starts[index]))
+
+
+def _fixed_batches(stream: BinaryIO, offset: int, length: int, width: int, context: TaskContext) -> Iterator[Batch]:
+    for begin, raw in fixed_blocks(stream, offset, length, width, context):
+        yield _fixed(begin, raw, width, context)
+
+
+def _fixed(begin: int, raw: bytes, width: int, context: TaskContext) -> Batch:
+    import pyarrow as pa
+
+    count = len(raw) // width
+    context.count("MAP_INPUT_RECORDS", count)
+    records = pa.Array.from_buffers(pa.binary(width), count, [None, pa.py_buffer(raw)])
+    offsets = key_columns.of_integers(np.arange(begin, begin + len(raw), width))
+    rows = pa.RecordBatch.from_arrays([records, offsets], names=["record", "offset"])
+    return Batch(
+        rows,
+        count,
+        lambda index: raw[index * width : (index + 1) * width],
+        lambda index: begin + index * width,
+        size_bytes=len(raw),
+    )
 
 
 def _long(begin: int, raw: LongRecord) -> Batch:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from minireduce.api import task
+from minireduce.api.identity import Identity
 from minireduce.api.job import Step
 from minireduce.disk import Disk
 from minireduce.engine.bad_records import Care, checking
@@ -22,6 +23,7 @@ from minireduce.engine.emit import Pair, calling, entered
 from minireduce.engine.faults import blamed
 from minireduce.engine.fold import finished, folded
 from minireduce.engine.groups import Group, groups
+from minireduce.engine.key_columns import group_starts
 from minireduce.engine.kinds import Kinds
 from minireduce.engine.merge import (
     Fold,
@@ -65,7 +67,7 @@ def run_reduce(
         stack.enter_context(task.entered(context))
         fold = _fold(step, context, stack)
         is_large = is_worth_columns(runs, memory_limit_bytes)
-        is_streamed = step.aggregation is not None and (care is None or care.is_plain)  # past all user code
+        is_streamed = _is_streamed(step) and (care is None or care.is_plain)
         with blamed(context, "reduce", step.reduce, is_placed=False):
             context.input_weight = 1 / (1 + count_passes(runs, memory_limit_bytes))
             few, spilled = merge_in_passes(
@@ -81,10 +83,14 @@ def run_reduce(
             context.largest.partition_bytes = sum(run.length for run in few)
             merging = merged(open_runs(few, kinds, disk, stack, is_columnar=is_large and is_streamed))
         context.count("SPILLED_RECORDS", spilled)
-        out_kinds = kinds if step.aggregation is not None else Kinds()
-        part = stack.enter_context(PartWriter(directory / part_name, output, role="reduce", kinds=out_kinds, disk=disk))
+        out_kinds = kinds if _is_streamed(step) else Kinds()
+        part = stack.enter_context(
+            PartWriter(directory / part_name, output, role="reduce", kinds=out_kinds, disk=disk, form=step.output)
+        )
         with blamed(context, "reduce", step.reduce):
-            if is_streamed:
+            if is_streamed and step.aggregation is None:
+                _pass_on(merging, part, context)
+            elif is_streamed:
                 _aggregate(step, merging, part, context)
             else:
                 grouped = groups(_counted(merging, context, is_walked=True), context)
@@ -111,6 +117,20 @@ def _fold(step: Step, context: TaskContext, stack: ExitStack) -> Fold:
     if step.combine is not None:
         return Combiner(entered(step.combine, stack), context).fold
     return flat
+
+
+def _is_streamed(step: Step) -> bool:
+    """Whether pairs go from the merge into the part past all user code."""
+    return step.aggregation is not None or (isinstance(step.reduce, Identity) and step.sort_values is False)
+
+
+def _pass_on(merging: Iterator[Merged], part: PartWriter, context: TaskContext) -> None:
+    for merged_part in _counted(merging, context, is_walked=False):
+        context.progress()
+        groups_found = len(group_starts(merged_part.keys)) if isinstance(merged_part, Window) else 1
+        context.count("REDUCE_INPUT_GROUPS", groups_found)
+        for texts, column in flat(iter((merged_part,))):
+            part.add_encoded(texts, column)
 
 
 def _aggregate(step: Step, merging: Iterator[Merged], part: PartWriter, context: TaskContext) -> None:

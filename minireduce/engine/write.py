@@ -16,6 +16,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import date
 from decimal import Decimal
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -64,6 +65,41 @@ def encoded_lines(encoded: Keys, column: Column) -> bytes | None:
     tab, newline, nothing = key_columns.of_bytes([b"\t", b"\n", b""])
     lines = pc.binary_join_element_wise(keys.unmarked(encoded), tab, numbers, newline, nothing)
     return bytes(key_columns.blob(lines))
+
+
+def fixed_records(plain: Sequence[Any], values: Sequence[Any], width: int) -> bytes:
+    """Key and value of each pair, one after the other. Raises InvalidValue unless they are bytes of this width."""
+    for key, value in zip(plain, values, strict=True):
+        if not isinstance(key, bytes) or not isinstance(value, bytes) or len(key) + len(value) != width:
+            raise InvalidValue(
+                f"the key {key!r:.80} and the value {value!r:.80} make no record of {width} bytes",
+                hint=f"output=FixedWidth({width}) takes bytes as key and value, {width} in all",
+            )
+    return b"".join(chain.from_iterable(zip(plain, values, strict=True)))
+
+
+def encoded_records(encoded: Keys, column: Column, width: int) -> bytes | None:
+    """`fixed_records` of pairs as they stand in runs, where all keys, and all values, are bytes of one length; else
+    None.
+    """
+    if isinstance(encoded, list) or isinstance(column, list | np.ndarray):
+        return None
+    stored = _matrix(encoded), _matrix(column)
+    if stored[0] is None or stored[1] is None or stored[0].shape[1] + stored[1].shape[1] != width + 3:
+        return None
+    of_keys, of_values = stored
+    length = of_values.shape[1] - 2  # after a head of two bytes: the kind, and the length
+    if length > 0xFF or (of_keys[:, 0] != ord(keys.BYTES)).any() or (of_values[:, :2] != (0xC4, length)).any():
+        return None
+    return np.concatenate((of_keys[:, 1:], of_values[:, 2:]), axis=1).tobytes()
+
+
+def _matrix(array: Any) -> Any:
+    """The bytes of strings of one length, a row each; None if their lengths differ."""
+    lengths = key_columns.lengths(array)
+    if not len(lengths) or lengths.min() != lengths.max():
+        return None
+    return np.frombuffer(key_columns.blob(array), np.uint8).reshape(len(lengths), -1)
 
 
 def _texts(values: Sequence[Any]) -> Sequence[str | None]:

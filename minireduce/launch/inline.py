@@ -18,16 +18,19 @@ import tempfile
 import weakref
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from itertools import chain
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any, BinaryIO, Generic, TypeVar
 
 from minireduce.api.job import Job, Step
+from minireduce.api.partitioners import Range
 from minireduce.api.skipping import BadRecord, SkipLimit
 from minireduce.client.inputs import Inputs, plan_input_splits, resolve
 from minireduce.client.job_spec import default_reducers
 from minireduce.client.publish import part_name, publish_directory
 from minireduce.client.quarantine import read_skipped
+from minireduce.client.sampling import choose, needs_bounds
 from minireduce.core.spec import LocalFiles, NumberRange, StoredFiles, StoredRange
 from minireduce.disk import Disk, RealDisk
 from minireduce.engine.bad_records import Care
@@ -175,6 +178,9 @@ class _InlineRun:
             return parts
         cores = os.cpu_count() or 1
         partitions = self._reducers or step.reducers or default_reducers(self._inputs.bytes_total, cores)
+        if number == 0 and needs_bounds(self._job):
+            bounds = choose(self._job, self._inputs, partitions, _opened)
+            step = replace(step, partition=Range(bounds))
         maps = [self._map(step, source, folder, task, partitions) for task, source in splits]
         self._judge(TaskKind.MAP)
         reduce_ids = [TaskId(self._job_id, number, TaskKind.REDUCE, index) for index in range(partitions)]
@@ -278,6 +284,10 @@ def _records(
     files = _local(step, source, context, record_bytes_max, passes_long=passes_long)
     opened.callback(files.close)  # a failing map leaves it in the middle of a file
     return chain.from_iterable(files)
+
+
+def _opened(path: str) -> BinaryIO:
+    return Path(path).open("rb")
 
 
 def _local(

@@ -13,10 +13,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, BinaryIO, Generic, Self, TypeVar
 
 from minireduce import config
+from minireduce.api.partitioners import Range
 from minireduce.api.skipping import BadRecord, parse_skip_limit
 from minireduce.config import Configuration
 from minireduce.core.spec import OutputKind, Program
@@ -133,7 +136,16 @@ class Session:
             settings=self.settings,
             machine_id=machine_id(),
         )
+        if isinstance(job.steps[0].partition, Range):
+            from minireduce.client.sampling import bound
+
+            spec = replace(spec, program=bound(job, program, inputs, spec.steps[0].reducers, self._open))
         return JobHandle(self, jobs.submit(connection, spec), wishes, owns_session=owns_session, reads=inputs.results)
+
+    def _open(self, path: str) -> BinaryIO:
+        from minireduce.client.store_paths import is_store_path
+
+        return self.connection.fs.open(path) if is_store_path(path) else Path(path).open("rb")
 
     def close(self) -> None:
         """Let go of the cluster; one that belongs to this session ends."""

@@ -74,3 +74,17 @@ def test_rows_that_raise_or_end_the_process_are_left_out(cluster: LocalCluster, 
         (30, "raise", "raised"),
     ]
     result.close()
+
+
+def test_terasort_by_the_command_line_sorts_through_all_parts(minireduce, tmp_path: Path) -> None:
+    gensort = runpy.run_path(str(JOBS.parent / "bench" / "gensort.py"))
+    source, out = tmp_path / "records.dat", tmp_path / "out"
+    gensort["make"](source, 20_000)
+    ran = minireduce(
+        "submit", JOBS / "terasort.py", source, "-o", out, "--reducers", 2, "--slots", 2, MINIREDUCE_SPLIT_SIZE="700KiB"
+    )
+    assert ran.status == 0, ran.err
+    data = source.read_bytes()
+    expected = sorted((data[at : at + 100] for at in range(0, len(data), 100)), key=lambda record: record[:10])
+    assert b"".join(part.read_bytes() for part in sorted(out.glob("part-*"))) == b"".join(expected)
+    assert all(part.stat().st_size > 400_000 for part in out.glob("part-*"))

@@ -1,0 +1,85 @@
+"""Choose the bounds of `Range()` when a job is submitted, from keys that its map gives for a sample of the input.
+
+Records are taken from many places of the input, evenly spread over its bytes, since files are often sorted. The map is
+called in this process. Where it raises, the rest of that place is passed over: whether a record is bad is for the tasks
+to find out.
+
+The bounds travel with the program as a parameter of a name that no user can give.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import Any, BinaryIO
+
+from minireduce.api.job import Job
+from minireduce.api.partitioners import Range
+from minireduce.client.inputs import Inputs
+from minireduce.core.spec import Program
+from minireduce.engine.context import TaskContext
+from minireduce.engine.ranges import bounds_parameter, choose_bounds, sample_keys
+from minireduce.engine.read_batches import numbers_of, opener
+from minireduce.engine.split import is_splittable, plan_ranges
+from minireduce.errors import MinireduceError, RequestError
+
+PLACES = 40
+PLACE_BYTES = 64 << 10
+KEYS_PER_PLACE_MAX = 2000
+
+Open = Callable[[str], BinaryIO]
+"""Opens a file of the input, of this machine or stored."""
+
+
+def needs_bounds(job: Job[Any, Any]) -> bool:
+    """Whether the job asks for ranges that were not chosen yet."""
+    partition = job.steps[0].partition
+    return isinstance(partition, Range) and partition.bounds is None
+
+
+def choose(job: Job[Any, Any], inputs: Inputs, partitions: int, open_file: Open) -> tuple[bytes, ...]:
+    """The bounds for this input. Raises RequestError where it cannot be sampled."""
+    if inputs.parts or inputs.results:
+        raise RequestError(
+            "Range() samples files, and this job reads an earlier result", hint="write the result to files first"
+        )
+    sample: list[bytes] = []
+    for records, context in _places(job, inputs, open_file):
+        with contextlib.suppress(Exception):
+            sample += sample_keys(job.steps[0], records, context, KEYS_PER_PLACE_MAX)
+    return choose_bounds(sample, partitions)
+
+
+def bound(job: Job[Any, Any], program: Program, inputs: Inputs, partitions: int, open_file: Open) -> Program:
+    """The program with bounds, if its job needs any."""
+    if not needs_bounds(job):
+        return program
+    bounds = choose(job, inputs, partitions, open_file)
+    return replace(program, parameters=(*program.parameters, bounds_parameter(bounds)))
+
+
+def _places(job: Job[Any, Any], inputs: Inputs, open_file: Open) -> Iterator[tuple[Iterator[Any], TaskContext]]:
+    """Some records of each place, and the context that they are walked in."""
+    step = job.steps[0]
+    if inputs.numbers is not None:
+        for begin, end in plan_ranges(inputs.numbers.count, PLACES):
+            context = TaskContext(path="<sample>")
+            yield numbers_of(step)(begin, min(end, begin + KEYS_PER_PLACE_MAX), context=context), context
+        return
+    step_bytes = max(1, sum(file.size_bytes for file in inputs.files) // PLACES)
+    waiting = 0
+    for file in inputs.files:
+        offsets = range(waiting, file.size_bytes, step_bytes)
+        waiting = (offsets.stop + step_bytes - 1 - waiting) // step_bytes * step_bytes + waiting - file.size_bytes
+        for offset in offsets if is_splittable(file.path) else offsets[:1]:
+            context = TaskContext(path=file.path)
+            try:
+                stream = open_file(file.path)
+            except (OSError, MinireduceError):
+                continue  # the tasks will tell
+            with stream:
+                opened = opener(step)(
+                    stream, offset=offset, length=PLACE_BYTES, input_format=step.input, context=context
+                )
+                yield opened, context
