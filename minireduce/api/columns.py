@@ -66,16 +66,22 @@ def cut(column: Any, start: int, stop: int) -> Any:
     return pa.Array.from_buffers(pa.binary(stop - start), len(column), [None, pa.py_buffer(piece)])
 
 
+def contains(column: Any, text: str) -> Any:
+    """Whether `text` stands in each string: a boolean array, to filter a batch with; False for a null."""
+    import pyarrow.compute as pc
+
+    return pc.fill_null(pc.match_substring(column, text), False)
+
+
 def matches(column: Any, pattern: str) -> Any:
     """Whether Python's `re.search` finds `pattern` in each string: a boolean array, to filter a batch with.
 
     A pattern without special characters is looked for by a kernel.
     """
     import pyarrow as pa
-    import pyarrow.compute as pc
 
     if not _SPECIAL.search(pattern):
-        return pc.fill_null(pc.match_substring(column, pattern), False)
+        return contains(column, pattern)
     search = re.compile(pattern).search
     return pa.array([line is not None and search(line) is not None for line in column.to_pylist()], pa.bool_())
 

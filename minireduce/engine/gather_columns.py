@@ -21,6 +21,8 @@ from minireduce.engine.key_columns import Keys
 from minireduce.engine.kinds import Kinds
 
 _INT64_MAX = (1 << 63) - 1
+_PAIR_COPIES = 2.0  # of what is held: a spill has it joined, and once more in order
+_FOLDED_COPIES = 5.0  # the same, and the hash of the keys by which states are brought together
 ROWS_WAITING = 1_000_000  # partial states that are brought together at the latest, or as many as there are keys
 _KERNELS: dict[type, tuple[np.ufunc, int]] = {
     Sum: (np.add, 0),
@@ -63,12 +65,12 @@ class PairColumns:
         return len(column)
 
     def held_bytes(self) -> int:
-        """What is held."""
-        return self._held_bytes
+        """What is held, and a part of what sorting it takes besides."""
+        return int(_PAIR_COPIES * self._held_bytes)
 
     def settle(self) -> int:
         """The same: nothing is known better."""
-        return self._held_bytes
+        return self.held_bytes()
 
     def drain(self, partition: Partition) -> Gathered:
         """All that was held; the buffer is empty afterwards."""
@@ -110,7 +112,7 @@ class FoldedColumns:
 
     def held_bytes(self) -> int:
         """What is held, and what bringing it together takes besides."""
-        return self._plain.held_bytes() if self._is_plain else 2 * self._held_bytes
+        return self._plain.held_bytes() if self._is_plain else int(_FOLDED_COPIES * self._held_bytes)
 
     def settle(self) -> int:
         """As `held_bytes`, once partial states are brought together."""

@@ -45,6 +45,7 @@ def test_every_white_space_of_unicode_splits() -> None:
 def test_matches_are_those_of_re(pattern: str, lines: list[str]) -> None:
     array = pa.array([*lines, None], pa.string())
     assert columns.matches(array, pattern).to_pylist() == [*(bool(re.search(pattern, line)) for line in lines), False]
+    assert columns.contains(array, pattern).to_pylist() == [*(pattern in line for line in lines), False]
     assert columns.findall(array, pattern).to_pylist() == [each for line in lines for each in re.findall(pattern, line)]
 
 

@@ -33,6 +33,21 @@ def test_an_array_sorts_groups_and_bisects_as_the_strings_do(raw: list[bytes], c
             assert find(in_order, bound, 0) == find(texts_in_order, bound.decode("latin-1"), 0)
 
 
+@settings(deadline=None)
+@given(st.integers(0, 18), st.data())
+def test_keys_of_one_length_are_sorted_as_numbers(width: int, data: st.DataObject) -> None:
+    raw = data.draw(
+        st.lists(
+            st.binary(min_size=width, max_size=width).map(
+                lambda key: key[:9] + b"a" * len(key[9:]) if len(key) % 2 else key
+            ),
+            max_size=30,
+        )
+    )
+    array = key_columns.of_bytes([b"\x05" + key for key in raw])
+    assert key_columns.order(array).tolist() == sorted(range(len(raw)), key=raw.__getitem__)
+
+
 @given(st.lists(st.text(st.characters(exclude_categories=["Cs"]), max_size=3), max_size=8))
 def test_strings_and_bytes_are_encoded_at_once_as_one_by_one(words: list[str]) -> None:
     for plain in (words, [word.encode() for word in words]):

@@ -101,6 +101,88 @@ def test_ten_times_the_limit_goes_through_within_the_limit(job: str, records: in
     assert seen["over_idle"] < 1.1 * LIMIT_BYTES
 
 
+COLUMNAR_LIMIT_BYTES = 64 << 20
+
+COLUMNAR_PROGRAM = """
+import json, sys, threading
+from pathlib import Path
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute
+from minireduce import Identity, Job, Numbers, Sum, columns
+from minireduce.disk import RealDisk
+from minireduce.engine.context import TaskContext
+from minireduce.engine.index import read_index
+from minireduce.engine.map import run_map
+from minireduce.engine.memory import anonymous_bytes
+from minireduce.engine.merge import RunSlice
+from minireduce.engine.read_batches import number_batches
+from minireduce.engine.reduce import run_reduce
+
+def texts(numbers, width):
+    digits = numbers[:, None] // 10 ** np.arange(width - 1, -1, -1, dtype=np.float64).astype(np.int64) % 10
+    raw = pa.py_buffer(np.ascontiguousarray(digits.astype(np.uint8) + 48))
+    return pa.Array.from_buffers(pa.binary(width), len(numbers), [None, raw])
+
+def numbers_of(batch):
+    return np.frombuffer(batch["number"].buffers()[1], np.int64, batch.num_rows)
+
+def wide_values(batch):
+    numbers = numbers_of(batch)
+    rows = np.full((len(numbers), 500), 65, np.uint8)
+    value = pa.Array.from_buffers(pa.binary(500), len(numbers), [None, pa.py_buffer(rows)])
+    return columns.pairs(texts(numbers * 7919 % 50_021, 8), value)
+
+def many_states(batch):
+    return columns.pairs(texts(numbers_of(batch), 18), 1)
+
+jobs = {
+    "pairs in columns": Job(map_batch=wide_values, reduce=Identity(), input=Numbers(1)),
+    "states in columns": Job(map_batch=many_states, reduce=Sum(), input=Numbers(1)),
+}
+step, limit, folder = jobs[sys.argv[1]].steps[0], int(sys.argv[2]), Path(sys.argv[3])
+count = int(sys.argv[4])
+idle = peak = anonymous_bytes()
+done = threading.Event()
+
+def watch():
+    global peak
+    while not done.wait(0.005):
+        peak = max(peak, anonymous_bytes())
+
+watcher = threading.Thread(target=watch)
+watcher.start()
+counters, runs = [], []
+for index in range(2):
+    directory = folder / str(index)
+    directory.mkdir()
+    context = TaskContext(idle_bytes=idle)
+    run_map(step, number_batches(index * count, (index + 1) * count, context=context), directory=directory,
+            partitions=1, memory_limit_bytes=limit, context=context, disk=RealDisk())
+    counters.append(context.counters["minireduce", "SPILLED_RECORDS"])
+    runs.append(RunSlice(directory / "output.data", *read_index(directory / "output.index")[0], index))
+context = TaskContext(idle_bytes=idle)
+made = run_reduce(step, runs, directory=folder, part_name="part", output="pairs", memory_limit_bytes=limit,
+                  context=context, disk=RealDisk())
+done.set()
+watcher.join()
+print(json.dumps({"over_idle": peak - idle, "spilled": min(counters), "records": made.records}))
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="needs the kernel's count of memory")
+@pytest.mark.parametrize(("job", "count"), [("pairs in columns", 150_000), ("states in columns", 1_500_000)])
+def test_columns_of_several_times_the_limit_go_through_within_it(job: str, count: int, tmp_path: Path) -> None:
+    arguments = [job, str(COLUMNAR_LIMIT_BYTES), str(tmp_path), str(count)]
+    done = subprocess.run(
+        [sys.executable, "-c", COLUMNAR_PROGRAM, *arguments], capture_output=True, text=True, check=True, timeout=100
+    )
+    seen = json.loads(done.stdout)
+    assert seen["records"] == 2 * count
+    assert seen["spilled"] > 0
+    assert seen["over_idle"] < 1.1 * COLUMNAR_LIMIT_BYTES
+
+
 def test_a_buffer_is_full_by_its_own_count_or_by_that_of_the_kernel(monkeypatch: pytest.MonkeyPatch) -> None:
     anonymous = 50
     monkeypatch.setattr(memory, "anonymous_bytes", lambda: anonymous)
