@@ -25,7 +25,7 @@ if TYPE_CHECKING:
         Sum,
         TopK,
     )
-    from minireduce.api.formats import Bytes, FixedWidth, Numbers, Pairs, Text
+    from minireduce.api.formats import Bytes, FixedWidth, Json, Numbers, Pairs, Parquet, Text
     from minireduce.api.identity import Identity
     from minireduce.api.job import Job
     from minireduce.api.partitioners import Hash, Range
@@ -49,12 +49,14 @@ __all__ = [
     "Job",
     "JobFailed",
     "JobResult",
+    "Json",
     "LocalCluster",
     "Max",
     "Mean",
     "Min",
     "Numbers",
     "Pairs",
+    "Parquet",
     "Range",
     "Sum",
     "Text",
@@ -69,6 +71,8 @@ _HOMES: dict[str, str] = {
     **dict.fromkeys(_AGGREGATIONS.split(), "minireduce.api.aggregations"),
     **dict.fromkeys(("Bytes", "Numbers", "Pairs", "Text"), "minireduce.api.formats"),
     "FixedWidth": "minireduce.api.formats",
+    "Json": "minireduce.api.formats",
+    "Parquet": "minireduce.api.formats",
     "Hash": "minireduce.api.partitioners",
     "Identity": "minireduce.api.identity",
     "Range": "minireduce.api.partitioners",

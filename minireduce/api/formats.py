@@ -39,6 +39,33 @@ class Bytes(InputFormat[bytes]):
 
 
 @dataclass(frozen=True, slots=True)
+class Json(InputFormat[Any]):
+    """What the JSON in each line says, as Python's `json` has it; lines as of `Text`. A line that is no JSON is a bad
+    record.
+    """
+
+
+@dataclass(frozen=True, slots=True)
+class Parquet(InputFormat["dict[str, Any]"]):
+    """Rows of Parquet files, each as a dict; a `map_batch` gets their columns. A row group is read by the split in
+    which it begins.
+
+    Args:
+        columns: the names of those to read; all if not given.
+
+    Raises:
+        RequestError: `columns` is no tuple of names.
+    """
+
+    columns: tuple[str, ...] | None = None
+
+    def __post_init__(self) -> None:
+        given = self.columns
+        if given is not None and (not isinstance(given, tuple) or not given or not all(type(n) is str for n in given)):
+            raise RequestError(f"Parquet: columns={given!r} must be a tuple of names", hint='such as ("user", "time")')
+
+
+@dataclass(frozen=True, slots=True)
 class FixedWidth(InputFormat[bytes]):
     """Records of so many bytes, one after the other, with nothing between them. As `output`: key and value, which are
     bytes, as they are.

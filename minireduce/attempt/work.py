@@ -47,8 +47,8 @@ from minireduce.engine.errors import UserCodeError
 from minireduce.engine.faults import user_traceback
 from minireduce.engine.map import run_map, run_map_only
 from minireduce.engine.merge import RunSlice
-from minireduce.engine.read import LongRecord
 from minireduce.engine.read_batches import numbers_of, opener
+from minireduce.engine.read_formats import UnreadableRecord
 from minireduce.engine.reduce import OutputKind, PartOutput, run_reduce
 from minireduce.errors import Corruption, MinireduceError, RequestError
 
@@ -301,7 +301,7 @@ def record_data(record: object) -> tuple[bytes, bool, int]:
     """The beginning of a record, whether it is text, and how many bytes the whole has."""
     if isinstance(record, bytes):
         return record[:RECORD_KEPT_BYTES_MAX], False, len(record)
-    if isinstance(record, LongRecord):
+    if isinstance(record, UnreadableRecord):
         return record.beginning[:RECORD_KEPT_BYTES_MAX], False, record.bytes_total
     whole = (record if isinstance(record, str) else repr(record)).encode(errors="backslashreplace")
     return whole[:RECORD_KEPT_BYTES_MAX].decode(errors="ignore").encode(), True, len(whole)

@@ -12,7 +12,8 @@ known.
 A record is known by how many came before it in the input of its task, and by a proof that it is the same one: its
 offset, or a fingerprint of the key. Where the proof does not hold, nothing is passed over.
 
-A record that is too long to be read is as bad as one for which user code raises, and never seen by it.
+A record that cannot be read, since it is too long or no JSON, is as bad as one for which user code raises, and never
+seen by it.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from minireduce.engine import values
 from minireduce.engine.context import TaskContext
 from minireduce.engine.emit import Pair, as_pair
 from minireduce.engine.kinds import Kinds
-from minireduce.engine.read import LongRecord
+from minireduce.engine.read_formats import UnreadableRecord
 from minireduce.errors import RequestError
 from minireduce.frozen import dataclass
 
@@ -103,7 +104,7 @@ class Care:
 
 
 def _readable(item: Item) -> Item:
-    if isinstance(item, LongRecord):
+    if isinstance(item, UnreadableRecord):
         raise item.error
     return item
 

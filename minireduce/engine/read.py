@@ -19,11 +19,12 @@ from dataclasses import dataclass
 from itertools import chain
 from typing import Any, BinaryIO, cast
 
-from minireduce.api.formats import Bytes, FixedWidth, InputFormat, Pairs, Text
+from minireduce.api.formats import Bytes, FixedWidth, InputFormat, Json, Pairs, Parquet, Text
 from minireduce.engine import columns, keys
 from minireduce.engine.context import TaskContext
 from minireduce.engine.errors import UserCodeError
 from minireduce.engine.frames import PART_MAGIC, SectionReader, Source, iterate
+from minireduce.engine.read_formats import UnreadableRecord, parquet_rows, parsed_json
 from minireduce.errors import Corruption, RequestError
 
 RECORD_BYTES_MAX = 64 << 20
@@ -53,6 +54,19 @@ def open_records(
     """
     if isinstance(input_format, Pairs):
         return chain.from_iterable(_pair_blocks(stream, context))
+    if isinstance(input_format, Parquet):
+        return chain.from_iterable(parquet_rows(stream, offset, length, input_format, context))
+    if isinstance(input_format, Json):
+        lines_of_json = open_records(
+            stream,
+            offset=offset,
+            length=length,
+            input_format=Text(),
+            context=context,
+            record_bytes_max=record_bytes_max,
+            passes_long=passes_long,
+        )
+        return parsed_json(lines_of_json, context, passes_bad=passes_long)
     if not isinstance(input_format, Text | Bytes | FixedWidth):
         raise RequestError(f"{input_format!r} cannot be read", hint="use Text() or Bytes()")
     plain = decompressed(stream, context.path)
@@ -103,15 +117,8 @@ def _walk_fixed(begin: int, raw: bytes, width: int, context: TaskContext) -> Ite
     return context.walk(records, lambda index: begin + index * width, size_bytes=len(raw))
 
 
-class LongRecord:
-    """In the place of a record that is too long to be read: its beginning, how long it is, and the error."""
-
-    def __init__(self, beginning: bytes, offset: int, bytes_total: int, error: RequestError) -> None:
-        self.beginning, self.offset, self.bytes_total = beginning, offset, bytes_total
-        self.error = error
-
-    def __len__(self) -> int:
-        return self.bytes_total
+class LongRecord(UnreadableRecord):
+    """In the place of a record that is too long to be read."""
 
     def __repr__(self) -> str:
         return f"{self.beginning[:LONG_SHOWN_BYTES].decode(errors='replace')!r}… ({self.bytes_total:,} bytes)"

@@ -8,11 +8,12 @@ records of one block of the file.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any, BinaryIO
 
 import numpy as np
 
-from minireduce.api.formats import Bytes, FixedWidth, InputFormat, Pairs, Text
+from minireduce.api.formats import Bytes, FixedWidth, InputFormat, Pairs, Parquet, Text
 from minireduce.api.job import Step
 from minireduce.engine import key_columns
 from minireduce.engine.batches import Batch
@@ -32,6 +33,7 @@ from minireduce.engine.read import (
     pair_lists,
     text_of,
 )
+from minireduce.engine.read_formats import parquet_batches
 from minireduce.errors import RequestError
 
 
@@ -58,6 +60,8 @@ def open_batches(
     """Batches of a split; arguments as of `read.open_records`."""
     if isinstance(input_format, Pairs):
         return _pair_batches(stream, context)
+    if isinstance(input_format, Parquet):
+        return _parquet_batches(stream, offset, length, input_format, context)
     if not isinstance(input_format, Text | Bytes | FixedWidth):
         raise RequestError(f"{input_format!r} cannot be read in batches", hint="use Text() or Bytes()")
     plain = decompressed(stream, context.path)
@@ -104,6 +108,8 @@ def batch_of(records: list[Any], input_format: InputFormat[Any]) -> Batch:
         if isinstance(input_format, FixedWidth):
             kind, name = pa.binary(input_format.width), "record"
         arrays, names = [pa.array(records, kind), pa.nulls(len(records), pa.int64())], [name, "offset"]
+    elif isinstance(input_format, Parquet):
+        return Batch(pa.RecordBatch.from_pylist(records), len(records), records.__getitem__)
     else:
         arrays, names = [pa.array(records)], ["number"]
     return Batch(pa.RecordBatch.from_arrays(arrays, names=names), len(records), records.__getitem__)
@@ -129,6 +135,17 @@ def _lines(begin: int, raw: bytes, context: TaskContext, *, is_text: bool) -> Ba
     )
     rows = pa.RecordBatch.from_arrays([lines, key_columns.of_integers(starts[:count])], names=["line", "offset"])
     return Batch(rows, count, lambda index: lines[index].as_py(), lambda index: int(starts[index]))
+
+
+def _parquet_batches(
+    stream: BinaryIO, offset: int, length: int, input_format: Parquet, context: TaskContext
+) -> Iterator[Batch]:
+    for rows, size_bytes in parquet_batches(stream, offset, length, input_format, context):
+        yield Batch(rows, rows.num_rows, partial(_row, rows), size_bytes=size_bytes)
+
+
+def _row(rows: Any, index: int) -> Any:
+    return rows.slice(index, 1).to_pylist()[0]
 
 
 def _fixed_batches(stream: BinaryIO, offset: int, length: int, width: int, context: TaskContext) -> Iterator[Batch]:
