@@ -52,6 +52,7 @@ PLANTED_IN_STORAGE: tuple[PlantedBug, ...] = (
     _InStorage(
         "surplus removed on a stale view",
         replace_in(Repair, "_remove_surplus", _count_on_the_absent(Repair._remove_surplus)),  # noqa: SLF001 - as above
+        first_seed=150,
     ),
     _InStorage("stale generation accepted", replace_in(Blocks, "stored", _take_any_generation(Blocks.stored))),
     _InStorage("lease recovery takes the longest replica", replace_in(files, "choose_recovered", _take_the_longest)),
