@@ -20,7 +20,8 @@ _WIDE_SPACES = tuple(
     chr(code).encode() for code in (0x85, 0xA0, 0x1680, *range(0x2000, 0x200B), 0x2028, 0x2029, 0x202F, 0x205F, 0x3000)
 )
 _LEADS = bytes(sorted({space[0] for space in _WIDE_SPACES}))
-_SPECIAL = re.compile(r"[\\.^$*+?{}\[\]|()]")
+_LITERAL = re.compile(r"(?:[^\\.^$*+?{}\[\]|()]|\\[^a-zA-Z0-9])*")  # of a pattern: plain and escaped characters
+_ESCAPED = re.compile(r"\\(.)", re.DOTALL)
 
 
 def pairs(key: Any, value: Any) -> Any:
@@ -76,12 +77,12 @@ def contains(column: Any, text: str) -> Any:
 def matches(column: Any, pattern: str) -> Any:
     """Whether Python's `re.search` finds `pattern` in each string: a boolean array, to filter a batch with.
 
-    A pattern without special characters is looked for by a kernel.
+    A pattern without special characters, or with all of them escaped, is looked for by a kernel.
     """
     import pyarrow as pa
 
-    if not _SPECIAL.search(pattern):
-        return contains(column, pattern)
+    if _LITERAL.fullmatch(pattern):
+        return contains(column, _ESCAPED.sub(r"\1", pattern))
     search = re.compile(pattern).search
     return pa.array([line is not None and search(line) is not None for line in column.to_pylist()], pa.bool_())
 

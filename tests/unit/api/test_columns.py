@@ -13,7 +13,9 @@ from hypothesis import strategies as st
 from minireduce import columns
 
 SPACES = [chr(code) for code in range(sys.maxunicode + 1) if chr(code).isspace()]
-LINES = st.lists(st.text(st.sampled_from(["a", "é", "😀", "\u200b", "\0", *SPACES]), max_size=8), max_size=6)
+LINES = st.lists(
+    st.text(st.sampled_from(["a", "é", "😀", "\u200b", "\0", ".", "\\", "(", *SPACES]), max_size=8), max_size=6
+)
 
 
 @settings(max_examples=300, deadline=None)
@@ -40,7 +42,7 @@ def test_every_white_space_of_unicode_splits() -> None:
     assert columns.words(pa.array(["a b", None, " c"])).to_pylist() == ["a", "b", "c"]
 
 
-@pytest.mark.parametrize("pattern", ["a", r"a\b", r"^é|\s$", ".", r"\w+"])
+@pytest.mark.parametrize("pattern", ["a", r"a\.", r"\\\(é", r"a\b", r"^é|\s$", ".", r"\w+"])
 @given(LINES)
 def test_matches_are_those_of_re(pattern: str, lines: list[str]) -> None:
     array = pa.array([*lines, None], pa.string())
