@@ -56,6 +56,7 @@ class Checker:
         self._complained: dict[WorkerId, set[int]] = {}  # by which streams
         self._missed: dict[int, set[WorkerId]] = {}  # by stream: from whom nothing could be read
         self._gone: set[AttemptId] = set()
+        self._taken_in: dict[int, tuple[int, float]] = {}  # by stream: up to which message, and when the last came
         self._launched: set[AttemptId] = set()
         self._returned: set[AttemptId] = set()
         self._incarnations: dict[WorkerId, int] = {}
@@ -74,6 +75,7 @@ class Checker:
         """A new master knows what is durable, and has heard nobody."""
         self._ears = _Ears(self._master.now())
         self._shares.master_started()
+        self._taken_in.clear()
         self._unreachable.clear()
         self._complained.clear()
         self._missed.clear()
@@ -92,8 +94,11 @@ class Checker:
             self._judge_copies()
             self._shares.look()
         if isinstance(event, machine.UpReceived):
+            is_repeated = self._is_repeated(event)
             for report in event.up.reports:
                 if isinstance(report, FetchFailed):
+                    if is_repeated:
+                        self._judge_repeated(report, event.stream)
                     self._fetch_failed(report, event.stream, event.up.number)
                 elif isinstance(report, AttemptReturned):
                     self._returned.add(report.attempt)
@@ -114,6 +119,23 @@ class Checker:
                             self._launch(*launched[-1])
         if launched:
             self._shares.launched(launched)
+
+    def _is_repeated(self, event: machine.UpReceived) -> bool:
+        """Whether the master had taken this message in already, some time ago."""
+        member = self._master.state._membership.on_stream(event.stream)  # noqa: SLF001 - the truth
+        number, at = self._taken_in.get(event.stream, (0, 0.0))
+        now = self._master.now()
+        if member is not None and member.link.received_number > number:
+            self._taken_in[event.stream] = member.link.received_number, now
+        return 0 < event.up.number <= number and at < now
+
+    def _judge_repeated(self, report: FetchFailed, stream: int) -> None:
+        """What was said before is not counted again."""
+        member = self._master.state._membership.on_stream(stream)  # noqa: SLF001 - the truth
+        source = self._winners.get(report.source.task, (None, ""))[1]
+        complaints = self._master.state._compute.complaints.said_at  # noqa: SLF001 - as above
+        if member is not None and complaints.get((member.id, source)) == self._master.now():
+            raise Wrong(f"{member.id} said once that it cannot read from {source}, and that was counted again")
 
     def _welcome(self, hello: Hello) -> None:
         """Who has followed a later master is not taken in, nor who was replaced by a later process."""
@@ -313,8 +335,9 @@ class Checker:
             if got != expected:
                 raise Wrong(f"{job.key!r} gave {got}, the sequential run {expected}")
         names = {name for _, name, _ in counters}
-        wanted = tuple(counter for counter in sequential(job).counters if counter[1] in names)
-        if counters != wanted or "MAP_INPUT" not in names:
+        counted = sequential(job).counters
+        wanted = tuple(counter for counter in counted if counter[1] in names)
+        if counters != wanted or (counted and "MAP_INPUT" not in names):
             raise Wrong(f"{job.key!r} counted {counters}, the sequential run {wanted}")
 
     def _judge_what_is_left(self) -> None:

@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import Any
 
 from minireduce.core import cluster, membership
-from minireduce.core.compute import reports, speculation
+from minireduce.core.compute import fetch_failures, reports, speculation
 from minireduce.core.compute.arrivals import worker_came
 from minireduce.core.compute.locality import Level, LocalityWait
 from minireduce.core.compute.queue import TaskQueue
@@ -220,7 +220,7 @@ PLANTED: tuple[PlantedBug, ...] = (
         "lost map output not made again",
         replace_in(ComputeState, "lose_output", _never_queue_again(ComputeState.lose_output)),
     ),
-    PlantedBug("fetch failure ignored", replace_in(reports, "_fetch_failed", _ignore_fetch_failure)),
+    PlantedBug("fetch failure ignored", replace_in(fetch_failures, "fetch_failed", _ignore_fetch_failure)),
     PlantedBug("corrupt replica counted as good", replace_in(Blocks, "damage", _never_damaged)),
     PlantedBug(
         "record at a split edge doubled",
