@@ -55,6 +55,37 @@ def classes(dataclass: Decorator) -> SimpleNamespace:
             return f"<{self.a}>"
 
     @dataclass(frozen=True, slots=True)
+    class Begun:
+        """With a beginning of its own, which the standard library leaves as it is."""
+
+        a: int
+
+        def __init__(self, a: int) -> None:
+            object.__setattr__(self, "a", a + 1)
+
+    @dataclass(frozen=True, slots=True)
+    class Stored:
+        """With states of its own."""
+
+        a: int
+
+        def __getstate__(self) -> int:
+            return self.a
+
+        def __setstate__(self, state: int) -> None:
+            object.__setattr__(self, "a", -state)
+
+    @dataclass(frozen=True, slots=True)
+    class Seeded:
+        """With an argument that is no field."""
+
+        a: int = dataclasses.field(init=False)
+        seed: dataclasses.InitVar[int] = 4
+
+        def __post_init__(self, seed: int) -> None:
+            object.__setattr__(self, "a", seed * 2)
+
+    @dataclass(frozen=True, slots=True)
     class Empty:
         """Without fields."""
 
@@ -73,7 +104,7 @@ def classes(dataclass: Decorator) -> SimpleNamespace:
 
         a: int
 
-    return SimpleNamespace(Plain=Plain, Odd=Odd, Shown=Shown, Empty=Empty, Ordered=Ordered, Derived=Derived)
+    return SimpleNamespace(**{name: made for name, made in locals().items() if isinstance(made, type)})
 
 
 def outcome(act: Callable[[], Any]) -> tuple[Any, ...]:
@@ -105,6 +136,9 @@ ACTS: dict[str, Callable[[SimpleNamespace], Any]] = {
     "made is not given": lambda c: c.Odd(1, made=3),
     "checked": lambda c: c.Odd(4),
     "shown": lambda c: (c.Shown(1), c.Shown(1) == c.Shown(1)),
+    "begun": lambda c: (c.Begun(1), c.Begun(1) == c.Begun(2)),
+    "stored": lambda c: copy.copy(c.Stored(1)),
+    "seeded": lambda c: (c.Seeded(), c.Seeded(seed=1), c.Seeded() == c.Seeded(4)),
     "empty": lambda c: (c.Empty(), c.Empty() == c.Empty(), hash(c.Empty()) == hash(c.Empty())),
     "ordered": lambda c: (c.Ordered(1) < c.Ordered(2), c.Ordered(1)),
     "derived": lambda c: (c.Derived(1), c.Derived(1) == c.Derived(1)),
