@@ -204,6 +204,13 @@ class Settings:
         86400.0, _seconds_or_none, "How long removed files and directories can be brought back; 0: not at all."
     )
 
+    staging_replication: int = _declare(
+        2, _count, "Copies of local input that is uploaded for a job; at most one for each live worker."
+    )
+    staging_keep_s: float = _declare(
+        86400.0, _seconds, "How long uploaded input waits for its job to be submitted, since the upload began."
+    )
+
     split_size: int = _declare(64 << 20, size_bytes, "Input that one map task reads.")
     reducers: int | None = _declare(
         None, _count, "Partitions of a job's output.", default_text="input / 64 MiB, at most the slots"

@@ -1,8 +1,9 @@
 """Which machine this is, as far as files are concerned: equal for two processes that see the same local files.
 
 A worker reads a client's files in place when both name the same machine, and checks each file's fingerprint before it
-trusts that. So the name must differ where file systems differ: it is made from the kernel's boot id and the mount
-namespace, which tells a container from its host. `/etc/machine-id` is not used: images of one origin share it.
+trusts that. So the name must differ where file systems differ: it is made from the kernel's boot id, the mount
+namespace, which tells a container from its host, and the root directory, which a process may have changed for itself.
+`/etc/machine-id` is not used: images of one origin share it.
 """
 
 from __future__ import annotations
@@ -17,9 +18,11 @@ def machine_id() -> str:
     """16 hexadecimal digits, stable until the machine boots again."""
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
-        mounts = Path("/proc/self/ns/mnt").stat().st_ino
+        namespace = Path("/proc/self/ns/mnt").stat().st_ino
+        root = Path("/").stat()
+        mounts = f"{namespace}:{root.st_dev}:{root.st_ino}"
     except OSError:  # not Linux: such a machine runs no worker, and its files are uploaded
-        boot, mounts = platform.node(), 0
+        boot, mounts = platform.node(), ""
     return hashlib.sha256(f"{boot}:{mounts}".encode()).hexdigest()[:16]
 
 

@@ -16,6 +16,7 @@ from typing import BinaryIO, cast
 from minireduce.attempt.conversation import RangeBytes, RangeRefused, ReadRange
 from minireduce.attempt.framing import TaskSocket
 from minireduce.core.spec import LocalRange
+from minireduce.core.storage.staged_paths import origin_of
 from minireduce.errors import MinireduceError
 from minireduce.machine import fingerprint
 
@@ -92,9 +93,9 @@ class _RangeReader(io.RawIOBase):
                 self._position += len(data)
                 return len(data)
             case RangeRefused(reason):
-                raise Unusable(f"input {self._path} cannot be read at {self._position}: {reason}")
+                raise Unusable(f"input {origin_of(self._path)} cannot be read at {self._position}: {reason}")
             case answer:
-                raise Unusable(f"input {self._path}: the worker answered {type(answer).__name__} to a read")
+                raise Unusable(f"input {origin_of(self._path)}: the worker answered {type(answer).__name__} to a read")
 
 
 def open_stored(path: str, file_bytes: int, worker: TaskSocket) -> BinaryIO:

@@ -39,6 +39,7 @@ from minireduce.attempt.inputs import Unusable, open_local, open_part, open_stor
 from minireduce.attempt.watch import Watch
 from minireduce.core.messages import Counters, TaskError, TaskOutput
 from minireduce.core.spec import LocalFiles, NumberRange
+from minireduce.core.storage.staged_paths import origin_of
 from minireduce.core.work.bad_records import NO_PROBE
 from minireduce.disk import Disk, RealDisk
 from minireduce.engine.bad_records import Care, Suspect
@@ -214,7 +215,7 @@ class TaskRun:
 
     def _stored_records(self, files: tuple[StoredFile, ...]) -> Iterator[Any]:
         for index, file in enumerate(files):
-            self._context.path = file.path
+            self._context.path = origin_of(file.path)
             self._watch.page.at_input(index)
             with open_stored(file.path, file.file_bytes, self._worker) as stream:
                 yield from self._read(stream, file.offset, file.length)

@@ -7,7 +7,7 @@ import sys
 import time
 from typing import TextIO
 
-from minireduce.cli.show import duration
+from minireduce.cli.show import duration, size
 from minireduce.core.views import JobState, JobView
 from minireduce.errors import MinireduceError
 
@@ -33,13 +33,21 @@ class Progress:
         if shown.state is not JobState.RUNNING:
             self.clear()
         elif self._is_live:
-            width = shutil.get_terminal_size().columns
-            self._stream.write(_CLEAR_LINE + describe(shown)[: width - 1])
-            self._stream.flush()
-            self._has_line = True
+            self._live(describe(shown))
         elif time.monotonic() - self._shown_at_s >= PLAIN_INTERVAL_S:
             self._shown_at_s = time.monotonic()
             self.say(describe(shown))
+
+    def upload(self, done_bytes: int, bytes_total: int) -> None:
+        """Input is on its way to the cluster, since no worker can read it here."""
+        text = f"uploading input: {size(done_bytes)} of {size(bytes_total)}"
+        if done_bytes == bytes_total:
+            self.say(f"uploaded input: {size(bytes_total)}, as no worker sees the files of this machine")
+        elif self._is_live:
+            self._live(text)
+        elif time.monotonic() - self._shown_at_s >= PLAIN_INTERVAL_S:
+            self._shown_at_s = time.monotonic()
+            self.say(text)
 
     def wait(self, error: MinireduceError, waited_s: float) -> None:
         """The master does not answer: said once for each time that it is away."""
@@ -47,6 +55,12 @@ class Progress:
         if not self._is_waiting:
             self.say(f"waiting: {error.message}")
         self._is_waiting = True
+
+    def _live(self, text: str) -> None:
+        width = shutil.get_terminal_size().columns
+        self._stream.write(_CLEAR_LINE + text[: width - 1])
+        self._stream.flush()
+        self._has_line = True
 
     def say(self, text: str) -> None:
         """A line that stays."""

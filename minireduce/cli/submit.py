@@ -157,7 +157,7 @@ def _run(wanted: Wanted, common: Common, progress: Progress) -> None:
             speculation=wanted.speculation,
             skip_limit=wanted.skip_bad_records,
         )
-        handle = session.submit(job, program, inputs, wishes)
+        handle = session.submit(job, program, inputs, wishes, on_upload=progress.upload)
         if wanted.detach:
             _tell_detached(handle, is_json=wanted.is_json)
             return

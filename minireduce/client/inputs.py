@@ -75,7 +75,7 @@ class Inputs:
     numbers: Numbers | None = None
     directories: tuple[str, ...] = ()
     stored_directories: tuple[str, ...] = ()
-    parts: tuple[InputFile, ...] = ()
+    parts: tuple[InputFile | StoredFile, ...] = ()
     results: tuple[Result[Any, Any], ...] = ()  # held, since their files go with them
 
     @property
@@ -148,8 +148,7 @@ def plan_input_splits(inputs: Inputs, split_size_bytes: int, machine_id: str) ->
     if inputs.numbers is not None:
         return _spread(inputs.numbers)
     if inputs.parts:
-        whole = (_local_range(part, 0, part.size_bytes) for part in inputs.parts if part.size_bytes)
-        return tuple(LocalFiles(machine_id, (part,)) for part in whole)
+        return tuple(_whole(part, machine_id) for part in inputs.parts if part.size_bytes)
     splits: list[Split] = []
     for is_stored, files in groupby(inputs.files, key=lambda file: isinstance(file, StoredFile)):
         if is_stored:
@@ -166,6 +165,12 @@ def plan_input_splits(inputs: Inputs, split_size_bytes: int, machine_id: str) ->
 def _spread(numbers: Numbers) -> tuple[NumberRange, ...]:
     splits = numbers.splits or -(-numbers.count // NUMBERS_PER_SPLIT)
     return tuple(NumberRange(begin, end) for begin, end in plan_ranges(numbers.count, splits))
+
+
+def _whole(file: InputFile | StoredFile, machine_id: str) -> LocalFiles | StoredRange:
+    if isinstance(file, StoredFile):
+        return _stored_range(file, 0, file.size_bytes)
+    return LocalFiles(machine_id, (_local_range(file, 0, file.size_bytes),))
 
 
 def _as_split(ranges: tuple[StoredRange, ...]) -> StoredRange | StoredFiles:

@@ -27,9 +27,14 @@ WAIT_S = 60.0
 SAID_CHARACTERS_MAX = 300
 
 
-def submit(connection: Connection, spec: JobSpec) -> JobId:
-    """The id of the job that now runs."""
-    return connection.call(methods.SUBMIT_JOB, SubmitJob(secrets.token_hex(16), spec))
+def new_key() -> str:
+    """The key of a submission to come."""
+    return secrets.token_hex(16)
+
+
+def submit(connection: Connection, spec: JobSpec, key: str = "") -> JobId:
+    """The id of the job that now runs. `key`: what its input was uploaded under."""
+    return connection.call(methods.SUBMIT_JOB, SubmitJob(key or new_key(), spec))
 
 
 def view(connection: Connection, job: str) -> JobView:

@@ -187,7 +187,7 @@ class ClusterState:
             make_read_token,
             self.storage.locate_input,
             self.storage.holders_of,
-            self.storage.drop_draft,
+            self.storage.drop_leftovers,
             lambda: self.storage.replica_moves,
         )
         self.views = ClusterViews(
@@ -353,7 +353,7 @@ class ClusterState:
         for member in self._membership.lose_the_silent(now):
             self._lose(member, now, effects)
         self._compute.tick(now, effects)
-        self.storage.tick(now, effects, at)
+        self.storage.tick(now, effects, at, self._compute.is_unended)
 
     def _lose(self, member: Member, now: float, effects: Effects, *, is_orderly: bool = False) -> None:
         effects.forget("workers", (member.id,))

@@ -76,6 +76,7 @@ class ClusterSettings:
     replicas_min: int = 2  # on disk before a block counts as written, at most the live workers
     lease_s: float = 60.0  # a writer that is silent for longer loses what it had not closed
     trash_kept_s: float = 86_400.0  # what was removed can be brought back for so long; 0: nothing is kept
+    staging_kept_s: float = 86_400.0  # an upload whose job was not submitted in this time since it began is removed
     inodes_collected_per_tick: int = 1000  # of removed files and directories, so that no removal holds others up
     copies_per_worker_max: int = 4  # replicas that repair moves from and to one worker at a time
     repair_bytes_per_s: int = 100 << 20  # that repair moves to one worker, and from it

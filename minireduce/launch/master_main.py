@@ -197,6 +197,7 @@ def _cluster_settings(settings: config.Settings) -> ClusterSettings:
         replicas_min=settings.replicas_min,
         block_size_bytes=settings.block_size,
         trash_kept_s=settings.trash_kept_s,
+        staging_kept_s=settings.staging_keep_s,
     )
 
 

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from minireduce.client.outputs import Destination
     from minireduce.client.parts import PartsOfJob
     from minireduce.client.result import JobResult
+    from minireduce.client.staging import OnUpload
     from minireduce.launch.embedded import EmbeddedCluster
 
 K = TypeVar("K")
@@ -119,28 +120,42 @@ class Session:
         return self.connection.call(methods.DESCRIBE_CLUSTER, DescribeCluster())
 
     def submit(
-        self, job: Job[K, V], program: Program, inputs: Inputs, wishes: Wishes, *, owns_session: bool = False
+        self,
+        job: Job[K, V],
+        program: Program,
+        inputs: Inputs,
+        wishes: Wishes,
+        *,
+        owns_session: bool = False,
+        on_upload: OnUpload | None = None,
     ) -> JobHandle[K, V]:
-        """Submit the job. Raises RequestError where this cluster cannot run it."""
+        """Submit the job, once its local input is where workers can read it; `on_upload` hears of that.
+
+        Raises RequestError where this cluster cannot run the job.
+        """
         from minireduce.client import jobs, parts, publish  # noqa: F401 - imported while the cluster starts
         from minireduce.client.job_spec import make_spec
+        from minireduce.client.staging import must_be_uploaded, remove, upload
         from minireduce.machine import machine_id
 
-        connection = self.connection
-        spec = make_spec(
-            job,
-            program,
-            inputs,
-            wishes,
-            cluster=self.describe(),
-            settings=self.settings,
-            machine_id=machine_id(),
-        )
-        if isinstance(job.steps[0].partition, Range):
-            from minireduce.client.sampling import bound
+        connection, cluster, here, key = self.connection, self.describe(), machine_id(), jobs.new_key()
+        readable = inputs
+        is_uploaded = must_be_uploaded(inputs, cluster, here)
+        if is_uploaded:
+            copies = min(self.settings.staging_replication, cluster.workers_live)
+            readable = upload(connection.fs, inputs, key, replication=copies, on_upload=on_upload)
+        try:
+            spec = make_spec(job, program, readable, wishes, cluster=cluster, settings=self.settings, machine_id=here)
+            if isinstance(job.steps[0].partition, Range):
+                from minireduce.client.sampling import bound
 
-            spec = replace(spec, program=bound(job, program, inputs, spec.steps[0].reducers, self._open))
-        return JobHandle(self, jobs.submit(connection, spec), wishes, owns_session=owns_session, reads=inputs.results)
+                spec = replace(spec, program=bound(job, program, inputs, spec.steps[0].reducers, self._open))
+            submitted = jobs.submit(connection, spec, key)
+        except RequestError:  # after any other the job may run all the same
+            if is_uploaded:
+                remove(connection.fs, key)
+            raise
+        return JobHandle(self, submitted, wishes, owns_session=owns_session, reads=inputs.results)
 
     def _open(self, path: str) -> BinaryIO:
         from minireduce.client.store_paths import is_store_path

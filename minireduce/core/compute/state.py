@@ -65,13 +65,13 @@ class ComputeState:
         make_read_token: Callable[[JobId], str],
         locate_stored: LocateStored,
         holders_of: HoldersOf,
-        drop_draft: Callable[[str, JobId, Effects], None],
+        drop_leftovers: Callable[[str, JobId, str, Effects], None],
         replica_moves: Callable[[], int] = lambda: 0,
     ) -> None:
         self.settings = settings
         self.membership = membership
         self.make_read_token = make_read_token
-        self._drop_draft = drop_draft
+        self._drop_leftovers = drop_leftovers
         self.jobs: dict[JobId, Job] = {}
         self.ended: dict[JobId, EndedJob] = {}
         self.by_key: dict[str, JobId] = {}  # the job of each submission that is remembered
@@ -535,7 +535,11 @@ class ComputeState:
         """The job is over, and nothing of it stays in the cluster but what people may ask about it."""
         self._copying_until.pop(job.id, None)
         ending.end_job(self, job, state, reason, now, effects)
-        self._drop_draft(job.spec.output_path, job.id, effects)
+        self._drop_leftovers(job.spec.output_path, job.id, job.key, effects)
+
+    def is_unended(self, key: str) -> bool:
+        """Whether the job of the submission with this key has not ended."""
+        return self.by_key.get(key) in self.jobs
 
     def waiting_for(self, job: Job, now: float) -> str:
         """Why nothing of a running job runs, in words; "" when something does."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import itertools
 import random
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from minireduce.core.effects import Effects
 from minireduce.core.settings import ClusterSettings
@@ -36,6 +36,7 @@ from minireduce.core.storage.requests import (
     RenamePath,
     RenewLease,
 )
+from minireduce.core.storage.staging import Staging
 from minireduce.core.storage.tokens import BlockTokens
 from minireduce.core.storage.trash import Trash
 from minireduce.core.storage.views import BlockTarget, FileStatus, OpenedFile, PlacedBlock, Removed
@@ -73,6 +74,7 @@ class Files:
         self._rng = rng
         self.quotas = Quotas(namespace)
         self._trash = Trash(namespace, settings.trash_kept_s)
+        self.staging = Staging(namespace, settings.staging_kept_s)
         self._recent: dict[WorkerId, int] = {}
         self.inode_ids = IdSequence(SEQUENCES[0], 2)
         self.block_ids = IdSequence(SEQUENCES[1], 1)
@@ -107,9 +109,10 @@ class Files:
                 return self._change(request, effects)
         return None
 
-    def collect(self, at: float, effects: Effects) -> None:
-        """Time passed: empty the trash of what is old, and go on with what was removed."""
+    def collect(self, at: float, is_needed: Callable[[str], bool], effects: Effects) -> None:
+        """Time passed: empty trash and staging of what is old, and go on with what was removed."""
         self._trash.expire(at, effects)
+        self.staging.expire(at, is_needed, effects)
         for file in self._namespace.collect(self._settings.inodes_collected_per_tick, effects):
             self._blocks.drop_file(file.id, effects)
             if file.packed_in:

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import contextlib
 import random
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 
 from minireduce.core.effects import Effects, Row
@@ -173,8 +173,9 @@ class StorageState:
         except MinireduceError as error:
             effects.refuse(number, error)
 
-    def drop_draft(self, output_path: str, job: JobId, effects: Effects) -> None:
-        """A job has ended: remove what its client began to publish and did not, if it is here."""
+    def drop_leftovers(self, output_path: str, job: JobId, key: str, effects: Effects) -> None:
+        """A job has ended: remove what was uploaded for it, and what its client began to publish and did not."""
+        self._files.staging.drop(key, effects)
         path = find_draft(output_path, job)
         with contextlib.suppress(RequestError):  # an output that no path of the store can be
             found = self._namespace.find(path) if path else None
@@ -275,14 +276,19 @@ class StorageState:
         if is_void:
             effects.command(worker, RemoveReplica(replica))
 
-    def tick(self, now: float, effects: Effects, at: float = 0.0) -> None:
-        """Time passed, it is `at` by the wall clock: drop what nobody writes or wants any more, and repair."""
+    def tick(
+        self, now: float, effects: Effects, at: float = 0.0, is_needed: Callable[[str], bool] = lambda _: True
+    ) -> None:
+        """Time passed, it is `at` by the wall clock: drop what nobody writes or wants any more, and repair.
+
+        `is_needed`: whether the job of the submission with this key has not ended.
+        """
         for file in self._leases.expired(now):
             self._files.recover(file, at, effects)
         if now >= self._recent_until_s:
             self._recent_until_s = now + RECENT_S
             self._files.forget_recent()
-        self._files.collect(at, effects)
+        self._files.collect(at, is_needed, effects)
         self._moves.tick(now, effects)
         self._repair.tick(now, effects)
         self._balance.tick(now, effects)
