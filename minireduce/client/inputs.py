@@ -79,6 +79,11 @@ class Inputs:
     results: tuple[Result[Any, Any], ...] = ()  # held, since their files go with them
 
     @property
+    def local_files(self) -> list[InputFile]:
+        """What is to be read of this machine's disk; an empty file has nothing to read."""
+        return [file for file in (*self.files, *self.parts) if isinstance(file, InputFile) and file.size_bytes]
+
+    @property
     def bytes_total(self) -> int:
         """How much there is to read; a number counts as eight bytes."""
         files = sum(file.size_bytes for file in (*self.files, *self.parts))

@@ -42,6 +42,11 @@ class Wishes:
         return STDOUT_PATH if self.destination is None else str(self.destination)
 
 
+def must_be_uploaded(inputs: Inputs, cluster: ClusterView, machine_id: str) -> bool:
+    """Whether there are local files to read, and no worker that sees the files of this machine."""
+    return cluster.workers_live > 0 and machine_id not in cluster.machine_ids and bool(inputs.local_files)
+
+
 def make_spec(
     job: Job[Any, Any],
     program: Program,

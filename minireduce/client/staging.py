@@ -1,9 +1,9 @@
 """Upload input that no worker can read where it is, for the time of one job.
 
-Files that a worker sees, on the same machine and in the same mounts (`machine_id`), are read in place. All others go to
-the block store first, several at a time, the small ones packed together, below a directory that is the job's own
-(`core.storage.staged_paths`). It goes with the job; what was uploaded for a job that was never submitted is removed
-here, or by the master where this process was killed.
+Files that a worker sees, on the same machine and in the same mounts (`machine_id`), are read in place (`job_spec`
+decides that). All others go to the block store first, several at a time, the small ones packed together, below a
+directory that is the job's own (`core.storage.staged_paths`). It goes with the job; what was uploaded for a job that
+was never submitted is removed here, or by the master where this process was killed.
 
 A file must be the one that was found when the job was planned: it is held against its fingerprint when it is opened and
 again when all of it was read, as a task does that reads in place.
@@ -26,17 +26,11 @@ from minireduce.client.packing import PACK_BYTES_MAX, SMALL_FILE_BYTES_MAX
 from minireduce.client.stored_inputs import StoredFile
 from minireduce.core.storage.containers import FILES_PER_CONTAINER_MAX
 from minireduce.core.storage.staged_paths import staged_path, staging_path
-from minireduce.core.views import ClusterView
 from minireduce.errors import Corruption, MinireduceError, RequestError
 from minireduce.machine import fingerprint
 
 OnUpload = Callable[[int, int], None]
 """Told how many bytes of how many were read for the upload."""
-
-
-def must_be_uploaded(inputs: Inputs, cluster: ClusterView, machine_id: str) -> bool:
-    """Whether there are local files to read, and no worker that sees the files of this machine."""
-    return cluster.workers_live > 0 and machine_id not in cluster.machine_ids and bool(_local_files(inputs))
 
 
 def upload(
@@ -49,7 +43,7 @@ def upload(
     Raises:
         RequestError: a file changed or went since the inputs were found, or has a name that cannot be stored.
     """
-    wanted = {file.path: file for file in _local_files(inputs)}
+    wanted = {file.path: file for file in inputs.local_files}
     told = _Told(sum(file.size_bytes for file in wanted.values()), on_upload)
     try:
         _store(files, list(wanted.values()), key, replication, told)
@@ -78,11 +72,6 @@ def remove(files: FileSystem, key: str) -> None:
     """Remove what was uploaded for a job that will not be. What cannot be removed now is left to the master."""
     with contextlib.suppress(MinireduceError):
         files.rm(staging_path(key), recursive=True, skip_trash=True)
-
-
-def _local_files(inputs: Inputs) -> list[InputFile]:
-    """What is to be read of this machine; an empty file has nothing to read."""
-    return [file for file in (*inputs.files, *inputs.parts) if isinstance(file, InputFile) and file.size_bytes]
 
 
 def _store(files: FileSystem, wanted: Sequence[InputFile], key: str, replication: int, told: _Told) -> None:

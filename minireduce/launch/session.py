@@ -134,14 +134,15 @@ class Session:
         Raises RequestError where this cluster cannot run the job.
         """
         from minireduce.client import jobs, parts, publish  # noqa: F401 - imported while the cluster starts
-        from minireduce.client.job_spec import make_spec
-        from minireduce.client.staging import must_be_uploaded, remove, upload
+        from minireduce.client.job_spec import make_spec, must_be_uploaded
         from minireduce.machine import machine_id
 
         connection, cluster, here, key = self.connection, self.describe(), machine_id(), jobs.new_key()
         readable = inputs
         is_uploaded = must_be_uploaded(inputs, cluster, here)
         if is_uploaded:
+            from minireduce.client.staging import remove, upload
+
             copies = min(self.settings.staging_replication, cluster.workers_live)
             readable = upload(connection.fs, inputs, key, replication=copies, on_upload=on_upload)
         try:

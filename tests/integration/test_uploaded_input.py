@@ -80,7 +80,7 @@ def test_an_error_names_the_local_file(elsewhere, tmp_path):
     (tmp_path / "in.txt").write_text("bad\n")
     with pytest.raises(JobFailed) as caught:
         Job(fails, attempts_max=1).run(tmp_path / "in.txt", master=elsewhere.address)
-    assert [error.path for error in caught.value.errors] == [str(tmp_path / "in.txt")]
+    assert [found.error.path for found in caught.value.errors] == [str(tmp_path / "in.txt")]
     assert left(elsewhere) == []
 
 

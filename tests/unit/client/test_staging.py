@@ -10,6 +10,7 @@ import pytest
 
 from minireduce.client import staging
 from minireduce.client.inputs import Inputs, plan_input_splits, resolve
+from minireduce.client.job_spec import must_be_uploaded
 from minireduce.client.packing import SMALL_FILE_BYTES_MAX
 from minireduce.client.stored_inputs import StoredFile
 from minireduce.core.spec import StoredFiles, StoredRange
@@ -76,11 +77,11 @@ def inputs(tmp_path):
 
 
 def test_only_files_that_no_worker_sees_are_uploaded(inputs, tmp_path):
-    assert staging.must_be_uploaded(inputs, view(), "here")
-    assert not staging.must_be_uploaded(inputs, view(("elsewhere", "here")), "here")
-    assert not staging.must_be_uploaded(inputs, view((), workers=0), "here")
-    assert not staging.must_be_uploaded(Inputs((StoredFile("/logs", 5, 99),), 0), view(), "here")
-    assert not staging.must_be_uploaded(resolve([tmp_path / "empty"]), view(), "here")
+    assert must_be_uploaded(inputs, view(), "here")
+    assert not must_be_uploaded(inputs, view(("elsewhere", "here")), "here")
+    assert not must_be_uploaded(inputs, view((), workers=0), "here")
+    assert not must_be_uploaded(Inputs((StoredFile("/logs", 5, 99),), 0), view(), "here")
+    assert not must_be_uploaded(resolve([tmp_path / "empty"]), view(), "here")
 
 
 def test_everything_lands_under_its_own_name_in_reading_order(inputs, tmp_path):
