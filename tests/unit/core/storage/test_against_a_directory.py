@@ -6,6 +6,7 @@ import shutil
 import tempfile
 from pathlib import Path
 
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
@@ -254,7 +255,8 @@ class Store(RuleBasedStateMachine):
         assert self.kit.state.summary("/").bytes == sum(len(content or b"") for content in model.values())
 
 
-TestStore = Store.TestCase
+TestStore = pytest.mark.timeout(900)(Store.TestCase)
+"""A time limit that strikes in the middle would be taken for a failure that does not repeat."""
 TestStore.settings = settings(
     max_examples=2000, stateful_step_count=20, deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )
