@@ -173,7 +173,8 @@ class ClusterState:
     ) -> None:
         self._cluster_id = cluster_id
         self._epoch = epoch
-        self._txid = txid
+        self._txid = self._started_txid = txid
+        self._welcomed: set[str] = set()  # in this epoch; never iterated over
         self._settings = settings
         self._restored_epoch = 0  # that which a restored backup opened; what workers saw before it does not count
         self._ticked_at = now
@@ -285,10 +286,10 @@ class ClusterState:
         hello = event.hello
         if hello.profile.protocol_version != PROTOCOL_VERSION:
             return [CloseStream(event.stream, _other_version(hello))]
-        is_of_before = hello.highest_epoch < self._restored_epoch
-        if hello.highest_epoch > self._epoch or (hello.highest_txid > self._txid and not is_of_before):
+        if self._lacks_commits_of(hello):
             error = self._older_than(hello)
             return [CloseStream(event.stream, error), StopServing(error)]
+        self._welcomed.add(hello.profile.worker)
         entrance = self._membership.enter(event.stream, hello, now)
         actions: list[Action] = []
         if entrance.superseded_stream:
@@ -322,6 +323,19 @@ class ClusterState:
             heartbeat_interval_s=self._membership.heartbeat_interval_s,
             worker_lost_s=self._settings.worker_lost_s,
         )
+
+    def _lacks_commits_of(self, hello: Hello) -> bool:
+        """Whether a worker has seen commits that this master's metadata lack.
+
+        What it saw in an earlier epoch must have been there at the start, since commits of this one bear the same
+        numbers; and if it knows this epoch, but not from us, then another master has opened it as well.
+        """
+        if hello.highest_epoch < self._restored_epoch:
+            return False
+        if hello.highest_epoch < self._epoch:
+            return hello.highest_txid > self._started_txid
+        is_ours = hello.highest_epoch == self._epoch and hello.profile.worker in self._welcomed
+        return not is_ours or hello.highest_txid > self._txid
 
     def _older_than(self, hello: Hello) -> Refused:
         return Refused(

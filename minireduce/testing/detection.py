@@ -135,10 +135,14 @@ class _Run:
         ended = self.cluster.master.ended_because
         if isinstance(ended, Refused) and "metadata ends at" in ended.message:
             self.said = ended.message
-        elif self.cluster.master.node.is_up and any(member.is_live for member in self._members()):
+        elif self._is_on_damaged_log and any(member.is_live for member in self._members()):
             raise Wrong(f"a master on damaged metadata took workers in, and ended because of {ended}")
         else:
             self.has_struck = False
+
+    @property
+    def _is_on_damaged_log(self) -> bool:
+        return self.cluster.master.node.is_up and self.cluster.injector.is_on_old_copy
 
     def _members(self) -> list[Member]:
         return list(self.cluster.master.state._membership)  # noqa: SLF001 - the truth

@@ -189,6 +189,11 @@ class Injector:
         self._world.agenda.after(seconds, None, self._end_old_copy)
         return True
 
+    @property
+    def is_on_old_copy(self) -> bool:
+        """Whether the master runs on another copy of its metadata than the true one."""
+        return self._true_disk is not None
+
     def _end_old_copy(self) -> None:
         if self._true_disk is not None:
             if self._master.node.is_up:
