@@ -28,9 +28,9 @@ from typing import Any
 from minireduce.api.job import Job
 from minireduce.attempt.parameters import convert_parameters
 from minireduce.core.spec import Program
+from minireduce.engine.bounds import parted_bounds, with_bounds
 from minireduce.engine.errors import UserCodeError
 from minireduce.engine.faults import user_traceback
-from minireduce.engine.ranges import parted_bounds, with_bounds
 from minireduce.errors import Corruption, RequestError
 
 SOURCE = "source"

@@ -18,8 +18,9 @@ from minireduce.api.job import Job
 from minireduce.api.partitioners import Range
 from minireduce.client.inputs import Inputs
 from minireduce.core.spec import Program
+from minireduce.engine.bounds import bounds_parameter
 from minireduce.engine.context import TaskContext
-from minireduce.engine.ranges import bounds_parameter, choose_bounds, sample_keys
+from minireduce.engine.ranges import choose_bounds, sample_keys
 from minireduce.engine.read_batches import numbers_of, opener
 from minireduce.engine.split import is_splittable, plan_ranges
 from minireduce.errors import MinireduceError, RequestError

@@ -5,15 +5,13 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
-from dataclasses import replace
 from itertools import islice
 from typing import Any
 
 import numpy as np
 
 from minireduce.api import task
-from minireduce.api.job import Job, Step
-from minireduce.api.partitioners import Range
+from minireduce.api.job import Step
 from minireduce.engine import arrow_columns, key_columns, keys
 from minireduce.engine.batches import mapped_batches
 from minireduce.engine.context import TaskContext
@@ -21,7 +19,6 @@ from minireduce.engine.emit import as_pair, mapped
 from minireduce.engine.key_columns import Index, Keys
 from minireduce.engine.kinds import Kinds
 
-_PARAMETER = "Range()"  # which no parameter of a user can be called
 _KERNEL_BOUNDS_MAX = 32  # more are looked up key by key
 
 
@@ -45,25 +42,6 @@ def sample_keys(step: Step, records: Iterable[Any], context: TaskContext, keys_m
             if len(sample) >= keys_max:
                 break
         return sample[:keys_max]
-
-
-def with_bounds(job: Job[Any, Any], bounds: tuple[bytes, ...]) -> Job[Any, Any]:
-    """The job with these bounds in its first step."""
-    return job.with_steps((replace(job.steps[0], partition=Range(bounds)), *job.steps[1:]))
-
-
-def bounds_parameter(bounds: tuple[bytes, ...]) -> tuple[str, str]:
-    """Bounds as they travel with a program, beside the parameters of its user."""
-    return _PARAMETER, ",".join(bound.hex() for bound in bounds)
-
-
-def parted_bounds(
-    parameters: tuple[tuple[str, str], ...],
-) -> tuple[tuple[bytes, ...] | None, tuple[tuple[str, str], ...]]:
-    """The bounds that came with these parameters, if any did, and the parameters of the user."""
-    given = [text for name, text in parameters if name == _PARAMETER]
-    bounds = tuple(map(bytes.fromhex, filter(None, given[-1].split(",")))) if given else None
-    return bounds, tuple(each for each in parameters if each[0] != _PARAMETER)
 
 
 def partition_all(encoded: Keys, bounds: tuple[bytes, ...], partitions: int) -> Index:

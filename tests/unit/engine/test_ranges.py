@@ -21,6 +21,7 @@ from minireduce.client.inputs import resolve
 from minireduce.disk import RealDisk
 from minireduce.engine import key_columns, keys, merge, ranges, read
 from minireduce.engine import map as map_module
+from minireduce.engine.bounds import bounds_parameter, parted_bounds
 from minireduce.engine.context import TaskContext
 from minireduce.engine.errors import UserCodeError
 from minireduce.engine.read import open_records
@@ -87,7 +88,7 @@ def test_a_key_goes_to_the_range_that_its_bounds_say_as_a_string_and_in_an_array
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(ranges, "_KERNEL_BOUNDS_MAX", 0)
         assert found == ranges.partition_all(key_columns.of_texts(texts), bounds, parts).tolist()
-    assert ranges.parted_bounds((("a", "b"), ranges.bounds_parameter(bounds))) == (bounds, (("a", "b"),))
+    assert parted_bounds((("a", "b"), bounds_parameter(bounds))) == (bounds, (("a", "b"),))
 
 
 def test_parts_ascend_and_are_of_a_size_though_the_input_is_sorted(tmp_path: Path) -> None:
