@@ -124,6 +124,11 @@ class Job:
     troubles: dict[WorkerId, dict[TaskId, None]] = field(default_factory=dict)  # tasks that fared badly on a worker
     excluded: tuple[WorkerId, ...] = ()  # workers that get no more of this job
     disagreed: dict[TaskId, None] = field(default_factory=dict)  # tasks of which two attempts wrote different pairs
+    required_machine_id: str = field(init=False)  # whose disk holds some of the input; "": any worker can read it
+
+    def __post_init__(self) -> None:
+        local = (split.machine_id for split in self.spec.splits if isinstance(split, LocalFiles))
+        self.required_machine_id = next(local, "")
 
     def task(self, task: TaskId) -> Task | None:
         """The task of this id, None when the job has no such task."""
@@ -216,12 +221,6 @@ class Job:
 
     def _add(self, group: str, name: str, value: int) -> None:
         self.sums[group, name] = self.sums.get((group, name), 0) + value
-
-    @property
-    def required_machine_id(self) -> str:
-        """The machine whose disk holds the input; "" when any worker can read it."""
-        first = self.spec.splits[0] if self.spec.splits else None
-        return first.machine_id if isinstance(first, LocalFiles) else ""
 
     def count(self, name: str) -> None:
         """Add one to a counter of the scheduler's own."""
