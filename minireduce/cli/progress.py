@@ -39,10 +39,10 @@ class Progress:
             self.say(describe(shown))
 
     def upload(self, done_bytes: int, bytes_total: int) -> None:
-        """Input is on its way to the cluster, since no worker can read it here."""
+        """Input is on its way to the cluster, since no worker can read it in place."""
         text = f"uploading input: {size(done_bytes)} of {size(bytes_total)}"
         if done_bytes == bytes_total:
-            self.say(f"uploaded input: {size(bytes_total)}, as no worker sees the files of this machine")
+            self.say(f"uploaded input: {size(bytes_total)}")
         elif self._is_live:
             self._live(text)
         elif time.monotonic() - self._shown_at_s >= PLAIN_INTERVAL_S:

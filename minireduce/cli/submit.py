@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ import click
 from minireduce.api.skipping import BadRecord, SkipLimit, parse_skip_limit
 from minireduce.cli.failures import found_bad
 from minireduce.cli.options import Common, common_options, json_option
+from minireduce.cli.standard_input import spooled
 from minireduce.errors import RequestError
 from minireduce.frozen import dataclass
 
@@ -105,10 +107,13 @@ def submit(common: Common, **options: Any) -> None:
     wanted = Wanted(**options)
     progress = Progress(is_quiet=wanted.quiet or wanted.is_json)
     _check(wanted)
-    if wanted.inline:
-        _run_inline(wanted, common, progress)
-    else:
-        _run(wanted, common, progress)
+    with spooled(wanted.inputs) as inputs:
+        is_spooled = inputs != tuple(wanted.inputs)
+        wanted = replace(wanted, inputs=inputs)
+        if wanted.inline:
+            _run_inline(wanted, common, progress)
+        else:
+            _run(wanted, common, progress, is_spooled=is_spooled)
 
 
 def _check(wanted: Wanted) -> None:
@@ -131,7 +136,7 @@ def _check(wanted: Wanted) -> None:
         find_output(wanted.output, None).check(overwrite=wanted.overwrite)
 
 
-def _run(wanted: Wanted, common: Common, progress: Progress) -> None:
+def _run(wanted: Wanted, common: Common, progress: Progress, *, is_spooled: bool) -> None:
     from minireduce.client.job_spec import Wishes
     from minireduce.core.spec import OutputKind
     from minireduce.launch.session import Session
@@ -157,7 +162,14 @@ def _run(wanted: Wanted, common: Common, progress: Progress) -> None:
             speculation=wanted.speculation,
             skip_limit=wanted.skip_bad_records,
         )
-        handle = session.submit(job, program, inputs, wishes, on_upload=progress.upload)
+        handle = session.submit(
+            job,
+            program,
+            inputs,
+            wishes,
+            on_upload=progress.upload,
+            reads_in_place=session.is_embedded or not is_spooled,
+        )
         if wanted.detach:
             _tell_detached(handle, is_json=wanted.is_json)
             return

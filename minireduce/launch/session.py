@@ -128,8 +128,11 @@ class Session:
         *,
         owns_session: bool = False,
         on_upload: OnUpload | None = None,
+        reads_in_place: bool = True,
     ) -> JobHandle[K, V]:
         """Submit the job, once its local input is where workers can read it; `on_upload` hears of that.
+
+        `reads_in_place`: whether workers that see the files of this machine may also open those of the input.
 
         Raises RequestError where this cluster cannot run the job.
         """
@@ -137,7 +140,12 @@ class Session:
         from minireduce.client.job_spec import make_spec, must_be_uploaded
         from minireduce.machine import machine_id
 
-        connection, cluster, here, key = self.connection, self.describe(), machine_id(), jobs.new_key()
+        connection, cluster, here, key = (
+            self.connection,
+            self.describe(),
+            machine_id() if reads_in_place else "",
+            jobs.new_key(),
+        )
         readable = inputs
         is_uploaded = must_be_uploaded(inputs, cluster, here)
         if is_uploaded:

@@ -22,6 +22,7 @@ from minireduce.launch import session
 
 SETTINGS = {"MINIREDUCE_REPAIR_DELAY_S": "1", "MINIREDUCE_WORKER_LOST_S": "2"}
 WORDCOUNT = str(Path(__file__).parents[2] / "jobs" / "wordcount.py")
+MINIREDUCE = str(Path(sys.executable).with_name("minireduce"))
 ELSEWHERE = ("unshare", "--map-root-user", "--mount")
 """What runs a command that has mounts of its own, as the client on another machine has."""
 
@@ -97,9 +98,8 @@ def test_a_client_with_mounts_of_its_own_submits_what_only_it_sees_and_gets_its_
     hidden = tmp_path / "hidden"
     hidden.mkdir()
     (tmp_path / "in.txt").write_text("a b a\n")
-    minireduce = str(Path(sys.executable).with_name("minireduce"))
     script = 'mount -t tmpfs none "$1" && cp "$2" "$1/in.txt" && shift 2 && exec "$@"'
-    submit = [minireduce, "submit", WORDCOUNT, str(hidden / "in.txt"), "-o", str(tmp_path / "out")]
+    submit = [MINIREDUCE, "submit", WORDCOUNT, str(hidden / "in.txt"), "-o", str(tmp_path / "out")]
     ran = subprocess.run(
         [
             *ELSEWHERE,
@@ -123,3 +123,23 @@ def test_a_client_with_mounts_of_its_own_submits_what_only_it_sees_and_gets_its_
     assert not any(hidden.iterdir()), "the workers could have seen it"
     assert (tmp_path / "out" / "part-00000").read_text() == "a\t2\nb\t1\n"
     assert left(cluster) == []
+
+
+@pytest.mark.parametrize("where", ["in the cluster", "embedded", "inline"])
+def test_standard_input_is_an_input_beside_others(cluster, tmp_path, where):
+    (tmp_path / "in.txt").write_text("a c\n")
+    options = {"in the cluster": ["--master", cluster.address], "embedded": [], "inline": ["--inline"]}[where]
+    environment = {**cluster.environment, "TMPDIR": str(tmp_path)}
+    command = [MINIREDUCE, "submit", WORDCOUNT, "-", str(tmp_path / "in.txt"), *options]
+    ran = subprocess.run(command, env=environment, input="a b\n", capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, ran.stderr
+    assert ran.stdout == "a\t2\nb\t1\nc\t1\n"
+    assert left(cluster) == []
+    assert not list(tmp_path.glob("*/stdin"))
+
+
+def test_standard_input_is_read_once(cluster):
+    command = [MINIREDUCE, "submit", WORDCOUNT, "-", "-"]
+    ran = subprocess.run(command, env=cluster.environment, input="", capture_output=True, text=True, check=False)
+    assert ran.returncode == 2
+    assert "named twice" in ran.stderr
