@@ -57,12 +57,6 @@ def to_texts(keys: Keys) -> list[str]:
     return [text[start:stop] for start, stop in pairwise(places)]
 
 
-def first_text(keys: Keys, index: int) -> str:
-    """One key as a sortable string."""
-    key: Any = keys[index]
-    return key if isinstance(key, str) else key.as_py().decode("latin-1")
-
-
 def offsets(keys: Any) -> Index:
     """Where each key of an array begins in its data buffer, and where the last one ends."""
     return np.frombuffer(keys.buffers()[1], np.int64, len(keys) + 1, keys.offset * 8)

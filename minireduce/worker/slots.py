@@ -7,13 +7,10 @@ decided here.
 While attempts run, they are looked at every `look_interval_s`: their memory against the limit (`task_memory`), the time
 since they last finished a record, and how far they are, for the master.
 
-The verdict on an attempt is its first fault: an overrun limit is a failure, and so is a process that left by itself or
-by a signal. SIGKILL that we did not send is a loss: it mostly comes from outside, from the system's memory killer or a
-person, and nothing tells it from one that user code sent to itself, which must not make a record bad for somebody
-else's deed. What is lost over and over at one record is said so (`losses_max` ends it).
-
 Many short maps go to a process at once (`run_batch`). While each of them runs, all of this holds for it; those behind
 it have not begun, and nothing that happens is their fault.
+
+Elsewhere: what the end of a process means for its attempts (verdicts.py).
 
 Invariants: `run` gives exactly one outcome for each attempt, whatever happens to the process, the zygote or this
 object; when it has, no process of the attempt writes any more. `run_batch` gives one outcome, or the attempt back.
@@ -23,21 +20,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
-import signal
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from pathlib import Path
 
 from minireduce.attempt.conversation import (
-    STDERR_NAME,
     Ends,
     Finished,
     FromTask,
     InputUnusable,
     LoadProgram,
-    MapTask,
-    PartFile,
     Probing,
     Raised,
     RangeBytes,
@@ -45,14 +36,11 @@ from minireduce.attempt.conversation import (
     ReadRange,
     RunBatch,
     RunTask,
-    StoredFile,
-    StoredRanges,
     batch_of,
-    memory_told,
     unfold,
 )
-from minireduce.core.messages import SkippedRecord, TaskError
-from minireduce.core.spec import LocalFiles, Program
+from minireduce.core.messages import TaskError
+from minireduce.core.spec import Program
 from minireduce.core.work.attempts import (
     AttemptEnded,
     AttemptOutcome,
@@ -71,60 +59,16 @@ from minireduce.worker import control_groups
 from minireduce.worker.control_groups import ControlGroups
 from minireduce.worker.task_memory import TaskMemory
 from minireduce.worker.task_processes import TaskProcess, Zygote
+from minireduce.worker.verdicts import Run, blaming, error_at_work, out_of_memory, told_of_the_rest, verdict_on
 
 LOOK_INTERVAL_S = 0.2
 PROGRESS_INTERVAL_S = 0.5
 EXIT_GRACE_S = 1.0
 WARM_PER_SLOT = 2
 PRINTED_BYTES_MAX = 1 << 20
-CRASH_LINES_MAX = 40
-KILLS_FROM_OUTSIDE = frozenset({signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGQUIT})
-_PACKAGE = str(Path(__file__).resolve().parent.parent) + os.sep
 
 ReadRangeOf = Callable[[AttemptId, ReadRange], Awaitable[bytes]]
 """Gets bytes of a stored file for a running attempt; raises MinireduceError when it cannot."""
-
-
-@dataclass(slots=True)
-class _Run:
-    """A process at work on one task, or on the `count` tasks of a batch, of which `told` have ended.
-
-    `verdict` is what the task at `blamed` comes to once the process has ended.
-    """
-
-    tasks: tuple[RunTask, ...]
-    task_timeout_s: float
-    count: int = 1
-    told: int = 0
-    blamed: int | None = None
-    process: TaskProcess | None = None
-    verdict: AttemptOutcome | None = None
-    alive_at: float = 0.0
-    alive_mark: tuple[int, int] = (-1, -1)
-    reported_at: float = 0.0
-    reported: ProgressMade | None = None
-    probing: Probing | None = None
-
-    @property
-    def place(self) -> int:
-        """The place of the task that is blamed, or else of the one in work."""
-        if self.blamed is not None:
-            return self.blamed
-        place = self.process.page.place if self.process is not None else 0
-        return min(max(place, self.told), self.count - 1)  # user code can write to the page
-
-    @property
-    def task(self) -> RunTask:
-        """The task that is blamed, or else the one in work."""
-        return self.tasks[self.place]
-
-    def end(self, verdict: AttemptOutcome) -> None:
-        """Kill the process; the first reason counts, for the task in work."""
-        if self.verdict is None:
-            self.blamed = self.place
-            self.verdict = verdict
-            if self.process is not None:
-                self.process.kill()
 
 
 class Slots:
@@ -150,7 +94,7 @@ class Slots:
         self._groups = groups
         self._look_interval_s = look_interval_s
         self._printed_bytes_max = printed_bytes_max
-        self._runs: dict[AttemptId, _Run] = {}
+        self._runs: dict[AttemptId, Run] = {}
         self._warm: list[tuple[JobId, TaskProcess]] = []
         self._memory = TaskMemory()
         self._zygote: Zygote | None = None
@@ -165,7 +109,7 @@ class Slots:
 
     async def run(self, program: Program, task: RunTask, *, task_timeout_s: float) -> AttemptOutcome:
         """Run an attempt to its end, in a warm process of its job or in a new one."""
-        run = self._runs[task.attempt] = _Run((task,), task_timeout_s)
+        run = self._runs[task.attempt] = Run((task,), task_timeout_s)
         try:
             return await self._run(run, program)
         except MinireduceError as error:  # no process to be had, or a program too long to hand over
@@ -187,7 +131,7 @@ class Slots:
         """Run short maps of one step one after the other in one process, telling of each that it ended or was given
         back. When the process dies, only the task in work has failed.
         """
-        run = _Run(tasks, task_timeout_s, count=len(tasks))
+        run = Run(tasks, task_timeout_s, count=len(tasks))
         self._runs.update((task.attempt, run) for task in tasks)
         outcome: AttemptOutcome | None = None
         try:
@@ -206,7 +150,7 @@ class Slots:
             for task in tasks:
                 del self._runs[task.attempt]
         if outcome is not None:
-            for told in _told_of_the_rest(run, outcome):
+            for told in told_of_the_rest(run, outcome):
                 yield told
 
     def stop(self, attempt: AttemptId) -> None:
@@ -243,12 +187,12 @@ class Slots:
 
     @property
     def zygote_pid(self) -> int | None:
-        """The zygote's process, for tests and `doctor`."""
+        """The zygote's process, for tests."""
         return None if self._zygote is None else self._zygote.pid
 
     # ── one attempt ─────────────────────────────────────────────────────────────────────────────────────────────────
 
-    async def _run(self, run: _Run, program: Program) -> AttemptOutcome:
+    async def _run(self, run: Run, program: Program) -> AttemptOutcome:
         process = await self._begin(run, program, run.task)
         answer = await self._answer(run, process)
         if isinstance(answer, Finished):
@@ -258,7 +202,7 @@ class Slots:
             return Succeeded(answer.output, answer.counters, progress.bytes_total, progress.largest_key, answer.busy_s)
         return await self._end(run, process, answer)
 
-    async def _begin(self, run: _Run, program: Program, message: RunTask | RunBatch) -> TaskProcess:
+    async def _begin(self, run: Run, program: Program, message: RunTask | RunBatch) -> TaskProcess:
         """Set a process to work, a warm one of the job or a new one."""
         first = run.tasks[0]
         process = self._take_warm(first.attempt.task.job)
@@ -278,7 +222,7 @@ class Slots:
         process.printing.begin(first.attempt, self._printed_bytes_max, run.alive_at)
         return process
 
-    async def _run_batch(self, run: _Run, program: Program) -> AsyncGenerator[AttemptsEnded | AttemptsGivenBack, None]:
+    async def _run_batch(self, run: Run, program: Program) -> AsyncGenerator[AttemptsEnded | AttemptsGivenBack, None]:
         process = await self._begin(run, program, batch_of(run.tasks))
         fault: FromTask | None = None
         is_spent = False
@@ -306,10 +250,10 @@ class Slots:
             return
         run.blamed = run.told if fault is not None else run.place  # now: the page goes with the process
         outcome = await self._end(run, process, fault)
-        for told in _told_of_the_rest(run, outcome):
+        for told in told_of_the_rest(run, outcome):
             yield told
 
-    async def _printed_by(self, run: _Run, process: TaskProcess, first: int) -> bool:
+    async def _printed_by(self, run: Run, process: TaskProcess, first: int) -> bool:
         """Whether anything was printed since the last time; it is kept with the first of the tasks since."""
         if not process.printing.has_text or first == run.told:
             return False
@@ -319,7 +263,7 @@ class Slots:
         process.printing.begin(following.attempt, self._printed_bytes_max, now)
         return True
 
-    async def _answer(self, run: _Run, process: TaskProcess) -> FromTask | None:
+    async def _answer(self, run: Run, process: TaskProcess) -> FromTask | None:
         """What the process says of its task, its questions answered on the way; None when it ended without a word."""
         while True:
             message = await process.receive()
@@ -335,13 +279,13 @@ class Slots:
             except MinireduceError as error:
                 process.send(RangeRefused(str(error)))
 
-    async def _end(self, run: _Run, process: TaskProcess, answer: FromTask | None) -> AttemptOutcome:
+    async def _end(self, run: Run, process: TaskProcess, answer: FromTask | None) -> AttemptOutcome:
         """The outcome of an attempt that did not succeed, once its process is gone."""
         if answer is None and run.verdict is None:
             # The end of its socket mostly means that it ended; how, the zygote says at once.
             await asyncio.wait({process.exited}, timeout=EXIT_GRACE_S)
             if not process.exited.done():
-                run.end(Failed(self._error(run, "crashed", "", "the process cut its connection to the worker")))
+                run.end(Failed(error_at_work(run, "crashed", "", "the process cut its connection to the worker")))
         process.kill()
         status = await process.exited
         is_unwanted = isinstance(run.verdict, Killed)
@@ -352,51 +296,9 @@ class Slots:
             case InputUnusable(reason):
                 outcome = Lost(reason)
             case _:
-                outcome = run.verdict or self._verdict_on(run, status)
+                outcome = run.verdict or verdict_on(run, status)
         process.close()
-        return self._blaming(run.probing, outcome)
-
-    @staticmethod
-    def _blaming(probing: Probing | None, outcome: AttemptOutcome) -> AttemptOutcome:
-        """What became of a probe, with its record."""
-        if probing is None or not isinstance(outcome, Failed):
-            return outcome
-        record = SkippedRecord(outcome.error, probing.data, probing.is_text, probing.bytes_total)
-        return Failed(outcome.error, probed=record)
-
-    def _verdict_on(self, run: _Run, status: int | None) -> AttemptOutcome:
-        """What the exit status of a process that nobody here killed means for its attempt."""
-        if status is None:
-            return Lost("the zygote ended, and all task processes with it")
-        if status == -signal.SIGKILL and (used_bytes := _used_when_killed(run)) is not None:
-            return Failed(self._error(run, "memory", "", _out_of_memory(run, used_bytes)))
-        if status == -signal.SIGKILL or -status in KILLS_FROM_OUTSIDE:
-            return Lost(_told_of_kill(run, signal.Signals(-status)))
-        if status == -signal.SIGBUS:
-            return Lost("a file that its process had mapped cannot be read any more (SIGBUS)")
-        if status < 0:
-            name = _name_of(-status)
-            told = _last_words(run)
-            return Failed(self._error(run, "crashed", name, f"the process was ended by the signal {name}", told))
-        return Failed(self._error(run, "exited", "", f"user code ended the process with status {status}"))
-
-    def _error(self, run: _Run, kind: str, type_name: str, message: str, told: str = "") -> TaskError:
-        """An error about a process that cannot speak for itself, at the place that its progress page last named."""
-        assert run.process is not None
-        at = run.process.page.read()
-        path = _path_of(run.task, at.input_index)
-        place = f" (at record {at.mark + 1})" if at.mark >= 0 else ""
-        return TaskError(
-            kind,
-            type_name,
-            message + place,
-            traceback=told,
-            path=path,
-            offset=at.offset,
-            record=at.record,
-            position=at.mark,
-            proof=at.proof,
-        )
+        return blaming(run.probing, outcome)
 
     # ── processes ───────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -431,7 +333,7 @@ class Slots:
                 process.close()
         return None
 
-    def _keep_warm(self, process: TaskProcess, run: _Run, *, is_spent: bool) -> None:
+    def _keep_warm(self, process: TaskProcess, run: Run, *, is_spent: bool) -> None:
         """Keep a process for its job, unless it is being killed, left children or holds on to memory of the task."""
         held_bytes = process.anonymous_bytes() - process.idle_bytes
         if is_spent or self._is_closed or run.verdict is not None or held_bytes > run.task.memory_limit_bytes // 4:
@@ -456,7 +358,7 @@ class Slots:
                 if run.process is not None and run.verdict is None and not run.process.exited.done():
                     self._look_at(run, run.process, loop.time())
 
-    def _look_at(self, run: _Run, process: TaskProcess, now: float) -> None:
+    def _look_at(self, run: Run, process: TaskProcess, now: float) -> None:
         progress = process.page.read()
         if run.alive_mark != (progress.records, progress.beats):
             run.alive_mark = (progress.records, progress.beats)
@@ -464,11 +366,11 @@ class Slots:
         overrun = self._memory.find_overrun(process, run.task.memory_limit_bytes, now)
         process.printing.hand_on(now)
         if overrun is not None:
-            message = _out_of_memory(run, overrun.used_bytes, overrun.children)
-            run.end(Failed(self._error(run, "memory", "", message)))
+            message = out_of_memory(run, overrun.used_bytes, overrun.children)
+            run.end(Failed(error_at_work(run, "memory", "", message)))
         elif now - run.alive_at > run.task_timeout_s:
             message = f"no record was finished for {run.task_timeout_s:g} s"
-            run.end(Failed(self._error(run, "timeout", "", message)))
+            run.end(Failed(error_at_work(run, "timeout", "", message)))
         elif now - run.reported_at >= PROGRESS_INTERVAL_S:
             run.reported_at = now
             made = ProgressMade(
@@ -486,65 +388,3 @@ class Slots:
 
 def _success(answer: Finished, busy_s: float) -> Succeeded:
     return Succeeded(answer.output, answer.counters, busy_s=busy_s)
-
-
-def _told_of_the_rest(run: _Run, outcome: AttemptOutcome) -> Iterator[AttemptsEnded | AttemptsGivenBack]:
-    """The process of a batch is gone: the task that is blamed has come to `outcome`, and the others are given back."""
-    left = range(run.told, run.count)
-    blamed = run.place
-    back = tuple(run.tasks[place].attempt for place in left if place != blamed)
-    if back:
-        yield AttemptsGivenBack(back)
-    if blamed in left:  # it may have ended before the kill that was meant for it
-        yield AttemptsEnded((AttemptEnded(run.tasks[blamed].attempt, outcome),))
-
-
-def _told_of_kill(run: _Run, number: signal.Signals) -> str:
-    """What is seen of a kill that may be anybody's: at which record it struck."""
-    assert run.process is not None
-    at = run.process.page.read()
-    path = _path_of(run.task, at.input_index)
-    place = f" at record {at.mark + 1}" + (f" of {path}" if path else "") if at.mark >= 0 else ""
-    by = "somebody, by the system for want of memory" if number is signal.SIGKILL else "somebody"
-    return f"its process was killed ({number.name}){place}, by {by} or by user code itself"
-
-
-def _used_when_killed(run: _Run) -> int | None:
-    """How much the task used when the kernel ended it for that; None when it did not."""
-    process = run.process
-    used_bytes = process.group.killed_at_bytes() if process is not None and process.group is not None else None
-    return None if used_bytes is None or process is None else max(0, used_bytes - process.idle_bytes)
-
-
-def _out_of_memory(run: _Run, used_bytes: int, children: int = 0) -> str:
-    told = memory_told(used_bytes, run.task.memory_limit_bytes, children)
-    return f"the task ran out of memory: {told}"
-
-
-def _name_of(number: int) -> str:
-    """What a signal is called; some have only a number."""
-    try:
-        return signal.Signals(number).name
-    except ValueError:
-        return f"signal {number}"
-
-
-def _last_words(run: _Run) -> str:
-    """What the interpreter wrote about a crash, the user's frames only; empty when it could not."""
-    assert run.process is not None
-    text = run.process.printing.said(STDERR_NAME)
-    _, found, told = text.rpartition("Fatal Python error: ")
-    told, _, _ = told.partition("\nExtension modules:")
-    lines = [line for line in told.splitlines() if _PACKAGE not in line and '"<frozen ' not in line]
-    return found + "\n".join(lines[:CRASH_LINES_MAX])
-
-
-def _path_of(task: RunTask, input_index: int) -> str:
-    match task.work:
-        case MapTask(input=LocalFiles(ranges=ranges)) if 0 <= input_index < len(ranges):
-            return ranges[input_index].path
-        case MapTask(input=StoredRanges(files)) if 0 <= input_index < len(files):
-            return files[input_index].path
-        case MapTask(input=PartFile(path) | StoredFile(path=path)):
-            return path
-    return ""
