@@ -166,3 +166,18 @@ def test_who_trusts_another_authority_reaches_nobody(hosts, tmp_path):
         assert wrong.returncode == 4
         assert "is not the master of this cluster" in wrong.stderr
         assert "hint: " in wrong.stderr
+
+
+def test_a_client_that_shares_no_files_with_any_worker_submits_its_own(hosts, tmp_path):
+    near, _far = hosts
+    path, expected = text_in(tmp_path)
+    hidden = tmp_path / "hidden"
+    hidden.mkdir()
+    script = 'mount -t tmpfs none "$1" && cp "$2" "$1/in.txt" && shift 2 && exec "$@"'
+    submit = ["submit", WORDCOUNT, str(hidden / "in.txt"), "-o", str(tmp_path / "out"), "--master", address(near)]
+    ran = near.run("unshare", "--mount", "sh", "-c", script, "sh", str(hidden), str(path), *MINIREDUCE, *submit)
+    assert ran.returncode == 0, ran.stderr
+    assert "uploaded input" in ran.stderr
+    assert not list(hidden.iterdir()), "workers could have seen it"
+    assert counted(tmp_path / "out") == expected
+    assert minireduce(near, "fs", "ls", "/.staging") == ""
