@@ -17,7 +17,9 @@ from typing import Any, BinaryIO
 from minireduce.api.job import Job
 from minireduce.api.partitioners import Range
 from minireduce.client.inputs import Inputs
+from minireduce.client.stored_inputs import StoredFile
 from minireduce.core.spec import Program
+from minireduce.core.storage.drafts import SCHEME
 from minireduce.engine.bounds import bounds_parameter
 from minireduce.engine.context import TaskContext
 from minireduce.engine.ranges import choose_bounds, sample_keys
@@ -76,7 +78,7 @@ def _places(job: Job[Any, Any], inputs: Inputs, open_file: Open) -> Iterator[tup
         for offset in offsets if is_splittable(file.path) else offsets[:1]:
             context = TaskContext(path=file.path)
             try:
-                stream = open_file(file.path)
+                stream = open_file(f"{SCHEME}{file.path}" if isinstance(file, StoredFile) else file.path)
             except (OSError, MinireduceError):
                 continue  # the tasks will tell
             with stream:
