@@ -327,6 +327,14 @@ class ReplicaVerified:
 
 
 @dataclass(frozen=True, slots=True)
+class ReplicaConfirmed:
+    """This worker still had the replica when it was asked."""
+
+    replica: Replica
+    question: int
+
+
+@dataclass(frozen=True, slots=True)
 class DataDirectory:
     """One of a worker's data directories. `problem` says why it takes no more replicas; empty: it does."""
 
@@ -370,6 +378,7 @@ Report = (
     | ReplicaDamaged
     | ReplicationFailed
     | ReplicaVerified
+    | ReplicaConfirmed
     | DirectoriesMeasured
 )
 
@@ -503,6 +512,16 @@ class VerifyReplica:
     replica: Replica
 
 
+@dataclass(frozen=True, slots=True)
+class ConfirmReplica:
+    """Others have this replica of yours, too, and may remove theirs: say that you still have it, by `ReplicaConfirmed`
+    of the same `question`. Who has it no longer says nothing.
+    """
+
+    replica: Replica
+    question: int
+
+
 Command = (
     OpenJob
     | LaunchAttempt
@@ -517,6 +536,7 @@ Command = (
     | RepackBlock
     | RemoveReplica
     | VerifyReplica
+    | ConfirmReplica
 )
 
 

@@ -27,12 +27,14 @@ from minireduce.core.messages import (
     AttemptReturned,
     AttemptStarted,
     AttemptSucceeded,
+    ConfirmReplica,
     DirectoriesMeasured,
     FetchFailed,
     Hello,
     RemoveReplica,
     RepackBlock,
     Replica,
+    ReplicaConfirmed,
     ReplicaDamaged,
     ReplicaRemoved,
     ReplicaStored,
@@ -290,6 +292,9 @@ class WorkerState:
                     self._actions.append(DeleteReplica(replica))
                 case VerifyReplica(replica):
                     self._actions.append(CheckReplica(replica))
+                case ConfirmReplica(replica, question):
+                    if (replica.block_id, replica.generation) in self._replicas:
+                        self._session.push(ReplicaConfirmed(replica, question))
                 case _:
                     self._assignments.obey(command, now)
 

@@ -32,9 +32,11 @@ from typing import Any
 from minireduce.core.effects import Effects, Row
 from minireduce.core.messages import (
     Command,
+    ConfirmReplica,
     RemoveReplica,
     RepackBlock,
     Replica,
+    ReplicaConfirmed,
     ReplicaDamaged,
     ReplicaRemoved,
     ReplicaStored,
@@ -108,7 +110,7 @@ class SimStorage:
         self.now += STEP_S
         for holder in self.holders.values():
             self._serve(holder)
-            if holder.is_draining and holder.back_at_s is None and self.now >= FAULTS_S:
+            if holder.is_draining and self._shall_be_taken_back(holder):
                 self._drain(holder, is_draining=False)
         self.writers.go_on()
         self.expected = {worker: until for worker, until in self.expected.items() if until > self.now}
@@ -205,6 +207,9 @@ class SimStorage:
                 else:
                     holder.outbox.append((ReplicaVerified if key in holder.replicas else ReplicaRemoved)(replica))
                 self.strikes["suspect verified"] += 1
+            case ConfirmReplica(replica, question):
+                if key_of(replica) in holder.replicas and not holder.damaged.get(key_of(replica)):
+                    holder.outbox.append(ReplicaConfirmed(replica, question))
             case RemoveReplica(replica):
                 key = key_of(replica)
                 holder.replicas.pop(key, None)
@@ -291,6 +296,16 @@ class SimStorage:
             self.strikes["drained worker thrown away"] += 1
         else:
             self._drain(holder, is_draining=False)
+
+    def _shall_be_taken_back(self, holder: SimHolder) -> bool:
+        """All are, once faults are over; and some that have just died, while the master still thinks that they live."""
+        if self.now >= FAULTS_S:
+            return True
+        is_dead_unnoticed = holder.back_at_s is not None and holder.name in self.listed
+        if is_dead_unnoticed and self.rng.random() < 0.1:
+            self.strikes["dead worker taken back"] += 1
+            return True
+        return False
 
     def _is_spared(self, key: Key, holder: SimHolder) -> bool:
         """Whether good replicas are left without this worker's, and all others that the master counts on are good."""

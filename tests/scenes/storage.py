@@ -6,7 +6,16 @@ import random
 from dataclasses import dataclass, replace
 
 from minireduce.core.effects import Effects, Row
-from minireduce.core.messages import RemoveReplica, RepackBlock, Replica, ReplicaRemoved, ReplicaStored, ReplicateBlock
+from minireduce.core.messages import (
+    ConfirmReplica,
+    RemoveReplica,
+    RepackBlock,
+    Replica,
+    ReplicaConfirmed,
+    ReplicaRemoved,
+    ReplicaStored,
+    ReplicateBlock,
+)
 from minireduce.core.settings import ClusterSettings
 from minireduce.core.storage.places import Place
 from minireduce.core.storage.requests import (
@@ -133,6 +142,9 @@ class StorageKit:
                         assert packed.length == sum(part.length for part in ranges)
                         self.disks[target][packed.block_id] = packed
                         self.report(target, ReplicaStored(packed))
+                case ConfirmReplica(replica, question):
+                    if self.disks[worker].get(replica.block_id) == replica and worker in self.places.all:
+                        self.report(worker, ReplicaConfirmed(replica, question))
                 case RemoveReplica(replica):
                     held = self.disks[worker].get(replica.block_id)
                     if held is not None and held.generation == replica.generation:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,9 +12,11 @@ from scenes.storage import StorageKit
 
 from minireduce.core.messages import (
     ByteRange,
+    ConfirmReplica,
     RemoveReplica,
     RepackBlock,
     Replica,
+    ReplicaConfirmed,
     ReplicaDamaged,
     ReplicaRemoved,
     ReplicaStored,
@@ -149,6 +152,10 @@ class StoreKit(StorageKit):
                     except OSError:
                         continue
                     self.report(worker, ReplicaRemoved(replica))
+                case ConfirmReplica(replica, question):
+                    with suppress(MinireduceError):
+                        self.stores[worker].find(replica.block_id, replica.generation)
+                        self.report(worker, ReplicaConfirmed(replica, question))
                 case VerifyReplica(replica):
                     self._verify(worker, replica)
         return len(commands)

@@ -304,9 +304,13 @@ class Blocks:
         self.unsettled[block.id] = None
 
     def verified(self, block: Block, worker: WorkerId) -> None:
-        """A worker read the replica that a reader had called damaged, and it is not: it is good, if it is to stay."""
+        """A worker read the replica that a reader had called damaged, and it is not: it is good, if it is to stay.
+
+        Its writer may have committed it meanwhile, so that it counts already, on the writer's word alone.
+        """
         damage = block.damaged.get(worker)
-        if damage is not None and not damage.is_own_word and not damage.is_removal_asked:
+        is_suspect = damage is not None and not damage.is_own_word and not damage.is_removal_asked
+        if is_suspect or worker in block.good:
             self._hold(block, worker, is_confirmed=True)
 
     def doubt(self, now: float, confirm_s: float) -> None:

@@ -11,8 +11,8 @@ only one good replica is left; for `maintenance_s` where it stopped in good orde
 `repair_delay_s` passes before anything is copied, unless all workers that were known have come back or are given up
 sooner. What a draining worker has is not relied on, and neither is it removed.
 
-Removing is done from certainty only: a surplus replica goes when its holder and enough others have themselves said, to
-this master, that they have it; a damaged one goes when enough good ones are there, or when it stands in the way of the
+Removing is done from certainty only: a surplus replica goes when its holder and enough others have answered that they
+still have it (`surplus`); a damaged one goes when enough good ones are there, or when it stands in the way of the
 only worker on which a good one could be made, and this has found it so itself.
 
 Invariants: no good replica is removed while fewer than `wanted` confirmed others exist; a block without any good
@@ -27,11 +27,13 @@ from dataclasses import dataclass
 from itertools import islice
 
 from minireduce.core.effects import Effects
+from minireduce.core.messages import ReplicaConfirmed
 from minireduce.core.settings import ClusterSettings
 from minireduce.core.storage.blocks import Block, Blocks
 from minireduce.core.storage.copying import Copying
 from minireduce.core.storage.placement import FREE_BYTES_KEPT, PlacementPolicy, Rule, Want
 from minireduce.core.storage.places import Place, Places
+from minireduce.core.storage.surplus import Surplus
 from minireduce.ids import WorkerId
 
 LEVELS = 5
@@ -75,6 +77,7 @@ class Repair:
         self._settings = settings
         self._blocks = blocks
         self._copying = copying
+        self._surplus = Surplus(settings, blocks, policy)
         self._places = places
         self._policy = policy
         self._rng = rng
@@ -107,6 +110,7 @@ class Repair:
         """Hope for the replicas of a worker for so long, and forget the copies from and to it."""
         self._absent_until_s[worker] = now + wait_s
         self._copying.forget_worker(worker)
+        self._surplus.forget_worker(worker)
 
     def worker_joined(self, worker: WorkerId) -> None:
         """A worker is there and has said what it holds. Commands of its earlier session may be lost, so copies are.
@@ -116,7 +120,16 @@ class Repair:
         self._absent_until_s.pop(worker, None)
         self._copying.trust(worker)
         self._copying.forget_worker(worker)
+        self._surplus.forget_worker(worker)
         self.look_again()
+
+    def worker_drains(self, worker: WorkerId) -> None:
+        """A worker is to be done without, or no longer: what it answered before counts no more."""
+        self._surplus.forget_worker(worker)
+
+    def confirmed(self, worker: WorkerId, answer: ReplicaConfirmed, now: float) -> None:
+        """A worker answers that it still has a replica."""
+        self._surplus.answered(worker, answer, now)
 
     def look_again(self) -> None:
         """There may be workers now for what wants more replicas than there were."""
@@ -147,6 +160,7 @@ class Repair:
         self._quiet_until_s += jump_s
         self._blocks.shift_deadlines(jump_s)
         self._copying.shift_deadlines(jump_s)
+        self._surplus.forget_all()
         self._absent_until_s = {worker: at + jump_s for worker, at in self._absent_until_s.items()}
 
     # ── what to do ──────────────────────────────────────────────────────────────────────────────────────────────────
@@ -196,6 +210,7 @@ class Repair:
             block = self._blocks.get(block_id)
             if block is None:
                 self._asked_for.pop(block_id, None)
+                self._surplus.drop(block_id)
             elif round_.is_quiet and risk_level(block) > 0 and block_id not in self._asked_for:
                 self._later[block_id] = None  # replicas on workers that have not come back yet are not even known
             elif self._missing(block, round_) > 0:
@@ -329,13 +344,10 @@ class Repair:
     def _remove_surplus(self, block: Block, round_: _Round) -> None:
         """Remove good replicas too many, as far as that is certain. Those of draining workers are none too many."""
         staying = self._staying(block, round_)
-        confirmed = [worker for worker in staying if block.good[worker] and worker in round_.live]
-        moving = self._moving.pop(block.id, "")
-        while len(confirmed) > block.wanted:
-            holders = [round_.live[worker] for worker in confirmed]
-            worker = moving if moving in confirmed else self._policy.choose_surplus(holders).worker
-            confirmed.remove(worker)
-            self._blocks.ask_removal(block, worker, round_.effects)
+        confirmed = {worker: round_.live[worker] for worker in staying if block.good[worker] and worker in round_.live}
+        moving = self._moving.get(block.id, "")
+        if self._surplus.remove(block, confirmed, moving, round_.now, round_.effects):
+            self._moving.pop(block.id, None)
 
 
 def risk_level(block: Block) -> int:

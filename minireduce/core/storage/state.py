@@ -8,7 +8,7 @@ commands (`ReplicateBlock`, `RemoveReplica`) and answers, all into the `Effects`
     files        the requests                           placement   where new replicas go
     containers   blocks that small files share              moves       from one of them to another
     copying      replicas on their way                  draining    workers that shall be done without
-    balance      workers that are too full or empty
+    balance      workers that are too full or empty  surplus    replicas too many, once their holders were asked
 
 Invariants: what was committed of a closed file never changes, it only grows; a block id and an inode number are never
 used twice; a replica that is unknown here is removed only if its number was given out and its file is certainly gone.
@@ -26,6 +26,7 @@ from minireduce.core.messages import (
     BlockSource,
     RemoveReplica,
     Replica,
+    ReplicaConfirmed,
     ReplicaDamaged,
     ReplicaRemoved,
     ReplicaStored,
@@ -74,7 +75,7 @@ ENTRIES_PER_PAGE = 1000
 RECORD_BYTES_REACHED = 65 << 20
 """How far beyond its range a task may read to finish its last record: the longest record, and what is read ahead."""
 
-ReplicaReport = ReplicaStored | ReplicaRemoved | ReplicaDamaged | ReplicaVerified | ReplicationFailed
+ReplicaReport = ReplicaStored | ReplicaRemoved | ReplicaDamaged | ReplicaVerified | ReplicaConfirmed | ReplicationFailed
 
 
 class StorageState:
@@ -213,6 +214,7 @@ class StorageState:
         """Whether a worker shall be done without; `places` says so already."""
         for block in self._blocks.on(worker):
             self._blocks.unsettle(block.id)
+        self._repair.worker_drains(worker)
         if is_draining:
             self._draining.begins(worker)
         else:
@@ -240,6 +242,8 @@ class StorageState:
             case ReplicaVerified(replica):
                 if block is not None and block.generation == replica.generation:
                     self._blocks.verified(block, worker)
+            case ReplicaConfirmed():
+                self._repair.confirmed(worker, report, now)
             case ReplicationFailed(replica):
                 self._copying.failed(replica.block_id, worker, now)
                 self._moves.failed(replica.block_id)

@@ -60,6 +60,8 @@ def test_an_order_to_remove_that_is_still_on_its_way_never_takes_a_replica_that_
     kit = StorageKit(2)
     kit.write("/f", 10)
     change(kit, "/f", replication=1)
+    kit.tick()
+    kit.carry_out()  # both say that they have it
     ((loser, order),) = kit.tick()
     assert isinstance(order, RemoveReplica)
     change(kit, "/f", replication=2)

@@ -60,9 +60,29 @@ def test_replicas_too_many_go_once_it_is_taken_back():
     drain(kit, worker)
     kit.settle(5)
     drain(kit, worker, is_draining=False)
+    assert removed_from(kit.tick()) == []
+    kit.carry_out()  # all say that they still have it
     assert len(removed_from(kit.tick())) == 1
     kit.carry_out()
     assert len(stored_on(kit)) == 3
+
+
+def test_a_worker_that_died_unnoticed_and_is_taken_back_costs_nobody_the_last_good_replica():
+    kit = StorageKit(2)
+    kit.write("/f", 10, replication=1)
+    (dead,) = stored_on(kit)
+    (other,) = {"w1", "w2"} - {dead}
+    drain(kit, dead)
+    kit.settle(5)
+    kit.disks[dead].clear()
+    drain(kit, dead, is_draining=False)  # it still counts as live, but answers nothing any more
+    for _ in range(20):
+        assert removed_from(kit.tick()) == []
+        kit.carry_out()
+    kit.lose(dead)
+    kit.settle()
+    assert stored_on(kit) == {other}
+    assert kit.disks[other]
 
 
 def test_it_says_what_it_waits_for_and_how_long_that_may_take():

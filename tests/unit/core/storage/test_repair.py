@@ -16,6 +16,7 @@ from minireduce.core.messages import (
     ReplicaStored,
     ReplicateBlock,
     ReplicationFailed,
+    ReplicaVerified,
 )
 from minireduce.core.settings import ClusterSettings
 from minireduce.core.storage.requests import AddBlock, CloseFile, CommitBlock, RemovePath, ReportDamage
@@ -65,6 +66,24 @@ def test_a_worker_that_comes_back_in_time_costs_no_copy():
     kit.join(gone)
     assert copies(kit.tick(100)) == []
     assert len(stored_on(kit)) == 3
+
+
+def test_a_replica_that_was_suspected_while_it_was_written_counts_for_certain_once_its_worker_has_read_it():
+    kit = StorageKit(3)
+    opened = kit.create("/f")
+    placed = kit.ask(AddBlock(opened.file_id, "lease", 0))
+    replica = Replica(placed.block_id, placed.generation, 10)
+    workers = tuple(target.worker for target in placed.targets)
+    for worker in workers:
+        kit.disks[worker][replica.block_id] = replica
+        kit.report(worker, ReplicaStored(replica))
+    kit.ask(ReportDamage(replica, workers[0]))
+    assert kit.ask(CommitBlock(opened.file_id, "lease", replica, workers))  # its writer says that it is good
+    kit.report(workers[0], ReplicaVerified(replica))
+    for _ in range(3):
+        kit.tick(ClusterSettings().worker_lost_s)
+    (block,) = kit.state.block_views()
+    assert set(block.workers) == set(workers)
 
 
 def test_a_worker_that_comes_back_late_makes_a_surplus_which_goes():
