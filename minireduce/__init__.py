@@ -25,7 +25,7 @@ if TYPE_CHECKING:
         Sum,
         TopK,
     )
-    from minireduce.api.formats import Bytes, FixedWidth, Json, Numbers, Pairs, Parquet, Text
+    from minireduce.api.formats import Bytes, Csv, FixedWidth, Json, Numbers, Pairs, Parquet, Text
     from minireduce.api.identity import Identity
     from minireduce.api.job import Job
     from minireduce.api.partitioners import Hash, Range
@@ -41,6 +41,7 @@ __all__ = [
     "Bytes",
     "Collect",
     "Count",
+    "Csv",
     "Distinct",
     "First",
     "FixedWidth",
@@ -70,6 +71,7 @@ _AGGREGATIONS = "Agg Aggregation Collect Count Distinct First Max Mean Min Sum T
 _HOMES: dict[str, str] = {
     **dict.fromkeys(_AGGREGATIONS.split(), "minireduce.api.aggregations"),
     **dict.fromkeys(("Bytes", "Numbers", "Pairs", "Text"), "minireduce.api.formats"),
+    "Csv": "minireduce.api.formats",
     "FixedWidth": "minireduce.api.formats",
     "Json": "minireduce.api.formats",
     "Parquet": "minireduce.api.formats",

@@ -46,6 +46,39 @@ class Json(InputFormat[Any]):
 
 
 @dataclass(frozen=True, slots=True)
+class Csv(InputFormat["dict[str, str]"]):
+    """Rows of comma-separated text, each as a dict of strings, quoted as Python's `csv` has it. Empty lines are passed
+    over; a row with more or fewer fields than there are names is a bad record.
+
+    Args:
+        header: True: the first row of each file names its fields; or the names, for files that have no such row.
+        delimiter: what stands between fields.
+        multiline: whether quoted fields may hold line ends. A file is then read by one map task, as it cannot be told
+            from the middle of it where rows begin.
+
+    Raises:
+        RequestError: an argument cannot be.
+    """
+
+    header: bool | tuple[str, ...] = True
+    delimiter: str = ","
+    multiline: bool = False
+
+    def __post_init__(self) -> None:
+        names = self.header
+        if names is not True and not (isinstance(names, tuple) and names and all(type(n) is str for n in names)):
+            raise RequestError(
+                f"Csv: header={names!r} must be True or a tuple of names", hint='for files without one: ("id", "name")'
+            )
+        if isinstance(names, tuple) and len(set(names)) < len(names):
+            raise RequestError(f"Csv: header={names!r} has a name twice", hint="rows are dicts: give each its own")
+        if not isinstance(self.delimiter, str) or len(self.delimiter) != 1 or self.delimiter in '"\r\n':
+            raise RequestError(f"Csv: delimiter={self.delimiter!r} must be one character", hint='such as ";" or "\\t"')
+        if not isinstance(self.multiline, bool):
+            raise RequestError(f"Csv: multiline={self.multiline!r} must be True or False")
+
+
+@dataclass(frozen=True, slots=True)
 class Parquet(InputFormat["dict[str, Any]"]):
     """Rows of Parquet files, each as a dict; a `map_batch` gets their columns. A row group is read by the split in
     which it begins.

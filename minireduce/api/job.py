@@ -11,13 +11,15 @@ anything runs.
 # ruff: noqa: A002  `map` and `input` are the words of the field
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from bisect import bisect_right
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any, Generic, TypedDict, TypeVar, Unpack, overload
 
 from minireduce.api import hooks
 from minireduce.api.aggregations import Aggregation
 from minireduce.api.formats import FixedWidth, InputFormat, Pairs, Text
+from minireduce.api.named_inputs import NamedInput, named_inputs, takes_each
 from minireduce.api.partitioners import Hash, Partitioner, Range
 from minireduce.api.results import Handle, Result
 from minireduce.api.sizes import parse_size_bytes
@@ -37,6 +39,12 @@ T = TypeVar("T")
 BatchMap = Callable[[Any], Any]
 """From a `pyarrow.RecordBatch` to one, a table, or an iterable of them, with the columns `key` and `value`."""
 
+AnyMap = Callable[..., Iterable[tuple[Any, Any]]]
+"""The map of one of several inputs; a checker finds no type that maps of different records have in common."""
+
+Format = InputFormat[Any] | Result[Any, Any]
+"""What one input is made of."""
+
 REDUCERS_MAX = 100_000
 TEXT = Text()
 HASH = Hash()
@@ -44,7 +52,11 @@ HASH = Hash()
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One map, and one reduce unless the step is map-only, with all that its tasks need to know."""
+    """One map, and one reduce unless the step is map-only, with all that its tasks need to know.
+
+    With several inputs, each of these has its own map and format, and `input_ends` says, once splits are cut, which
+    split is the first after each.
+    """
 
     map: Callable[..., Iterable[tuple[Any, Any]]] | None = None
     reduce: Callable[[Any, Iterator[Any]], Iterable[tuple[Any, Any]]] | Aggregation[Any, Any, Any] | None = None
@@ -58,6 +70,22 @@ class Step:
     task_timeout_s: float | None = None
     map_batch: BatchMap | None = None
     output: FixedWidth | None = None
+    inputs: tuple[NamedInput, ...] = ()
+    input_ends: tuple[int, ...] = ()
+    is_join: bool = False  # whether `reduce` takes the values of each input apart
+
+    def input_of(self, split: int) -> int:
+        """Which of several inputs this split belongs to."""
+        return bisect_right(self.input_ends, split)
+
+    def of_input(self, index: int) -> Step:
+        """The step as those see it who read this one of several inputs."""
+        own = self.inputs[index]
+        return replace(self, map=own.map, input=own.format, inputs=())
+
+    def of_split(self, split: int) -> Step:
+        """The step as the map task of this split sees it."""
+        return self.of_input(self.input_of(split)) if self.inputs else self
 
     @property
     def mapper(self) -> Callable[..., Any] | None:
@@ -105,15 +133,18 @@ class Job(Generic[K, V]):
     """One or more steps over one input. Immutable; `then` gives a longer one.
 
     Args:
-        map: called with each record; yields `(key, value)` pairs.
+        map: called with each record; yields `(key, value)` pairs. For several inputs, a dict of such functions by the
+            names of the inputs.
         map_batch: instead of `map`: called with many records at once, an Arrow record batch; gives one with the columns
             `key` and `value`. What it gives for a row must not depend on the other rows. Text and Bytes come as the
             columns `line` and `offset`, Numbers as `number`, pairs as `key` and `value`.
         reduce: a declared aggregation, or a function of a key and an iterator over its values that yields pairs.
-            Without it the job is map-only.
+            Without it the job is map-only. With several inputs, a function `(key, users, orders)`: the values of
+            each input, the last as an iterator, the others as collections that may be looped over again; or, as
+            with one input, a function of a key and of the values of all, in the order of the inputs.
         combine: as `reduce`, run any number of times on the way; keeps the key.
         input: what a record is, or the result of an earlier job, whose pairs the map is called with; lines of text if
-            not given.
+            not given. For several inputs, a dict of these, or one for all.
         reducers: partitions of the output; chosen by input size if not given.
         partition: `Hash()`, `Range()`, or a function `(key, partitions) -> int`.
         output: `FixedWidth(n)`: what an output directory gets instead of lines of text.
@@ -140,6 +171,34 @@ class Job(Generic[K, V]):
     speculation: bool
     skip_limit: SkipLimit
 
+    @overload
+    def __init__(
+        self: Job[Any, R],
+        map: Mapping[str, AnyMap | None],
+        reduce: Aggregation[Any, Any, R],
+        *,
+        input: Format | Mapping[str, Format] = ...,
+        **options: Unpack[JobOptions],
+    ) -> None: ...
+    @overload
+    def __init__(
+        self: Job[K, V],
+        map: Mapping[str, AnyMap | None],
+        reduce: Callable[..., Iterable[tuple[K, V]]],
+        *,
+        combine: Callable[[Any, Iterator[Any]], Iterable[tuple[Any, Any]]] | None = None,
+        input: Format | Mapping[str, Format] = ...,
+        **options: Unpack[JobOptions],
+    ) -> None: ...
+    @overload
+    def __init__(
+        self: Job[Any, Any],
+        map: Mapping[str, AnyMap | None],
+        reduce: None = None,
+        *,
+        input: Format | Mapping[str, Format] = ...,
+        **options: Unpack[JobOptions],
+    ) -> None: ...
     @overload
     def __init__(
         self: Job[K, R],
@@ -254,7 +313,7 @@ class Job(Generic[K, V]):
         *,
         map_batch: BatchMap | None = None,
         combine: Any = None,
-        input: InputFormat[Any] | Result[Any, Any] | None = None,
+        input: Any = None,
         reducers: int | None = None,
         partition: Partitioner = HASH,
         sort: bool = True,
@@ -267,13 +326,15 @@ class Job(Generic[K, V]):
         speculation: bool = True,
         skip_bad_records: int | str | None = None,
     ) -> None:
-        record = TEXT if input is None else Pairs(input) if isinstance(input, Result) else input
+        inputs = named_inputs(map, input) if isinstance(map, Mapping) else ()
+        own = None if inputs else input
+        record = TEXT if own is None else Pairs(own) if isinstance(own, Result) else own
         if not isinstance(record, InputFormat):
             raise RequestError(
                 f"input={input!r} is no format", hint="give Text(), Bytes() or a result; paths go to run or submit"
             )
         step = _step(
-            map=map,
+            map=None if inputs else map,
             map_batch=map_batch,
             reduce=reduce,
             combine=combine,
@@ -285,8 +346,10 @@ class Job(Generic[K, V]):
             memory_limit=memory_limit,
             task_timeout_s=task_timeout_s,
             output=output,
+            inputs=inputs,
+            is_join=takes_each(reduce, inputs),
         )
-        if step.mapper is None and not step.takes_pairs:
+        if step.mapper is None and not step.takes_pairs and not inputs:
             raise RequestError("a job needs a map", hint="give a function of a record that yields (key, value) pairs")
         if attempts_max is not None and not _is_count(attempts_max, 1, 100):
             raise RequestError(f"attempts_max={attempts_max!r} must be a whole number from 1 to 100")
@@ -295,7 +358,7 @@ class Job(Generic[K, V]):
         if name is not None and not isinstance(name, str):
             raise RequestError(f"name={name!r} must be a string")
         object.__setattr__(self, "steps", (step,))
-        object.__setattr__(self, "name", name or _name(step.mapper))
+        object.__setattr__(self, "name", name or _name_of(step))
         object.__setattr__(self, "attempts_max", attempts_max)
         object.__setattr__(self, "speculation", speculation)
         object.__setattr__(self, "skip_limit", parse_skip_limit(skip_bad_records))
@@ -405,8 +468,8 @@ class Job(Generic[K, V]):
             raise RequestError("this step does nothing", hint="give .then a map, a reduce, or both")
         return _rebuild((*self.steps, step), self.name, self.attempts_max, self.speculation, self.skip_limit)
 
-    def test(self, records: Iterable[Any]) -> list[tuple[K, V]]:
-        """The pairs that the job gives for `records`, in this process and without files.
+    def test(self, records: Iterable[Any] | Mapping[str, Iterable[Any]]) -> list[tuple[K, V]]:
+        """The pairs that the job gives for `records`, in this process and without files. Several inputs: a dict.
 
         Combining none, once and many times must give the same; RequestError tells where it does not.
         """
@@ -417,7 +480,8 @@ class Job(Generic[K, V]):
         """Run the job and wait for its end.
 
         Args:
-            inputs: files, directories or globs; for a job over `Pairs()`, results of earlier jobs.
+            inputs: files, directories or globs; for a job over `Pairs()`, results of earlier jobs. For several inputs
+                one dict of these by name, `{"users": "users.csv", "orders": ["a.csv", "b.csv"]}`.
             options: output, overwrite, inline, master, slots, and what `minireduce submit` takes.
 
         Raises:
@@ -457,6 +521,13 @@ def _name(function: object) -> str:
     return getattr(function, "__name__", None) or type(function).__name__
 
 
+def _name_of(step: Step) -> str:
+    if not step.inputs:
+        return _name(step.mapper)
+    is_function = step.reduce is not None and step.aggregation is None
+    return _name(step.reduce if is_function else step.inputs[0].map)
+
+
 def _is_count(value: object, least: int, most: int) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and least <= value <= most
 
@@ -466,6 +537,13 @@ def _step(*, memory_limit: str | int | None, **fields: Any) -> Step:
     step = Step(memory_limit_bytes=None if memory_limit is None else parse_size_bytes(memory_limit), **fields)
     if step.map is not None and step.map_batch is not None:
         raise RequestError("a step has a map or a map_batch, not both", hint="leave one of them out")
+    if step.inputs and step.map_batch is not None:
+        raise RequestError("several inputs are mapped record by record", hint="leave map_batch out")
+    if step.is_join and step.combine is not None:
+        raise RequestError(
+            "a reduce that takes the values of each input apart has no combine",
+            hint="leave combine out, or write reduce(key, values) for the values of all inputs",
+        )
     for role in ("map", "map_batch", "reduce", "combine"):
         given = getattr(step, role)
         if isinstance(given, type) and issubclass(given, Aggregation):

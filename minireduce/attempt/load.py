@@ -28,9 +28,9 @@ from typing import Any
 from minireduce.api.job import Job
 from minireduce.attempt.parameters import convert_parameters
 from minireduce.core.spec import Program
-from minireduce.engine.bounds import parted_bounds, with_bounds
 from minireduce.engine.errors import UserCodeError
 from minireduce.engine.faults import user_traceback
+from minireduce.engine.parameters import parted, with_chosen
 from minireduce.errors import Corruption, RequestError
 
 SOURCE = "source"
@@ -64,12 +64,12 @@ def source_program(path: Path, parameters: tuple[tuple[str, str], ...] = ()) -> 
 
 
 def load_job(program: Program) -> Job[Any, Any]:
-    """The job of `program`, with the bounds that were chosen for it. Raises RequestError, UserCodeError where its code
-    raised, Corruption where it is damaged.
+    """The job of `program`, with what was chosen for it at its submission.
+
+    Raises RequestError, UserCodeError where its code raised, Corruption where it is damaged.
     """
-    bounds, parameters = parted_bounds(program.parameters)
-    job = _loaded(replace(program, parameters=parameters))
-    return job if bounds is None else with_bounds(job, bounds)
+    parameters, chosen = parted(program.parameters)
+    return with_chosen(_loaded(replace(program, parameters=parameters)), chosen)
 
 
 def _loaded(program: Program) -> Job[Any, Any]:

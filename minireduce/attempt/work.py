@@ -74,7 +74,8 @@ class TaskRun:
 
     def __init__(self, job: Job[Any, Any], task: RunTask, *, worker: TaskSocket, watch: Watch, idle_bytes: int) -> None:
         self._task = task
-        self._step: Step = job.steps[task.attempt.task.step]
+        step = job.steps[task.attempt.task.step]
+        self._step: Step = step.of_split(task.attempt.task.index) if isinstance(task.work, MapTask) else step
         self._worker = worker
         self._watch = watch
         self._disk: Disk = RealDisk()

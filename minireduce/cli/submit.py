@@ -71,7 +71,7 @@ class Ended:
 
 @click.command(epilog=EPILOG)
 @click.argument("job_file", metavar="JOB.py", type=click.Path(path_type=Path))
-@click.argument("inputs", metavar="[INPUT]...", nargs=-1)
+@click.argument("inputs", metavar="[INPUT | NAME=INPUT]...", nargs=-1)
 @click.option("-o", "--output", metavar="OUTPUT", help="Directory for the output, here or mr:///PATH; must not exist.")
 @click.option("--overwrite", is_flag=True, help="Replace the output directory, at the end and at once.")
 @click.option("--slots", type=click.IntRange(min=1), help="Attempts at once in an embedded cluster.")
@@ -98,6 +98,8 @@ class Ended:
 @common_options
 def submit(common: Common, **options: Any) -> None:
     """Run the job that JOB.py defines over files, directories or globs.
+
+    For a job with several inputs each is named: users=PATH orders=PATH.
 
     Without a cluster (--master, MINIREDUCE_MASTER or the settings) one is started here and ends with the command.
     Without -o the pairs go to standard output.
@@ -184,11 +186,11 @@ def _load(wanted: Wanted, progress: Progress, resolve: Resolve) -> tuple[Job[Any
     """The job and its input files, checked here since a mistake in them should cost no job."""
     from minireduce.attempt.load import load_job, source_program
     from minireduce.cli.show import plural, size
-    from minireduce.client.inputs import find_inputs
+    from minireduce.client.inputs import find_inputs, name_inputs
 
     program = source_program(wanted.job_file, tuple(_parameter(text) for text in wanted.parameters))
     job = load_job(program)
-    inputs = find_inputs(job, wanted.inputs, resolve)
+    inputs = find_inputs(job, name_inputs(job, wanted.inputs), resolve)
     if inputs.numbers is not None:
         progress.say(f"input: {inputs.numbers.count:,} numbers")
         return job, program, inputs

@@ -11,6 +11,9 @@ followed, but a directory is not read inside itself.
 
 Small files share a split up to its size: a thousand files of 10 KB are one task and not a thousand.
 
+A job with several inputs has each of them found by its name, and no split holds files of two: so the index of a split
+tells the input, which is all that its tasks need to know.
+
 A job whose format says itself what there is to read (`Numbers`) takes no INPUT. One over `Pairs()` reads the results of
 earlier jobs: their typed parts are fetched to this machine and read in place, a map task each, however small, since it
 was the earlier job's reducers that decided how far the work is spread.
@@ -21,11 +24,12 @@ from __future__ import annotations
 import glob
 import os
 import stat
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import groupby
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from itertools import accumulate, groupby
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from minireduce.api.formats import NUMBERS_PER_SPLIT, Numbers, Pairs
+from minireduce.api.formats import NUMBERS_PER_SPLIT, Csv, InputFormat, Numbers, Pairs
 from minireduce.api.results import Result
 from minireduce.client.store_paths import is_store_path
 from minireduce.client.stored_inputs import Store, StoredFile, StoredWalk, is_passed_over
@@ -49,6 +53,9 @@ NO_RESULT_HINT = "give what an earlier run(…) without an output gave back"
 Named = str | os.PathLike[str] | Result[Any, Any]
 """What can be named as an input."""
 
+NamedApart = Mapping[str, Named | Sequence[Named]]
+"""What can be named for several inputs."""
+
 Resolve = Callable[[Sequence[str | os.PathLike[str]]], "Inputs"]
 """Gives the files that inputs mean."""
 
@@ -66,6 +73,8 @@ class InputFile:
 class Inputs:
     """All files of a job in reading order, or what it reads instead: numbers, or typed parts of `results`.
 
+    `several` are those of each input of a job that has several, in their order; all else is of all of them together.
+    `is_whole`: files are not cut, since their format cannot be read from the middle.
     `passed_over` counts the names in directories that are not read. `directories` are those of this machine,
     `stored_directories` those of the block store, that are read with all that they hold.
     """
@@ -77,6 +86,8 @@ class Inputs:
     stored_directories: tuple[str, ...] = ()
     parts: tuple[InputFile | StoredFile, ...] = ()
     results: tuple[Result[Any, Any], ...] = ()  # held, since their files go with them
+    several: tuple[Inputs, ...] = ()
+    is_whole: bool = False
 
     @property
     def local_files(self) -> list[InputFile]:
@@ -86,42 +97,97 @@ class Inputs:
     @property
     def bytes_total(self) -> int:
         """How much there is to read; a number counts as eight bytes."""
+        if self.several:
+            return sum(each.bytes_total for each in self.several)
         files = sum(file.size_bytes for file in (*self.files, *self.parts))
         return files + (8 * self.numbers.count if self.numbers else 0)
 
 
-def find_inputs(job: Job[Any, Any], named: Sequence[Named], resolve_names: Resolve) -> Inputs:
+def find_inputs(job: Job[Any, Any], named: Sequence[Named | NamedApart], resolve_names: Resolve) -> Inputs:
     """What a job reads: what was named for it, or what it names itself. Raises RequestError for none and for both."""
-    own = job.steps[0].input
+    first = job.steps[0]
+    apart = [each for each in named if isinstance(each, Mapping)]
+    if first.inputs:
+        return _find_several(job, named, resolve_names)
+    if apart:
+        raise RequestError(
+            f"{job.name} has one input, and inputs are named for it: {', '.join(apart[0])}", hint=NO_INPUT_HINT
+        )
+    together = [each for each in named if not isinstance(each, Mapping)]
+    return _find(job.name, first.input, together, resolve_names)
+
+
+def name_inputs(job: Job[Any, Any], written: Sequence[str]) -> Sequence[str | NamedApart]:
+    """What was written as NAME=INPUT for a job with several inputs, by name; for another job, as it is."""
+    names = [each.name for each in job.steps[0].inputs]
+    if not names:
+        return written
+    apart: dict[str, list[Named]] = {}
+    for each in written:
+        name, separator, place = each.partition("=")
+        if not separator or not place or name not in names:
+            raise RequestError(f"{job.name} has no input {each}", hint=f"write {' '.join(f'{n}=INPUT' for n in names)}")
+        apart.setdefault(name, []).append(place)
+    return (apart,)
+
+
+def _find_several(job: Job[Any, Any], named: Sequence[Named | NamedApart], resolve_names: Resolve) -> Inputs:
+    """The inputs of each name, and all of them together."""
+    names = [each.name for each in job.steps[0].inputs]
+    how = "{" + ", ".join(f'"{name}": …' for name in names) + "}"
+    apart = [each for each in named if isinstance(each, Mapping)]
+    if len(named) > 1 or len(apart) < len(named):
+        raise RequestError(f"{job.name} has {len(names)} inputs, each with a name", hint=f"give one dict: {how}")
+    given: dict[str, Any] = dict(apart[0]) if apart else {}
+    if unknown := [name for name in given if name not in names]:
+        raise RequestError(f"{job.name} has no input {unknown[0]!r}", hint=f"its inputs are {', '.join(names)}")
+    found = []
+    for each in job.steps[0].inputs:
+        wanted = given.get(each.name, ())
+        listed = wanted if isinstance(wanted, list | tuple) else (wanted,)
+        if not listed and not isinstance(each.format, Numbers | Pairs):
+            hint = f"write {each.name}=INPUT; in Python give one dict: {how}"
+            raise RequestError(f"no input is named for {each.name} of {job.name}", hint=hint)
+        found.append(_find(f"input {each.name} of {job.name}", each.format, listed, resolve_names))
+    return Inputs(
+        tuple(file for each in found for file in each.files),
+        sum(each.passed_over for each in found),
+        directories=tuple(path for each in found for path in each.directories),
+        stored_directories=tuple(path for each in found for path in each.stored_directories),
+        parts=tuple(part for each in found for part in each.parts),
+        results=tuple(result for each in found for result in each.results),
+        several=tuple(found),
+    )
+
+
+def _find(whose: str, own: InputFormat[Any], named: Sequence[Named], resolve_names: Resolve) -> Inputs:
+    """What is read in the format `own`."""
     if isinstance(own, Numbers):
         if named:
-            raise RequestError(
-                f"{job.name} reads {own!r}, and {named[0]} is named besides", hint="leave one of them out"
-            )
+            raise RequestError(f"{whose} reads {own!r}, and {named[0]} is named besides", hint="leave one of them out")
         return Inputs((), 0, own)
     if isinstance(own, Pairs):
-        return _results(job, own, named)
+        return _results(whose, own, named)
     if not named:
-        raise RequestError(f"{job.name} names no input of its own, and none is named for it", hint=NO_INPUT_HINT)
+        raise RequestError(f"{whose} names no input of its own, and none is named for it", hint=NO_INPUT_HINT)
     names = [each for each in named if not isinstance(each, Result)]
     if len(names) < len(named):
-        raise RequestError(f"{job.name} reads files, and a result holds pairs", hint="say so in the job: input=Pairs()")
-    return resolve_names(names)
+        raise RequestError(f"{whose} reads files, and a result holds pairs", hint="say so in the job: input=Pairs()")
+    found = resolve_names(names)
+    return replace(found, is_whole=True) if isinstance(own, Csv) and own.multiline else found
 
 
-def _results(job: Job[Any, Any], own: Pairs, named: Sequence[Named]) -> Inputs:
+def _results(whose: str, own: Pairs, named: Sequence[Named]) -> Inputs:
     """The typed parts of the results that are given, or of the one that the job names."""
     if own.result is not None and named:
-        raise RequestError(
-            f"{job.name} reads {own.result}, and {named[0]} is named besides", hint="leave one of them out"
-        )
+        raise RequestError(f"{whose} reads {own.result}, and {named[0]} is named besides", hint="leave one of them out")
     given = named if own.result is None else (own.result,)
     results = tuple(each for each in given if isinstance(each, Result))
     if len(results) < len(given):
         wrong = next(each for each in given if not isinstance(each, Result))
-        raise RequestError(f"{job.name} reads pairs of an earlier job, and {wrong} is none", hint=NO_RESULT_HINT)
+        raise RequestError(f"{whose} reads pairs of an earlier job, and {wrong} is none", hint=NO_RESULT_HINT)
     if not results:
-        raise RequestError(f"{job.name} reads pairs of an earlier job, and none is given", hint=NO_RESULT_HINT)
+        raise RequestError(f"{whose} reads pairs of an earlier job, and none is given", hint=NO_RESULT_HINT)
     files = [os.fspath(path) for result in results for path in result.part_files()]
     return Inputs((), 0, parts=tuple(_checked(path, os.stat(path)) for path in files), results=results)
 
@@ -148,8 +214,17 @@ FILLED_FRACTION_MIN = 0.5
 """A split of small files that is filled so far ends before a container that does not fit in whole."""
 
 
+def plan_splits_of_each(
+    inputs: Inputs, split_size_bytes: int, machine_id: str
+) -> tuple[tuple[Split, ...], tuple[int, ...]]:
+    """The splits of `inputs`; where there are several, also which is the first after those of each."""
+    planned = [plan_input_splits(each, split_size_bytes, machine_id) for each in inputs.several or (inputs,)]
+    ends = tuple(accumulate(map(len, planned))) if inputs.several else ()
+    return tuple(split for splits in planned for split in splits), ends
+
+
 def plan_input_splits(inputs: Inputs, split_size_bytes: int, machine_id: str) -> tuple[Split, ...]:
-    """The splits of `inputs`, in reading order. Empty files add none."""
+    """The splits of one input, in reading order. Empty files add none."""
     if inputs.numbers is not None:
         return _spread(inputs.numbers)
     if inputs.parts:
@@ -158,11 +233,16 @@ def plan_input_splits(inputs: Inputs, split_size_bytes: int, machine_id: str) ->
     for is_stored, files in groupby(inputs.files, key=lambda file: isinstance(file, StoredFile)):
         if is_stored:
             gathered = _gather(
-                files, split_size_bytes, _stored_range, STORED_RANGES_PER_SPLIT_MAX, lambda file: file.container
+                files,
+                split_size_bytes,
+                _stored_range,
+                STORED_RANGES_PER_SPLIT_MAX,
+                lambda file: file.container,
+                is_whole=inputs.is_whole,
             )
             splits.extend(map(_as_split, gathered))
         else:
-            local = _gather(files, split_size_bytes, _local_range, RANGES_PER_SPLIT_MAX)
+            local = _gather(files, split_size_bytes, _local_range, RANGES_PER_SPLIT_MAX, is_whole=inputs.is_whole)
             splits.extend(LocalFiles(machine_id, ranges) for ranges in local)
     return tuple(splits)
 
@@ -196,6 +276,8 @@ def _gather(
     make_range: Callable[[Any, int, int], R],
     ranges_max: int,
     container_of: Callable[[Any], int] = lambda _: 0,
+    *,
+    is_whole: bool = False,
 ) -> Iterator[tuple[R, ...]]:
     """Ranges of one split each: neighbours that fit into one split together, and pieces of what does not fit alone.
 
@@ -205,7 +287,7 @@ def _gather(
     shared: list[R] = []
     room = split_size_bytes
     for file, together_bytes in _by_container(files, container_of):
-        pieces = plan_splits(file.size_bytes, split_size_bytes, splittable=is_splittable(file.path))
+        pieces = plan_splits(file.size_bytes, split_size_bytes, splittable=not is_whole and is_splittable(file.path))
         is_small = len(pieces) == 1 and pieces[0][1] <= split_size_bytes
         is_filled = together_bytes > room and room <= split_size_bytes * (1 - FILLED_FRACTION_MIN)
         is_full = is_filled or len(shared) == ranges_max

@@ -6,15 +6,17 @@ splits. Whatever was said nearest to the job wins: a flag, then the job's own op
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from minireduce.api.job import Job, Step
 from minireduce.api.skipping import SkipLimit
-from minireduce.client.inputs import Inputs, plan_input_splits
+from minireduce.client.inputs import Inputs, plan_splits_of_each
 from minireduce.client.outputs import Destination
 from minireduce.config import Settings
 from minireduce.core.spec import JobSpec, LocalFiles, OutputKind, Program, StepSpec
 from minireduce.core.views import ClusterView
+from minireduce.engine.parameters import ends_parameter
 from minireduce.errors import RequestError, Unavailable
 from minireduce.frozen import dataclass
 
@@ -60,7 +62,7 @@ def make_spec(
     """The job as it will be submitted. Raises RequestError or Unavailable where this cluster cannot run it."""
     if cluster.workers_live == 0:
         raise Unavailable("the cluster has no live worker", hint="minireduce cluster workers")
-    splits = plan_input_splits(inputs, settings.split_size, machine_id)
+    splits, input_ends = plan_splits_of_each(inputs, settings.split_size, machine_id)
     local = next((split for split in splits if isinstance(split, LocalFiles)), None)
     if local is not None and machine_id not in cluster.machine_ids:
         raise RequestError(
@@ -70,7 +72,7 @@ def make_spec(
     skip_limit = wishes.skip_limit or job.skip_limit
     return JobSpec(
         name=wishes.name or job.name,
-        program=program,
+        program=with_input_ends(program, input_ends),
         steps=tuple(
             StepSpec(
                 reducers=_reducers(step, wishes, settings, inputs.bytes_total, cluster.slots),
@@ -94,6 +96,11 @@ def make_spec(
         skipped_max=skip_limit.records_max,
         skipped_fraction_max=skip_limit.fraction_max,
     )
+
+
+def with_input_ends(program: Program, ends: tuple[int, ...]) -> Program:
+    """The program, told which splits are of which of several inputs."""
+    return replace(program, parameters=(*program.parameters, ends_parameter(ends))) if ends else program
 
 
 def default_reducers(input_bytes: int, slots: int) -> int:

@@ -14,14 +14,14 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any, BinaryIO
 
-from minireduce.api.job import Job
+from minireduce.api.job import Job, Step
 from minireduce.api.partitioners import Range
 from minireduce.client.inputs import Inputs
 from minireduce.client.stored_inputs import StoredFile
 from minireduce.core.spec import Program
 from minireduce.core.storage.drafts import SCHEME
-from minireduce.engine.bounds import bounds_parameter
 from minireduce.engine.context import TaskContext
+from minireduce.engine.parameters import bounds_parameter
 from minireduce.engine.ranges import choose_bounds, sample_keys
 from minireduce.engine.read_batches import numbers_of, opener
 from minireduce.engine.split import is_splittable, plan_ranges
@@ -48,9 +48,12 @@ def choose(job: Job[Any, Any], inputs: Inputs, partitions: int, open_file: Open)
             "Range() samples files, and this job reads an earlier result", hint="write the result to files first"
         )
     sample: list[bytes] = []
-    for records, context in _places(job, inputs, open_file):
-        with contextlib.suppress(Exception):
-            sample += sample_keys(job.steps[0], records, context, KEYS_PER_PLACE_MAX)
+    step_bytes = max(1, sum(file.size_bytes for file in inputs.files) // PLACES)
+    for index, each in enumerate(inputs.several or (inputs,)):
+        step = job.steps[0].of_input(index) if inputs.several else job.steps[0]
+        for records, context in _places(step, each, step_bytes, open_file):
+            with contextlib.suppress(Exception):
+                sample += sample_keys(step, records, context, KEYS_PER_PLACE_MAX)
     return choose_bounds(sample, partitions)
 
 
@@ -62,20 +65,20 @@ def bound(job: Job[Any, Any], program: Program, inputs: Inputs, partitions: int,
     return replace(program, parameters=(*program.parameters, bounds_parameter(bounds)))
 
 
-def _places(job: Job[Any, Any], inputs: Inputs, open_file: Open) -> Iterator[tuple[Iterator[Any], TaskContext]]:
-    """Some records of each place, and the context that they are walked in."""
-    step = job.steps[0]
+def _places(
+    step: Step, inputs: Inputs, step_bytes: int, open_file: Open
+) -> Iterator[tuple[Iterator[Any], TaskContext]]:
+    """Some records of each place, and the context that they are walked in; places are `step_bytes` apart."""
     if inputs.numbers is not None:
         for begin, end in plan_ranges(inputs.numbers.count, PLACES):
             context = TaskContext(path="<sample>")
             yield numbers_of(step)(begin, min(end, begin + KEYS_PER_PLACE_MAX), context=context), context
         return
-    step_bytes = max(1, sum(file.size_bytes for file in inputs.files) // PLACES)
     waiting = 0
     for file in inputs.files:
         offsets = range(waiting, file.size_bytes, step_bytes)
         waiting = (offsets.stop + step_bytes - 1 - waiting) // step_bytes * step_bytes + waiting - file.size_bytes
-        for offset in offsets if is_splittable(file.path) else offsets[:1]:
+        for offset in offsets if is_splittable(file.path) and not inputs.is_whole else offsets[:1]:
             context = TaskContext(path=file.path)
             try:
                 stream = open_file(f"{SCHEME}{file.path}" if isinstance(file, StoredFile) else file.path)

@@ -61,11 +61,15 @@ def upload(
         # In no container: what shares a split must not depend on what happened to be packed together.
         return StoredFile(found.path, found.length, found.inode)
 
-    return replace(
-        inputs,
-        files=tuple(placed(file) for file in inputs.files if file.size_bytes),
-        parts=tuple(placed(part) for part in inputs.parts if part.size_bytes),
-    )
+    def all_placed(given: Inputs) -> Inputs:
+        return replace(
+            given,
+            files=tuple(placed(file) for file in given.files if file.size_bytes),
+            parts=tuple(placed(part) for part in given.parts if part.size_bytes),
+            several=tuple(map(all_placed, given.several)),
+        )
+
+    return all_placed(inputs)
 
 
 def remove(files: FileSystem, key: str) -> None:

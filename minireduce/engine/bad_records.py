@@ -68,7 +68,8 @@ class Care:
 
     def kept(self, items: Iterable[Item], context: TaskContext, on_skip: Callable[[Item], None]) -> Iterator[Item]:
         """What of `items` user code is to see."""
-        for position, item in enumerate(items):
+        for item in items:
+            position = context.records_read - 1  # a format may walk over lines that are no records, such as a header
             if self.probe is not None:
                 if position < self.probe:
                     continue

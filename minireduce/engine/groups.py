@@ -30,6 +30,19 @@ def groups(merging: Iterator[Merged], context: TaskContext) -> Iterator[Group]:
             yield from _long_group(part, context)
 
 
+def unwalked_groups(merging: Iterator[Merged], context: TaskContext) -> Iterator[Group]:
+    """Each key in ascending order with its values, for who walks over the keys himself; the key itself is left out."""
+    for part in merging:
+        context.progress()
+        if isinstance(part, LongGroup):
+            yield part.key, None, chain.from_iterable(_decoded(part.pieces, context))
+            continue
+        texts, values = part.keys, columns.to_values(part.column)
+        starts = key_columns.group_starts(texts).tolist() if texts else []
+        for start, stop in zip(starts, [*starts[1:], len(texts)], strict=False):
+            yield texts[start], None, iter(values[start:stop])
+
+
 def window_groups(
     texts: list[str], values: list[Any], context: TaskContext, *, size_bytes: float = 0.0
 ) -> Iterator[Group]:

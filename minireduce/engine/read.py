@@ -19,11 +19,12 @@ from dataclasses import dataclass
 from itertools import chain
 from typing import Any, BinaryIO, cast
 
-from minireduce.api.formats import Bytes, FixedWidth, InputFormat, Json, Pairs, Parquet, Text
+from minireduce.api.formats import Bytes, Csv, FixedWidth, InputFormat, Json, Pairs, Parquet, Text
 from minireduce.engine import columns, keys
 from minireduce.engine.context import TaskContext
 from minireduce.engine.errors import UserCodeError
 from minireduce.engine.frames import PART_MAGIC, SectionReader, Source, iterate
+from minireduce.engine.read_csv import csv_rows, csv_rows_over_lines, header_of
 from minireduce.engine.read_formats import UnreadableRecord, parquet_rows, parsed_json
 from minireduce.errors import Corruption, RequestError
 
@@ -56,17 +57,25 @@ def open_records(
         return chain.from_iterable(_pair_blocks(stream, context))
     if isinstance(input_format, Parquet):
         return chain.from_iterable(parquet_rows(stream, offset, length, input_format, context))
-    if isinstance(input_format, Json):
-        lines_of_json = open_records(
+    if isinstance(input_format, Json | Csv):
+        names = _csv_names(stream, offset, input_format, context) if isinstance(input_format, Csv) else None
+        is_over_lines = isinstance(input_format, Csv) and input_format.multiline
+        lines_of_file = open_records(
             stream,
             offset=offset,
             length=length,
-            input_format=Text(),
+            input_format=Bytes() if is_over_lines else Text(),
             context=context,
             record_bytes_max=record_bytes_max,
             passes_long=passes_long,
         )
-        return parsed_json(lines_of_json, context, passes_bad=passes_long)
+        if isinstance(input_format, Json):
+            return parsed_json(lines_of_file, context, passes_bad=passes_long)
+        if is_over_lines:
+            return csv_rows_over_lines(
+                lines_of_file, input_format, context, passes_bad=passes_long, record_bytes_max=record_bytes_max
+            )
+        return csv_rows(lines_of_file, input_format, names, context, passes_bad=passes_long)
     if not isinstance(input_format, Text | Bytes | FixedWidth):
         raise RequestError(f"{input_format!r} cannot be read", hint="use Text() or Bytes()")
     plain = decompressed(stream, context.path)
@@ -86,6 +95,20 @@ def open_records(
         return walk_block(begin, raw, context, size_of(raw))
 
     return chain.from_iterable(walk(begin, raw) for begin, raw in lines.blocks(plain, offset, length))
+
+
+def _csv_names(stream: BinaryIO, offset: int, form: Csv, context: TaskContext) -> tuple[str, ...] | None:
+    """The names of the fields; None where the split begins with them. A split from the middle looks at the beginning of
+    its file.
+    """
+    if isinstance(form.header, tuple):
+        return form.header
+    if not offset:
+        return None
+    stream.seek(0)
+    looking = TaskContext(path=context.path)
+    first = open_records(stream, offset=0, length=1, input_format=Text(), context=looking)
+    return next((header_of(line, form, looking) for line in first), ())
 
 
 def fixed_blocks(

@@ -18,7 +18,7 @@ from minireduce.engine.errors import UserCodeError
 from minireduce.errors import Corruption
 
 _ROWS_AT_ONCE = 8192
-_KEPT_BYTES = 4096
+KEPT_BYTES = 4096
 
 
 class UnreadableRecord:
@@ -46,7 +46,7 @@ def parsed_json(lines: Iterator[Any], context: TaskContext, *, passes_bad: bool)
             if not passes_bad:
                 raise error from cause
             raw = line.encode(errors="replace")
-            yield UnreadableRecord(raw[:_KEPT_BYTES], context.offset or 0, len(raw), error)
+            yield UnreadableRecord(raw[:KEPT_BYTES], context.offset or 0, len(raw), error)
             continue
         yield value
 

@@ -22,7 +22,8 @@ from minireduce.engine.context import TaskContext
 from minireduce.engine.emit import Pair, calling, entered
 from minireduce.engine.faults import blamed
 from minireduce.engine.fold import finished, folded
-from minireduce.engine.groups import Group, groups
+from minireduce.engine.groups import Group, groups, unwalked_groups
+from minireduce.engine.join import Joined, Keep, calling_with_each, joined
 from minireduce.engine.key_columns import group_starts
 from minireduce.engine.kinds import Kinds
 from minireduce.engine.merge import (
@@ -62,6 +63,9 @@ def run_reduce(
     """
     context.label = "key"
     context.count("REDUCE_SHUFFLE_BYTES", sum(run.length for run in runs))
+    if step.is_join:
+        join = _Join(step, runs, directory, memory_limit_bytes, context, disk)
+        return join.run(part_name, output, care)
     kinds = Kinds()
     with ExitStack() as stack:
         stack.enter_context(task.entered(context))
@@ -107,6 +111,85 @@ def run_reduce(
             disk.remove(run.file)
     context.count("REDUCE_OUTPUT_RECORDS", result.records)
     return result
+
+
+class _Join:
+    """A reduce that takes the values of each input apart: the runs of each are merged by themselves."""
+
+    def __init__(
+        self,
+        step: Step,
+        runs: Sequence[RunSlice],
+        directory: Path,
+        memory_limit_bytes: int,
+        context: TaskContext,
+        disk: Disk,
+    ) -> None:
+        self._step, self._context, self._disk = step, context, disk
+        self._directory = directory
+        self._sides: list[list[RunSlice]] = [[] for _ in step.inputs]
+        for run in runs:
+            self._sides[step.input_of(run.order)].append(run)
+        self._limit_bytes = memory_limit_bytes
+        self._side_limit_bytes = memory_limit_bytes // len(self._sides)
+
+    def run(self, part_name: str, output: OutputKind, care: Care | None) -> PartOutput:
+        step, context = self._step, self._context
+        with ExitStack() as stack:
+            stack.enter_context(task.entered(context))
+            with blamed(context, "reduce", step.reduce, is_placed=False):
+                sides = self._merged(stack)
+            part = stack.enter_context(
+                PartWriter(
+                    self._directory / part_name, output, role="reduce", kinds=Kinds(), disk=self._disk, form=step.output
+                )
+            )
+            with blamed(context, "reduce", step.reduce):
+                keep = Keep(self._directory / "kept", self._limit_bytes, len(sides), self._disk, context)
+                grouped: Iterator[tuple[str, Any, Joined]] = joined(sides, keep, context)
+                if care is not None:
+                    grouped = care.kept(grouped, context, lambda group: _skip(group, context))
+                function = calling_with_each(calling(entered(step.reduce, stack), "reduce"))
+                _call(step, function, grouped, part, context, care)
+                part.flush()
+            with context.between_records():
+                result = part.close()
+        for index in range(len(sides)):
+            self._disk.remove_tree(self._folder(index))
+        self._disk.remove_tree(self._directory / "kept")
+        context.count("REDUCE_OUTPUT_RECORDS", result.records)
+        return result
+
+    def _merged(self, stack: ExitStack) -> list[Iterator[Group]]:
+        """The groups of each input."""
+        kinds = Kinds()
+        passes = max(count_passes(runs, self._side_limit_bytes) for runs in self._sides)
+        self._context.input_weight = 1 / (1 + passes)
+        return [self._side(index, runs, kinds, stack) for index, runs in enumerate(self._sides)]
+
+    def _side(self, index: int, runs: list[RunSlice], kinds: Kinds, stack: ExitStack) -> Iterator[Group]:
+        step, context = self._step, self._context
+        few, spilled = merge_in_passes(
+            runs,
+            flat,
+            directory=self._folder(index),
+            memory_limit_bytes=self._side_limit_bytes,
+            kinds=kinds,
+            disk=self._disk,
+            has_read=context.has_read,
+            is_columnar=is_worth_columns(runs, self._side_limit_bytes),
+        )
+        context.count("SPILLED_RECORDS", spilled)
+        context.largest.partition_bytes += sum(run.length for run in few)
+        merging = merged(open_runs(few, kinds, self._disk, stack))
+        grouped = unwalked_groups(_counted(merging, context, is_walked=False), context)
+        if step.sort_values is not False:
+            self._disk.make_directories(self._folder(index))
+            return _sorted(step, grouped, self._folder(index), self._side_limit_bytes, self._disk)
+        return grouped
+
+    def _folder(self, index: int) -> Path:
+        return self._directory / f"input-{index}"
 
 
 def _fold(step: Step, context: TaskContext, stack: ExitStack) -> Fold:
@@ -168,7 +251,7 @@ def _sorted(
 def _call(
     step: Step,
     function: Callable[[Any, Iterator[Any]], Iterable[Pair]],
-    grouped: Iterator[Group],
+    grouped: Iterator[tuple[str, Any, Any]],
     part: PartWriter,
     context: TaskContext,
     care: Care | None,
@@ -181,7 +264,7 @@ def _call(
         context.count("REDUCE_INPUT_GROUPS", count)
         return
 
-    def call(group: Group) -> Iterable[Pair]:
+    def call(group: tuple[str, Any, Any]) -> Iterable[Pair]:
         context.count("REDUCE_INPUT_GROUPS")
         return function(group[1], group[2])
 
@@ -196,7 +279,7 @@ def _call(
     )
 
 
-def _skip(group: Group, context: TaskContext) -> None:
+def _skip(group: tuple[str, Any, Any], context: TaskContext) -> None:
     records = sum(1 for _ in group[2])
     context.count("REDUCE_INPUT_RECORDS", -records)
     context.count("REDUCE_SKIPPED_GROUPS")

@@ -8,8 +8,9 @@ the other; that is an error.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
+from itertools import chain
 from typing import Any
 
 from minireduce.api import task
@@ -21,6 +22,7 @@ from minireduce.engine.batches import Batch, mapped_batches
 from minireduce.engine.context import TaskContext
 from minireduce.engine.emit import as_pair, calling, entered, mapped
 from minireduce.engine.faults import blamed, name_of
+from minireduce.engine.join import Values
 from minireduce.engine.kinds import Kinds
 from minireduce.engine.read_batches import batch_of
 from minireduce.errors import RequestError
@@ -29,17 +31,44 @@ Pair = tuple[Any, Any]
 Reduce = Callable[[Any, list[list[Any]]], list[Pair]]  # of a key and its values, cut where combines ran
 
 
-def run_trial(job: Job[Any, Any], records: Iterable[Any]) -> list[Pair]:
+def run_trial(job: Job[Any, Any], records: Iterable[Any] | Mapping[str, Iterable[Any]]) -> list[Pair]:
     """The pairs of the job. Raises UserCodeError, and RequestError where combining changes the answer."""
-    given: Sequence[Any] = list(records)
+    given: Any = records
     for step in job.steps:
-        context = TaskContext(path="<test>")
-        with ExitStack() as stack:
-            stack.enter_context(task.entered(context))
-            with blamed(context, "map", step.mapper):
-                pairs = _settled("map", _mapped(step, given, stack, context), context)
-            given = pairs if step.reduce is None else _reduced(step, pairs, stack)
+        pairs = _mapped_apart(step, given, job.name) if step.inputs else _mapped_step(step, given)
+        if step.reduce is not None:
+            with ExitStack() as stack:
+                stack.enter_context(task.entered(TaskContext(path="<test>")))
+                pairs = _reduced(step, pairs, stack)
+        elif step.inputs:
+            pairs = [(key, value) for key, (_, value) in pairs]
+        given = pairs
     return list(given)
+
+
+def _mapped_step(step: Step, records: Iterable[Any]) -> list[Pair]:
+    context = TaskContext(path="<test>")
+    with ExitStack() as stack:
+        stack.enter_context(task.entered(context))
+        with blamed(context, "map", step.mapper):
+            return _settled("map", _mapped(step, list(records), stack, context), context)
+
+
+def _mapped_apart(step: Step, records: Any, name: str) -> list[Pair]:
+    """The pairs of all inputs, each value with the index of its input."""
+    names = [each.name for each in step.inputs]
+    if not isinstance(records, Mapping) or set(records) != set(names):
+        raise RequestError(
+            f"{name} has the inputs {', '.join(names)}", hint="give test a dict of the records of each of them"
+        )
+    pairs = []
+    for index, each in enumerate(names):
+        pairs += [(key, (index, value)) for key, value in _mapped_step(step.of_input(index), records[each])]
+    if step.reduce is not None:
+        kinds = Kinds()
+        for key, _ in pairs:
+            kinds.admit(key)
+    return pairs
 
 
 def _mapped(step: Step, given: Sequence[Any], stack: ExitStack, context: TaskContext) -> Iterable[Pair]:
@@ -75,10 +104,12 @@ def _reduced(step: Step, pairs: list[Pair], stack: ExitStack) -> list[Pair]:
     groups: dict[str, list[Any]] = {}
     for key, value in pairs:
         groups.setdefault(keys.sortable(key), []).append(value)
+    if step.inputs and not step.is_join:
+        groups = {text: [value for _, value in group] for text, group in groups.items()}
     context = TaskContext(path="<test>")
     context.label = "key"
     texts = sorted(groups)
-    reduce = _aggregating(step.reduce) if isinstance(step.reduce, Aggregation) else _calling(step, context, stack)
+    reduce = _reducing(step, context, stack)
     output: list[Pair] = []
     with blamed(context, "reduce", step.reduce):
         for text, key in zip(texts, context.walk(keys.decode_all(texts)), strict=True):
@@ -115,6 +146,28 @@ def _tried(step: Step, reduce: Reduce, key: Any, group: list[Any]) -> list[Pair]
 
 def _same(one: list[Pair], other: list[Pair]) -> bool:
     return one == other or values.pack(one) == values.pack(other)  # NaN equals nothing, but its bytes do
+
+
+def _reducing(step: Step, context: TaskContext, stack: ExitStack) -> Reduce:
+    if isinstance(step.reduce, Aggregation):
+        return _aggregating(step.reduce)
+    return _joining(step, stack) if step.is_join else _calling(step, context, stack)
+
+
+def _joining(step: Step, stack: ExitStack) -> Reduce:
+    function = calling(entered(step.reduce, stack), "reduce")
+
+    def reduce(key: Any, cut: list[list[Any]]) -> list[Pair]:
+        apart: list[list[Any]] = [[] for _ in step.inputs]
+        for index, value in chain.from_iterable(cut):
+            apart[index].append(value)
+        if step.sort_values is not False:
+            for values in apart:
+                values.sort(key=None if step.sort_values is True else step.sort_values)
+        *others, last = apart
+        return [as_pair(pair, "reduce") for pair in function(key, *map(Values, others), iter(last))]
+
+    return reduce
 
 
 def _aggregating(aggregation: Aggregation[Any, Any, Any]) -> Reduce:

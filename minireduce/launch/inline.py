@@ -26,7 +26,7 @@ from typing import Any, BinaryIO, Generic, TypeVar
 from minireduce.api.job import Job, Step
 from minireduce.api.partitioners import Range
 from minireduce.api.skipping import BadRecord, SkipLimit
-from minireduce.client.inputs import Inputs, plan_input_splits, resolve
+from minireduce.client.inputs import Inputs, plan_splits_of_each, resolve
 from minireduce.client.job_spec import default_reducers
 from minireduce.client.publish import part_name, publish_directory
 from minireduce.client.quarantine import read_skipped
@@ -38,6 +38,7 @@ from minireduce.engine.context import TaskContext
 from minireduce.engine.index import DATA_NAME, INDEX_NAME, read_index
 from minireduce.engine.map import run_map, run_map_only
 from minireduce.engine.merge import RunSlice
+from minireduce.engine.parameters import with_input_ends
 from minireduce.engine.part import OutputKind
 from minireduce.engine.read import RECORD_BYTES_MAX, read_pairs
 from minireduce.engine.read_batches import numbers_of, opener
@@ -158,11 +159,11 @@ class _InlineRun:
 
     def steps(self, split_size_bytes: int) -> tuple[Path, ...]:
         """All steps, one after the other; the parts of the last."""
-        splits = plan_input_splits(self._inputs, split_size_bytes, "")
+        splits, input_ends = plan_splits_of_each(self._inputs, split_size_bytes, "")
         # Without a cluster there is no block store, so `resolve` has refused what would lie there.
         sources: list[Source] = [split for split in splits if not isinstance(split, StoredRange | StoredFiles)]
         parts: list[Path] = []
-        for number, step in enumerate(self._job.steps):
+        for number, step in enumerate(with_input_ends(self._job, input_ends).steps):
             is_last = number == len(self._job.steps) - 1
             folder = self.folder / f"step-{number}"
             folder.mkdir()
@@ -173,7 +174,7 @@ class _InlineRun:
     def _step(self, number: int, step: Step, sources: list[Source], folder: Path, output: OutputKind) -> list[Path]:
         splits = [(TaskId(self._job_id, number, TaskKind.MAP, index), source) for index, source in enumerate(sources)]
         if step.is_map_only:
-            parts = [self._map_only(step, source, folder, task, output) for task, source in splits]
+            parts = [self._map_only(step.of_split(task.index), source, folder, task, output) for task, source in splits]
             self._judge(TaskKind.MAP)
             return parts
         cores = os.cpu_count() or 1
@@ -181,7 +182,7 @@ class _InlineRun:
         if number == 0 and needs_bounds(self._job):
             bounds = choose(self._job, self._inputs, partitions, _opened)
             step = replace(step, partition=Range(bounds))
-        maps = [self._map(step, source, folder, task, partitions) for task, source in splits]
+        maps = [self._map(step.of_split(task.index), source, folder, task, partitions) for task, source in splits]
         self._judge(TaskKind.MAP)
         reduce_ids = [TaskId(self._job_id, number, TaskKind.REDUCE, index) for index in range(partitions)]
         parts = [self._reduce(step, maps, folder, task, output) for task in reduce_ids]

@@ -158,7 +158,7 @@ class Session:
             if isinstance(job.steps[0].partition, Range):
                 from minireduce.client.sampling import bound
 
-                spec = replace(spec, program=bound(job, program, inputs, spec.steps[0].reducers, self._open))
+                spec = replace(spec, program=bound(job, spec.program, inputs, spec.steps[0].reducers, self._open))
             submitted = jobs.submit(connection, spec, key)
         except RequestError:  # after any other the job may run all the same
             if is_uploaded:

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 JOB_FILE = """
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any
-from minireduce import Agg, Bytes, Count, Job, JobResult, Mean, Pairs, Sum
+from minireduce import Agg, Bytes, Count, Csv, Job, JobResult, Mean, Pairs, Sum, Text
 
 def words(line: str) -> Iterator[tuple[str, int]]:
     yield line, 1
@@ -42,6 +42,18 @@ def in_batches(batch: object) -> object:
 
 batches: Job[Any, int] = Job(map_batch=in_batches, reduce=Sum())
 batches_then = good.then(map_batch=in_batches, reduce=Count())
+def of_row(row: dict[str, str]) -> Iterator[tuple[str, str]]:
+    yield row["id"], row["name"]
+
+def both(key: str, rows: Collection[str], lines: Iterator[int]) -> Iterator[tuple[str, int]]:
+    yield key, len(rows) + sum(lines)
+
+several: Job[str, int] = Job({"rows": of_row, "lines": words}, both, input={"rows": Csv(), "lines": Text()})
+union: Job[str, int] = Job({"rows": of_row, "lines": words}, Count(), input={"rows": Csv(), "lines": Text()})
+several.test({"rows": [{}], "lines": ["a"]})
+Job({"rows": forgot_to_yield, "lines": words}, both)  # wrong map
+rows: Job[str, int] = Job(of_row, Count(), input=Csv())
+Job(of_row, Count())  # wrong record
 many = Job(words, Agg(n=Count(), mean=Mean()))
 Job(raw, Count())  # wrong record
 Job(raw, Sum(), input=Bytes())  # wrong aggregation

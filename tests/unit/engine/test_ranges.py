@@ -14,14 +14,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from minireduce import FixedWidth, Hash, Identity, Job, Numbers, Range, columns
+from minireduce import Count, FixedWidth, Hash, Identity, Job, Numbers, Range, columns
 from minireduce.api.formats import Pairs
 from minireduce.client import sampling
 from minireduce.client.inputs import resolve
 from minireduce.disk import RealDisk
-from minireduce.engine import key_columns, keys, merge, ranges, read
+from minireduce.engine import key_columns, keys, merge, parameters, ranges, read
 from minireduce.engine import map as map_module
-from minireduce.engine.bounds import bounds_parameter, parted_bounds
 from minireduce.engine.context import TaskContext
 from minireduce.engine.errors import UserCodeError
 from minireduce.engine.read import open_records
@@ -88,7 +87,9 @@ def test_a_key_goes_to_the_range_that_its_bounds_say_as_a_string_and_in_an_array
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(ranges, "_KERNEL_BOUNDS_MAX", 0)
         assert found == ranges.partition_all(key_columns.of_texts(texts), bounds, parts).tolist()
-    assert parted_bounds((("a", "b"), bounds_parameter(bounds))) == (bounds, (("a", "b"),))
+    user, chosen = parameters.parted((("a", "b"), parameters.bounds_parameter(bounds)))
+    assert user == (("a", "b"),)
+    assert parameters.with_chosen(Job(lambda line: [(line, 1)], Count()), chosen).steps[0].partition == Range(bounds)
 
 
 def test_parts_ascend_and_are_of_a_size_though_the_input_is_sorted(tmp_path: Path) -> None:

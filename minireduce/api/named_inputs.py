@@ -1,0 +1,96 @@
+"""Several inputs of one job, each with a name, a format and a map of its own.
+
+What reduces is told apart by how it is called. `join(key, users, orders)` takes the values of each input apart; a
+declared aggregation, or `reduce(key, values)`, takes those of all inputs together, in the order of the inputs.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from minireduce.api.aggregations import Aggregation
+from minireduce.api.formats import InputFormat, Pairs, Text
+from minireduce.api.results import Result
+from minireduce.errors import RequestError
+from minireduce.frozen import dataclass
+
+INPUTS_MAX = 100
+
+
+@dataclass(frozen=True, slots=True)
+class NamedInput:
+    """One of several inputs, and the map of its records."""
+
+    name: str
+    map: Callable[..., Iterable[tuple[Any, Any]]] | None
+    format: InputFormat[Any]
+
+
+def named_inputs(maps: Mapping[Any, Any], formats: object) -> tuple[NamedInput, ...]:
+    """The inputs of a job, in the order of its maps. Raises RequestError for names or formats that do not fit."""
+    if not 1 <= len(maps) <= INPUTS_MAX:
+        raise RequestError(
+            f"a job has 1 to {INPUTS_MAX} inputs, not {len(maps)}", hint='such as {"users": f, "orders": g}'
+        )
+    for name in maps:
+        if not isinstance(name, str) or not name.isidentifier():
+            raise RequestError(f"an input cannot be called {name!r}", hint="take letters, digits and _ for its name")
+    if isinstance(formats, Mapping):
+        _check_same(maps, formats)
+        given = dict(formats)
+    else:
+        given = dict.fromkeys(maps, Text() if formats is None else formats)
+    found = []
+    for name, function in maps.items():
+        record = Pairs(given[name]) if isinstance(given[name], Result) else given[name]
+        if not isinstance(record, InputFormat):
+            raise RequestError(f"input {name}: {record!r} is no format", hint="give Text(), Csv() or a result")
+        if function is None and not isinstance(record, Pairs):
+            raise RequestError(f"input {name} needs a map", hint="give a function of a record that yields pairs")
+        if function is not None and not callable(function):
+            raise RequestError(f"the map of input {name}, {function!r}, cannot be called", hint="give a function")
+        found.append(NamedInput(name, function, record))
+    return tuple(found)
+
+
+def _check_same(maps: Mapping[str, object], formats: Mapping[str, object]) -> None:
+    for name in maps:
+        if name not in formats:
+            raise RequestError(f"input= has no format for {name}", hint=f'add it: input={{…, "{name}": Text()}}')
+    for name in formats:
+        if name not in maps:
+            raise RequestError(f"input= names {name!r}, for which there is no map", hint=f"maps: {', '.join(maps)}")
+
+
+def takes_each(reduce: object, inputs: tuple[NamedInput, ...]) -> bool:
+    """Whether `reduce` is called with the values of each input apart. Raises RequestError if it fits neither way."""
+    if len(inputs) < 2 or isinstance(reduce, Aggregation | type) or not callable(reduce):
+        return False  # what is no function is refused elsewhere
+    try:
+        signature = inspect.signature(reduce)
+    except (TypeError, ValueError):  # written in C, without one
+        return False
+    required = sum(
+        each.default is each.empty and each.kind in (each.POSITIONAL_ONLY, each.POSITIONAL_OR_KEYWORD)
+        for each in signature.parameters.values()
+    )
+    if required != 2 and _can_take(signature, 1 + len(inputs)):
+        return True
+    if _can_take(signature, 2):
+        return False
+    names = ", ".join(each.name for each in inputs)
+    called = getattr(reduce, "__name__", None) or type(reduce).__name__
+    raise RequestError(
+        f"{called}{signature} cannot reduce {len(inputs)} inputs",
+        hint=f"write {called}(key, {names}), or {called}(key, values) for the values of all",
+    )
+
+
+def _can_take(signature: inspect.Signature, count: int) -> bool:
+    try:
+        signature.bind(*range(count))
+    except TypeError:
+        return False
+    return True
