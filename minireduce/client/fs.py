@@ -41,7 +41,7 @@ from minireduce.core.storage.requests import (
     RenamePath,
 )
 from minireduce.core.storage.trash import TRASH
-from minireduce.core.storage.views import FileBlocks, FileHealth, FileStatus, Removed, Summary
+from minireduce.core.storage.views import FileBlocks, FileHealth, FileStatus, ReadableBlock, Removed, Summary
 from minireduce.errors import AlreadyExists, NotFound, RequestError
 from minireduce.machine import machine_id
 from minireduce.wire import methods
@@ -59,6 +59,8 @@ from minireduce.wire.questions import DescribeCluster
 COPY_BYTES = 1 << 20
 FILES_AT_ONCE = 8
 """How many files of a directory are copied at a time: each waits for disks and other machines most of its time."""
+SMALL_FILES_PER_GET = 64
+"""How many small files of a directory are asked about at a time: the question costs more than the answers."""
 
 
 class FileSystem:
@@ -443,18 +445,34 @@ class FileSystem:
                 place.mkdir(exist_ok=True)
             else:
                 files.append((entry, place))
+        # Small ones are asked about together; a large one is a thread's work by itself, so that threads share them out.
+        small = [each for each in files if each[0].length <= SMALL_FILE_BYTES_MAX]
+        batches = [[each] for each in files if each[0].length > SMALL_FILE_BYTES_MAX]
+        batches.extend(
+            small[begin : begin + SMALL_FILES_PER_GET] for begin in range(0, len(small), SMALL_FILES_PER_GET)
+        )
         with ThreadPoolExecutor(FILES_AT_ONCE, thread_name_prefix="get") as pool:
-            return sum(pool.map(lambda each: self._get_file(*each, overwrite=overwrite), files))
+            return sum(pool.map(lambda batch: self._get_batch(batch, overwrite=overwrite), batches))
 
-    def _get_file(self, found: FileStatus, target: Path, *, overwrite: bool) -> int:
-        """The file appears whole or not at all."""
+    def _get_batch(self, batch: Sequence[tuple[FileStatus, Path]], *, overwrite: bool) -> int:
+        request = GetFiles(tuple(status.path for status, _ in batch), WINDOW_BYTES, self._machine_id)
+        for (status, target), found in zip(batch, self._connection.call(methods.GET_FILES, request), strict=True):
+            if found.status.inode != status.inode:
+                raise NotFound(f"{status.path} was replaced while it was read", hint="read it again")
+            self._get_file(status, target, found.blocks, overwrite=overwrite)
+        return sum(status.length for status, _ in batch)
+
+    def _get_file(
+        self, found: FileStatus, target: Path, blocks: tuple[ReadableBlock, ...] = (), *, overwrite: bool
+    ) -> int:
+        """The file appears whole or not at all. `blocks`: where its first ones are, if that is known."""
         if target.exists() and not overwrite:
             raise AlreadyExists(f"{target} exists", hint="remove it first, or overwrite it")
         try:
             with tempfile.NamedTemporaryFile(prefix=".minireduce-", dir=target.parent, delete=False) as draft:
                 place = Path(draft.name)
                 try:
-                    with FileReader(self._connection, found, self._machine_id) as reader:
+                    with FileReader(self._connection, found, self._machine_id, blocks) as reader:
                         for piece in reader.pieces(0, found.length):
                             draft.write(piece)
                     place.chmod(0o666 & ~_umask())

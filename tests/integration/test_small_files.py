@@ -13,7 +13,7 @@ from scenes.cluster import ProcessCluster
 
 from minireduce.client.fs import FileSystem
 from minireduce.client.packing import SMALL_FILE_BYTES_MAX
-from minireduce.errors import AlreadyExists
+from minireduce.errors import AlreadyExists, NotFound
 
 SETTINGS = {"MINIREDUCE_REPAIR_DELAY_S": "1", "MINIREDUCE_WORKER_LOST_S": "2"}
 RNG = random.Random(9)
@@ -87,6 +87,16 @@ def test_what_is_appended_to_a_small_file_follows_what_it_held_and_leaves_the_ot
             stream.write(piece)
     assert [read(files, f"/end/{name}") for name in "abc"] == [b"aaa", b"bbbb12345", b"cc"]
     assert len(blocks_of(files, ["/end/a", "/end/b"])) == 2
+
+
+def test_a_file_replaced_after_its_directory_was_listed_is_not_taken_for_the_one_listed(files, tmp_path, monkeypatch):
+    files.put_many([("/listed/a", b"first"), ("/listed/b", b"second")])
+    listed = list(files.walk("/listed"))
+    files.put_many([("/listed/b", b"another")], overwrite=True)
+    monkeypatch.setattr(files, "walk", lambda path: iter(listed))
+    with pytest.raises(NotFound, match="/listed/b was replaced"):
+        files.get("/listed", tmp_path / "back")
+    assert not (tmp_path / "back" / "b").exists()
 
 
 def test_small_files_are_moved_under_their_readers_when_others_go_or_want_other_replicas(files):
