@@ -24,6 +24,7 @@ from minireduce.core.messages import (
     AttemptLost,
     AttemptProgressed,
     AttemptStarted,
+    ConfirmReplica,
     DropJob,
     DropOutputs,
     KillAttempt,
@@ -33,6 +34,7 @@ from minireduce.core.messages import (
     PartInput,
     RemoveReplica,
     Replica,
+    ReplicaConfirmed,
     ReplicaDamaged,
     ReplicaRemoved,
     ReplicaStored,
@@ -372,6 +374,17 @@ def test_orders_about_blocks_go_to_the_shell_and_their_outcomes_to_the_master():
         ReplicationFailed(replica, "no route"),
         ReplicaRemoved(replica),
     ]
+
+
+def test_a_worker_that_is_asked_for_a_replica_answers_only_while_it_has_it():
+    replica = Replica(7, 1, 100)
+    scene = Scene().join()
+    scene.see(ReplicaWritten(replica))
+    scene.reports()
+    scene.command(ConfirmReplica(replica, 3))
+    assert scene.reports() == [ReplicaConfirmed(replica, 3)]
+    scene.command(ConfirmReplica(Replica(7, 2, 100), 4), RemoveReplica(replica), ConfirmReplica(replica, 5))
+    assert scene.reports() == []
 
 
 def test_every_new_session_hears_of_replicas_that_are_damaged_here_until_they_are_gone():
