@@ -30,11 +30,11 @@ def load(path: Path) -> dict[str, Any]:
     return runpy.run_path(str(path), run_name=path.stem)
 
 
-def job_work(path: Path, named: str, reducers: int):
+def job_work(path: Path, inputs: tuple[str, ...], reducers: int):
     def do(source: Path, output: Path, slots: int) -> None:
-        job: Job = load(path)[named]
+        job: Job = load(path)["job"]
         job.run(
-            str(source),
+            {name: str(source / f"{name}.txt") for name in inputs} or str(source),
             output=str(output),
             overwrite=True,
             master=cluster(slots),
@@ -69,7 +69,7 @@ if __name__ == "__main__":
     for work in WORKS:
         for lane, path in work.lanes.items():
             if path.exists():
-                works[f"{work.name}{lane}"] = job_work(path, "job", work.reducers)
+                works[f"{work.name}{lane}"] = job_work(path, work.inputs, work.reducers)
     try:
         run(works)
     finally:

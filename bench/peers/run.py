@@ -149,7 +149,8 @@ def _measure(run: Run, work: Work, peers: list[Peer], folder: Path, options: arg
 def _ours(work: Work, lane: str, source: Path) -> list[str]:
     if not work.lanes:
         return _script("ours.py", work.name, source)
-    submit = [str(Path(sys.executable).with_name("minireduce")), "submit", str(work.lanes[lane]), str(source)]
+    submit = [str(Path(sys.executable).with_name("minireduce")), "submit", str(work.lanes[lane])]
+    submit += [f"{name}={source / name}.txt" for name in work.inputs] or [str(source)]
     reducers = ("--reducers", str(work.reducers)) if work.reducers else ()
     return [*submit, "-o", "OUTPUT", "--slots", str(SLOTS), "-q", *reducers]
 

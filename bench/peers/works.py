@@ -37,7 +37,7 @@ class Work:
     """One kind of work.
 
     `mebibytes` is about the size of its input at scale 1. `lanes` are our job files by what is put behind our name; a
-    work without any is a program (`ours.py`).
+    work without any is a program (`ours.py`). `inputs` are the names of a job's several inputs, each a file.
     """
 
     name: str
@@ -47,6 +47,7 @@ class Work:
     lanes: dict[str, Path] = field(default_factory=dict)
     reducers: int = SLOTS
     is_sorted: bool = False  # the output is checked by `gensort.check`, not against the others'
+    inputs: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -189,7 +190,14 @@ WORKS = (
     ),
     Work("terasort", "sort records of 100 bytes", records, 477, {"": JOBS / "terasort.py"}, is_sorted=True),
     Work("inverted_index", "index the words of 64 files", text_files, 64, {"": HERE / "jobs" / "inverted_index.py"}),
-    Work("join", "join orders with users", users_and_orders, 64, {"": HERE / "jobs" / "join.py"}),
+    Work(
+        "join",
+        "join orders with users",
+        users_and_orders,
+        64,
+        {"": HERE / "jobs" / "join.py"},
+        inputs=("users", "orders"),
+    ),
     Work("group_by", "sum by a key for every three records", pairs, 64, {"": HERE / "jobs" / "group_by.py"}),
     Work("kmeans", "find 8 centres in 10 rounds", points, 4),
     Work("pagerank", "rank pages in 10 rounds", edges, 8),

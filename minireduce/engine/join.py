@@ -23,7 +23,7 @@ from minireduce.engine.frames import SectionReader, SectionWriter, Source, itera
 from minireduce.engine.groups import Group
 from minireduce.engine.memory import held_bytes
 
-_KEPT_SHARE = 0.2  # of the limit, for the values of one key that are not on disk
+_KEPT_SHARE = 0.2  # of the limit, for the values of one key that are not on disk yet
 _TAKEN_TOGETHER = 256  # values
 
 
@@ -126,12 +126,10 @@ class Keep:
         count = 0
         with self._disk.create(path) as file:
             writer = SectionWriter(file)
-            while held:
-                together = held[:_TAKEN_TOGETHER]
-                del held[:_TAKEN_TOGETHER]
+            remaining = chain(held, values)
+            while together := list(islice(remaining, _TAKEN_TOGETHER)):
                 writer.add([""] * len(together), columns.make(together))
                 count += len(together)
-                held = held or list(islice(values, _TAKEN_TOGETHER))
                 self._context.progress()
             writer.end()
         self._context.count("SPILLED_RECORDS", count)

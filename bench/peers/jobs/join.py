@@ -1,25 +1,19 @@
-"""Each order with the name of its user: lines of both files meet by their key, the user's first."""
+"""Each order with the name of its user: lines of both files meet by their key."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
-from minireduce import Job, task
-
-USER, ORDER = 0, 1
+from minireduce import Job
 
 
-def tagged(line: str) -> Iterator[tuple[str, tuple[int, str]]]:
+def keyed(line: str) -> Iterator[tuple[str, str]]:
     key, text = line.split()
-    yield key, (USER if (task.input_path or "").endswith("users.txt") else ORDER, text)
+    yield key, text
 
 
-def joined(key: str, entries: Iterator[tuple[int, str]]) -> Iterator[tuple[str, str]]:
-    names = []
-    for tag, text in entries:
-        if tag == USER:
-            names.append(text)
-        else:
-            for name in names:
-                yield name, text
+def joined(_: str, users: Collection[str], orders: Iterator[str]) -> Iterator[tuple[str, str]]:
+    for amount in orders:
+        for name in users:
+            yield name, amount
 
 
-job = Job(tagged, joined, sort_values=True)
+job = Job({"users": keyed, "orders": keyed}, joined)
