@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 import psutil
@@ -81,6 +81,35 @@ def test_ten_times_the_limit_goes_through_task_processes_that_stay_within_it(
     assert len(totals) == KEYS
     assert sum(totals.values()) == LINES * (LINE_BYTES - 1)
     assert result.counters["minireduce"]["SPILLED_RECORDS"] > 0
+    assert seen, "no task process was seen"
+    assert max(most for _, most in seen.values()) > LIMIT_BYTES // 4, "the work was done elsewhere"
+    for least, most in seen.values():
+        assert most <= least + 1.1 * LIMIT_BYTES
+    result.close()
+
+
+def of_one_key(line: str) -> Iterator[tuple[str, str]]:
+    yield "one", line
+
+
+def counted_twice(key: str, kept: Collection[str], lines: Iterator[str]) -> Iterator[tuple[str, list[int]]]:
+    yield key, [len(kept), sum(map(len, kept)), sum(map(len, kept)), sum(map(len, lines))]
+
+
+def test_values_of_a_key_that_a_join_loops_over_again_stay_within_it_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("MINIREDUCE_MASTER", raising=False)
+    path = tmp_path / "in.txt"
+    lines = 4 * LIMIT_BYTES // LINE_BYTES
+    with path.open("w") as file:
+        file.writelines(f"{number:09d} ".ljust(LINE_BYTES - 1, "x") + "\n" for number in range(lines))
+    job: Job[str, list[int]] = Job({"kept": of_one_key, "lines": of_one_key}, counted_twice, memory_limit=LIMIT_BYTES)
+    with Watch() as seen:
+        result = job.run({"kept": path, "lines": path}, slots=1, reducers=1)
+    total = lines * (LINE_BYTES - 1)
+    assert list(result) == [("one", [lines, total, total, total])]
     assert seen, "no task process was seen"
     assert max(most for _, most in seen.values()) > LIMIT_BYTES // 4, "the work was done elsewhere"
     for least, most in seen.values():
