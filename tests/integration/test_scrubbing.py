@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-from scenes.cluster import ProcessCluster
+from scenes.cluster import ProcessCluster, holds
 
 from minireduce.client.fs import FileSystem
 
@@ -23,7 +23,7 @@ def test_a_bit_that_nobody_reads_is_found_and_mended(tmp_path: Path) -> None:
         good = replica.read_bytes()
         replica.write_bytes(good[:1000] + bytes([good[1000] ^ 4]) + good[1001:])
         give_up_at = time.monotonic() + WAIT_S
-        while not replica.exists() or replica.read_bytes() != good:
+        while not holds(replica, good):
             assert time.monotonic() < give_up_at, "the damage was not mended"
         with files.open("/f", "rb") as file:
             assert file.read() == CONTENT

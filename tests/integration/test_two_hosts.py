@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from scenes.cluster import holds
 from scenes.hosts import Cable, Host, two_hosts, why_not
 
 from minireduce.auth.certificates import create_authority
@@ -128,7 +129,7 @@ def test_a_damaged_replica_is_read_from_the_other_host_and_replaced_over_tls(hos
     minireduce(near, "fs", "get", "mr:///tls/data.bin", str(tmp_path / "back"))
     assert (tmp_path / "back").read_bytes() == data
     deadline = time.monotonic() + 30
-    while not stored.exists() or stored.read_bytes() != data:
+    while not holds(stored, data):
         told = near.run(*MINIREDUCE, "fs", "fsck", "mr:///tls", "--repair", "--master", address(near))
         assert time.monotonic() < deadline, told.stdout
     told = minireduce(near, "fs", "fsck", "mr:///tls")

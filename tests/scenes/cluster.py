@@ -126,3 +126,11 @@ def watch(connection: Connection, job: str, moment: Callable[[JobView, tuple[Tas
         assert not shown.state.is_ended, f"{shown.job} is {shown.state}, and its moment never came: {shown.reason}"
         shown = connection.call(methods.WAIT_JOB, WaitJob(shown.job, shown.state, MOMENTS_S))
     return shown
+
+
+def holds(path: Path, data: bytes) -> bool:
+    """Whether a file is there and is this. It may come and go while we look."""
+    try:
+        return path.read_bytes() == data
+    except FileNotFoundError:
+        return False
