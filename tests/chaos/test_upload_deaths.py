@@ -44,5 +44,6 @@ def test_what_a_killed_client_uploaded_is_kept_by_a_master_that_restarts_and_col
         assert [entry.replication for entry in found] == [2]
         cluster.kill("master")
         cluster.start_master()
-        while files.ls(f"/{STAGING}"):
-            pass  # the master looks when it starts and once a minute; each question waits for its answer
+        while files.ls(f"/{STAGING}"):  # a master looks when it starts, and then only once a minute
+            cluster.kill("master")
+            cluster.start_master()
