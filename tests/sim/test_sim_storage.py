@@ -18,6 +18,7 @@ FAULTS = {
     "block appended",
     "connection broken",
     "disk lost",
+    "dead worker taken back",
     "drained worker thrown away",
     "file brought back",
     "file removed",
