@@ -58,7 +58,7 @@ from minireduce.core.settings import ClusterSettings
 from minireduce.master.store import open_store
 store = open_store(Path(sys.argv[1]))
 opened = time.perf_counter()
-rows = store.load()
+rows = list(store.load())
 read = time.perf_counter()
 ClusterState(cluster_id="a", epoch=store.epoch, txid=store.txid, settings=ClusterSettings(), rows=rows,
              make_read_token=lambda job: "", now=0.0)
