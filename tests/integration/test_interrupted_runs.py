@@ -39,14 +39,25 @@ def test_a_test_run_that_is_killed_leaves_no_process(tmp_path, number):
     command = [sys.executable, "-m", "pytest", "-s", "-p", "no:cacheprovider", "--rootdir", folder, folder]
     environment = os.environ | {"PYTHONPATH": str(folder)}
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment, cwd=folder) as run:
-        line = next(line for line in run.stdout if line.startswith("started "))
-        _, mark, *pids = line.split()
-        assert {int(pid) for pid in pids} < set(guard.marked(mark)), "block server and zygote are there too"
-        run.send_signal(number)
-        run.wait()
+        try:
+            line = next(line for line in run.stdout if line.startswith("started "))
+            _, mark, *pids = line.split()
+            assert {int(pid) for pid in pids} < set(guard.marked(mark)), "block server and zygote are there too"
+        finally:
+            run.send_signal(number)
     while left := guard.marked(mark):
         for pid in left:
             assert _has_ended(pid), f"process {pid} stayed behind"
+
+
+def test_a_process_has_its_environment_from_the_moment_it_was_started():
+    mark = f"{guard.VARIABLE}={os.environ[guard.VARIABLE]}".encode()
+    for _ in range(100):
+        with subprocess.Popen(["sleep", "1000"]) as started:
+            try:
+                assert mark in guard.environment(Path(f"/proc/{started.pid}"))
+            finally:
+                started.kill()
 
 
 def _has_ended(pid: int) -> bool:

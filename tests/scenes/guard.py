@@ -21,6 +21,9 @@ from pathlib import Path
 VARIABLE = "TEST_RUN_MARK"
 """Not one of minireduce's own variables, which are settings."""
 
+_END_OF_ENVIRONMENT = 48
+"""The place of `env_end` among the fields of `/proc/PID/stat` that follow the name: see proc(5), where it is 51."""
+
 
 def marked(mark: str) -> list[int]:
     """The living processes that carry the mark, this one aside, in ascending order."""
@@ -29,9 +32,20 @@ def marked(mark: str) -> list[int]:
     for entry in Path("/proc").iterdir():
         if entry.name.isdecimal() and int(entry.name) != os.getpid():
             with contextlib.suppress(OSError):  # it ended while we looked, or is another user's
-                if wanted in (entry / "environ").read_bytes().split(b"\0"):
+                if wanted in environment(entry).split(b"\0"):
                     found.append(int(entry.name))
     return sorted(found)
+
+
+def environment(process: Path) -> bytes:
+    """What a process has in its environment. Raises OSError if it has ended, and for the kernel's own threads."""
+    while not (environment := (process / "environ").read_bytes()):
+        (process / "exe").readlink()
+        fields = (process / "stat").read_bytes().rpartition(b") ")[2].split()
+        if fields[_END_OF_ENVIRONMENT] != b"0":
+            break  # it has none
+        # Within `exec` a process has a new program already and its environment not yet; whoever started it may go on.
+    return environment
 
 
 def start() -> subprocess.Popen[bytes]:
