@@ -52,7 +52,7 @@ def test_a_test_run_that_is_killed_leaves_no_process(tmp_path, number):
 
 def test_a_process_has_its_environment_from_the_moment_it_was_started():
     mark = f"{guard.VARIABLE}={os.environ[guard.VARIABLE]}".encode()
-    for _ in range(100):
+    for _ in range(300):
         with subprocess.Popen(["sleep", "1000"]) as started:
             try:
                 assert mark in guard.environment(Path(f"/proc/{started.pid}"))

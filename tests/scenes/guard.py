@@ -39,13 +39,13 @@ def marked(mark: str) -> list[int]:
 
 def environment(process: Path) -> bytes:
     """What a process has in its environment. Raises OSError if it has ended, and for the kernel's own threads."""
-    while not (environment := (process / "environ").read_bytes()):
-        (process / "exe").readlink()
+    while True:
         fields = (process / "stat").read_bytes().rpartition(b") ")[2].split()
-        if fields[_END_OF_ENVIRONMENT] != b"0":
-            break  # it has none
+        data = (process / "environ").read_bytes()
         # Within `exec` a process has a new program already and its environment not yet; whoever started it may go on.
-    return environment
+        if data or fields[_END_OF_ENVIRONMENT] != b"0":
+            return data
+        (process / "exe").readlink()
 
 
 def start() -> subprocess.Popen[bytes]:
