@@ -66,6 +66,13 @@ class Inputs:
         winner = _producer(job, step, task).winner
         return winner.output.bytes_total if winner is not None else 0
 
+    def is_there(self, step: Step, task: Task) -> bool:
+        """Whether an attempt can be told what to read: a part that a map needs may be gone while an attempt that read
+        it is still at work.
+        """
+        is_part = step.index > 0 and task.id.kind is TaskKind.MAP
+        return not is_part or _producer(self._job(task.id.job), step, task).is_done
+
     def of(self, step: Step, task: Task, worker: WorkerId) -> TaskInput:
         """What an attempt of the task on this worker is told to read."""
         if task.id.kind is TaskKind.REDUCE:

@@ -150,7 +150,7 @@ class Stragglers:
         fresh_s = expected_s + self._gathering_s(step, task)
         if not job.spec.speculation or task.is_used_up or self._state.queues.of(job).is_full:
             return None
-        if not is_straggler(left_s, fresh_s, age_s, self._settings):
+        if not is_straggler(left_s, fresh_s, age_s, self._settings) or not self._state.inputs.is_there(step, task):
             return None
         if has_hot_key(step, task, self._settings) and not self._state.load_of(attempt.worker).is_slow:
             return None

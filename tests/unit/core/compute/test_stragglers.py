@@ -250,3 +250,21 @@ def test_a_slow_worker_gets_less_until_it_recovers():
         work(2)
     assert scene.slow_workers() == []
     assert sum(worker.name == "w2" for attempt, worker in scene.launched.items() if attempt not in done) == 4
+
+
+def test_a_straggler_whose_input_is_gone_meanwhile_gets_none_until_it_is_made_again():
+    scene = Scene(workers=5, maps=3, reducers=3, steps=2)
+    scene.wait(2)
+    scene.succeed("map0", "map1", "map2")
+    scene.wait(2)
+    scene.succeed("reduce0", "reduce1", "reduce2")
+    scene.wait(2)
+    second = {each.task.index: each for each in scene.launched if each.task.step and each.task.kind == "map"}
+    for index in (0, 1):
+        scene.launched[second[index]].say(AttemptSucceeded(second[index], TaskOutput(b"d", 10, 1), ()))
+    part = scene.attempt("reduce2")
+    gone = FetchFailed(part, part, is_gone=True, reason="its worker cannot read it")
+    scene.launched[part].say(gone)
+    assert [task for task, _ in scene.listen() + scene.wait(60)] == ["reduce2"]
+    scene.succeed("reduce2", number=1)
+    assert "map2" in [task for task, _ in scene.wait(10)]
