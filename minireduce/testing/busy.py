@@ -89,6 +89,8 @@ class SlotUse:
                 continue
             if not worker.state.is_joined or now - member.heard_at_s > SILENCE_S_MAX:
                 continue
+            if master.world.network.is_cut(master.node.name, worker.node.name):
+                continue
             if load.slots_free > 0:
                 for_whom = [(job, step) for job, step in waiting if may_take(job, step, member, load)]
                 idle += for_whom

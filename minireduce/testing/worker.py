@@ -455,7 +455,8 @@ class SimWorker:
         if workload.short_name(attempt.task) in program.wavering:
             product = workload.waver(product, attempt.number)
         report = AttemptSucceeded(attempt, product.output, product.counters)
-        self.disk.outputs[attempt] = Kept(report, product.partitions)
+        if not product.output.is_empty_part:
+            self.disk.outputs[attempt] = Kept(report, product.partitions)
         busy_s = HASTY_BUSY_S if self._is_hasty else 0.0
         self._end(attempt, Succeeded(product.output, product.counters, busy_s=busy_s))
         self.world.moment(f"a {attempt.task.kind} is done", self.name)
