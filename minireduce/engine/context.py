@@ -3,7 +3,7 @@
 Readers hand records out in blocks, and a block is walked by a C iterator that the context holds as well: how many
 records are left in it tells which record is being worked on. So the place of an error costs nothing until there is
 one. An end of the process leaves no time to ask: `marks`, memory that outlives it, is told the position of each record
-before user code sees that, by an iterator in C as well.
+before user code sees that.
 """
 
 from __future__ import annotations
@@ -12,8 +12,6 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from itertools import repeat
-from operator import itemgetter, setitem
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +25,6 @@ FORGOTTEN_CHILD_STATUS = 70
 NO_RECORD = -1
 """The mark while no record is in work."""
 
-_first = itemgetter(0)
-_set: Callable[[Any, int, int], None] = setitem
 _end_process = os._exit  # a task process wraps it later, for calls of user code
 
 
@@ -138,9 +134,14 @@ class TaskContext:
             return self._told(self.on_each)
         if self._marks is None:
             return self._remaining
-        first = self._records_before
-        marking = map(_set, repeat(self._marks), repeat(0), range(first, first + len(records)))
-        return map(_first, zip(self._remaining, marking, strict=False))
+        return self._marked(self._marks)
+
+    def _marked(self, marks: memoryview) -> Iterator[Any]:
+        position = self._records_before
+        for record in self._remaining:
+            marks[0] = position
+            position += 1
+            yield record
 
     def _told(self, on_each: Callable[[], None]) -> Iterator[Any]:
         for record in self._remaining:
