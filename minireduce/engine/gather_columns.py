@@ -23,7 +23,7 @@ from minireduce.engine.kinds import Kinds
 _INT64_MAX = (1 << 63) - 1
 _PAIR_COPIES = 2.0  # of what is held: a spill has it joined, and once more in order
 _FOLDED_COPIES = 5.0  # the same, and the hash of the keys by which states are brought together
-ROWS_WAITING = 1_000_000  # partial states that are brought together at the latest, or as many as there are keys
+ROWS_WAITING = 2_000_000  # partial states that are brought together at the latest, or as many as there are keys
 _KERNELS: dict[type, tuple[np.ufunc, int]] = {
     Sum: (np.add, 0),
     Count: (np.add, 0),

@@ -24,7 +24,7 @@ import numpy as np
 import numpy.typing as npt
 import xxhash
 
-from minireduce.engine import key_columns
+from minireduce.engine import key_columns, key_hashes
 from minireduce.engine.errors import InvalidKey
 from minireduce.engine.key_columns import Keys
 
@@ -118,12 +118,12 @@ def partition_all(encoded: Keys, partitions: int) -> npt.NDArray[np.uint32]:
     """`partition_of` each sortable key."""
     if partitions == 1:
         return np.zeros(len(encoded), np.uint32)
-    digest = xxhash.xxh3_64_intdigest
     if isinstance(encoded, list):
-        hashes = [digest(text.encode("latin-1")) for text in encoded]
+        digest = xxhash.xxh3_64_intdigest
+        hashes = np.array([digest(text.encode("latin-1")) for text in encoded], np.uint64)
     else:
-        hashes = [digest(key) for key in encoded.to_pylist()]
-    return (np.array(hashes, np.uint64) % np.uint64(partitions)).astype(np.uint32)
+        hashes = key_hashes.hashes(encoded)
+    return (hashes % np.uint64(partitions)).astype(np.uint32)
 
 
 def _str(key: str) -> str:

@@ -119,8 +119,9 @@ def fixed_blocks(
     if begin:
         stream.seek(begin)
     waiting = b""
-    while begin < end and (data := _read(stream, context)):
-        waiting += data
+    block_bytes = max(1, BLOCK_BYTES // width) * width  # whole records, which need not be put together
+    while begin < end and (data := _read(stream, context, block_bytes)):
+        waiting = waiting + data if waiting else data
         whole = min(len(waiting) // width * width, end - begin)
         if whole:
             yield begin, waiting[:whole]
@@ -275,10 +276,10 @@ class Lines:
         return long
 
 
-def _read(stream: BinaryIO, context: TaskContext) -> bytes:
+def _read(stream: BinaryIO, context: TaskContext, block_bytes: int | None = None) -> bytes:
     context.progress()
     try:
-        data = stream.read(BLOCK_BYTES)
+        data = stream.read(block_bytes or BLOCK_BYTES)
     except (EOFError, zlib.error, lzma.LZMAError, OSError) as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise

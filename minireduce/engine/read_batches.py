@@ -12,6 +12,7 @@ from functools import partial
 from typing import Any, BinaryIO
 
 import numpy as np
+import numpy.typing as npt
 
 from minireduce.api.formats import Bytes, FixedWidth, InputFormat, Pairs, Parquet, Text
 from minireduce.api.job import Step
@@ -121,20 +122,22 @@ def _lines(begin: int, raw: bytes, context: TaskContext, *, is_text: bool) -> Ba
     body = text_of(begin, raw, context) if is_text else raw[:-1] if raw.endswith(b"\n") else raw
     if body is None:
         return Batch(None, 0, list[Any]().__getitem__)
-    starts = begin + np.concatenate(
-        (np.zeros(1, np.int64), np.flatnonzero(np.frombuffer(raw, np.uint8) == ord("\n")) + 1)
-    )
-    data = np.frombuffer(body, np.uint8)
-    is_kept = data != ord("\n")
-    bounds = np.concatenate((np.full(1, -1), np.flatnonzero(~is_kept), np.full(1, len(data))))
-    offsets = np.zeros(len(bounds), np.int32)
-    np.cumsum(np.diff(bounds) - 1, out=offsets[1:])
-    count = len(bounds) - 1
-    lines = pa.Array.from_buffers(
-        pa.string() if is_text else pa.binary(), count, [None, pa.py_buffer(offsets), pa.py_buffer(data[is_kept])]
-    )
+    ends = _newlines(raw)
+    starts = begin + np.concatenate((np.zeros(1, np.int64), ends + 1))
+    if not raw.startswith(body):  # returns or a mark are gone from it
+        ends = _newlines(body)
+    count = 1 + int(np.searchsorted(ends, len(body)))  # less the newline that ends the block
+    offsets = np.zeros(count + 1, np.int32)
+    offsets[1:-1] = ends[: count - 1] - np.arange(count - 1)
+    offsets[-1] = len(body) - (count - 1)
+    buffers = [None, pa.py_buffer(offsets), pa.py_buffer(body.replace(b"\n", b""))]
+    lines = pa.Array.from_buffers(pa.string() if is_text else pa.binary(), count, buffers)
     rows = pa.RecordBatch.from_arrays([lines, key_columns.of_integers(starts[:count])], names=["line", "offset"])
     return Batch(rows, count, lambda index: lines[index].as_py(), lambda index: int(starts[index]))
+
+
+def _newlines(block: bytes) -> npt.NDArray[np.int64]:
+    return np.flatnonzero(np.frombuffer(block, np.uint8) == ord("\n"))
 
 
 def _parquet_batches(
