@@ -18,7 +18,7 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 import xxhash
@@ -34,6 +34,7 @@ PART_MAGIC = b"MRPAIRS1"
 KINDS, PAIRS, END = 1, 2, 3
 _HEAD = struct.Struct("<BBHIIIQQ")  # frame, form, zero, keys, values, key bytes, value bytes, XXH3-64 of all else
 _CHECKED = _HEAD.size - 8
+Pieces = list[Any]  # bytes that stand one after the other, or views of them: a frame is not put together to be written
 END_BYTES = _HEAD.size + 8
 
 
@@ -52,7 +53,7 @@ class SectionWriter:
 
     def write_kinds(self, encoded: bytes) -> None:
         """What kinds of keys the writer of this section saw; not part of the digest, since it names places."""
-        self._write(_frame(KINDS, 0, 0, 0, 0, encoded))
+        self._write(_frame(KINDS, 0, 0, 0, 0, [encoded]))
 
     def add(self, keys: Keys, column: Column) -> None:
         """More pairs, by their sortable keys."""
@@ -73,12 +74,12 @@ class SectionWriter:
     def end(self) -> None:
         """Close the section."""
         self._flush()
-        self._digested(_frame(END, 0, 0, 0, 0, self._section_pairs.to_bytes(8, "little")))
+        self._digested(_frame(END, 0, 0, 0, 0, [self._section_pairs.to_bytes(8, "little")]))
         self._section_pairs = 0
 
     def write_magic(self, magic: bytes) -> None:
         """Bytes that tell what the file is."""
-        self._write(magic)
+        self._write([magic])
 
     def digest(self) -> bytes:
         """16 bytes that name all pairs so far, section by section."""
@@ -93,29 +94,37 @@ class SectionWriter:
         if not self._keys:
             return
         column = columns.settled(columns.concatenate(self._columns))
-        self._digested(encode_pairs(key_columns.concatenate(self._keys), column))
+        self._digested(_encode_pairs(key_columns.concatenate(self._keys), column))
         self._section_pairs += len(column)
         self.pairs_written += len(column)
         self._keys, self._columns = [], []
 
-    def _digested(self, frame: bytes) -> None:
-        self._digest.update(frame)
+    def _digested(self, frame: Pieces) -> None:
+        for piece in frame:
+            self._digest.update(piece)
         self._write(frame)
 
-    def _write(self, data: bytes) -> None:
-        self._file.write(data)
-        self.bytes_written += len(data)
+    def _write(self, pieces: Pieces) -> None:
+        for piece in pieces:
+            self._file.write(piece)
+            self.bytes_written += len(piece)
 
 
-def _frame(frame: int, form: int, keys: int, values: int, key_bytes: int, payload: bytes) -> bytes:
-    head = _HEAD.pack(frame, form, 0, keys, values, key_bytes, len(payload), 0)[:_CHECKED]
+def _frame(frame: int, form: int, keys: int, values: int, key_bytes: int, payload: Pieces) -> Pieces:
+    size_bytes = sum(map(len, payload))
+    head = _HEAD.pack(frame, form, 0, keys, values, key_bytes, size_bytes, 0)[:_CHECKED]
     check = xxhash.xxh3_64(head)
-    check.update(payload)
-    return b"".join((head, check.intdigest().to_bytes(8, "little"), payload))
+    for piece in payload:
+        check.update(piece)
+    return [head + check.intdigest().to_bytes(8, "little"), *payload]
 
 
 def encode_pairs(keys: Keys, column: Column) -> bytes:
     """One frame of pairs."""
+    return b"".join(_encode_pairs(keys, column))
+
+
+def _encode_pairs(keys: Keys, column: Column) -> Pieces:
     count = len(keys)
     starts = key_columns.group_starts(keys)
     if len(starts) < count:
@@ -129,7 +138,7 @@ def encode_pairs(keys: Keys, column: Column) -> bytes:
         parts.append(column.tobytes())
     else:
         parts += [columns.packed_lengths(column).astype("<u4").tobytes(), columns.packed_blob(column)]
-    return _frame(PAIRS, columns.form(column), len(keys), count, len(blob), b"".join(parts))
+    return _frame(PAIRS, columns.form(column), len(keys), count, len(blob), parts)
 
 
 @dataclass(slots=True)
@@ -154,9 +163,14 @@ class Source:
 
 
 class SectionReader:
-    """The frames of one section; `frame_bytes` is the size of the one that was read last."""
+    """The frames of one section; `frame_bytes` is the size of the one that was read last, `frames_at_once` how many
+    whoever merges may hold.
+    """
 
-    def __init__(self, source: Source, offset: int, length: int, *, is_columnar: bool = False) -> None:
+    def __init__(
+        self, source: Source, offset: int, length: int, *, is_columnar: bool = False, frames_at_once: int = 1
+    ) -> None:
+        self.frames_at_once = frames_at_once
         self._source = source
         self._is_columnar = is_columnar  # keys and packed values come as arrays, not as lists
         self._offset = offset

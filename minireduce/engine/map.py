@@ -270,7 +270,15 @@ class _MapAttempt:
         )
         self._context.count("SPILLED_RECORDS", spilled)
         with ExitStack() as stack:
-            for pairs in fold(merged(open_runs(runs, self._kinds, self._disk, stack, is_columnar=is_columnar))):
+            readers = open_runs(
+                runs,
+                self._kinds,
+                self._disk,
+                stack,
+                memory_limit_bytes=self._limit_bytes,
+                is_columnar=is_columnar,
+            )
+            for pairs in fold(merged(readers)):
                 self._context.progress()
                 yield pairs
         self._disk.remove_tree(directory)

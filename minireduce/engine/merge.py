@@ -6,8 +6,9 @@ runs and gallops), where a heap would cost Python time for each pair. The bound 
 several runs, so its values are streamed, run after run; that is also how a key with more values than memory is
 merged.
 
-Memory: one frame of each run, and a sorted copy. `merge_in_passes` first brings neighbouring runs together on disk
-where there are too many of them; neighbours, so that order stays.
+Memory: one frame of each run, and a sorted copy; where runs are few and come as arrays, several frames of each, since a
+window costs calls however little stands in it. `merge_in_passes` first brings neighbouring runs together on disk where
+there are too many of them; neighbours, so that order stays.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from minireduce.frozen import dataclass
 RUN_MEMORY_BYTES = 12 * FRAME_BYTES  # a frame as Python objects, and its share of the sorted copy
 FAN_IN_MIN = 4
 FAN_IN_MAX = 256  # open files
+FRAMES_AT_ONCE_MAX = 4  # of a run: more stay no longer in the cache
 COLUMNAR_BYTES_MIN = 1 << 20
 """Of runs that are worth bringing together as arrays; for fewer, loading what does it would take longer."""
 
@@ -80,13 +82,18 @@ class _Head:
         self.pair_bytes = 0.0
 
     def load(self) -> bool:
-        """Take the next frame in; False at the end of the run."""
-        frame = self.reader.read()
-        if frame is None:
+        """Take the next frames in; False at the end of the run."""
+        frames: list[tuple[Keys, Column]] = []
+        size_bytes = 0
+        while len(frames) < self.reader.frames_at_once and (frame := self.reader.read()) is not None:
+            frames.append(frame)
+            size_bytes += self.reader.frame_bytes
+        if not frames:
             return False
-        self.keys, self.column = frame
+        self.keys = key_columns.concatenate([keys for keys, _ in frames])
+        self.column = columns.concatenate([column for _, column in frames])
         self.position = 0
-        self.pair_bytes = self.reader.frame_bytes / max(len(self.keys), 1)
+        self.pair_bytes = size_bytes / max(len(self.keys), 1)
         return True
 
     def take(self, end: int) -> Window:
@@ -165,17 +172,28 @@ def is_worth_columns(runs: Sequence[RunSlice], memory_limit_bytes: int) -> bool:
 
 
 def open_runs(
-    runs: Sequence[RunSlice], kinds: Kinds, disk: Disk, stack: ExitStack, *, is_columnar: bool = False
+    runs: Sequence[RunSlice],
+    kinds: Kinds,
+    disk: Disk,
+    stack: ExitStack,
+    *,
+    memory_limit_bytes: int,
+    is_columnar: bool = False,
 ) -> list[SectionReader]:
     """Readers of the runs that hold anything. Raises InvalidKey if their keys are of different kinds."""
     readers = []
+    spare = fan_in(memory_limit_bytes) // max(1, sum(1 for run in runs if run.length))
+    frames_at_once = max(1, min(FRAMES_AT_ONCE_MAX, spare)) if is_columnar else 1
     for run in runs:
         if run.length:
             file = run.file if isinstance(run.file, int) else stack.enter_context(disk.open(run.file))
             source = Source(file, source_name(run.file))
-            readers.append(SectionReader(source, run.offset, run.length, is_columnar=is_columnar))
-            if readers[-1].kinds is not None:
-                kinds.meet(readers[-1].kinds)
+            reader = SectionReader(
+                source, run.offset, run.length, is_columnar=is_columnar, frames_at_once=frames_at_once
+            )
+            readers.append(reader)
+            if reader.kinds is not None:
+                kinds.meet(reader.kinds)
     return readers
 
 
@@ -210,7 +228,14 @@ def merge_in_passes(
         for start in range(0, len(runs), most):
             path = directory / f"merge-{passes:02d}-{start:06d}.data"
             with ExitStack() as stack:
-                readers = open_runs(runs[start : start + most], kinds, disk, stack, is_columnar=is_columnar)
+                readers = open_runs(
+                    runs[start : start + most],
+                    kinds,
+                    disk,
+                    stack,
+                    memory_limit_bytes=memory_limit_bytes,
+                    is_columnar=is_columnar,
+                )
                 writer = SectionWriter(stack.enter_context(disk.create(path)))
                 writer.write_kinds(kinds.encoded())
                 for keys, column in fold(merged(readers)):

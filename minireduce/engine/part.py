@@ -154,7 +154,7 @@ class PartWriter:
         made = text_lines(plain, values) if self._width is None else fixed_records(plain, values, self._width)
         self._write_bytes(made, len(plain))
 
-    def _write_bytes(self, lines: bytes, records: int) -> None:
+    def _write_bytes(self, lines: bytes | memoryview, records: int) -> None:
         self._digest.update(lines)
         self._opened().write(lines)
         self._bytes_written += len(lines)

@@ -85,7 +85,9 @@ def run_reduce(
                 is_columnar=is_large and step.combine is None,
             )
             context.largest.partition_bytes = sum(run.length for run in few)
-            merging = merged(open_runs(few, kinds, disk, stack, is_columnar=is_large and is_streamed))
+            is_columnar = is_large and is_streamed
+            readers = open_runs(few, kinds, disk, stack, memory_limit_bytes=memory_limit_bytes, is_columnar=is_columnar)
+            merging = merged(readers)
         context.count("SPILLED_RECORDS", spilled)
         out_kinds = kinds if _is_streamed(step) else Kinds()
         part = stack.enter_context(
@@ -181,7 +183,7 @@ class _Join:
         )
         context.count("SPILLED_RECORDS", spilled)
         context.largest.partition_bytes += sum(run.length for run in few)
-        merging = merged(open_runs(few, kinds, self._disk, stack))
+        merging = merged(open_runs(few, kinds, self._disk, stack, memory_limit_bytes=self._side_limit_bytes))
         grouped = unwalked_groups(_counted(merging, context, is_walked=False), context)
         if step.sort_values is not False:
             self._disk.make_directories(self._folder(index))

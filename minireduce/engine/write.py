@@ -50,7 +50,7 @@ def text_lines(keys: Sequence[Any], values: Sequence[Any]) -> bytes:
         ) from None
 
 
-def encoded_lines(encoded: Keys, column: Column) -> bytes | None:
+def encoded_lines(encoded: Keys, column: Column) -> memoryview | None:
     """The lines of pairs as they stand in runs, where keys are strings in an array and values ints; None elsewhere."""
     if isinstance(encoded, list) or not isinstance(column, np.ndarray) or column.dtype != np.int64:
         return None
@@ -64,7 +64,7 @@ def encoded_lines(encoded: Keys, column: Column) -> bytes | None:
     numbers = key_columns.of_integers(column.view(np.int64)).cast(pa.large_string()).cast(pa.large_binary())
     tab, newline, nothing = key_columns.of_bytes([b"\t", b"\n", b""])
     lines = pc.binary_join_element_wise(keys.unmarked(encoded), tab, numbers, newline, nothing)
-    return bytes(key_columns.blob(lines))
+    return memoryview(key_columns.blob(lines)).cast("B")
 
 
 def fixed_records(plain: Sequence[Any], values: Sequence[Any], width: int) -> bytes:
@@ -78,7 +78,7 @@ def fixed_records(plain: Sequence[Any], values: Sequence[Any], width: int) -> by
     return b"".join(chain.from_iterable(zip(plain, values, strict=True)))
 
 
-def encoded_records(encoded: Keys, column: Column, width: int) -> bytes | None:
+def encoded_records(encoded: Keys, column: Column, width: int) -> memoryview | None:
     """`fixed_records` of pairs as they stand in runs, where all keys, and all values, are bytes of one length; else
     None.
     """
@@ -91,7 +91,7 @@ def encoded_records(encoded: Keys, column: Column, width: int) -> bytes | None:
     length = of_values.shape[1] - 2  # after a head of two bytes: the kind, and the length
     if length > 0xFF or (of_keys[:, 0] != ord(keys.BYTES)).any() or (of_values[:, :2] != (0xC4, length)).any():
         return None
-    return np.concatenate((of_keys[:, 1:], of_values[:, 2:]), axis=1).tobytes()
+    return np.concatenate((of_keys[:, 1:], of_values[:, 2:]), axis=1).reshape(-1).data
 
 
 def _matrix(array: Any) -> Any:
