@@ -17,10 +17,11 @@ import time
 from played import DIGEST, PlayedWorker, map_only
 
 from minireduce.core.cluster import ClusterState, Event, HelloReceived, RequestReceived, SendDown, SendWelcome, Ticked
-from minireduce.core.messages import AttemptStarted, AttemptSucceeded, LaunchAttempt, TaskOutput
+from minireduce.core.messages import AttemptStarted, AttemptSucceeded, LaunchAttempt
 from minireduce.core.requests import SubmitJob
 from minireduce.core.settings import ClusterSettings
 from minireduce.core.spec import NumberRange
+from minireduce.core.task_data import TaskOutput
 
 WORKERS, SLOTS, RACKS = 1000, 2, 20
 SIZES = (10_000, 50_000, 200_000)

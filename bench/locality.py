@@ -15,7 +15,8 @@ import time
 from played import PlayedCluster, PlayedWorker, map_only
 
 from minireduce.core.effects import Row
-from minireduce.core.messages import LaunchAttempt, Replica
+from minireduce.core.messages import LaunchAttempt
+from minireduce.core.replica_messages import Replica
 from minireduce.core.settings import ClusterSettings
 from minireduce.core.spec import JobSpec, StoredRange
 

@@ -146,7 +146,8 @@ class Played:
 
     async def live(self, joined: asyncio.Event) -> None:
         from minireduce.core.link import Link
-        from minireduce.core.messages import AttemptSucceeded, Down, Hello, LaunchAttempt, TaskOutput, Up, WorkerProfile
+        from minireduce.core.messages import AttemptSucceeded, Down, Hello, LaunchAttempt, Up, WorkerProfile
+        from minireduce.core.task_data import TaskOutput
         from minireduce.wire.methods import CONNECT
 
         profile = WorkerProfile(

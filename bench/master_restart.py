@@ -29,13 +29,13 @@ from minireduce.core.messages import (
     Down,
     Hello,
     LaunchAttempt,
-    TaskOutput,
     Up,
     Welcome,
     WorkerProfile,
 )
 from minireduce.core.requests import SubmitJob
 from minireduce.core.spec import JobSpec, NumberRange, OutputKind, Program, StepSpec
+from minireduce.core.task_data import TaskOutput
 from minireduce.errors import MinireduceError
 from minireduce.ids import AttemptId
 from minireduce.launch import daemon

@@ -32,7 +32,8 @@ from minireduce.core.cluster import (
     UpReceived,
 )
 from minireduce.core.effects import Row
-from minireduce.core.messages import Hello, Replica, Up, WorkerProfile
+from minireduce.core.messages import Hello, Up, WorkerProfile
+from minireduce.core.replica_messages import Replica
 from minireduce.core.settings import ClusterSettings
 from minireduce.core.storage.requests import RemovePath
 from minireduce.launch import daemon

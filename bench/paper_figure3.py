@@ -37,13 +37,13 @@ from minireduce.core.messages import (
     KillAttempt,
     LaunchAttempt,
     Report,
-    TaskOutput,
     Up,
     WorkerProfile,
 )
 from minireduce.core.requests import SubmitJob
 from minireduce.core.settings import ClusterSettings
 from minireduce.core.spec import JobSpec, NumberRange, OutputKind, Program, StepSpec
+from minireduce.core.task_data import TaskOutput
 from minireduce.ids import AttemptId, TaskKind
 
 WORKERS, SLOTS, MAPS, REDUCES = 1700, 2, 15_000, 4000

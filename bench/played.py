@@ -31,15 +31,15 @@ from minireduce.core.messages import (
     Hello,
     KillAttempt,
     LaunchAttempt,
-    Replica,
     Report,
-    TaskOutput,
     Up,
     WorkerProfile,
 )
+from minireduce.core.replica_messages import Replica
 from minireduce.core.requests import ComputeRequest
 from minireduce.core.settings import ClusterSettings
 from minireduce.core.spec import JobSpec, OutputKind, Program, Split, StepSpec
+from minireduce.core.task_data import TaskOutput
 from minireduce.ids import AttemptId, TaskId
 
 TICK_S = 0.25

@@ -20,7 +20,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from minireduce.core.effects import Effects, Row
-from minireduce.core.messages import Replica, ReplicaStored, ReplicateBlock
+from minireduce.core.replica_messages import Replica, ReplicaStored, ReplicateBlock
 from minireduce.core.settings import ClusterSettings
 from minireduce.core.storage.places import Place
 from minireduce.core.storage.state import StorageState

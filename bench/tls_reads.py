@@ -27,7 +27,7 @@ import google_crc32c
 
 from minireduce.auth import certificates, scopes, tokens, transport
 from minireduce.auth.scopes import BlockAccess, BlockMode
-from minireduce.core.messages import Replica
+from minireduce.core.replica_messages import Replica
 from minireduce.disk import RealDisk
 from minireduce.wire.packets import PACKET_BYTES, Unsealer, seal
 from minireduce.worker.block_server_process import BlockServerProcess, listen

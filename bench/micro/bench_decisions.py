@@ -7,7 +7,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from minireduce.core.messages import AttemptSucceeded, TaskOutput, Up
+from minireduce.core.messages import AttemptSucceeded, Up
+from minireduce.core.task_data import TaskOutput
 from minireduce.ids import AttemptId, TaskId, TaskKind
 from minireduce.wire.codec import decode, encode
 

@@ -20,8 +20,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
-from minireduce.core.messages import Counters, TaskError, TaskOutput
 from minireduce.core.spec import LocalFiles, NumberRange, Program
+from minireduce.core.task_data import Counters, TaskError, TaskOutput
 from minireduce.core.work.bad_records import PLAIN, Care
 from minireduce.frozen import dataclass
 from minireduce.ids import AttemptId, TaskId

@@ -19,7 +19,7 @@ from __future__ import annotations
 import mmap
 import os
 
-from minireduce.core.messages import LargestKey
+from minireduce.core.task_data import LargestKey
 from minireduce.frozen import dataclass
 
 PAGE_BYTES = 4096

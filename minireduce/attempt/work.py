@@ -37,9 +37,9 @@ from minireduce.attempt.conversation import (
 from minireduce.attempt.framing import TaskSocket
 from minireduce.attempt.inputs import Unusable, open_local, open_part, open_stored
 from minireduce.attempt.watch import Watch
-from minireduce.core.messages import Counters, TaskError, TaskOutput
 from minireduce.core.spec import LocalFiles, NumberRange
 from minireduce.core.storage.staged_paths import origin_of
+from minireduce.core.task_data import Counters, TaskError, TaskOutput
 from minireduce.core.work.bad_records import NO_PROBE
 from minireduce.disk import Disk, RealDisk
 from minireduce.engine.bad_records import Care, Suspect

@@ -104,7 +104,7 @@ def found_bad(skipped: Sequence[BadRecord]) -> Iterator[str]:
 
 def told_by_user_code(told: Any) -> str:
     """What an error says of user code: its traceback, or what was wrong; then the file, offset and record."""
-    from minireduce.core.messages import TaskError
+    from minireduce.core.task_data import TaskError
 
     text = getattr(told, "traceback", "") or getattr(told, "traceback_text", "")
     if not text and isinstance(told, TaskError):  # nothing was raised: what is wrong is what was yielded, or a crash

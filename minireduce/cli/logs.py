@@ -20,7 +20,7 @@ from minireduce.cli.show import as_plain, duration, plural, print_json
 
 if TYPE_CHECKING:
     from minireduce.client.connection import Connection
-    from minireduce.core.messages import TaskError
+    from minireduce.core.task_data import TaskError
     from minireduce.core.texts import AttemptText, StreamText
     from minireduce.core.views import AttemptView, JobView, PrintedPiece, TaskView
     from minireduce.ids import AttemptId, TaskId

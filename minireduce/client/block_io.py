@@ -16,7 +16,7 @@ from dataclasses import replace
 from minireduce.client.asking import ANSWER_BYTES_MAX, READ_BYTES, Answer, Hedge, as_error, first_answer
 from minireduce.client.doors import open_door
 from minireduce.client.local_blocks import LocalReplica, LocalReplicas, is_same_host
-from minireduce.core.messages import BlockSource, Replica
+from minireduce.core.replica_messages import BlockSource, Replica
 from minireduce.core.storage import reading, writing
 from minireduce.core.storage.views import PlacedBlock
 from minireduce.errors import Corruption, MinireduceError, Unavailable

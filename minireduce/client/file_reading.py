@@ -14,7 +14,7 @@ from collections.abc import Iterator
 
 from minireduce.client.block_io import read_range
 from minireduce.client.connection import Connection
-from minireduce.core.messages import BlockSource, Replica
+from minireduce.core.replica_messages import BlockSource, Replica
 from minireduce.core.storage.requests import ReportDamage
 from minireduce.core.storage.views import FileStatus, ReadableBlock
 from minireduce.errors import MinireduceError, NotFound

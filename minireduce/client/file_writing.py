@@ -20,7 +20,7 @@ from types import TracebackType
 from minireduce.client.block_io import BlockDoors, write_block
 from minireduce.client.connection import Connection
 from minireduce.client.file_reading import FileReader
-from minireduce.core.messages import Replica
+from minireduce.core.replica_messages import Replica
 from minireduce.core.storage.requests import (
     AbandonFile,
     AddBlock,

@@ -18,7 +18,7 @@ from collections.abc import Iterator
 
 import google_crc32c
 
-from minireduce.core.messages import Replica
+from minireduce.core.replica_messages import Replica
 from minireduce.errors import Corruption, Unavailable
 from minireduce.wire.local_door import SECRET_BYTES, LocalOffer, address_of, new_socket
 from minireduce.wire.packets import CRC_BYTES, PACKET_BYTES, packets_in, widen

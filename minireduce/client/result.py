@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from minireduce.api.skipping import BadRecord
 from minireduce.client.publish import Parts, part_name
-from minireduce.core.messages import Counters
+from minireduce.core.task_data import Counters
 from minireduce.errors import RequestError
 
 if TYPE_CHECKING:

@@ -21,7 +21,8 @@ from minireduce.core.compute.state import ComputeState
 from minireduce.core.compute.submission import Submissions
 from minireduce.core.effects import Effects, Row
 from minireduce.core.membership import Member, Membership
-from minireduce.core.messages import PROTOCOL_VERSION, DirectoriesMeasured, Down, Hello, Up, Welcome
+from minireduce.core.messages import PROTOCOL_VERSION, Down, Hello, Up, Welcome
+from minireduce.core.replica_messages import DirectoriesMeasured
 from minireduce.core.requests import ComputeRequest, DrainWorker
 from minireduce.core.settings import ClusterSettings
 from minireduce.core.storage.places import MembershipPlaces

@@ -16,7 +16,8 @@ from dataclasses import field
 from enum import StrEnum
 
 from minireduce.core.link import Link
-from minireduce.core.messages import Command, DataDirectory, Hello, Up, WorkerProfile
+from minireduce.core.messages import Command, Hello, Up, WorkerProfile
+from minireduce.core.replica_messages import DataDirectory
 from minireduce.core.settings import ClusterSettings
 from minireduce.errors import MinireduceError, Refused
 from minireduce.frozen import dataclass

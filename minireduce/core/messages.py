@@ -7,163 +7,29 @@ recognised and dropped (`core.link`). Every message counts as a heartbeat.
 
 Commands are idempotent by id: a repeated launch, kill or drop changes nothing. Reports tell of things that happened.
 Sizes are bytes, times are seconds. The wire (`wire.codec`) mirrors these classes field by field.
+
+Here stand the messages and what they say of attempts and jobs. What they say of replicas: `replica_messages`; what a
+task reads and leaves: `task_data`.
 """
 
 from __future__ import annotations
 
-from minireduce.core.spec import LocalFiles, NumberRange, Program, StepSpec
+from minireduce.core.replica_messages import Replica, ReplicaCommand, ReplicaReport
+from minireduce.core.spec import Program, StepSpec
+from minireduce.core.task_data import (
+    Counters,
+    LargestKey,
+    OutputSource,
+    Place,
+    SkippedRecord,
+    TaskError,
+    TaskInput,
+    TaskOutput,
+)
 from minireduce.frozen import dataclass
 from minireduce.ids import AttemptId, JobId, WorkerId
 
 PROTOCOL_VERSION = 1
-
-Counters = tuple[tuple[str, str, int], ...]
-"""(group, name, value), in ascending order of group and name."""
-
-
-# ── blocks ──────────────────────────────────────────────────────────────────────────────────────────────────────────
-
-
-@dataclass(frozen=True, slots=True, order=True)
-class Replica:
-    """One worker's copy of a block. The generation grows whenever writing the block is taken up again."""
-
-    block_id: int
-    generation: int
-    length: int
-
-
-@dataclass(frozen=True, slots=True)
-class BlockSource:
-    """A block (or what of it belongs to a range) and where to read it, the nearest worker first.
-
-    `file_offset` is where the block begins in its file. `addresses` are `host:port` of block servers.
-    """
-
-    replica: Replica
-    file_offset: int
-    workers: tuple[WorkerId, ...]
-    addresses: tuple[str, ...]
-
-
-# ── what a task reads ───────────────────────────────────────────────────────────────────────────────────────────────
-
-
-@dataclass(frozen=True, slots=True)
-class StoredInput:
-    """A map task's range of a stored file. `blocks` cover it, and beyond its end what one longest record can need."""
-
-    path: str
-    offset: int
-    length: int
-    file_bytes: int
-    blocks: tuple[BlockSource, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class StoredInputs:
-    """Ranges of stored files that a map task reads one after the other."""
-
-    inputs: tuple[StoredInput, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class OutputSource:
-    """The output of a finished attempt, and the block server that has it. `bytes_total` covers all its partitions."""
-
-    attempt: AttemptId
-    worker: WorkerId
-    address: str
-    bytes_total: int
-
-
-@dataclass(frozen=True, slots=True)
-class PartInput:
-    """A map task of a later step reads one part of the step before."""
-
-    source: OutputSource
-
-
-@dataclass(frozen=True, slots=True)
-class PartitionInput:
-    """A reduce task reads its partition of `maps` map outputs; `MapOutputsReady` tells where they are."""
-
-    partition: int
-    maps: int
-
-
-TaskInput = LocalFiles | NumberRange | StoredInput | StoredInputs | PartInput | PartitionInput
-
-
-# ── what a task leaves ──────────────────────────────────────────────────────────────────────────────────────────────
-
-
-@dataclass(frozen=True, slots=True)
-class TaskOutput:
-    """What a finished attempt left on its worker.
-
-    `digest` is taken over each partition's pairs before compression: two attempts of a deterministic task agree on it.
-    `partition_bytes_log2` holds one byte a partition, the rounded-up base-2 logarithm of its size (0: empty); it is
-    empty for a part.
-    """
-
-    digest: bytes
-    bytes_total: int
-    records: int
-    partition_bytes_log2: bytes = b""
-    skipped: tuple[int, ...] = ()  # positions of the records that it lacks, since they were found to be bad
-
-    @property
-    def is_empty_part(self) -> bool:
-        """Whether there is nothing that anybody could keep, fetch or lose: knowing of it is having it."""
-        return not self.bytes_total and not self.partition_bytes_log2
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """One record (of a reduce: one group) in the input of its task: how many lie before it, and what proves that it is
-    this one: its offset, or a fingerprint of its key; 0 where there is nothing such.
-    """
-
-    position: int
-    proof: int
-
-
-@dataclass(frozen=True, slots=True)
-class TaskError:
-    """Why an attempt failed, as text: nothing of it is ever turned back into code.
-
-    `traceback` holds the user's frames only. `path`, `offset` and `record` name the record at hand, when there was one;
-    `position` and `proof` are its `Place`, -1 where it is not known for sure.
-    """
-
-    kind: str  # "raised", "crashed", "exited", "memory", "timeout"
-    type_name: str
-    message: str
-    traceback: str = ""
-    path: str = ""
-    offset: int = -1
-    record: str = ""
-    position: int = -1
-    proof: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class SkippedRecord:
-    """A record that failed again alone, and so is left out; `error` is what it came to then.
-
-    `data` is the beginning of the record (of a reduce: of the key) as text, or as bytes where it is not `is_text`;
-    `bytes_total` says how long the whole is.
-    """
-
-    error: TaskError
-    data: bytes
-    is_text: bool
-    bytes_total: int
-
-    @property
-    def place(self) -> Place:
-        return Place(self.error.position, self.error.proof)
 
 
 # ── reports: worker to master ───────────────────────────────────────────────────────────────────────────────────────
@@ -174,17 +40,6 @@ class AttemptStarted:
     """The attempt has all its input at hand and holds a slot."""
 
     attempt: AttemptId
-
-
-@dataclass(frozen=True, slots=True)
-class LargestKey:
-    """The key with the most bytes in a reduce's partition, as people read it: how many values it has (so far), and its
-    share of the partition's bytes. A small share is not worth telling.
-    """
-
-    key: str
-    records: int
-    share: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -297,69 +152,6 @@ class PartCopyFailed:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class ReplicaStored:
-    """A replica is complete and durable on this worker."""
-
-    replica: Replica
-
-
-@dataclass(frozen=True, slots=True)
-class ReplicaRemoved:
-    """This worker no longer has the replica."""
-
-    replica: Replica
-
-
-@dataclass(frozen=True, slots=True)
-class ReplicaDamaged:
-    """`worker`'s replica failed verification; the sender may be that worker or a reader of it."""
-
-    replica: Replica
-    worker: WorkerId
-
-
-@dataclass(frozen=True, slots=True)
-class ReplicaVerified:
-    """This worker was asked to verify its replica, and every byte of it is what was written."""
-
-    replica: Replica
-
-
-@dataclass(frozen=True, slots=True)
-class ReplicaConfirmed:
-    """This worker still had the replica when it was asked."""
-
-    replica: Replica
-    question: int
-
-
-@dataclass(frozen=True, slots=True)
-class DataDirectory:
-    """One of a worker's data directories. `problem` says why it takes no more replicas; empty: it does."""
-
-    path: str
-    capacity_bytes: int
-    free_bytes: int
-    problem: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class DirectoriesMeasured:
-    """The data directories of this worker, all of them, and the room in those that take replicas together."""
-
-    directories: tuple[DataDirectory, ...]
-    free_bytes: int
-
-
-@dataclass(frozen=True, slots=True)
-class ReplicationFailed:
-    """A `ReplicateBlock` could not be carried out."""
-
-    replica: Replica
-    reason: str
-
-
 Report = (
     AttemptStarted
     | AttemptProgressed
@@ -373,13 +165,7 @@ Report = (
     | WorkerStopping
     | FetchFailed
     | PartCopyFailed
-    | ReplicaStored
-    | ReplicaRemoved
-    | ReplicaDamaged
-    | ReplicationFailed
-    | ReplicaVerified
-    | ReplicaConfirmed
-    | DirectoriesMeasured
+    | ReplicaReport
 )
 
 
@@ -463,65 +249,6 @@ class ReleaseWorker:
     """Nothing that you hold is needed any more, or others have it: a worker that was told to stop may end."""
 
 
-@dataclass(frozen=True, slots=True)
-class ReplicateBlock:
-    """Send your replica of a block to another worker. `write_token` opens the door there."""
-
-    replica: Replica
-    target: WorkerId
-    target_address: str
-    write_token: str
-
-
-@dataclass(frozen=True, slots=True)
-class ByteRange:
-    """A range of a block."""
-
-    offset: int
-    length: int
-
-
-@dataclass(frozen=True, slots=True)
-class RepackBlock:
-    """Send ranges of your replica, one after the other, as the block `packed` to a worker, which may be you.
-
-    `ReplicationFailed` of `packed` is said when that cannot be done.
-    """
-
-    replica: Replica
-    ranges: tuple[ByteRange, ...]
-    packed: Replica
-    target: WorkerId
-    target_address: str
-    write_token: str
-
-
-@dataclass(frozen=True, slots=True)
-class RemoveReplica:
-    """Remove this replica. Answered by `ReplicaRemoved`."""
-
-    replica: Replica
-
-
-@dataclass(frozen=True, slots=True)
-class VerifyReplica:
-    """A reader said that this replica of yours is damaged: read all of it before others. Answered by `ReplicaVerified`
-    or `ReplicaDamaged`.
-    """
-
-    replica: Replica
-
-
-@dataclass(frozen=True, slots=True)
-class ConfirmReplica:
-    """Others have this replica of yours, too, and may remove theirs: say that you still have it, by `ReplicaConfirmed`
-    of the same `question`. Who has it no longer says nothing.
-    """
-
-    replica: Replica
-    question: int
-
-
 Command = (
     OpenJob
     | LaunchAttempt
@@ -532,11 +259,7 @@ Command = (
     | DropJob
     | CopyPart
     | ReleaseWorker
-    | ReplicateBlock
-    | RepackBlock
-    | RemoveReplica
-    | VerifyReplica
-    | ConfirmReplica
+    | ReplicaCommand
 )
 
 

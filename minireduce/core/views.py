@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from enum import StrEnum
 
-from minireduce.core.messages import Counters, DataDirectory, OutputSource, SkippedRecord, TaskError
+from minireduce.core.replica_messages import DataDirectory
 from minireduce.core.spec import OutputKind
+from minireduce.core.task_data import Counters, OutputSource, SkippedRecord, TaskError
 from minireduce.frozen import dataclass
 from minireduce.ids import AttemptId, JobId, TaskId, TaskKind, WorkerId
 

@@ -27,10 +27,14 @@ from minireduce.core.messages import (
     AttemptReturned,
     AttemptStarted,
     AttemptSucceeded,
-    ConfirmReplica,
-    DirectoriesMeasured,
     FetchFailed,
     Hello,
+    WorkerProfile,
+    WorkerStopping,
+)
+from minireduce.core.replica_messages import (
+    ConfirmReplica,
+    DirectoriesMeasured,
     RemoveReplica,
     RepackBlock,
     Replica,
@@ -42,8 +46,6 @@ from minireduce.core.messages import (
     ReplicationFailed,
     ReplicaVerified,
     VerifyReplica,
-    WorkerProfile,
-    WorkerStopping,
 )
 from minireduce.core.settings import WorkerSettings
 from minireduce.core.work.assignments import AssignmentAction, Assignments

@@ -14,7 +14,7 @@ from minireduce.client.outputs import Destination
 from minireduce.client.publish import publish_stream
 from minireduce.client.result import CounterGroups, Counts, JobResult
 from minireduce.config import Settings
-from minireduce.core.messages import TaskError
+from minireduce.core.task_data import TaskError
 from minireduce.engine.errors import UserCodeError
 from minireduce.launch.inline import MEMORY_LIMIT_BYTES, run_inline
 

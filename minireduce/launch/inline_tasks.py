@@ -16,8 +16,8 @@ from minireduce.api.skipping import SkipLimit
 from minireduce.attempt.conversation import Raised
 from minireduce.attempt.work import answer_to, record_data, suspect_error
 from minireduce.core.compute.bad_records import too_large_share, too_many
-from minireduce.core.messages import SkippedRecord, TaskError
 from minireduce.core.settings import WorkerSettings
+from minireduce.core.task_data import SkippedRecord, TaskError
 from minireduce.core.views import SkippedView
 from minireduce.core.work import bad_records
 from minireduce.core.work.bad_records import NO_PROBE, PLAIN, GiveUp, Search

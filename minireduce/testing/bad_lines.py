@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from minireduce.core.messages import SkippedRecord, TaskError, TaskOutput
+from minireduce.core.task_data import SkippedRecord, TaskError, TaskOutput
 from minireduce.core.work.attempts import Failed, Succeeded
 from minireduce.core.work.bad_records import NO_PROBE, Care
 from minireduce.ids import AttemptId

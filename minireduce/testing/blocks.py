@@ -13,17 +13,17 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from minireduce.core.messages import (
+from minireduce.core.replica_messages import (
     BlockSource,
     ByteRange,
     RepackBlock,
     Replica,
     ReplicateBlock,
     ReplicaVerified,
-    StoredInput,
 )
 from minireduce.core.storage import reading
 from minireduce.core.storage.views import BlockTarget
+from minireduce.core.task_data import StoredInput
 from minireduce.core.worker import ReplicaDeleted, ReplicaFoundDamaged, ReplicationEnded, ReplicaWritten
 from minireduce.errors import MinireduceError, Unavailable
 from minireduce.testing.disk import SimDisk

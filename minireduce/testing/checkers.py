@@ -19,7 +19,9 @@ from typing import TYPE_CHECKING, Any
 from minireduce.core import cluster as machine
 from minireduce.core.compute.task import Attempt
 from minireduce.core.effects import Row
-from minireduce.core.messages import AttemptReturned, Counters, FetchFailed, Hello, LaunchAttempt, Replica
+from minireduce.core.messages import AttemptReturned, FetchFailed, Hello, LaunchAttempt
+from minireduce.core.replica_messages import Replica
+from minireduce.core.task_data import Counters
 from minireduce.core.views import JobState
 from minireduce.ids import AttemptId, JobId, TaskId, TaskKind, WorkerId
 from minireduce.testing.blocks import key_of

@@ -11,9 +11,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from minireduce.core.messages import OutputSource
 from minireduce.core.requests import CloseResult, ConfirmPublished, KillJob, SubmitJob
 from minireduce.core.storage.views import FileStatus
+from minireduce.core.task_data import OutputSource
 from minireduce.core.views import JobState, JobView, ResultView
 from minireduce.core.work.fetches import PART, Fetched, FetchOutcome
 from minireduce.errors import MinireduceError, RequestError

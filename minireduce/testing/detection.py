@@ -25,7 +25,7 @@ from pathlib import Path
 from random import Random
 
 from minireduce.core.membership import Member
-from minireduce.core.messages import Replica
+from minireduce.core.replica_messages import Replica
 from minireduce.core.views import JobState
 from minireduce.errors import MinireduceError, Refused
 from minireduce.testing import log

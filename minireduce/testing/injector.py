@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 
-from minireduce.core.messages import Replica
+from minireduce.core.replica_messages import Replica
 from minireduce.core.worker import StopRequested
 from minireduce.ids import TaskKind
 from minireduce.testing.blocks import replica_path

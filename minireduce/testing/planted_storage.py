@@ -6,7 +6,7 @@ from collections.abc import Callable, Container, Mapping
 from functools import partial
 from typing import Any
 
-from minireduce.core.messages import Replica
+from minireduce.core.replica_messages import Replica
 from minireduce.core.storage import files
 from minireduce.core.storage.blocks import Blocks
 from minireduce.core.storage.copying import Copying

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass, field
 
-from minireduce.core.messages import Command, RemoveReplica, Replica
+from minireduce.core.messages import Command
+from minireduce.core.replica_messages import RemoveReplica, Replica
 from minireduce.core.settings import ClusterSettings
 from minireduce.core.storage.state import ReplicaReport
 from minireduce.ids import WorkerId

@@ -30,8 +30,8 @@ from random import Random
 from typing import Any
 
 from minireduce.core.effects import Effects, Row
-from minireduce.core.messages import (
-    Command,
+from minireduce.core.messages import Command
+from minireduce.core.replica_messages import (
     ConfirmReplica,
     RemoveReplica,
     RepackBlock,

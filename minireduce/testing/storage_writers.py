@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from minireduce.core.effects import Effects
-from minireduce.core.messages import Replica
+from minireduce.core.replica_messages import Replica
 from minireduce.core.storage import writing
 from minireduce.core.storage.requests import (
     AbandonFile,

@@ -15,18 +15,11 @@ from random import Random
 from typing import Any
 
 from minireduce.core import worker as machine
-from minireduce.core.messages import (
-    AttemptSucceeded,
-    Down,
-    PartInput,
-    Replica,
-    StoredInput,
-    TaskError,
-    Welcome,
-    WorkerProfile,
-)
+from minireduce.core.messages import AttemptSucceeded, Down, Welcome, WorkerProfile
+from minireduce.core.replica_messages import Replica
 from minireduce.core.settings import WorkerSettings
 from minireduce.core.spec import LocalFiles
+from minireduce.core.task_data import PartInput, StoredInput, TaskError
 from minireduce.core.work.assignments import CloseProgram, OpenProgram, RemoveFetched, RemoveJob, RemoveOutputs
 from minireduce.core.work.attempts import (
     AttemptEnded,

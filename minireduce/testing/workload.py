@@ -16,7 +16,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from minireduce.core.messages import Counters, TaskOutput
 from minireduce.core.spec import (
     DEFAULT_QUEUE,
     JobSpec,
@@ -28,6 +27,7 @@ from minireduce.core.spec import (
     StepSpec,
     StoredRange,
 )
+from minireduce.core.task_data import Counters, TaskOutput
 from minireduce.errors import Corruption
 from minireduce.ids import TaskId, TaskKind
 

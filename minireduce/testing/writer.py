@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Generator
 from typing import TYPE_CHECKING, Any
 
-from minireduce.core.messages import Replica
+from minireduce.core.replica_messages import Replica
 from minireduce.core.storage import writing
 from minireduce.core.storage.requests import AddBlock, CloseFile, CommitBlock, CreateFile
 from minireduce.core.storage.views import FileStatus, PlacedBlock

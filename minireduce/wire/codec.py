@@ -30,7 +30,7 @@ from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message import DecodeError, EncodeError, Message
 from google.protobuf.message_factory import GetMessageClass
 
-from minireduce.core import messages, requests, spec, views
+from minireduce.core import messages, replica_messages, requests, spec, task_data, views
 from minireduce.core.storage import requests as file_requests
 from minireduce.core.storage import views as file_views
 from minireduce.errors import RequestError
@@ -42,6 +42,8 @@ from minireduce.wire.together import TOGETHER
 MODULES = (
     (spec, spec_pb2),
     (messages, messages_pb2),
+    (replica_messages, messages_pb2),
+    (task_data, messages_pb2),
     (together, messages_pb2),
     (requests, requests_pb2),
     (questions, requests_pb2),

@@ -16,8 +16,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-from minireduce.core.messages import AttemptSucceeded, Counters, LaunchAttempt, TaskOutput
+from minireduce.core.messages import AttemptSucceeded, LaunchAttempt
 from minireduce.core.spec import NumberRange
+from minireduce.core.task_data import Counters, TaskOutput
 from minireduce.frozen import dataclass
 from minireduce.ids import AttemptId, TaskId
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import json
 
-from minireduce.core.messages import (
+from minireduce.core.plain import from_plain, to_plain
+from minireduce.core.replica_messages import (
     DirectoriesMeasured,
     RemoveReplica,
     RepackBlock,
@@ -16,7 +17,6 @@ from minireduce.core.messages import (
     ReplicaVerified,
     VerifyReplica,
 )
-from minireduce.core.plain import from_plain, to_plain
 from minireduce.core.worker import (
     ReplicaDeleted,
     ReplicaFoundDamaged,

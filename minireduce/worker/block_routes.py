@@ -31,7 +31,7 @@ from collections.abc import Callable, Iterator
 
 from aiohttp import web
 
-from minireduce.core.messages import ByteRange, RepackBlock, Replica, ReplicateBlock
+from minireduce.core.replica_messages import ByteRange, RepackBlock, Replica, ReplicateBlock
 from minireduce.core.worker import (
     ReplicaDeleted,
     ReplicaFoundDamaged,

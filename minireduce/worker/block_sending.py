@@ -13,7 +13,7 @@ import aiohttp
 
 from minireduce.auth import transport
 from minireduce.auth.joining import split_address
-from minireduce.core.messages import Replica
+from minireduce.core.replica_messages import Replica
 from minireduce.errors import MinireduceError, Unavailable
 from minireduce.wire.errors import from_http
 from minireduce.wire.packets import sealed_length

@@ -35,7 +35,7 @@ from minireduce.auth import transport
 from minireduce.auth.policy import Authenticator
 from minireduce.auth.tokens import Tokens
 from minireduce.clock import SystemClock
-from minireduce.core.messages import RemoveReplica, RepackBlock, ReplicateBlock, VerifyReplica
+from minireduce.core.replica_messages import RemoveReplica, RepackBlock, ReplicateBlock, VerifyReplica
 from minireduce.core.worker import ReplicaFoundDamaged, ReplicaWritten
 from minireduce.disk import RealDisk
 from minireduce.engine.index import DATA_NAME, INDEX_NAME, read_index

@@ -24,7 +24,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
-from minireduce.core.messages import Replica
+from minireduce.core.replica_messages import Replica
 from minireduce.disk import Disk
 from minireduce.errors import MinireduceError, NotFound, Unavailable
 from minireduce.failpoints import hit

@@ -18,7 +18,7 @@ import threading
 from collections.abc import Sequence
 from pathlib import Path
 
-from minireduce.core.messages import DataDirectory, DirectoriesMeasured
+from minireduce.core.replica_messages import DataDirectory, DirectoriesMeasured
 from minireduce.disk import Disk
 from minireduce.errors import Unavailable
 

@@ -17,8 +17,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from minireduce.attempt.conversation import ReadRange
-from minireduce.core.messages import BlockSource, Replica, StoredInput
+from minireduce.core.replica_messages import BlockSource, Replica
 from minireduce.core.storage.reading import Fetch, Pace
+from minireduce.core.task_data import StoredInput
 from minireduce.core.worker import ReplicaFoundDamaged
 from minireduce.disk import Disk
 from minireduce.errors import MinireduceError, NotFound, Unavailable

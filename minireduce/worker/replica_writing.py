@@ -19,7 +19,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
-from minireduce.core.messages import Replica
+from minireduce.core.replica_messages import Replica
 from minireduce.disk import Disk
 from minireduce.errors import Corruption, MinireduceError, NotFound, Unavailable
 from minireduce.failpoints import hit

@@ -26,16 +26,9 @@ from minireduce.attempt.conversation import (
     StoredFile,
     StoredRanges,
 )
-from minireduce.core.messages import (
-    AttemptSucceeded,
-    OpenJob,
-    PartInput,
-    PartitionInput,
-    StoredInput,
-    StoredInputs,
-    TaskInput,
-)
+from minireduce.core.messages import AttemptSucceeded, OpenJob
 from minireduce.core.spec import LocalFiles
+from minireduce.core.task_data import PartInput, PartitionInput, StoredInput, StoredInputs, TaskInput
 from minireduce.core.work.attempts import (
     AttemptEnded,
     AttemptOutcome,

@@ -21,7 +21,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 
 from minireduce.clock import Clock
-from minireduce.core.messages import Replica, ReplicaVerified
+from minireduce.core.replica_messages import Replica, ReplicaVerified
 from minireduce.core.worker import ReplicaDeleted
 from minireduce.disk import Disk
 from minireduce.errors import MinireduceError, NotFound

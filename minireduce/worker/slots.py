@@ -39,8 +39,8 @@ from minireduce.attempt.conversation import (
     batch_of,
     unfold,
 )
-from minireduce.core.messages import TaskError
 from minireduce.core.spec import Program
+from minireduce.core.task_data import TaskError
 from minireduce.core.work.attempts import (
     AttemptEnded,
     AttemptOutcome,

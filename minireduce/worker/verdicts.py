@@ -26,8 +26,8 @@ from minireduce.attempt.conversation import (
     StoredRanges,
     memory_told,
 )
-from minireduce.core.messages import SkippedRecord, TaskError
 from minireduce.core.spec import LocalFiles
+from minireduce.core.task_data import SkippedRecord, TaskError
 from minireduce.core.work.attempts import (
     AttemptEnded,
     AttemptOutcome,

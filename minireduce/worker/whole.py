@@ -20,7 +20,8 @@ from random import Random
 from typing import TYPE_CHECKING
 
 from minireduce.clock import Clock
-from minireduce.core.messages import RemoveReplica, VerifyReplica, WorkerProfile
+from minireduce.core.messages import WorkerProfile
+from minireduce.core.replica_messages import RemoveReplica, VerifyReplica
 from minireduce.core.settings import WorkerSettings
 from minireduce.core.work.assignments import CloseProgram, OpenProgram, RemoveFetched, RemoveJob, RemoveOutputs
 from minireduce.core.work.attempts import StartAttempt, StartBatch, StopAttempt

@@ -20,7 +20,7 @@ from minireduce.auth.scopes import BlockAccess, BlockMode
 from minireduce.auth.tokens import generate
 from minireduce.client.block_io import BlockDoors, read_range, write_block
 from minireduce.client.local_blocks import fetch_descriptor
-from minireduce.core.messages import (
+from minireduce.core.replica_messages import (
     BlockSource,
     ByteRange,
     DirectoriesMeasured,

@@ -12,8 +12,8 @@ import pytest
 import xxhash
 
 from minireduce.client.parts import DAMAGED_MAX, PartsOfJob
-from minireduce.core.messages import OutputSource
 from minireduce.core.spec import OutputKind
+from minireduce.core.task_data import OutputSource
 from minireduce.core.views import JobState, JobView, ResultView
 from minireduce.errors import Corruption, JobFailed, RequestError
 from minireduce.ids import AttemptId, TaskId, TaskKind

@@ -27,7 +27,6 @@ from minireduce.core.messages import (
     KillAttempt,
     LaunchAttempt,
     OpenJob,
-    TaskOutput,
     Up,
     Welcome,
     WorkerProfile,
@@ -35,6 +34,7 @@ from minireduce.core.messages import (
 from minireduce.core.requests import CloseResult, ConfirmPublished, KillJob, SubmitJob
 from minireduce.core.settings import ClusterSettings
 from minireduce.core.spec import JobSpec, LocalFiles, LocalRange, OutputKind, Program, StepSpec
+from minireduce.core.task_data import TaskOutput
 from minireduce.core.views import JobState
 from minireduce.errors import NotFound, Refused, RequestError, Unavailable
 from minireduce.master.server import Certificate, MasterOptions, start_master

@@ -16,7 +16,8 @@ from scenes.worker import JOB, OUTPUT, map_attempt, reduce_attempt
 from minireduce.auth import certificates, scopes, tokens, transport
 from minireduce.auth.policy import Authenticator
 from minireduce.auth.scopes import BlockAccess, BlockMode, JobReads, Login
-from minireduce.core.messages import AttemptSucceeded, OutputSource
+from minireduce.core.messages import AttemptSucceeded
+from minireduce.core.task_data import OutputSource
 from minireduce.core.work.fetches import PART, Fetched, Gone, StartFetch, Unreachable
 from minireduce.disk import RealDisk
 from minireduce.engine.index import encode_index

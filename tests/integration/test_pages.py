@@ -11,8 +11,8 @@ import pytest
 
 from minireduce.auth import tokens
 from minireduce.auth.policy import MASTER_ROUTES, Authenticator
-from minireduce.core.messages import TaskError
 from minireduce.core.spec import OutputKind
+from minireduce.core.task_data import TaskError
 from minireduce.core.views import (
     AttemptError,
     AttemptView,

@@ -15,18 +15,12 @@ from minireduce.core.cluster import (
     UpReceived,
 )
 from minireduce.core.effects import Row
-from minireduce.core.messages import (
-    AttemptSucceeded,
-    Hello,
-    LaunchAttempt,
-    Replica,
-    TaskOutput,
-    Up,
-    WorkerProfile,
-)
+from minireduce.core.messages import AttemptSucceeded, Hello, LaunchAttempt, Up, WorkerProfile
+from minireduce.core.replica_messages import Replica
 from minireduce.core.requests import SubmitJob
 from minireduce.core.settings import ClusterSettings
 from minireduce.core.spec import JobSpec, LocalFiles, LocalRange, OutputKind, Program, StepSpec, StoredRange
+from minireduce.core.task_data import TaskOutput
 
 BLOCK_BYTES = 100
 

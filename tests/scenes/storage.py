@@ -6,7 +6,7 @@ import random
 from dataclasses import dataclass, replace
 
 from minireduce.core.effects import Effects, Row
-from minireduce.core.messages import (
+from minireduce.core.replica_messages import (
     ConfirmReplica,
     RemoveReplica,
     RepackBlock,

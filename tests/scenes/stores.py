@@ -10,7 +10,7 @@ from pathlib import Path
 
 from scenes.storage import StorageKit
 
-from minireduce.core.messages import (
+from minireduce.core.replica_messages import (
     ByteRange,
     ConfirmReplica,
     RemoveReplica,

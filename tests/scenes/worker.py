@@ -12,15 +12,13 @@ from minireduce.core.messages import (
     LaunchAttempt,
     MapOutputsReady,
     OpenJob,
-    OutputSource,
-    PartitionInput,
     Report,
-    TaskOutput,
     Welcome,
     WorkerProfile,
 )
 from minireduce.core.settings import WorkerSettings
 from minireduce.core.spec import LocalFiles, LocalRange, Program, StepSpec
+from minireduce.core.task_data import OutputSource, PartitionInput, TaskOutput
 from minireduce.core.work.session import (
     DownReceived,
     OpenStream,

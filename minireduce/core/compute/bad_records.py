@@ -22,8 +22,9 @@ from minireduce.core.compute.job import Job
 from minireduce.core.compute.records import persist_skipped
 from minireduce.core.compute.task import Task
 from minireduce.core.effects import Effects
-from minireduce.core.messages import AttemptSucceeded, Counters, RecordsSkipped, TaskError
+from minireduce.core.messages import AttemptSucceeded, RecordsSkipped
 from minireduce.core.spec import SKIPPED_MAX
+from minireduce.core.task_data import Counters, TaskError
 from minireduce.core.texts import RECORDS_LEFT_OUT
 from minireduce.core.views import JobState, SkippedView
 from minireduce.ids import TaskKind, WorkerId

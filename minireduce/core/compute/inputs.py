@@ -14,8 +14,8 @@ from itertools import chain
 from minireduce.core.compute.job import Job, Step
 from minireduce.core.compute.locality import NOWHERE, Homes, Spot, find_homes
 from minireduce.core.compute.task import Task
-from minireduce.core.messages import PartInput, PartitionInput, StoredInput, StoredInputs, TaskInput
 from minireduce.core.spec import Split, StoredFiles, StoredRange
+from minireduce.core.task_data import PartInput, PartitionInput, StoredInput, StoredInputs, TaskInput
 from minireduce.errors import InvariantViolation
 from minireduce.ids import JobId, TaskKind, WorkerId
 

@@ -16,8 +16,8 @@ from minireduce.core.compute.locality import Homes, LocalityWait
 from minireduce.core.compute.queue import TaskQueue
 from minireduce.core.compute.speculation import Pace
 from minireduce.core.compute.task import ATTEMPTS_PER_EPOCH_MAX, Attempt, Task, TaskState, Winner
-from minireduce.core.messages import Counters, OutputSource
 from minireduce.core.spec import JobSpec, LocalFiles, StepSpec
+from minireduce.core.task_data import Counters, OutputSource
 from minireduce.core.views import AttemptError, JobState, SkippedView
 from minireduce.ids import JobId, TaskId, TaskKind, WorkerId
 

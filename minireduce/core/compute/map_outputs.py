@@ -15,7 +15,8 @@ from dataclasses import dataclass, field
 
 from minireduce.core.compute.job import Step
 from minireduce.core.effects import Effects
-from minireduce.core.messages import MapOutputsLost, MapOutputsReady, OutputSource
+from minireduce.core.messages import MapOutputsLost, MapOutputsReady
+from minireduce.core.task_data import OutputSource
 from minireduce.ids import AttemptId, JobId, WorkerId
 
 SOURCES_PER_COMMAND_MAX = 1000

@@ -14,9 +14,9 @@ from typing import Any
 from minireduce.core.compute.job import Job, make_steps
 from minireduce.core.compute.task import Attempt, AttemptState, Task, TaskState, Winner
 from minireduce.core.effects import Effects, Row
-from minireduce.core.messages import Counters, SkippedRecord, TaskError, TaskOutput
 from minireduce.core.plain import from_plain, to_plain
 from minireduce.core.spec import JobSpec
+from minireduce.core.task_data import Counters, SkippedRecord, TaskError, TaskOutput
 from minireduce.core.views import AttemptError, JobState, JobView, SkippedView
 from minireduce.frozen import dataclass
 from minireduce.ids import AttemptId, JobId, TaskId, TaskKind, WorkerId

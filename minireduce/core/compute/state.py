@@ -37,12 +37,7 @@ from minireduce.core.compute.task import ATTEMPTS_PER_EPOCH_MAX, Attempt, Attemp
 from minireduce.core.compute.waiting import why_waiting
 from minireduce.core.effects import Effects
 from minireduce.core.membership import Member, Membership
-from minireduce.core.messages import (
-    AttemptSucceeded,
-    KillAttempt,
-    LaunchAttempt,
-    OpenJob,
-)
+from minireduce.core.messages import AttemptSucceeded, KillAttempt, LaunchAttempt, OpenJob
 from minireduce.core.settings import ClusterSettings
 from minireduce.core.spec import OutputKind
 from minireduce.core.views import JobState

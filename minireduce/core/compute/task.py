@@ -17,7 +17,8 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from minireduce.core.compute.locality import NOWHERE, Homes
-from minireduce.core.messages import AttemptProgressed, AttemptSucceeded, Counters, LargestKey, OutputSource, TaskOutput
+from minireduce.core.messages import AttemptProgressed, AttemptSucceeded
+from minireduce.core.task_data import Counters, LargestKey, OutputSource, TaskOutput
 from minireduce.core.views import SkippedView
 from minireduce.errors import InvariantViolation
 from minireduce.frozen import dataclass

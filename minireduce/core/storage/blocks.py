@@ -22,7 +22,7 @@ from types import MappingProxyType
 from typing import Any, TypeVar
 
 from minireduce.core.effects import Effects
-from minireduce.core.messages import RemoveReplica, Replica
+from minireduce.core.replica_messages import RemoveReplica, Replica
 from minireduce.frozen import dataclass
 from minireduce.ids import WorkerId
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from minireduce.core.effects import Effects
-from minireduce.core.messages import ReplicateBlock
+from minireduce.core.replica_messages import ReplicateBlock
 from minireduce.core.settings import ClusterSettings
 from minireduce.core.storage.blocks import Block, Blocks
 from minireduce.core.storage.places import Place

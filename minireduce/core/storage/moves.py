@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from minireduce.core.effects import Effects
-from minireduce.core.messages import ByteRange, RepackBlock, Replica
+from minireduce.core.replica_messages import ByteRange, RepackBlock, Replica
 from minireduce.core.settings import ClusterSettings
 from minireduce.core.storage.blocks import Block, Blocks
 from minireduce.core.storage.containers import Container, Containers

@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import math
 
-from minireduce.core.messages import BlockSource, Replica
+from minireduce.core.replica_messages import BlockSource, Replica
 from minireduce.errors import Corruption, MinireduceError, NotFound, Unavailable
 from minireduce.frozen import dataclass
 from minireduce.ids import WorkerId

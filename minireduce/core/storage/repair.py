@@ -27,7 +27,7 @@ from dataclasses import dataclass
 from itertools import islice
 
 from minireduce.core.effects import Effects
-from minireduce.core.messages import ReplicaConfirmed
+from minireduce.core.replica_messages import ReplicaConfirmed
 from minireduce.core.settings import ClusterSettings
 from minireduce.core.storage.blocks import Block, Blocks
 from minireduce.core.storage.copying import Copying

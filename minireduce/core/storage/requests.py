@@ -11,7 +11,7 @@ of what they mean: a rename or removal that has been done already is recognised 
 
 from __future__ import annotations
 
-from minireduce.core.messages import Replica
+from minireduce.core.replica_messages import Replica
 from minireduce.frozen import dataclass
 from minireduce.ids import WorkerId
 

@@ -22,7 +22,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 
 from minireduce.core.effects import Effects, Row
-from minireduce.core.messages import (
+from minireduce.core.replica_messages import (
     BlockSource,
     RemoveReplica,
     Replica,
@@ -32,7 +32,6 @@ from minireduce.core.messages import (
     ReplicaStored,
     ReplicationFailed,
     ReplicaVerified,
-    StoredInput,
     VerifyReplica,
 )
 from minireduce.core.settings import ClusterSettings
@@ -67,6 +66,7 @@ from minireduce.core.storage.views import (
     StoreView,
     Summary,
 )
+from minireduce.core.task_data import StoredInput
 from minireduce.errors import InvariantViolation, MinireduceError, RequestError
 from minireduce.ids import JobId, WorkerId
 

@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from minireduce.core.effects import Effects
-from minireduce.core.messages import ConfirmReplica, ReplicaConfirmed
+from minireduce.core.replica_messages import ConfirmReplica, ReplicaConfirmed
 from minireduce.core.settings import ClusterSettings
 from minireduce.core.storage.blocks import Block, Blocks
 from minireduce.core.storage.placement import PlacementPolicy

@@ -5,7 +5,7 @@ Times are seconds of the master's wall clock. Tokens open one block each, for re
 
 from __future__ import annotations
 
-from minireduce.core.messages import BlockSource, Replica
+from minireduce.core.replica_messages import BlockSource, Replica
 from minireduce.frozen import dataclass
 from minireduce.ids import WorkerId
 

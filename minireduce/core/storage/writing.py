@@ -14,7 +14,7 @@ Invariant: a block is reported as done only after the master has committed it. E
 
 from __future__ import annotations
 
-from minireduce.core.messages import Replica
+from minireduce.core.replica_messages import Replica
 from minireduce.core.storage.views import PlacedBlock
 from minireduce.errors import InvariantViolation, MinireduceError, Unavailable
 from minireduce.frozen import dataclass

@@ -34,16 +34,14 @@ from minireduce.core.messages import (
     MapOutputsLost,
     MapOutputsReady,
     OpenJob,
-    OutputSource,
     PartCopyFailed,
-    PartInput,
-    PartitionInput,
     RecordsSkipped,
     ReleaseWorker,
     Report,
     WorkerProfile,
 )
 from minireduce.core.settings import WorkerSettings
+from minireduce.core.task_data import OutputSource, PartInput, PartitionInput
 from minireduce.core.work.attempts import (
     Attempt,
     AttemptEnded,

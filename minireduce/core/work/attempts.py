@@ -21,8 +21,8 @@ from dataclasses import field
 from enum import StrEnum
 from itertools import chain, islice
 
-from minireduce.core.messages import Counters, LargestKey, Place, SkippedRecord, TaskError, TaskInput, TaskOutput
 from minireduce.core.spec import LocalFiles, NumberRange, StepSpec
+from minireduce.core.task_data import Counters, LargestKey, Place, SkippedRecord, TaskError, TaskInput, TaskOutput
 from minireduce.core.work.bad_records import PLAIN, Care, Search
 from minireduce.errors import InvariantViolation
 from minireduce.frozen import dataclass

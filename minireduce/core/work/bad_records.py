@@ -22,7 +22,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import field, replace
 
-from minireduce.core.messages import Place, SkippedRecord, TaskError
+from minireduce.core.task_data import Place, SkippedRecord, TaskError
 from minireduce.frozen import dataclass
 
 NO_PROBE = -1

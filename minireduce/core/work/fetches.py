@@ -26,8 +26,9 @@ from collections.abc import Container
 from dataclasses import field
 from random import Random
 
-from minireduce.core.messages import FetchFailed, OutputSource
+from minireduce.core.messages import FetchFailed
 from minireduce.core.settings import WorkerSettings
+from minireduce.core.task_data import OutputSource
 from minireduce.core.work.attempts import InputRun
 from minireduce.errors import InvariantViolation
 from minireduce.frozen import dataclass

@@ -16,8 +16,8 @@ from minireduce.attempt.conversation import (
     unfold,
 )
 from minireduce.attempt.framing import decode, encode
-from minireduce.core.messages import TaskOutput
 from minireduce.core.spec import LocalFiles, NumberRange
+from minireduce.core.task_data import TaskOutput
 from minireduce.ids import AttemptId, TaskId, TaskKind
 
 NOTHING = Finished(TaskOutput(b"d" * 16, 0, 0), (("minireduce", "MAP_INPUT_RECORDS", 1),), busy_s=0.1)

@@ -22,8 +22,8 @@ from minireduce.attempt.conversation import (
     ToTask,
     ToZygote,
 )
-from minireduce.core.messages import Place, TaskError, TaskOutput
 from minireduce.core.spec import LocalFiles, LocalRange, Program
+from minireduce.core.task_data import Place, TaskError, TaskOutput
 from minireduce.core.work.bad_records import Care
 from minireduce.errors import Corruption, InvariantViolation, RequestError
 from minireduce.ids import AttemptId, TaskId, TaskKind

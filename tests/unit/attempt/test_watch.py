@@ -8,7 +8,7 @@ import pytest
 
 from minireduce.attempt.progress import make_page
 from minireduce.attempt.watch import Watch
-from minireduce.core.messages import LargestKey
+from minireduce.core.task_data import LargestKey
 from minireduce.engine import keys
 from minireduce.engine.context import LargestGroup, TaskContext
 

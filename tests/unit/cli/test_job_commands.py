@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from minireduce.core.messages import SkippedRecord, TaskError
 from minireduce.core.spec import OutputKind
+from minireduce.core.task_data import SkippedRecord, TaskError
 from minireduce.core.views import (
     AttemptError,
     AttemptView,

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from minireduce.client.jobs import failure, raise_for_state
-from minireduce.core.messages import TaskError
 from minireduce.core.spec import OutputKind
+from minireduce.core.task_data import TaskError
 from minireduce.core.views import AttemptError, JobState, JobView
 from minireduce.errors import JobFailed, JobKilled
 from minireduce.ids import AttemptId, TaskId, TaskKind

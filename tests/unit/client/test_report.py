@@ -5,8 +5,8 @@ from __future__ import annotations
 from html.parser import HTMLParser
 
 from minireduce.client.report import render
-from minireduce.core.messages import TaskError
 from minireduce.core.spec import OutputKind
+from minireduce.core.task_data import TaskError
 from minireduce.core.views import AttemptError, AttemptView, JobState, JobView, TaskCounts, TaskView
 from minireduce.ids import AttemptId, TaskId, TaskKind
 

@@ -5,16 +5,8 @@ from __future__ import annotations
 import pytest
 from scenes.machine import FakeCluster
 
-from minireduce.core.messages import (
-    AttemptFailed,
-    AttemptSucceeded,
-    LaunchAttempt,
-    Place,
-    RecordsSkipped,
-    SkippedRecord,
-    TaskError,
-    TaskOutput,
-)
+from minireduce.core.messages import AttemptFailed, AttemptSucceeded, LaunchAttempt, RecordsSkipped
+from minireduce.core.task_data import Place, SkippedRecord, TaskError, TaskOutput
 from minireduce.core.views import JobState
 from minireduce.core.work.bad_records import PLAIN, Care, GiveUp, Search
 

@@ -24,12 +24,11 @@ from minireduce.core.messages import (
     LaunchAttempt,
     MapOutputsReady,
     OpenJob,
-    TaskError,
-    TaskOutput,
     Up,
 )
 from minireduce.core.requests import CloseResult, ConfirmPublished, KillJob, SubmitJob
 from minireduce.core.spec import JobSpec, LocalFiles, OutputKind
+from minireduce.core.task_data import TaskError, TaskOutput
 from minireduce.core.views import JobState
 from minireduce.ids import TaskKind, parse_task_id
 

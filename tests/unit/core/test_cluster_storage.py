@@ -14,10 +14,12 @@ from minireduce.core.cluster import (
     Ticked,
     UpReceived,
 )
-from minireduce.core.messages import Hello, Replica, ReplicateBlock, StoredInput, Up, WorkerProfile
+from minireduce.core.messages import Hello, Up, WorkerProfile
+from minireduce.core.replica_messages import Replica, ReplicateBlock
 from minireduce.core.settings import ClusterSettings
 from minireduce.core.spec import StoredRange
 from minireduce.core.storage.requests import AddBlock, CloseFile, CommitBlock, CreateFile, RemovePath
+from minireduce.core.task_data import StoredInput
 from minireduce.errors import NotFound
 
 GIB = 1 << 30

@@ -6,8 +6,9 @@ import pytest
 from scenes.machine import FakeCluster, FakeWorker
 
 from minireduce.core.compute.history import TABLE, merge_tasks, read_tasks
-from minireduce.core.messages import AttemptFailed, AttemptLost, AttemptStarted, AttemptSucceeded, TaskError, TaskOutput
+from minireduce.core.messages import AttemptFailed, AttemptLost, AttemptStarted, AttemptSucceeded
 from minireduce.core.requests import CloseResult, KillJob
+from minireduce.core.task_data import TaskError, TaskOutput
 
 
 def history(cluster, job):

@@ -9,17 +9,10 @@ from scenes.machine import FakeCluster, job_spec
 from minireduce.core.cluster import Ticked, UpReceived
 from minireduce.core.compute import scheduler
 from minireduce.core.compute.task import ATTEMPTS_PER_EPOCH_MAX
-from minireduce.core.messages import (
-    AttemptStarted,
-    AttemptSucceeded,
-    FetchFailed,
-    MapOutputsLost,
-    MapOutputsReady,
-    TaskOutput,
-    Up,
-)
+from minireduce.core.messages import AttemptStarted, AttemptSucceeded, FetchFailed, MapOutputsLost, MapOutputsReady, Up
 from minireduce.core.requests import CloseResult, SubmitJob
 from minireduce.core.spec import OutputKind
+from minireduce.core.task_data import TaskOutput
 from minireduce.core.views import JobState
 from minireduce.errors import RequestError
 from minireduce.ids import TaskKind

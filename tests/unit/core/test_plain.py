@@ -5,8 +5,9 @@ from dataclasses import dataclass
 import msgpack
 import pytest
 
-from minireduce.core.messages import AttemptSucceeded, LargestKey, TaskOutput
+from minireduce.core.messages import AttemptSucceeded
 from minireduce.core.plain import from_plain, to_plain
+from minireduce.core.task_data import LargestKey, TaskOutput
 from minireduce.errors import Corruption
 from minireduce.ids import AttemptId, TaskId, TaskKind
 

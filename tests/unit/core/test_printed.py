@@ -6,9 +6,10 @@ from scenes.machine import FakeCluster
 from scenes.worker import Scene, launch_map, map_attempt, open_job
 
 from minireduce.core.compute.printed import PIECE_COST_BYTES, TABLE
-from minireduce.core.messages import AttemptFailed, AttemptPrinted, TaskError
+from minireduce.core.messages import AttemptFailed, AttemptPrinted
 from minireduce.core.requests import CloseResult
 from minireduce.core.settings import WorkerSettings
+from minireduce.core.task_data import TaskError
 from minireduce.core.work.attempts import AttemptEnded, Failed
 from minireduce.core.work.printed import TextPrinted
 

@@ -6,7 +6,8 @@ import pytest
 
 from minireduce.core.cluster import ClusterState, HelloReceived, RequestReceived, SendDown, SendWelcome, StopServing
 from minireduce.core.effects import Row
-from minireduce.core.messages import Hello, RemoveReplica, Replica, WorkerProfile
+from minireduce.core.messages import Hello, WorkerProfile
+from minireduce.core.replica_messages import RemoveReplica, Replica
 from minireduce.core.settings import ClusterSettings
 from minireduce.core.storage.ids import GAP
 from minireduce.core.storage.requests import CreateFile

@@ -24,14 +24,15 @@ from minireduce.core.messages import (
     AttemptLost,
     AttemptProgressed,
     AttemptStarted,
-    ConfirmReplica,
     DropJob,
     DropOutputs,
     KillAttempt,
     LaunchAttempt,
     MapOutputsLost,
-    OutputSource,
-    PartInput,
+    WorkerStopping,
+)
+from minireduce.core.replica_messages import (
+    ConfirmReplica,
     RemoveReplica,
     Replica,
     ReplicaConfirmed,
@@ -40,9 +41,8 @@ from minireduce.core.messages import (
     ReplicaStored,
     ReplicateBlock,
     ReplicationFailed,
-    TaskError,
-    WorkerStopping,
 )
+from minireduce.core.task_data import OutputSource, PartInput, TaskError
 from minireduce.core.work.assignments import CloseProgram, OpenProgram, RemoveFetched, RemoveJob, RemoveOutputs
 from minireduce.core.work.attempts import (
     AttemptEnded,

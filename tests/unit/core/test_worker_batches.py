@@ -15,16 +15,9 @@ from scenes.worker import (
     succeeded,
 )
 
-from minireduce.core.messages import (
-    AttemptFailed,
-    AttemptKilled,
-    AttemptReturned,
-    AttemptStarted,
-    DropJob,
-    KillAttempt,
-    TaskError,
-)
+from minireduce.core.messages import AttemptFailed, AttemptKilled, AttemptReturned, AttemptStarted, DropJob, KillAttempt
 from minireduce.core.settings import WorkerSettings
+from minireduce.core.task_data import TaskError
 from minireduce.core.work.assignments import RemoveJob
 from minireduce.core.work.attempts import (
     AttemptEnded,

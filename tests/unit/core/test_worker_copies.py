@@ -11,9 +11,9 @@ from minireduce.core.messages import (
     DropOutputs,
     PartCopyFailed,
     ReleaseWorker,
-    TaskOutput,
     WorkerStopping,
 )
+from minireduce.core.task_data import TaskOutput
 from minireduce.core.work.assignments import RemoveJob, RemoveOutputs
 from minireduce.core.work.copies import CopyEnded, KeepCopy
 from minireduce.core.work.fetches import PART, CancelFetch, Fetched, FetchEnded, Gone, StartFetch, Unreachable

@@ -6,16 +6,9 @@ import itertools
 
 from scenes.worker import OUTPUT, Scene, launch_map, map_attempt, open_job, succeeded
 
-from minireduce.core.messages import (
-    AttemptFailed,
-    AttemptStarted,
-    AttemptSucceeded,
-    DirectoriesMeasured,
-    Down,
-    TaskError,
-    TaskOutput,
-    Welcome,
-)
+from minireduce.core.messages import AttemptFailed, AttemptStarted, AttemptSucceeded, Down, Welcome
+from minireduce.core.replica_messages import DirectoriesMeasured
+from minireduce.core.task_data import TaskError, TaskOutput
 from minireduce.core.work.attempts import AttemptEnded, Failed, Succeeded
 from minireduce.core.work.session import (
     CloseStream,

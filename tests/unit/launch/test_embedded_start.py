@@ -33,8 +33,14 @@ PUBLISHING = "minireduce.client.jobs, minireduce.client.parts, minireduce.client
 @pytest.mark.parametrize(
     ("modules", "heavy"),
     [
-        ("minireduce.cli.main", "minireduce.core.messages numpy pyarrow grpc msgpack sqlalchemy asyncio aiohttp"),
-        ("minireduce.launch.embedded", "minireduce.core.messages numpy pyarrow grpc sqlalchemy asyncio aiohttp"),
+        (
+            "minireduce.cli.main",
+            "minireduce.core.messages minireduce.core.task_data numpy pyarrow grpc msgpack sqlalchemy asyncio aiohttp",
+        ),
+        (
+            "minireduce.launch.embedded",
+            "minireduce.core.messages minireduce.core.task_data numpy pyarrow grpc sqlalchemy asyncio aiohttp",
+        ),
         (f"{SUBMITTING}, {PUBLISHING}", "numpy pyarrow sqlalchemy aiohttp cryptography"),
     ],
 )

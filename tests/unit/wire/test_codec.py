@@ -11,9 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from minireduce.core.messages import AttemptProgressed, LaunchAttempt, PartitionInput, TaskError, Up
+from minireduce.core.messages import AttemptProgressed, LaunchAttempt, Up
 from minireduce.core.requests import SubmitJob
 from minireduce.core.spec import JobSpec, LocalFiles, LocalRange, OutputKind, Program, StepSpec
+from minireduce.core.task_data import PartitionInput, TaskError
 from minireduce.errors import RequestError
 from minireduce.ids import AttemptId, TaskId, TaskKind
 from minireduce.wire import codec

@@ -9,19 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from minireduce.core.messages import (
-    AttemptKilled,
-    AttemptSucceeded,
-    Down,
-    DropJob,
-    LargestKey,
-    LaunchAttempt,
-    PartitionInput,
-    Place,
-    TaskOutput,
-    Up,
-)
+from minireduce.core.messages import AttemptKilled, AttemptSucceeded, Down, DropJob, LaunchAttempt, Up
 from minireduce.core.spec import NumberRange
+from minireduce.core.task_data import LargestKey, PartitionInput, Place, TaskOutput
 from minireduce.errors import RequestError
 from minireduce.ids import AttemptId, TaskId, TaskKind
 from minireduce.proto import messages_pb2

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from minireduce.core.messages import Replica
+from minireduce.core.replica_messages import Replica
 from minireduce.errors import Corruption, NotFound, Unavailable
 from minireduce.testing.disk import SimDisk
 from minireduce.wire.packets import PACKET_BYTES, Unsealer, seal

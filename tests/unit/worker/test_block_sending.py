@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from minireduce.core.messages import Replica
+from minireduce.core.replica_messages import Replica
 from minireduce.wire import pipeline
 from minireduce.wire.pipeline import silence_s_max
 from minireduce.worker.block_sending import PIECES_WAITING_MAX, BlockSender

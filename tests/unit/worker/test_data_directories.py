@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from minireduce.core.messages import Replica
+from minireduce.core.replica_messages import Replica
 from minireduce.errors import MinireduceError, NotFound, Unavailable
 from minireduce.testing.disk import SimDisk
 from minireduce.testing.disks import SimDisks

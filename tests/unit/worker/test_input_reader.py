@@ -9,7 +9,8 @@ import threading
 import pytest
 
 from minireduce.attempt.conversation import ReadRange
-from minireduce.core.messages import BlockSource, Replica, StoredInput
+from minireduce.core.replica_messages import BlockSource, Replica
+from minireduce.core.task_data import StoredInput
 from minireduce.core.worker import ReplicaFoundDamaged
 from minireduce.disk import RealDisk
 from minireduce.errors import NotFound, Unavailable

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scenes.stores import ROOT, StoreKit
 
-from minireduce.core.messages import RepackBlock, ReplicaDamaged, ReplicateBlock
+from minireduce.core.replica_messages import RepackBlock, ReplicaDamaged, ReplicateBlock
 from minireduce.core.storage.requests import RemovePath
 from minireduce.testing.disk import SimDisk
 from minireduce.worker.replica_files import DamagedReplica

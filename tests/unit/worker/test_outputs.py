@@ -10,7 +10,8 @@ import pytest
 import xxhash
 from scenes.worker import JOB, OUTPUT, map_attempt, reduce_attempt, succeeded
 
-from minireduce.core.messages import AttemptSucceeded, TaskOutput
+from minireduce.core.messages import AttemptSucceeded
+from minireduce.core.task_data import TaskOutput
 from minireduce.disk import RealDisk
 from minireduce.engine.frames import PART_MAGIC
 from minireduce.errors import Corruption

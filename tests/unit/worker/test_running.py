@@ -9,8 +9,8 @@ import pytest
 from scenes.worker import OUTPUT, SPLIT, map_attempt, open_job, reduce_attempt, succeeded
 
 from minireduce.attempt.conversation import MapTask, PartFile, ReduceTask, RunFile
-from minireduce.core.messages import OutputSource, PartInput, PartitionInput, TaskError, TaskOutput
 from minireduce.core.spec import StepSpec
+from minireduce.core.task_data import OutputSource, PartInput, PartitionInput, TaskError, TaskOutput
 from minireduce.core.work.attempts import (
     AttemptEnded,
     CopyFoundDamaged,

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from scenes.stores import ROOT, StoreKit
 
-from minireduce.core.messages import RemoveReplica, Replica, ReplicaDamaged, ReplicaVerified, VerifyReplica
+from minireduce.core.replica_messages import RemoveReplica, Replica, ReplicaDamaged, ReplicaVerified, VerifyReplica
 from minireduce.core.storage.requests import ReportDamage
 from minireduce.core.worker import ReplicaDeleted
 from minireduce.testing.clock import ManualClock

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from minireduce.core.messages import Replica
+from minireduce.core.replica_messages import Replica
 from minireduce.disk import RealDisk
 from minireduce.wire.packets import Unsealer, seal
 from minireduce.worker.block_store import BlockStore

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from scenes.machine import FakeCluster
 
-from minireduce.core.messages import AttemptReturned, AttemptSucceeded, TaskOutput
+from minireduce.core.messages import AttemptReturned, AttemptSucceeded
 from minireduce.core.settings import QueueSettings
+from minireduce.core.task_data import TaskOutput
 from minireduce.core.views import JobState
 
 SHORT_S = 0.01

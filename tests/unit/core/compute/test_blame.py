@@ -14,9 +14,8 @@ from minireduce.core.messages import (
     DropOutputs,
     FetchFailed,
     KillAttempt,
-    TaskError,
-    TaskOutput,
 )
+from minireduce.core.task_data import TaskError, TaskOutput
 from minireduce.core.views import JobState
 from minireduce.errors import RequestError, Unavailable
 from minireduce.ids import TaskKind

@@ -16,12 +16,11 @@ from minireduce.core.messages import (
     LaunchAttempt,
     PartCopyFailed,
     ReleaseWorker,
-    TaskError,
-    TaskOutput,
     WorkerStopping,
 )
 from minireduce.core.requests import CloseResult
 from minireduce.core.spec import OutputKind
+from minireduce.core.task_data import TaskError, TaskOutput
 from minireduce.core.views import JobState
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from scenes.machine import FakeCluster, stored_file, stored_splits
 
 from minireduce.core.compute.locality import Homes, Level, LocalityWait, Spot, find_homes
-from minireduce.core.messages import LaunchAttempt, Replica, ReplicaStored, WorkerStopping
+from minireduce.core.messages import LaunchAttempt, WorkerStopping
+from minireduce.core.replica_messages import Replica, ReplicaStored
 from minireduce.core.spec import StoredFiles
 
 

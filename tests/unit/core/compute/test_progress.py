@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from scenes.machine import FakeCluster
 
-from minireduce.core.messages import AttemptFailed, TaskError
+from minireduce.core.messages import AttemptFailed
+from minireduce.core.task_data import TaskError
 from minireduce.core.views import JobState
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from scenes.machine import FakeCluster
 
-from minireduce.core.messages import AttemptSucceeded, TaskOutput
+from minireduce.core.messages import AttemptSucceeded
+from minireduce.core.task_data import TaskOutput
 from minireduce.ids import TaskKind
 
 

@@ -4,15 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from minireduce.core.messages import (
-    AttemptProgressed,
-    AttemptStarted,
-    AttemptSucceeded,
-    FetchFailed,
-    KillAttempt,
-    LargestKey,
-    TaskOutput,
-)
+from minireduce.core.messages import AttemptProgressed, AttemptStarted, AttemptSucceeded, FetchFailed, KillAttempt
+from minireduce.core.task_data import LargestKey, TaskOutput
 from tests.scenes.machine import FakeCluster
 
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from scenes.storage import StorageKit
 
-from minireduce.core.messages import RepackBlock, Replica, ReplicaStored
+from minireduce.core.replica_messages import RepackBlock, Replica, ReplicaStored
 from minireduce.core.storage.requests import (
     AddBlock,
     AppendFile,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from scenes.storage import StorageKit
 
-from minireduce.core.messages import RemoveReplica, Replica, ReplicaDamaged, ReplicaStored
+from minireduce.core.replica_messages import RemoveReplica, Replica, ReplicaDamaged, ReplicaStored
 from minireduce.core.settings import ClusterSettings
 from minireduce.core.storage.recovery import choose_recovered
 from minireduce.core.storage.requests import (

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from scenes.storage import StorageKit
 
-from minireduce.core.messages import RemoveReplica, ReplicaRemoved, ReplicaStored, ReplicateBlock
+from minireduce.core.replica_messages import RemoveReplica, ReplicaRemoved, ReplicaStored, ReplicateBlock
 from minireduce.core.storage.requests import ChangeAttributes, CloseFile, CreateFile, MakeDirectory
 from minireduce.errors import NotFound, RequestError
 

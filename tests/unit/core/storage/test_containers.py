@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from scenes.storage import StorageKit
 
-from minireduce.core.messages import Replica
+from minireduce.core.replica_messages import Replica
 from minireduce.core.settings import ClusterSettings
 from minireduce.core.spec import StoredRange
 from minireduce.core.storage.requests import (

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 from scenes.storage import StorageKit
 
-from minireduce.core.messages import RemoveReplica, ReplicateBlock
+from minireduce.core.replica_messages import RemoveReplica, ReplicateBlock
 from minireduce.core.settings import ClusterSettings
 
 

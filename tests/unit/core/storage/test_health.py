@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from scenes.storage import StorageKit
 
-from minireduce.core.messages import ReplicaDamaged, ReplicateBlock
+from minireduce.core.replica_messages import ReplicaDamaged, ReplicateBlock
 from minireduce.core.storage.requests import ChangeAttributes, HurryRepair
 from minireduce.errors import NotFound, RequestError
 

@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from minireduce.core.messages import BlockSource, Replica
+from minireduce.core.replica_messages import BlockSource, Replica
 from minireduce.core.storage.reading import (
     HEDGE_S_FIRST,
     HEDGE_S_MIN,

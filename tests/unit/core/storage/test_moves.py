@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from scenes.storage import StorageKit
 
-from minireduce.core.messages import ByteRange, RepackBlock, ReplicaStored, ReplicationFailed
+from minireduce.core.replica_messages import ByteRange, RepackBlock, ReplicaStored, ReplicationFailed
 from minireduce.core.settings import ClusterSettings
 from minireduce.core.storage.moves import REST_S
 from minireduce.core.storage.requests import ChangeAttributes, RemovePath

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scenes.storage import StorageKit
 
-from minireduce.core.messages import Replica
+from minireduce.core.replica_messages import Replica
 from minireduce.core.settings import ClusterSettings
 from minireduce.core.storage.requests import (
     AppendFile,

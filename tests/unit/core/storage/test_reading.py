@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from minireduce.core.messages import BlockSource, Replica
+from minireduce.core.replica_messages import BlockSource, Replica
 from minireduce.core.storage.reading import (
     ROUNDS_MAX,
     SILENCE_S,

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 from scenes.storage import StorageKit, place
 
-from minireduce.core.messages import (
+from minireduce.core.replica_messages import (
     RemoveReplica,
     Replica,
     ReplicaDamaged,

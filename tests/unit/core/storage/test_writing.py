@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from minireduce.core.messages import Replica
+from minireduce.core.replica_messages import Replica
 from minireduce.core.settings import ClusterSettings
 from minireduce.core.storage.views import BlockTarget, PlacedBlock
 from minireduce.core.storage.writing import (
