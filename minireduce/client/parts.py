@@ -1,7 +1,8 @@
 """Fetch the parts of a finished job from the workers that hold them, and believe nothing that is not verified.
 
-A part comes over HTTP from its worker's block server, opened by the token of the job's result. It is written to a file
-and held against the length and the digest that the master recorded when the part was committed; only then is it used.
+A part comes over HTTP from its worker's block server, opened by the token of the job's result, or from a worker on this
+host as a file (`local_parts`). It is held against the length and the digest that the master recorded when the part was
+committed; only then is it used.
 
 A worker may be gone, or its part with it. Then the master has the part made again, by itself, and says so in a fresh
 result; so a part that cannot be had now is asked for again with a fresh result, as long as a master is waited for.
@@ -10,13 +11,14 @@ result; so a part that cannot be had now is asked for again with a fresh result,
 from __future__ import annotations
 
 import http.client
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Mapping
 from contextlib import closing
 from pathlib import Path
 
 import xxhash
 
-from minireduce.client import jobs
+from minireduce.client import jobs, local_parts
 from minireduce.client.connection import Connection
 from minireduce.client.doors import open_door
 from minireduce.client.retry import Retry
@@ -85,30 +87,67 @@ class PartsOfJob:
 
 def _fetch_verified(result: ResultView, index: int, target: Path, authority: bytes | None) -> None:
     source = result.parts[index]
+    target.unlink(missing_ok=True)  # it may be another part's second name, through which nothing must be written
     if not source.bytes_total:
         target.write_bytes(b"")  # nobody keeps what has no bytes
         return
-    digest = xxhash.xxh3_128()
-    undigested = 0 if result.is_text else _magic_bytes()
-    length = 0
-    with closing(open_door(source.worker, source.address, authority)) as door, target.open("wb") as file:
+    path, headers = f"/outputs/{source.attempt}/part", {"Authorization": f"Bearer {result.read_token}"}
+    found = _Found(undigested=0 if result.is_text else _magic_bytes())
+    with closing(open_door(source.worker, source.address, authority)) as door:
         try:
-            door.request(
-                "GET", f"/outputs/{source.attempt}/part", headers={"Authorization": f"Bearer {result.read_token}"}
-            )
-            answer = door.getresponse()
-            if answer.status != http.client.OK:
-                raise from_http(answer.status, answer.read(FETCH_BYTES), f"the worker {source.worker}")
-            while piece := answer.read(FETCH_BYTES):
-                file.write(piece)
-                digest.update(memoryview(piece)[max(0, undigested - length) :])
-                length += len(piece)
+            descriptor = local_parts.open_part(door, path, headers)
+            if descriptor is not None:
+                _take_file(descriptor, target, found)
+            else:
+                _take_bytes(door, path, headers, target, found, source.worker)
         except (OSError, http.client.HTTPException) as cause:
             raise Unavailable(
                 f"the part of {source.attempt} cannot be fetched from {source.worker} at {source.address}: {cause}"
             ) from cause
-    if length != source.bytes_total or digest.digest() != result.digests[index]:
+    if (found.length, found.digest.digest()) != (source.bytes_total, result.digests[index]):
+        target.unlink()
         raise Corruption(f"the part of {source.attempt} that {source.worker} sent is not the one that was committed")
+
+
+class _Found:
+    """What was read of a part so far; its digest leaves out the bytes that it begins with, `undigested` of them."""
+
+    def __init__(self, undigested: int) -> None:
+        self.digest = xxhash.xxh3_128()
+        self.length = 0
+        self._undigested = undigested
+
+    def add(self, piece: bytes) -> None:
+        self.digest.update(memoryview(piece)[max(0, self._undigested - self.length) :])
+        self.length += len(piece)
+
+
+def _take_file(descriptor: int, target: Path, found: _Found) -> None:
+    """Have a part that lies on this host under the name `target`: the same file, or else a copy."""
+    try:
+        if local_parts.link(descriptor, target):
+            for piece in local_parts.pieces(descriptor):
+                found.add(piece)
+            return
+        with target.open("xb") as file:
+            for piece in local_parts.pieces(descriptor):
+                file.write(piece)
+                found.add(piece)
+    finally:
+        os.close(descriptor)
+
+
+def _take_bytes(
+    door: http.client.HTTPConnection, path: str, headers: Mapping[str, str], target: Path, found: _Found, worker: str
+) -> None:
+    with target.open("xb") as file:
+        door.request("GET", path, headers=dict(headers))
+        answer = door.getresponse()
+        if answer.status != http.client.OK:
+            raise from_http(answer.status, answer.read(FETCH_BYTES), f"the worker {worker}")
+        while piece := answer.read(FETCH_BYTES):
+            file.write(piece)
+            found.add(piece)
 
 
 def _magic_bytes() -> int:

@@ -83,7 +83,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--tls-key", type=Path, metavar="F", help="its key (PEM)")
     parser.add_argument("--tls-ca", type=Path, metavar="F", help="whom to trust (PEM), in place of the token file's")
     parser.add_argument(
-        "--no-local-reads", action="store_true", help="pass no descriptors of blocks to readers on this host"
+        "--no-local-reads", action="store_true", help="pass no descriptors of blocks and parts to readers on this host"
     )
     parser.add_argument("--config", type=Path, metavar="F", help="a file of settings, stronger than the usual ones")
     parser.add_argument("--version", action="version", version=f"minireduce {__version__}")

@@ -1,7 +1,8 @@
-"""How a reader on the same host comes to a descriptor of a replica, instead of to its bytes.
+"""How a reader on the same host comes to a descriptor of a replica or a part, instead of to its bytes.
 
     1. GET /local/ID/GENERATION over HTTP, with the token that opens the block for reading, as for its bytes. The answer
-       names a Unix socket and a nonce, and holds the replica's checksums, four bytes for each 64 KiB.
+       names a Unix socket and a nonce, and holds the replica's checksums, four bytes for each 64 KiB. For a part it is
+       GET /outputs/ATTEMPT/part/local, with the token of its job, and no checksums: the master has the part's digest.
     2. The reader connects to that socket and sends the nonce. That it gets there shows that both are on one host.
     3. The worker sends the proof that goes with the nonce, and beside it a read-only descriptor of the bytes.
 

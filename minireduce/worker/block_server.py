@@ -39,7 +39,7 @@ from minireduce.core.replica_messages import RemoveReplica, RepackBlock, Replica
 from minireduce.core.worker import ReplicaFoundDamaged, ReplicaWritten
 from minireduce.disk import RealDisk
 from minireduce.engine.index import DATA_NAME, INDEX_NAME, read_index
-from minireduce.errors import Corruption, NotFound
+from minireduce.errors import Corruption, NotFound, Refused
 from minireduce.frozen import dataclass
 from minireduce.worker.block_messages import ReplicaEvent, command_from_line, to_line
 from minireduce.worker.block_routes import BlockRoutes
@@ -68,10 +68,11 @@ class Piece:
 
 
 class Doors:
-    """The routes over one data directory."""
+    """The routes over one data directory. `local_reads`: where descriptors are handed over, if they are."""
 
-    def __init__(self, data_dir: Path) -> None:
+    def __init__(self, data_dir: Path, local_reads: LocalReads | None = None) -> None:
         self._data_dir = data_dir
+        self._local_reads = local_reads
 
     async def partition(self, request: web.Request) -> web.StreamResponse:
         """One partition of a map output."""
@@ -88,6 +89,15 @@ class Doors:
         directory = self._finished(request)
         with _telling_missing(request):
             return await _send(request, _whole(directory / PART_NAME))
+
+    async def offer_part(self, request: web.Request) -> web.StreamResponse:
+        """Offer a descriptor of a part to a reader on this host."""
+        directory = self._finished(request)
+        if self._local_reads is None:
+            raise Refused("this worker gives no descriptors of its parts", hint="ask for the bytes")
+        with _telling_missing(request):
+            file = (directory / PART_NAME).open("rb")
+        return web.Response(headers=self._local_reads.offer(file).to_headers())
 
     async def printed(self, request: web.Request) -> web.StreamResponse:
         """What an attempt printed so far."""
@@ -108,13 +118,19 @@ class Doors:
         return directory
 
 
-def make_app(data_dir: Path, authenticator: Authenticator, blocks: BlockRoutes | None = None) -> web.Application:
+def make_app(
+    data_dir: Path,
+    authenticator: Authenticator,
+    blocks: BlockRoutes | None = None,
+    local_reads: LocalReads | None = None,
+) -> web.Application:
     """The application: its routes, behind the one middleware."""
-    doors = Doors(data_dir)
+    doors = Doors(data_dir, local_reads)
     app = web.Application(middlewares=[gate(authenticator)])
     app.router.add_get("/healthz", doors.healthz)
     app.router.add_get("/outputs/{attempt}/partitions/{partition}", doors.partition)
     app.router.add_get("/outputs/{attempt}/part", doors.part)
+    app.router.add_get("/outputs/{attempt}/part/local", doors.offer_part)
     app.router.add_get("/logs/{attempt}/{name}", doors.printed)
     if blocks is not None:
         app.router.add_routes(blocks.routes())
@@ -191,7 +207,7 @@ async def serve(orders: Orders, reader: asyncio.StreamReader) -> None:
     local_reads = LocalReads() if orders.gives_descriptors else None
     blocks = _open_blocks(orders, sender, local_reads)
     scrubber = _scrubber(orders, blocks)
-    app = make_app(Path(orders.data_dirs[0]), authenticator, blocks)
+    app = make_app(Path(orders.data_dirs[0]), authenticator, blocks, local_reads)
     runner = web.AppRunner(app, access_log=None, handle_signals=False, read_bufsize=SLICE_BYTES)
     await runner.setup()
     try:

@@ -1,12 +1,13 @@
-"""Give descriptors of replicas to readers on this host, so that bytes need not pass through the block server.
+"""Give descriptors of replicas and parts to readers on this host, so that bytes need not pass through the block server.
 
-Whoever may read a replica over HTTP may ask for its descriptor there, and fetches it at a Unix socket with what it was
-answered (see `wire.local_door`). What is handed over is the file of bytes, opened for reading, and never a name. A
-replica never changes under its generation, so a descriptor stays good however long it is held: one that is removed
-meanwhile still reads as it was.
+Whoever may read a replica or a part over HTTP may ask for its descriptor there, and fetches it at a Unix socket with
+what it was answered (see `wire.local_door`). What is handed over is the file of bytes, opened for reading, and never a
+name. A replica never changes under its generation, nor does a part, so a descriptor stays good however long it is held:
+what is removed meanwhile still reads as it was.
 
-The reader verifies what it reads against the checksums that came with the offer; those are checked here to be of this
-replica. Offers that nobody comes for are taken back after `OFFER_S`, and the oldest when there are too many.
+The reader verifies what it reads: a replica against the checksums that came with the offer, which are checked here to
+be of this replica, a part against the digest that the master has. Offers that nobody comes for are taken back after
+`OFFER_S`, and the oldest when there are too many.
 """
 
 from __future__ import annotations

@@ -1,7 +1,10 @@
-"""Fetching the parts of a job from workers that are damaged, gone, or lying."""
+"""Fetching the parts of a job from workers that are damaged, gone, or lying, and from those on this host."""
 
 from __future__ import annotations
 
+import asyncio
+import os
+import stat
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -17,6 +20,8 @@ from minireduce.core.task_data import OutputSource
 from minireduce.core.views import JobState, JobView, ResultView
 from minireduce.errors import Corruption, JobFailed, RequestError
 from minireduce.ids import AttemptId, TaskId, TaskKind
+from minireduce.wire.local_door import LocalOffer
+from minireduce.worker.local_reads import LocalReads
 
 JOB = "job-3f9a01-1"
 CONTENT = b"a\t1\n" * 1000
@@ -24,11 +29,13 @@ TASK = TaskId(JOB, 0, TaskKind.REDUCE, 0)
 
 
 class Worker(ThreadingHTTPServer):
-    """A block server whose answers are given; it remembers the tokens that were shown."""
+    """A block server whose answers are given; it remembers the tokens that were shown. `file`: what it hands over."""
 
-    def __init__(self, *answers: tuple[int, bytes]) -> None:
+    def __init__(self, *answers: tuple[int, bytes], file: Path | None = None) -> None:
         super().__init__(("127.0.0.1", 0), Door)
         self.answers = list(answers)
+        self.file = file
+        self.handing = Handing() if file is not None else None
         self.seen: list[tuple[str, str | None]] = []
         threading.Thread(target=self.serve_forever, args=(0.01,), daemon=True).start()
 
@@ -41,6 +48,9 @@ class Door(BaseHTTPRequestHandler):
     server: Worker
 
     def do_GET(self) -> None:
+        if self.path.endswith("/local"):
+            self.offer()
+            return
         self.server.seen.append((self.path, self.headers["Authorization"]))
         status, body = self.server.answers.pop(0)
         self.send_response(status)
@@ -48,8 +58,43 @@ class Door(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(body)
 
+    def offer(self) -> None:
+        self.send_response(403 if self.server.handing is None else 200)
+        if self.server.handing is not None:
+            for name, value in self.server.handing.offer(self.server.file).to_headers().items():
+                self.send_header(name, value)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
     def log_message(self, *_arguments: object) -> None:
         pass
+
+
+class Handing:
+    """The worker's socket for descriptors, which lives on an event loop."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
+        self._thread.start()
+        self._reads = LocalReads()
+        self._serving = asyncio.run_coroutine_threadsafe(self._reads.serve(), self._loop)
+
+    def offer(self, file: Path) -> LocalOffer:
+        async def made() -> LocalOffer:
+            return self._reads.offer(file.open("rb"))
+
+        return asyncio.run_coroutine_threadsafe(made(), self._loop).result()
+
+    def stop(self) -> None:
+        async def ended() -> None:
+            self._serving.cancel()
+            await asyncio.sleep(0)
+
+        asyncio.run_coroutine_threadsafe(ended(), self._loop).result()
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
 
 
 class Connection:
@@ -80,14 +125,16 @@ class Connection:
 def worker() -> Iterator[Any]:
     started: list[Worker] = []
 
-    def start(*answers: tuple[int, bytes]) -> Worker:
-        started.append(Worker(*answers))
+    def start(*answers: tuple[int, bytes], file: Path | None = None) -> Worker:
+        started.append(Worker(*answers, file=file))
         return started[-1]
 
     yield start
     for each in started:
         each.shutdown()
         each.server_close()
+        if each.handing is not None:
+            each.handing.stop()
 
 
 def fetch(connection: Connection, target: Path, wait_s: float = 30.0) -> bytes:
@@ -139,3 +186,57 @@ def test_a_refusal_is_not_tried_again(worker, tmp_path: Path) -> None:
     strict = worker((400, b"{}"))
     with pytest.raises(RequestError):
         fetch(Connection(strict.address), tmp_path / "part")
+
+
+@pytest.fixture
+def part(tmp_path: Path) -> Path:
+    """A part as its worker holds it."""
+    held = tmp_path / "worker" / "part"
+    held.parent.mkdir(0o700)
+    held.write_bytes(CONTENT)
+    held.chmod(0o600)
+    return held
+
+
+def test_a_part_on_this_host_gets_a_second_name_with_the_rights_of_a_file_made_there(
+    worker, part: Path, tmp_path: Path
+) -> None:
+    there = tmp_path / "out"
+    there.mkdir(0o755)
+    here = worker(file=part)
+    assert fetch(Connection(here.address), there / "part") == CONTENT
+    assert (there / "part").samefile(part)
+    assert stat.S_IMODE((there / "part").stat().st_mode) == 0o644
+    assert here.seen == []
+
+
+def test_what_is_fetched_under_the_same_name_leaves_the_part_of_the_worker_as_it_is(
+    worker, part: Path, tmp_path: Path
+) -> None:
+    fetch(Connection(worker(file=part).address), tmp_path / "part")
+    elsewhere = worker((200, CONTENT))
+    fetch(Connection(elsewhere.address), tmp_path / "part")
+    assert not (tmp_path / "part").samefile(part)
+    (tmp_path / "part").write_bytes(b"else")
+    assert part.read_bytes() == CONTENT
+
+
+def test_a_part_that_cannot_have_a_second_name_is_copied(
+    worker, part: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_arguments: object, **_options: object) -> None:
+        raise OSError(18, "Invalid cross-device link")
+
+    monkeypatch.setattr(os, "link", refuse)
+    assert fetch(Connection(worker(file=part).address), tmp_path / "part") == CONTENT
+    assert not (tmp_path / "part").samefile(part)
+
+
+def test_a_part_on_this_host_that_is_not_the_committed_one_is_asked_for_anew(
+    worker, part: Path, tmp_path: Path
+) -> None:
+    part.write_bytes(CONTENT[:-1] + b"x")
+    bad, good = worker(file=part), worker((200, CONTENT))
+    assert fetch(Connection(bad.address, good.address), tmp_path / "part") == CONTENT
+    assert good.seen
+    assert part.read_bytes() == CONTENT[:-1] + b"x"
