@@ -15,6 +15,7 @@ from typing import Any
 
 from minireduce.core.cluster_views import ClusterViews
 from minireduce.core.compute.arrivals import worker_came, worker_went
+from minireduce.core.compute.completing import complete_if_done
 from minireduce.core.compute.records import restore_jobs
 from minireduce.core.compute.reports import take_report
 from minireduce.core.compute.state import ComputeState
@@ -22,12 +23,12 @@ from minireduce.core.compute.submission import Submissions
 from minireduce.core.effects import Effects, Row
 from minireduce.core.membership import Member, Membership
 from minireduce.core.messages import PROTOCOL_VERSION, Down, Hello, Up, Welcome
-from minireduce.core.replica_messages import DirectoriesMeasured
+from minireduce.core.replica_messages import DirectoriesMeasured, ReplicaReport
 from minireduce.core.requests import ComputeRequest, DrainWorker
 from minireduce.core.settings import ClusterSettings
 from minireduce.core.storage.places import MembershipPlaces
 from minireduce.core.storage.requests import FileRequest
-from minireduce.core.storage.state import ReplicaReport, StorageState
+from minireduce.core.storage.state import StorageState
 from minireduce.core.storage.tokens import BlockTokens, NoTokens
 from minireduce.errors import MinireduceError, NotFound, Refused
 from minireduce.frozen import dataclass
@@ -227,7 +228,7 @@ class ClusterState:
                 if task.winner is not None and task.winner.worker:
                     compute.load_of(task.winner.worker).keep(task)
             compute.queue_wanted(job)
-            compute.complete_if_done(job, now, effects)
+            complete_if_done(compute, job, now, effects)
         return Submissions(compute, self._cluster_id, self._epoch, jobs_seen)
 
     def advance(self, event: Event, now: float) -> list[Action]:

@@ -14,7 +14,7 @@ task reads and leaves: `task_data`.
 
 from __future__ import annotations
 
-from minireduce.core.replica_messages import Replica, ReplicaCommand, ReplicaReport
+from minireduce.core.replica_messages import DirectoriesMeasured, Replica, ReplicaCommand, ReplicaReport
 from minireduce.core.spec import Program, StepSpec
 from minireduce.core.task_data import (
     Counters,
@@ -166,6 +166,7 @@ Report = (
     | FetchFailed
     | PartCopyFailed
     | ReplicaReport
+    | DirectoriesMeasured
 )
 
 

@@ -109,15 +109,7 @@ class DirectoriesMeasured:
     free_bytes: int
 
 
-ReplicaReport = (
-    ReplicaStored
-    | ReplicaRemoved
-    | ReplicaDamaged
-    | ReplicationFailed
-    | ReplicaVerified
-    | ReplicaConfirmed
-    | DirectoriesMeasured
-)
+ReplicaReport = ReplicaStored | ReplicaRemoved | ReplicaDamaged | ReplicationFailed | ReplicaVerified | ReplicaConfirmed
 
 
 # ── commands: master to worker ──────────────────────────────────────────────────────────────────────────────────────

@@ -6,9 +6,8 @@ from collections import deque
 from dataclasses import dataclass, field
 
 from minireduce.core.messages import Command
-from minireduce.core.replica_messages import RemoveReplica, Replica
+from minireduce.core.replica_messages import RemoveReplica, Replica, ReplicaReport
 from minireduce.core.settings import ClusterSettings
-from minireduce.core.storage.state import ReplicaReport
 from minireduce.ids import WorkerId
 
 SETTINGS = ClusterSettings(

@@ -7,6 +7,8 @@ What the master thought to be there and is not listed, is lost.
 
 from __future__ import annotations
 
+from minireduce.core.compute import outputs
+from minireduce.core.compute.excluding import judge_all_workers
 from minireduce.core.compute.job import Job
 from minireduce.core.compute.load import WorkerLoad
 from minireduce.core.compute.locality import Spot
@@ -36,7 +38,7 @@ def worker_came(state: ComputeState, member: Member, hello: Hello, now: float, e
         state.copies.lost(task, member.id)
     state.announcements.forget_worker(member.id)
     state.complaints.forget(member.id)
-    state.judge_all_workers()
+    judge_all_workers(state)
     state.ask_everybody()
     for output in hello.outputs:
         if _check_output(state, member, output, now, effects):
@@ -67,7 +69,7 @@ def _lose_what_is_not_there(
     for task in list(load.outputs.values()):
         winner = task.winner
         if winner is not None and task.id.job in state.jobs and not _is_winner_among(task, held):
-            state.lose_output(task, now, "its worker came back without it", effects)
+            outputs.lose_output(state, task, now, "its worker came back without it", effects)
             touched[task.id.job] = None
     return touched
 
@@ -89,7 +91,7 @@ def _check_output(state: ComputeState, member: Member, output: AttemptSucceeded,
         return False
     is_confirmed = winner is not None and (winner.attempt, winner.worker) == (output.attempt, member.id)
     if job is not None and task is not None and is_confirmed:
-        return state.confirm(job, task, now, effects)
+        return outputs.confirm(state, job, task, now, effects)
     succeeded(state, member, output, now, effects)
     return False
 
@@ -125,7 +127,7 @@ def worker_went(state: ComputeState, worker: WorkerId, now: float, effects: Effe
     if load is None:
         return
     state.loads[worker] = load  # the changes below look their worker up
-    state.leave_homes(worker)
+    state.homes.leave(worker)
     touched: dict[JobId, Job] = {}
     for task, attempt in list(load.attempts.values()):
         job = state.jobs.get(task.id.job)
@@ -135,13 +137,13 @@ def worker_went(state: ComputeState, worker: WorkerId, now: float, effects: Effe
     for task in list(load.outputs.values()):
         if task.id.job in state.jobs:
             touched[task.id.job] = state.jobs[task.id.job]
-            state.lose_output(task, now, f"worker {worker} was lost", effects)
+            outputs.lose_output(state, task, now, f"worker {worker} was lost", effects)
     state.copies.worker_gone(worker)
     del state.loads[worker]
     state.stragglers.forget_worker(worker)
     state.announcements.forget_worker(worker)
     state.complaints.forget(worker)
-    state.judge_all_workers()
+    judge_all_workers(state)
     state.ask_everybody()
     for job in touched.values():
         state.requeue(job)

@@ -7,6 +7,8 @@ again elsewhere. Reports about an output that no longer counts are late, and cha
 
 from __future__ import annotations
 
+from minireduce.core.compute import outputs
+from minireduce.core.compute.excluding import could_go_elsewhere, note_trouble
 from minireduce.core.compute.losses import find_live, lose_attempt
 from minireduce.core.compute.state import ComputeState
 from minireduce.core.compute.task import AttemptState
@@ -44,7 +46,7 @@ def fetch_failed(state: ComputeState, member: Member, report: FetchFailed, now: 
             return
         task.shunned[source] = None
     effects.command(source, DropOutputs((report.source,)))
-    state.lose_output(task, now, report.reason, effects)
+    outputs.lose_output(state, task, now, report.reason, effects)
     state.requeue(job)
 
 
@@ -57,7 +59,7 @@ def part_copy_failed(state: ComputeState, member: Member, report: PartCopyFailed
     source = state.copies.failed(task, member.id)
     if report.is_gone and source and (task.winner.attempt, task.winner.worker) == (report.attempt, source):
         effects.command(source, DropOutputs((report.attempt,)))
-        state.lose_output(task, now, report.reason, effects)
+        outputs.lose_output(state, task, now, report.reason, effects)
         state.requeue(job)
 
 
@@ -72,15 +74,15 @@ def _move_reader(
     is_reader_to_blame = state.complaints.sources_of(member.id) >= state.complaints.readers_of(source)
     if not is_reader_to_blame or task.moves >= state.settings.fetch_moves_max:
         return False
-    if not state.could_go_elsewhere(job, task, member.id):
+    if not could_go_elsewhere(state, job, task, member.id):
         return False
     task.moves += 1
     task.shunned[member.id] = None
-    if state.could_go_elsewhere(job, task, source):
+    if could_go_elsewhere(state, job, task, source):
         task.shunned[source] = None  # the trouble may be between the two, and a third reaches both
     why = f"worker {member.id} cannot read the output of {report.source}: {report.reason}"
     effects.command(member.id, KillAttempt(attempt.id, why))
     lose_attempt(state, job, task, attempt, why, now, effects)
-    state.note_trouble(job, task, member.id)
+    note_trouble(state, job, task, member.id)
     state.requeue(job)
     return True

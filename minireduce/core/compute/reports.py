@@ -8,8 +8,9 @@ Elsewhere: attempts that are lost (losses.py), outputs that somebody cannot read
 
 from __future__ import annotations
 
-from minireduce.core.compute import bad_records, disagreement, fetch_failures
+from minireduce.core.compute import bad_records, disagreement, fetch_failures, outputs
 from minireduce.core.compute.disagreement import Verdict
+from minireduce.core.compute.excluding import note_trouble
 from minireduce.core.compute.job import Job
 from minireduce.core.compute.losses import find_live, lost
 from minireduce.core.compute.records import persist_failure
@@ -55,7 +56,7 @@ def take_report(state: ComputeState, member: Member, report: Report, now: float,
         case AttemptLost():
             found = find_live(state, member, report.attempt)
             if found is not None and not member.is_stopping:
-                state.note_trouble(found[0], found[1], member.id)
+                note_trouble(state, found[0], found[1], member.id)
             lost(state, member, report.attempt, report.reason, now, effects)
         case RecordsSkipped():
             bad_records.take_skipped(state, member.id, report, now, effects)
@@ -130,7 +131,7 @@ def succeeded(state: ComputeState, member: Member, report: AttemptSucceeded, now
     if too_many and job.state is not JobState.SUCCEEDED:
         state.end_job(job, JobState.FAILED, too_many, now, effects)
         return
-    state.commit(job, task, member.id, report, now, effects)
+    outputs.commit(state, job, task, member.id, report, now, effects)
     if has_other_digest:
         state.requeue(job)
 
@@ -164,7 +165,7 @@ def _failed(state: ComputeState, member: Member, report: AttemptFailed, now: flo
     job.errors.insert(0, AttemptError(attempt.id, attempt.worker, report.error))
     del job.errors[state.settings.errors_kept_max :]
     persist_failure(attempt.id, attempt.worker, report.error, effects)
-    state.note_trouble(job, task, member.id)
+    note_trouble(state, job, task, member.id)
     is_blamed_again = bad_records.is_blamed_again(job, task, report.error)
     if is_blamed_again and job.state is not JobState.SUCCEEDED:
         state.end_job(job, JobState.FAILED, bad_records.describe_blamed(task, report.error), now, effects)

@@ -1,11 +1,12 @@
 """All jobs that are not over, what every worker is busy with, and the few changes that everything else is made of.
 
-The changes: launch an attempt, start it, end it; commit a task's output, confirm it, lose it; end a job. Each keeps the
-attempt, its task, its job, the worker's load and the durable form in step. Who calls them: `reports` (what workers
-say), `arrivals` (workers that come and go), `submission` (what clients ask).
+The changes: launch an attempt, start it, end it; queue its task again; end a job. Each keeps the attempt, its task, its
+job, the worker's load and the durable form in step. Who calls them: `reports` (what workers say), `arrivals` (workers
+that come and go), `submission` (what clients ask), `outputs` (what winners leave).
 
-Invariants: a task has at most one winner whose output is there; an attempt is in its worker's load exactly while it is
-live; a job that has ended has no live attempts.
+Invariants: an attempt is in its worker's load exactly while it is live; a job that has ended has no live attempts.
+Elsewhere: which workers a job excludes (excluding.py), where waiting maps have their input (homes.py), what becomes of
+a job whose parts are all there (completing.py).
 """
 
 from __future__ import annotations
@@ -13,10 +14,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from minireduce.core.compute import ending
-from minireduce.core.compute.blame import Complaints, choose_excluded
+from minireduce.core.compute.blame import Complaints
+from minireduce.core.compute.completing import complete_copied, complete_if_done
 from minireduce.core.compute.copies import Copies
 from minireduce.core.compute.fair_share import Queues
 from minireduce.core.compute.history import History
+from minireduce.core.compute.homes import Homes
 from minireduce.core.compute.inputs import HoldersOf, Inputs, LocateStored
 from minireduce.core.compute.job import Job, Step
 from minireduce.core.compute.load import WorkerLoad
@@ -29,21 +32,19 @@ from minireduce.core.compute.records import (
     EndedJob,
     persist_job,
     persist_progress,
-    persist_winner,
 )
 from minireduce.core.compute.scheduler import Assignment, Scheduler
 from minireduce.core.compute.stragglers import Stragglers
-from minireduce.core.compute.task import ATTEMPTS_PER_EPOCH_MAX, Attempt, AttemptState, Task, TaskState, Winner
+from minireduce.core.compute.task import ATTEMPTS_PER_EPOCH_MAX, Attempt, AttemptState, Task, TaskState
 from minireduce.core.compute.waiting import why_waiting
 from minireduce.core.effects import Effects
 from minireduce.core.membership import Member, Membership
-from minireduce.core.messages import AttemptSucceeded, KillAttempt, LaunchAttempt, OpenJob
+from minireduce.core.messages import KillAttempt, LaunchAttempt, OpenJob
 from minireduce.core.settings import ClusterSettings
 from minireduce.core.spec import OutputKind
 from minireduce.core.views import JobState
 from minireduce.ids import JobId, TaskId, TaskKind, WorkerId
 
-HOMES_LOOKED_UP_PER_TICK = 100
 PREEMPTED = "PREEMPTED_ATTEMPTS"
 LAUNCHED = {kind: launched for kind, launched, _ in COUNTED_OF_KIND}
 BACKUPS = {TaskKind.MAP: "NUM_BACKUP_MAPS", TaskKind.REDUCE: "NUM_BACKUP_REDUCES"}
@@ -76,14 +77,13 @@ class ComputeState:
         self.announcements = Announcements(self.find_step)
         self.copies = Copies(settings, membership, self.find_job, self.load_of, make_read_token)
         self.complaints = Complaints(settings.fetch_complaint_kept_s)
-        self._hungry: dict[JobId, Job] = {}  # those with tasks that may wait for a slot
+        self.hungry: dict[JobId, Job] = {}  # those with tasks that may wait for a slot
         self._with_room: dict[WorkerId, None] = {}  # those that may take something that they could not take before
         self._unsettled: dict[JobId, Job] = {}  # those that must be looked at as a whole
         self._is_everybody_asked = True
-        self._replica_moves = replica_moves
-        self._homes_known: int | None = None  # as of so many moves of replicas; None: workers came or went since
+        self.homes = Homes(self, replica_moves)
         self._are_copies_known = False  # after a restart, once all workers have listed theirs
-        self._copying_until: dict[JobId, float] = {}  # complete jobs that wait for the copies of their result
+        self.copying_until: dict[JobId, float] = {}  # complete jobs that wait for the copies of their result
         self._used_up: dict[TaskId, None] = {}  # tasks that must not be tried again
         self.inputs = Inputs(self._job, self.address_of, self._find_spot, locate_stored, holders_of)
         self.queues = Queues(settings)
@@ -125,19 +125,9 @@ class ComputeState:
         """A worker takes in no more: what waits to come to it need not wait for that, and what only it holds is
         wanted elsewhere.
         """
-        self.leave_homes(worker)
+        self.homes.leave(worker)
         self.copies.worker_drains(worker)
         self.ask_everybody()  # what avoided the others may come to them now
-
-    def leave_homes(self, worker: WorkerId) -> None:
-        """What waits to come to a worker need not wait for that."""
-        for job in self._hungry.values():
-            self._leave_homes(job, worker)
-
-    def _leave_homes(self, job: Job, worker: WorkerId) -> None:
-        for step in job.steps:
-            for task in step.waiting_maps.near_to(self.load_of(worker).spot.node):
-                step.waiting_maps.move(task, self.inputs.homes(step, task))
 
     # ── attempts ────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -146,11 +136,11 @@ class ComputeState:
         may still run what would be launched again.
         """
         self._settle(now, effects)
-        for key in [key for key, job in self._hungry.items() if key not in self.jobs or not job.has_waiting]:
-            del self._hungry[key]
-        if self._hungry and not self.membership.is_anyone_expected:
+        for key in [key for key, job in self.hungry.items() if key not in self.jobs or not job.has_waiting]:
+            del self.hungry[key]
+        if self.hungry and not self.membership.is_anyone_expected:
             asked = self.workers_that_take() if self._is_everybody_asked else self._workers_with_room()
-            jobs = self._hungry.values()
+            jobs = self.hungry.values()
             self._scheduler.assign(jobs, asked, now, lambda choice: self.launch(choice, now, effects))
             self._is_everybody_asked = False
         self._with_room.clear()
@@ -162,8 +152,8 @@ class ComputeState:
                 self._are_copies_known = True
                 self.want_copies()
             self.copies.order(effects)
-            if self._copying_until:
-                self._complete_copied(now, effects)
+            if self.copying_until:
+                complete_copied(self, now, effects)
         self.announcements.announce(now, effects)
 
     def ask_everybody(self) -> None:
@@ -188,7 +178,7 @@ class ComputeState:
         """Whether an ordinary task waits that this worker may run, now that it has a slot free."""
         return any(
             step.waiting_maps and self._scheduler.may_run(job, step, member)
-            for job in self._hungry.values()
+            for job in self.hungry.values()
             if not self.queues.of(job).is_full
             for step in job.steps
         )
@@ -196,17 +186,18 @@ class ComputeState:
     def queue_wanted(self, job: Job) -> None:
         """Queue whatever of a job is wanted and not under way."""
         job.queue_wanted(self.inputs.homes, self.settings.reduce_start_fraction)
-        self._feed(job)
+        self.feed(job)
 
     def wait_again(self, job: Job, task: Task) -> None:
         """A map whose input is there, as it was just to be read, waits for a slot again unless another tries it."""
         if task.state is TaskState.PENDING and not task.is_queued:
             step = job.steps[task.id.step]
             step.waiting_maps.push(task, self.inputs.homes(step, task))
-            self._feed(job)
+            self.feed(job)
 
-    def _feed(self, job: Job) -> None:
-        self._hungry[job.id] = job
+    def feed(self, job: Job) -> None:
+        """Something of a job may wait for a slot now."""
+        self.hungry[job.id] = job
         self.ask_everybody()
 
     def launch(self, choice: Assignment, now: float, effects: Effects) -> Attempt | None:
@@ -282,135 +273,7 @@ class ComputeState:
         self.end_attempt(job, task, attempt, AttemptState.KILLED, now, why)
         effects.command(attempt.worker, KillAttempt(attempt.id, why))
 
-    def note_trouble(self, job: Job, task: Task, worker: WorkerId) -> None:
-        """The task failed on the worker, or was lost there by the worker's own fault."""
-        job.troubles.setdefault(worker, {})[task.id] = None
-        self.judge_workers(job)
-
-    def judge_workers(self, job: Job) -> None:
-        """Decide afresh which workers get no more of the job; after troubles, and when workers came or went."""
-        if job.troubles:
-            most_bytes = max(step.memory_limit_bytes for step in job.spec.steps)
-            usable = [
-                member.id
-                for member in self.workers_that_take()
-                if _may_use(job, member) and self.loads[member.id].could_hold(most_bytes)
-            ]
-            before, job.excluded = job.excluded, choose_excluded(job.troubles, usable, self.settings.troubled_tasks_min)
-            for worker in job.excluded:
-                if worker not in before:
-                    self._leave_homes(job, worker)
-            if len(job.excluded) < len(before):
-                self._homes_known = None
-                self._feed(job)
-
-    def judge_all_workers(self) -> None:
-        """Workers came or went: for each job the bound on those excluded may be another, and homes may be."""
-        self._homes_known = None
-        for job in self.jobs.values():
-            self.judge_workers(job)
-
-    def could_go_elsewhere(self, job: Job, task: Task, worker: WorkerId) -> bool:
-        """Whether a worker that the task does not avoid could take it in place of `worker`."""
-        return any(
-            other.id != worker
-            and other.id not in task.avoided
-            and other.id not in job.excluded
-            and self.loads[other.id].could_hold(task.memory_limit_bytes)
-            for other in self._taking()
-            if task.id.step or task.id.kind is TaskKind.REDUCE or _may_use(job, other)
-        )
-
-    # ── outputs ─────────────────────────────────────────────────────────────────────────────────────────────────────
-
-    def commit(self, job: Job, task: Task, worker: WorkerId, report: AttemptSucceeded, now: float, fx: Effects) -> None:
-        """This output counts: persist it, end the task's other attempts, and queue what waited for it."""
-        winner = Winner(report.attempt, worker, report.output, report.counters)
-        job.count_winner(winner, task.winner)
-        task.win(winner)
-        self.load_of(worker).keep(task)
-        persist_winner(task, fx)
-        step = job.steps[task.id.step]
-        first = task.find(report.attempt)
-        if first is not None and first.is_backup:
-            job.count("NUM_BACKUPS_WON")
-        for rival in task.live_attempts:
-            if rival.is_backup:
-                job.count("NUM_BACKUPS_LOST")
-            self.stragglers.overtaken(step, task, rival, now)
-            self.kill_attempt(job, task, rival, now, f"{report.attempt} was first", fx)
-        step.count_done(task, 1)
-        if task.id.kind is TaskKind.MAP and step.spec.reducers:
-            self._map_output_is_ready(job, step, task)
-        else:
-            self._part_is_ready(job, task, first, now, fx)
-
-    def _map_output_is_ready(self, job: Job, step: Step, task: Task) -> None:
-        if task.winner is not None:
-            step.ready.append(task.source(self.address_of(task.winner.worker)))
-            self.announcements.add(job.id, step.index)
-        if step.may_open_reduces(self.settings.reduce_start_fraction):
-            self.queue_wanted(job)
-
-    def _part_is_ready(self, job: Job, task: Task, attempt: Attempt | None, now: float, effects: Effects) -> None:
-        consumer = job.consumer(task)
-        if consumer is None:
-            if attempt is not None and not job.is_complete:
-                self.copies.part_is_done(task, now - attempt.launched_s)
-            self.complete_if_done(job, now, effects)
-        elif consumer.state is TaskState.PENDING and not consumer.is_queued:
-            next_step = job.steps[task.id.step + 1]
-            next_step.waiting_maps.push(consumer, self.inputs.homes(next_step, consumer))
-            self._feed(job)
-
-    def confirm(self, job: Job, task: Task, now: float, effects: Effects) -> bool:
-        """The worker came back, perhaps at another address, and still has the output: announce it afresh. Whether a
-        consumer must be queued again for it.
-        """
-        step = job.steps[task.id.step]
-        if task.id.kind is TaskKind.MAP and step.spec.reducers:
-            self._map_output_is_ready(job, step, task)
-        consumer = job.consumer(task)
-        if consumer is None:
-            return False
-        waiting = [attempt for attempt in consumer.live_attempts if attempt.state is AttemptState.LAUNCHED]
-        for attempt in waiting:
-            self.kill_attempt(job, consumer, attempt, now, f"the output of {task.id} has moved", effects)
-        return bool(waiting)
-
-    def lose_output(self, task: Task, now: float, why: str, effects: Effects) -> None:
-        """A committed output is gone. The caller calls `requeue` in the end, which queues what is wanted again."""
-        job = self.jobs[task.id.job]
-        winner = task.winner
-        if winner is None or not winner.worker:
-            return
-        self.load_of(winner.worker).outputs.pop(task.id, None)
-        heir = self.copies.inherit(task)
-        if heir:
-            self._move_output(task, heir, effects)
-            return
-        task.lose_output()
-        persist_winner(task, effects)
-        job.steps[task.id.step].count_done(task, -1)
-        if task.id.kind is TaskKind.MAP:
-            self.announcements.retract(winner.attempt)
-        consumer = job.consumer(task)
-        if consumer is not None:
-            consumer.leave_queue()  # it has no input now; queued again when that is back
-            for attempt in consumer.live_attempts:
-                if attempt.state is AttemptState.LAUNCHED:
-                    reason = f"its input, the output of {task.id}, is gone: {why}"
-                    self.kill_attempt(job, consumer, attempt, now, reason, effects)
-        if job.state is JobState.PUBLISHING:
-            job.complete_s = None
-            self._change(job, JobState.RUNNING, now, effects)
-
-    def _move_output(self, task: Task, heir: WorkerId, effects: Effects) -> None:
-        """A copy takes the place of the winner's part."""
-        task.move_output(heir)
-        self.load_of(heir).outputs[task.id] = task
-        persist_winner(task, effects)
-        self.copies.want(task)
+    # ── what is wanted again ────────────────────────────────────────────────────────────────────────────────────────
 
     def want_copies(self) -> None:
         """Of every part that is there: after a restart, and when there are at last enough workers."""
@@ -422,7 +285,7 @@ class ComputeState:
         if job.id not in self.jobs or not job.queue_again(task, self.inputs.homes):
             self.requeue(job)
         else:
-            self._feed(job)
+            self.feed(job)
 
     def requeue(self, job: Job) -> None:
         """After losses: queue again whatever is wanted and not under way, once all of this event is taken in. For that
@@ -434,34 +297,10 @@ class ComputeState:
         for job in self._unsettled.values():
             if job.id in self.jobs:
                 self.queue_wanted(job)
-                self.complete_if_done(job, now, effects)
+                complete_if_done(self, job, now, effects)
         self._unsettled.clear()
 
     # ── jobs ────────────────────────────────────────────────────────────────────────────────────────────────────────
-
-    def complete_if_done(self, job: Job, now: float, effects: Effects) -> None:
-        """All parts are there: text parts are now the client's to publish, anything else is done."""
-        if job.state is not JobState.RUNNING or not job.is_complete:
-            return
-        if job.spec.output is not OutputKind.RESULT:
-            job.complete_s = now
-            self._change(job, JobState.PUBLISHING, now, effects)
-            return
-        if job.id not in self._copying_until:
-            self._copying_until[job.id] = now + self.settings.part_copy_wait_s
-            self.copies.want_all(job)
-        if self.copies.is_waiting(job) and now < self._copying_until[job.id]:
-            return
-        del self._copying_until[job.id]
-        job.complete_s = job.ended_s = now
-        self._change(job, JobState.SUCCEEDED, now, effects)
-
-    def _complete_copied(self, now: float, effects: Effects) -> None:
-        for job in [self.jobs[job] for job in self._copying_until]:
-            if job.is_complete:
-                self.complete_if_done(job, now, effects)
-            else:
-                del self._copying_until[job.id]  # a part was lost before it had a copy
 
     def tick(self, now: float, effects: Effects) -> None:
         """Time passed."""
@@ -473,26 +312,9 @@ class ComputeState:
                     persist_progress(job, now, effects)
                 self.history.write_early(job, now, effects)
         self._take_back_slots(now, effects)
-        self._look_for_homes()
+        self.homes.look()
         self.ask_everybody()
         self.copies.look_again()
-
-    def _look_for_homes(self) -> None:
-        """See replicas that were copied or came back while tasks wait: some tasks each time, one after the other.
-        Where splits lie is looked up again only when some replica has moved or some worker has come.
-        """
-        moves = self._replica_moves()
-        if self._homes_known != moves:
-            self._homes_known = moves
-            for job in self._hungry.values():
-                job.steps[0].homes_doubted = len(job.steps[0].maps)
-        left = HOMES_LOOKED_UP_PER_TICK
-        for job in self._hungry.values():
-            for step in job.steps:
-                if left > 0 and step.waiting_maps and (step.index or step.homes_doubted):
-                    for task in step.next_waiting_maps(left):
-                        step.waiting_maps.move(task, self.inputs.homes(step, task))
-                        left -= 1
 
     def _take_back_slots(self, now: float, effects: Effects) -> None:
         jobs = [job for job in self.jobs.values() if job.state is JobState.RUNNING]
@@ -520,7 +342,8 @@ class ComputeState:
                 self.end_job(job, JobState.FAILED, reason, now, effects)
         self._used_up.clear()
 
-    def _change(self, job: Job, state: JobState, now: float, effects: Effects) -> None:
+    def change(self, job: Job, state: JobState, now: float, effects: Effects) -> None:
+        """A job is in another state, for people and after a restart too."""
         job.state = state
         persist_job(job, effects)
         persist_progress(job, now, effects)
@@ -528,7 +351,7 @@ class ComputeState:
 
     def end_job(self, job: Job, state: JobState, reason: str, now: float, effects: Effects) -> None:
         """The job is over, and nothing of it stays in the cluster but what people may ask about it."""
-        self._copying_until.pop(job.id, None)
+        self.copying_until.pop(job.id, None)
         ending.end_job(self, job, state, reason, now, effects)
         self._drop_leftovers(job.spec.output_path, job.id, job.key, effects)
 
@@ -538,11 +361,6 @@ class ComputeState:
 
     def waiting_for(self, job: Job, now: float) -> str:
         """Why nothing of a running job runs, in words; "" when something does."""
-        if job.id in self._copying_until:
+        if job.id in self.copying_until:
             return "second copies of its parts"
         return why_waiting(job, self.membership, self.loads, self.queues, self.settings, now)
-
-
-def _may_use(job: Job, member: Member) -> bool:
-    """Whether the worker can read the job's input."""
-    return job.required_machine_id in ("", member.profile.machine_id)

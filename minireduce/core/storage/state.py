@@ -29,6 +29,7 @@ from minireduce.core.replica_messages import (
     ReplicaConfirmed,
     ReplicaDamaged,
     ReplicaRemoved,
+    ReplicaReport,
     ReplicaStored,
     ReplicationFailed,
     ReplicaVerified,
@@ -74,8 +75,6 @@ RECENT_S = 30.0
 ENTRIES_PER_PAGE = 1000
 RECORD_BYTES_REACHED = 65 << 20
 """How far beyond its range a task may read to finish its last record: the longest record, and what is read ahead."""
-
-ReplicaReport = ReplicaStored | ReplicaRemoved | ReplicaDamaged | ReplicaVerified | ReplicaConfirmed | ReplicationFailed
 
 
 class StorageState:
