@@ -48,7 +48,7 @@ from minireduce.core.replica_messages import (
     VerifyReplica,
 )
 from minireduce.core.settings import WorkerSettings
-from minireduce.core.work.assignments import AssignmentAction, Assignments
+from minireduce.core.work.assignments import Assignments
 from minireduce.core.work.attempts import (
     AttemptEnded,
     AttemptsEnded,
@@ -59,6 +59,7 @@ from minireduce.core.work.attempts import (
 )
 from minireduce.core.work.copies import CopyEnded
 from minireduce.core.work.fetches import FetchEnded
+from minireduce.core.work.orders import AssignmentAction
 from minireduce.core.work.printed import TextPrinted, WaitingText
 from minireduce.core.work.session import (
     DownReceived,
@@ -224,7 +225,7 @@ class WorkerState:
         return "\n".join(known.story) if known else f"{attempt} is not on worker {self._profile.worker}"
 
     def _drain_assignments(self) -> None:
-        actions, reports = self._assignments.drain()
+        actions, reports = self._assignments.out.drain()
         self._actions.extend(actions)
         if self._session.is_talking:
             for piece in self._text.take():  # before the end of its attempt is reported
@@ -338,14 +339,14 @@ class WorkerState:
         self._text.add(event)
 
     def _output_found_missing(self, event: OutputFoundMissing, now: float) -> None:
-        self._assignments.output_found_missing(event, now)
+        self._assignments.incoming.output_found_missing(event, now)
 
     def _copy_found_damaged(self, event: CopyFoundDamaged, now: float) -> None:
         del now
-        self._assignments.copy_found_damaged(event)
+        self._assignments.incoming.copy_found_damaged(event)
 
     def _fetch_ended(self, event: FetchEnded, now: float) -> None:
-        self._assignments.fetch_ended(event, now)
+        self._assignments.incoming.fetch_ended(event, now)
 
     # ── blocks and the end ──────────────────────────────────────────────────────────────────────────────────────────
 
@@ -391,7 +392,7 @@ class WorkerState:
         self._assignments.stop(now)
 
     def _copy_ended(self, event: CopyEnded, _: float) -> None:
-        self._assignments.copy_ended(event)
+        self._assignments.incoming.copy_ended(event)
 
     def _stop_if_done(self, now: float) -> None:
         """A stopped worker leaves when the master has heard of all that ended and parts that only it holds were

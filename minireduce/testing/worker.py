@@ -20,7 +20,6 @@ from minireduce.core.replica_messages import Replica
 from minireduce.core.settings import WorkerSettings
 from minireduce.core.spec import LocalFiles
 from minireduce.core.task_data import PartInput, StoredInput, TaskError
-from minireduce.core.work.assignments import CloseProgram, OpenProgram, RemoveFetched, RemoveJob, RemoveOutputs
 from minireduce.core.work.attempts import (
     AttemptEnded,
     AttemptsGivenBack,
@@ -46,6 +45,7 @@ from minireduce.core.work.fetches import (
     StartFetch,
     Unreachable,
 )
+from minireduce.core.work.orders import CloseProgram, OpenProgram, RemoveFetched, RemoveJob, RemoveOutputs
 from minireduce.core.work.session import (
     CloseStream,
     DownReceived,

@@ -23,10 +23,10 @@ from minireduce.clock import Clock
 from minireduce.core.messages import WorkerProfile
 from minireduce.core.replica_messages import RemoveReplica, VerifyReplica
 from minireduce.core.settings import WorkerSettings
-from minireduce.core.work.assignments import CloseProgram, OpenProgram, RemoveFetched, RemoveJob, RemoveOutputs
 from minireduce.core.work.attempts import StartAttempt, StartBatch, StopAttempt
 from minireduce.core.work.copies import CopyEnded, KeepCopy
 from minireduce.core.work.fetches import CancelFetch, StartFetch
+from minireduce.core.work.orders import CloseProgram, OpenProgram, RemoveFetched, RemoveJob, RemoveOutputs
 from minireduce.core.work.session import CloseStream, OpenStream, Remember, SendHello, SendUp
 from minireduce.core.worker import CheckReplica, DeleteReplica, StartReplication, WorkerState
 from minireduce.disk import Disk

@@ -43,7 +43,6 @@ from minireduce.core.replica_messages import (
     ReplicationFailed,
 )
 from minireduce.core.task_data import OutputSource, PartInput, TaskError
-from minireduce.core.work.assignments import CloseProgram, OpenProgram, RemoveFetched, RemoveJob, RemoveOutputs
 from minireduce.core.work.attempts import (
     AttemptEnded,
     Failed,
@@ -56,6 +55,7 @@ from minireduce.core.work.attempts import (
     Succeeded,
 )
 from minireduce.core.work.fetches import PART, CancelFetch, Fetched, FetchEnded, StartFetch
+from minireduce.core.work.orders import CloseProgram, OpenProgram, RemoveFetched, RemoveJob, RemoveOutputs
 from minireduce.core.work.session import Warn
 from minireduce.core.worker import (
     DeleteReplica,

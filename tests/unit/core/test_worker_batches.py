@@ -18,7 +18,6 @@ from scenes.worker import (
 from minireduce.core.messages import AttemptFailed, AttemptKilled, AttemptReturned, AttemptStarted, DropJob, KillAttempt
 from minireduce.core.settings import WorkerSettings
 from minireduce.core.task_data import TaskError
-from minireduce.core.work.assignments import RemoveJob
 from minireduce.core.work.attempts import (
     AttemptEnded,
     AttemptsEnded,
@@ -31,6 +30,7 @@ from minireduce.core.work.attempts import (
     StopAttempt,
     Succeeded,
 )
+from minireduce.core.work.orders import RemoveJob
 from minireduce.ids import AttemptId
 
 SHORT_S = WorkerSettings().batch_s / 5

@@ -14,9 +14,9 @@ from minireduce.core.messages import (
     WorkerStopping,
 )
 from minireduce.core.task_data import TaskOutput
-from minireduce.core.work.assignments import RemoveJob, RemoveOutputs
 from minireduce.core.work.copies import CopyEnded, KeepCopy
 from minireduce.core.work.fetches import PART, CancelFetch, Fetched, FetchEnded, Gone, StartFetch, Unreachable
+from minireduce.core.work.orders import RemoveJob, RemoveOutputs
 from minireduce.core.work.session import StopWorker
 from minireduce.core.worker import StopRequested
 
