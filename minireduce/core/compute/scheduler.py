@@ -261,7 +261,10 @@ class _Offers:
     """The free workers as one step sees them in one pass: by what is local to them, and by the room they have.
 
     Both are heaps whose entries are checked when they come up. Room shrinks while a pass goes on, so a stale entry is
-    put where it belongs then; local choices shrink as well, which would bring an entry forward, so `_taken` adds it.
+    put where it belongs then; local choices shrink as well, which would bring an entry forward, so `_take` adds it.
+
+    A worker to which no homeless task may go leaves `_room_for_homeless`, and one to which none may that is far leaves
+    `_room`: two heaps, since the one says nothing of the other.
     """
 
     def __init__(self, scheduler: Scheduler, job: Job, step: Step, free: dict[WorkerId, Member]) -> None:
@@ -284,11 +287,12 @@ class _Offers:
         heapq.heapify(self._near)
         self._room = [(-scheduler.load(member.id).slots_free, order) for order, member in enumerate(self._members)]
         heapq.heapify(self._room)
+        self._room_for_homeless = self._room.copy()
 
     @property
     def has_room(self) -> bool:
         """Whether any free worker could take something of this step."""
-        return next(self._roomiest(), None) is not None
+        return next(self._roomiest(self._room), None) is not None
 
     def again(self) -> Assignment | None:
         """What must be done again, near or far: others wait for it."""
@@ -304,7 +308,7 @@ class _Offers:
         if task.avoided:  # perhaps the roomiest
             yield from (order for _, order in sorted(self._room) if self._is_open(order))
         else:
-            yield from islice(self._roomiest(), 1)
+            yield from islice(self._roomiest(self._room), 1)
 
     def near(self) -> Assignment | None:
         """A task local to the worker that has the fewest local choices."""
@@ -324,7 +328,7 @@ class _Offers:
 
     def homeless(self) -> Assignment | None:
         """A task that is equally far from all."""
-        for order in self._roomiest() if self._queue.has_homeless else ():
+        for order in self._roomiest(self._room_for_homeless) if self._queue.has_homeless else ():
             task = self._queue.choose_homeless(self._suits(order))
             if task is not None:
                 return self._take(order, task)
@@ -332,25 +336,25 @@ class _Offers:
 
     def far(self, level: Level) -> Assignment | None:
         """A task for which there is nothing nearer now than `level`: what is nearest to the worker with most room."""
-        for order in self._roomiest():
+        for order in self._roomiest(self._room):
             for each in range(Level.RACK, level + 1):
                 task = self._queue.choose(Level(each), self._spots[order], self._suits(order))
                 if task is not None:
                     return self._take(order, task)
         return None
 
-    def _roomiest(self) -> Iterator[int]:
+    def _roomiest(self, room: list[tuple[int, int]]) -> Iterator[int]:
         """The worker with the most slots free; who asks for the next one drops the one before from this pass."""
-        while self._room:
-            free, order = self._room[0]
+        while room:
+            free, order = room[0]
             slots_free = self._scheduler.load(self._members[order].id).slots_free
             if not self._is_open(order):
-                heapq.heappop(self._room)
+                heapq.heappop(room)
             elif free != -slots_free:
-                heapq.heapreplace(self._room, (-slots_free, order))
+                heapq.heapreplace(room, (-slots_free, order))
             else:
                 yield order
-                heapq.heappop(self._room)
+                heapq.heappop(room)
 
     def _is_open(self, order: int) -> bool:
         member = self._members[order]

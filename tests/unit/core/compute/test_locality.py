@@ -5,9 +5,10 @@ from __future__ import annotations
 from scenes.machine import FakeCluster, stored_file, stored_splits
 
 from minireduce.core.compute.locality import Homes, Level, LocalityWait, Spot, find_homes
-from minireduce.core.messages import LaunchAttempt, WorkerStopping
+from minireduce.core.messages import AttemptFailed, LaunchAttempt, WorkerStopping
 from minireduce.core.replica_messages import Replica, ReplicaStored
 from minireduce.core.spec import StoredFiles
+from minireduce.core.task_data import TaskError
 
 
 def stored_cluster(blocks, **settings):
@@ -141,6 +142,19 @@ def test_an_input_without_any_replica_waits_for_nobody():
     cluster = stored_cluster(2)
     submit(cluster, 2)
     assert splits_of(worker(cluster, "w", slots=2)) == [0, 1]
+
+
+def test_a_worker_that_an_input_without_a_home_must_avoid_still_gets_what_has_a_home_elsewhere():
+    cluster = stored_cluster(3)
+    home = worker(cluster, "home", (2, 3))
+    submit(cluster, 3)
+    assert splits_of(home) == [1]
+    far = worker(cluster, "far")
+    (attempt,) = far.attempts()
+    assert attempt.task.index == 0
+    far.say(AttemptFailed(attempt, TaskError("raised", "ValueError", "it is not for here")))
+    cluster.pass_time(3, home, far)
+    assert splits_of(far) == [2]
 
 
 def test_a_wait_of_zero_switches_waiting_off():
