@@ -39,11 +39,11 @@ SILENCE_S_MAX = 2.0
 
 @dataclass(slots=True)
 class SlotUse:
-    """Sums over ticks of the master in which tasks waited. `is_stormy`: launches and reports take seconds, since many
-    messages are lost and those behind them must wait.
+    """Sums over ticks of the master in which tasks waited. `judges_running`: whether a launch takes much less time than
+    a task, which is not so where many messages are lost, or tasks take milliseconds.
     """
 
-    is_stormy: bool = False
+    judges_running: bool = True
     slots: int = 0
     assigned: int = 0
     running: int = 0
@@ -64,7 +64,7 @@ class SlotUse:
         """Whether too many slots stood idle beside waiting tasks."""
         if self.slots < SLOT_TICKS_MIN:
             return False
-        is_late = not self.is_stormy and self.running_fraction < BUSY_FRACTION_MIN
+        is_late = self.judges_running and self.running_fraction < BUSY_FRACTION_MIN
         return is_late or self.assigned_fraction < BUSY_FRACTION_MIN
 
     def add(self, other: SlotUse) -> None:

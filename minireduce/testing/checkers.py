@@ -63,7 +63,7 @@ class Checker:
         self._returned: set[AttemptId] = set()
         self._incarnations: dict[WorkerId, int] = {}
         self.seen: Counter[str] = Counter()
-        self.use = SlotUse(world.network.is_stormy)
+        self.use = SlotUse(not world.network.is_stormy and not world.is_hasty)
         self._shares = Shares(master, workers)
 
     @property

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Any
 
+from minireduce.attempt.batch import LATE_S
 from minireduce.core import worker as machine
 from minireduce.core.messages import AttemptSucceeded, Down, Welcome, WorkerProfile
 from minireduce.core.replica_messages import Replica
@@ -74,9 +75,9 @@ from minireduce.testing.workload import Product, SimJob
 from minireduce.testing.world import World, address_of, read_token
 from minireduce.testing.wrong import Wrong
 
-HASTY_SHARE = 0.3  # of the runs, in which tasks that take seconds say that they take milliseconds
 HASTY_BUSY_S = 0.003
-GIVEN_BACK_SHARE = 0.1  # of the ends in a batch, after which the rest of it is given back
+HASTY_TRUE_SHARE = 0.6  # of the tasks of such a run; the others take seconds all the same
+SPENT_SHARE = 0.1  # of the ends in a batch, after which the process takes no more
 FETCH_TIMEOUT_S = 3.0
 COPY_S = 0.01
 FREE_BYTES = 1 << 40
@@ -143,7 +144,6 @@ class SimWorker:
         self._fetched: dict[tuple[AttemptId, AttemptId], bytes] = {}
         self._damaged: dict[tuple[AttemptId, AttemptId], None] = {}  # of what was fetched
         self._inputs: dict[AttemptId, bytes] = {}
-        self._is_hasty = world.rng("haste").random() < HASTY_SHARE
         self._stopping: set[AttemptId] = set()
         self._behind: dict[AttemptId, tuple[StartAttempt, ...]] = {}
         self._cancelled: set[int] = set()
@@ -391,23 +391,33 @@ class SimWorker:
 
     def _work_on(self, attempt: AttemptId) -> None:
         seconds = self._work_rng.uniform(*self._map_s) * self.slowness
+        if self.world.is_hasty and self._work_rng.random() < HASTY_TRUE_SHARE:
+            seconds = HASTY_BUSY_S
         self.world.agenda.after(seconds / 2, self.node, lambda: self._progress(attempt))
         self.world.agenda.after(seconds, self.node, lambda: self._finish_attempt(attempt))
 
     def _start_batch(self, batch: StartBatch) -> None:
         self.world.strikes["batch begun"] += 1
-        self._start_attempt(batch.orders[0])
-        self._behind[batch.orders[0].attempt] = batch.orders[1:]
+        self._begin_next(batch.orders)
+
+    def _begin_next(self, orders: tuple[StartAttempt, ...]) -> None:
+        first = orders[0].attempt
+        self._start_attempt(orders[0])
+        self._behind[first] = orders[1:]
+        self.world.agenda.after(LATE_S, self.node, lambda: self._give_back(self._behind.pop(first, ())))
 
     def _go_on_with_batch(self, ended: AttemptId, *, is_alive: bool) -> None:
-        """The next attempt of a batch begins, or all that are left are given back: the process died, or is slow."""
+        """The next attempt of a batch begins, or all that are left are given back: the process died, or is spent."""
         behind = self._behind.pop(ended, ())
-        if behind and is_alive and self._work_rng.random() > GIVEN_BACK_SHARE:
-            self._start_attempt(behind[0])
-            self._behind[behind[0].attempt] = behind[1:]
-        elif behind:
+        if behind and is_alive and self._work_rng.random() > SPENT_SHARE:
+            self._begin_next(behind)
+        else:
+            self._give_back(behind)
+
+    def _give_back(self, orders: tuple[StartAttempt, ...]) -> None:
+        if orders:
             self.world.strikes["attempts given back"] += 1
-            self.handle(AttemptsGivenBack(tuple(order.attempt for order in behind)))
+            self.handle(AttemptsGivenBack(tuple(order.attempt for order in orders)))
 
     def _progress(self, attempt: AttemptId) -> None:
         if attempt in self.running:
@@ -450,7 +460,7 @@ class SimWorker:
         report = AttemptSucceeded(attempt, product.output, product.counters)
         if not product.output.is_empty_part:
             self.disk.outputs[attempt] = Kept(report, product.partitions)
-        busy_s = HASTY_BUSY_S if self._is_hasty else 0.0
+        busy_s = HASTY_BUSY_S if self.world.is_hasty else 0.0
         self._end(attempt, Succeeded(product.output, product.counters, busy_s=busy_s))
         self.world.moment(f"a {attempt.task.kind} is done", self.name)
 

@@ -42,14 +42,18 @@ P = TypeVar("P", bound=Process)
 OnMoment = Callable[[str, str], None]
 
 
+HASTY_SHARE = 0.3
+
+
 class World:
-    """One simulation's common ground."""
+    """One simulation's common ground. In a run that `is_hasty` all tasks say that they take milliseconds; most do."""
 
     def __init__(self, seed: int, weather: Weather, *, is_told: bool = False) -> None:
         self.seed = seed
         self.clock = ManualClock()
         self.agenda = Agenda(self.clock)
         self.strikes: Counter[str] = Counter()
+        self.is_hasty = self.rng("haste").random() < HASTY_SHARE
         self.trace = Trace(self.clock, is_told=is_told)
         self.network = SimNetwork(self.agenda, self.rng("network"), weather, self.strikes)
         self.client = Node("client")
