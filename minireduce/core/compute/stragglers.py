@@ -205,6 +205,8 @@ class Stragglers:
         tasks = {straggler.attempt: (job, step, task) for straggler, job, step, task in found}
         for straggler, worker in choose_backups((straggler for straggler, *_ in found), places, count_max):
             job, step, task = tasks[straggler.attempt]
+            if self._state.queues.of(job).is_full:  # by a backup just ordered
+                continue
             spot = self._state.load_of(worker).spot
             level = task.homes.level_of(spot) if straggler.homes else None
             choice = Assignment(job, step, task, members[worker], level, is_backup=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from minireduce.core.messages import AttemptProgressed, AttemptStarted, AttemptSucceeded, FetchFailed, KillAttempt
+from minireduce.core.settings import QueueSettings
 from minireduce.core.task_data import LargestKey, TaskOutput
 from tests.scenes.machine import FakeCluster
 
@@ -12,9 +13,9 @@ from tests.scenes.machine import FakeCluster
 class Scene:
     """A cluster whose workers start what they are given at once, but for one that is mute, and one job."""
 
-    def __init__(self, workers=3, slots=1, mute="", **job):
+    def __init__(self, workers=3, slots=1, mute="", settings=None, **job):
         self.mute = mute
-        self.cluster = FakeCluster()
+        self.cluster = FakeCluster(**(settings or {}))
         self.workers = [self.cluster.worker(f"w{n}", slots=slots) for n in range(workers)]
         self.job = self.cluster.submit(**{"reducers": 0, **job})
         self.launched = {}
@@ -108,6 +109,13 @@ def test_backups_stay_below_a_tenth_of_the_slots():
     scene.wait(2)
     scene.succeed(*(f"map{n}" for n in range(10)))
     assert len(scene.wait(60)) == 2
+
+
+def test_backups_stay_within_what_their_queue_may_use():
+    scene = Scene(workers=20, maps=6, settings={"queues": (QueueSettings("default", slots_max=6),)})
+    scene.wait(2)
+    scene.succeed("map0")
+    assert len(scene.wait(60)) == 1
 
 
 def test_no_backup_takes_a_slot_that_an_ordinary_task_waits_for():
