@@ -3,6 +3,9 @@
 A worker that enters anew lists what it has. Outputs of winners are confirmed by digest; outputs of tasks that have no
 winner win, though the attempt was once taken for lost; all else is dropped. Attempts that run there are adopted by id.
 What the master thought to be there and is not listed, is lost.
+
+An output that lacks bad records of which nothing is known does not win: what was found out about them went with the
+process that found it, or is yet to come, and then the attempt's success comes after it.
 """
 
 from __future__ import annotations
@@ -92,6 +95,8 @@ def _check_output(state: ComputeState, member: Member, output: AttemptSucceeded,
     is_confirmed = winner is not None and (winner.attempt, winner.worker) == (output.attempt, member.id)
     if job is not None and task is not None and is_confirmed:
         return outputs.confirm(state, job, task, now, effects)
+    if task is not None and not task.skipped.keys() >= set(output.output.skipped):
+        return False
     succeeded(state, member, output, now, effects)
     return False
 

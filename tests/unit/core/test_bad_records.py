@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from scenes.machine import FakeCluster
+from scenes.machine import FakeCluster, FakeWorker
 
 from minireduce.core.messages import AttemptFailed, AttemptSucceeded, LaunchAttempt, RecordsSkipped
 from minireduce.core.task_data import Place, SkippedRecord, TaskError, TaskOutput
@@ -124,6 +124,21 @@ def test_bad_records_are_known_to_the_next_attempt_also_after_a_restart_and_show
     (launch,) = two.take(LaunchAttempt)
     assert launch.skips == (Place(3, 7), Place(8, 7))
     two.say(AttemptSucceeded(launch.attempt, TaskOutput(b"d", 10, 1, skipped=(8,)), ()))
+    assert [view.record for view in again.machine.views.skipped(job, again.now)] == [bad_at(8)]
+
+
+def test_an_output_does_not_count_whose_bad_records_nobody_told_the_master_about() -> None:
+    cluster = FakeCluster()
+    job = cluster.submit(maps=1, reducers=0, skipped_max=5)
+    worker = cluster.worker("w1", slots=1)
+    (attempt,) = worker.attempts()
+    again = cluster.restart()
+    worker = FakeWorker(again, "w1", slots=1)
+    output = AttemptSucceeded(attempt, TaskOutput(b"d", 10, 1, skipped=(8,)), ())
+    worker.hello(outputs=[output])
+    again.pass_time(20, worker)
+    assert again.state(job) is JobState.RUNNING
+    worker.say(RecordsSkipped(attempt, (bad_at(8),)), output)  # where the process still has it to say
     assert [view.record for view in again.machine.views.skipped(job, again.now)] == [bad_at(8)]
 
 
