@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from minireduce.testing.worker import SimWorker
 
 BUSY_FRACTION_MIN = 0.8
-SLOT_TICKS_MIN = 40
-"""Less than this measures nothing."""
+SLOT_TICKS_MIN = 200
+"""Less than this measures little but the moments between launches and starts."""
 
 WAIT_SLACK_S = 1.0
 """The master looks once a tick, and only then finds that a wait is over."""
