@@ -27,6 +27,11 @@ class InputFormat(Generic[Record_co]):
 
     __slots__ = ()
 
+    @property
+    def has_columns(self) -> bool:
+        """Whether a `map_batch` can take it."""
+        return True
+
 
 @dataclass(frozen=True, slots=True)
 class Text(InputFormat[str]):
@@ -43,6 +48,10 @@ class Json(InputFormat[Any]):
     """What the JSON in each line says, as Python's `json` has it; lines as of `Text`. A line that is no JSON is a bad
     record.
     """
+
+    @property
+    def has_columns(self) -> bool:
+        return False
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +85,10 @@ class Csv(InputFormat["dict[str, str]"]):
             raise RequestError(f"Csv: delimiter={self.delimiter!r} must be one character", hint='such as ";" or "\\t"')
         if not isinstance(self.multiline, bool):
             raise RequestError(f"Csv: multiline={self.multiline!r} must be True or False")
+
+    @property
+    def has_columns(self) -> bool:
+        return not self.multiline
 
 
 @dataclass(frozen=True, slots=True)

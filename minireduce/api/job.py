@@ -539,6 +539,8 @@ def _step(*, memory_limit: str | int | None, **fields: Any) -> Step:
         raise RequestError("a step has a map or a map_batch, not both", hint="leave one of them out")
     if step.inputs and step.map_batch is not None:
         raise RequestError("several inputs are mapped record by record", hint="leave map_batch out")
+    if step.map_batch is not None and not step.input.has_columns:
+        raise RequestError(f"{step.input!r} is read record by record", hint="give a map in place of map_batch")
     if step.is_join and step.combine is not None:
         raise RequestError(
             "a reduce that takes the values of each input apart has no combine",

@@ -22,7 +22,7 @@ from minireduce.engine.emit import entered
 from minireduce.engine.errors import InvalidKey, InvalidValue
 from minireduce.engine.faults import blamed, place
 from minireduce.engine.kinds import Kinds
-from minireduce.engine.read import LongRecord
+from minireduce.engine.read_formats import UnreadableRecord
 from minireduce.errors import MinireduceError, RequestError
 
 Columns = tuple[Any, Any]  # keys and values, as arrays
@@ -30,14 +30,14 @@ Columns = tuple[Any, Any]  # keys and values, as arrays
 
 @dataclass(slots=True)
 class Batch:
-    """Rows of the input, and how to tell one of them. A record that is too long comes alone, and without rows."""
+    """Rows of the input, and how to tell one of them. One that cannot be read comes alone, and without rows."""
 
     rows: Any
     count: int
     record_of: Callable[[int], Any]
     offset_of: Callable[[int], int] | None = None
     size_bytes: int = 0
-    long: LongRecord | None = None
+    long: UnreadableRecord | None = None
 
 
 class _Walked:

@@ -58,7 +58,7 @@ def open_records(
     if isinstance(input_format, Parquet):
         return chain.from_iterable(parquet_rows(stream, offset, length, input_format, context))
     if isinstance(input_format, Json | Csv):
-        names = _csv_names(stream, offset, input_format, context) if isinstance(input_format, Csv) else None
+        names = csv_names(stream, offset, input_format, context) if isinstance(input_format, Csv) else None
         is_over_lines = isinstance(input_format, Csv) and input_format.multiline
         lines_of_file = open_records(
             stream,
@@ -97,7 +97,7 @@ def open_records(
     return chain.from_iterable(walk(begin, raw) for begin, raw in lines.blocks(plain, offset, length))
 
 
-def _csv_names(stream: BinaryIO, offset: int, form: Csv, context: TaskContext) -> tuple[str, ...] | None:
+def csv_names(stream: BinaryIO, offset: int, form: Csv, context: TaskContext) -> tuple[str, ...] | None:
     """The names of the fields; None where the split begins with them. A split from the middle looks at the beginning of
     its file.
     """

@@ -14,7 +14,7 @@ from typing import Any, BinaryIO
 import numpy as np
 import numpy.typing as npt
 
-from minireduce.api.formats import Bytes, FixedWidth, InputFormat, Pairs, Parquet, Text
+from minireduce.api.formats import Bytes, Csv, FixedWidth, InputFormat, Pairs, Parquet, Text
 from minireduce.api.job import Step
 from minireduce.engine import key_columns
 from minireduce.engine.batches import Batch
@@ -27,6 +27,7 @@ from minireduce.engine.read import (
     Lines,
     LongRecord,
     Progress,
+    csv_names,
     decompressed,
     fixed_blocks,
     number_records,
@@ -34,6 +35,7 @@ from minireduce.engine.read import (
     pair_lists,
     text_of,
 )
+from minireduce.engine.read_csv_batches import batch_of_rows, csv_batches
 from minireduce.engine.read_formats import parquet_batches
 from minireduce.errors import RequestError
 
@@ -63,8 +65,9 @@ def open_batches(
         return _pair_batches(stream, context)
     if isinstance(input_format, Parquet):
         return _parquet_batches(stream, offset, length, input_format, context)
-    if not isinstance(input_format, Text | Bytes | FixedWidth):
+    if not isinstance(input_format, Text | Bytes | FixedWidth | Csv) or not input_format.has_columns:
         raise RequestError(f"{input_format!r} cannot be read in batches", hint="use Text() or Bytes()")
+    names = csv_names(stream, offset, input_format, context) if isinstance(input_format, Csv) else None
     plain = decompressed(stream, context.path)
     if plain is not stream:
         offset, length = 0, FOREVER
@@ -73,6 +76,8 @@ def open_batches(
     blocks = Lines(context, record_bytes_max, passes_long=passes_long).blocks(plain, offset, length)
     size_of = len if plain is stream else Progress(stream).bytes_since
     is_text = isinstance(input_format, Text)
+    if isinstance(input_format, Csv):
+        return _csv_rows(csv_batches(blocks, input_format, names, context), size_of)
 
     def batches() -> Iterator[Batch]:
         for begin, raw in blocks:
@@ -83,6 +88,14 @@ def open_batches(
                 yield batch
 
     return batches()
+
+
+def _csv_rows(
+    batches: Iterator[tuple[Batch, bytes | LongRecord | None]], size_of: Callable[[Any], int]
+) -> Iterator[Batch]:
+    for batch, raw in batches:
+        batch.size_bytes = 0 if raw is None else size_of(raw)
+        yield batch
 
 
 def number_batches(begin: int, end: int, *, context: TaskContext) -> Iterator[Batch]:
@@ -109,6 +122,8 @@ def batch_of(records: list[Any], input_format: InputFormat[Any]) -> Batch:
         if isinstance(input_format, FixedWidth):
             kind, name = pa.binary(input_format.width), "record"
         arrays, names = [pa.array(records, kind), pa.nulls(len(records), pa.int64())], [name, "offset"]
+    elif isinstance(input_format, Csv):
+        return Batch(batch_of_rows(records), len(records), records.__getitem__)
     elif isinstance(input_format, Parquet):
         return Batch(pa.RecordBatch.from_pylist(records), len(records), records.__getitem__)
     else:

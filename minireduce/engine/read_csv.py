@@ -20,7 +20,7 @@ from minireduce.engine.read_formats import KEPT_BYTES, UnreadableRecord
 
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _FIELD_CHARACTERS_MAX = csv.field_size_limit()  # what Python's csv takes, unless it is told otherwise
-_UNCLOSED = "unexpected end of data"
+UNCLOSED = "unexpected end of data"
 
 Fields = list[str] | UnreadableRecord
 
@@ -74,7 +74,7 @@ def csv_rows_over_lines(
             fields: Fields | None = next(reader, None)
         except csv.Error as cause:
             error = _error(f"is no row of CSV: {cause}", context)
-            if names is None or not passes_bad or _UNCLOSED in str(cause):
+            if names is None or not passes_bad or UNCLOSED in str(cause):
                 raise error from cause
             fields = UnreadableRecord(source.beginning, context.offset or 0, source.row_bytes, error)
         if fields is None:
@@ -147,20 +147,28 @@ def _kept(parse: Callable[[], list[str]], line: str, *, passes_bad: bool) -> Fie
         return UnreadableRecord(raw[:KEPT_BYTES], error.offset or 0, len(raw), error)
 
 
-def _parsed(line: str, form: Csv, context: TaskContext) -> list[str]:
+def fields_of(line: str, form: Csv) -> list[str]:
+    """The fields of one line. Raises csv.Error; `UNCLOSED` stands in it where a quoted field does not end."""
+    if '"' not in line and "\r" not in line:
+        return line.split(form.delimiter)
     is_long = len(line) > _FIELD_CHARACTERS_MAX
     before = csv.field_size_limit(len(line)) if is_long else 0
     try:
         return next(csv.reader((line,), delimiter=form.delimiter, strict=True))
+    finally:
+        if is_long:
+            csv.field_size_limit(before)
+
+
+def _parsed(line: str, form: Csv, context: TaskContext) -> list[str]:
+    try:
+        return fields_of(line, form)
     except csv.Error as cause:
-        if _UNCLOSED not in str(cause):
+        if UNCLOSED not in str(cause):
             raise _error(f"is no row of CSV: {cause}", context) from cause
         error = _error("has a quoted field that does not end in its line", context, hint="Csv(multiline=True) reads it")
         error.position = None  # not one bad record: the lines that follow are no rows either
         raise error from cause
-    finally:
-        if is_long:
-            csv.field_size_limit(before)
 
 
 def _names(fields: list[str], context: TaskContext) -> tuple[str, ...]:

@@ -7,15 +7,18 @@ import gzip
 import io
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from minireduce import Count, Csv, Job, JobFailed, Sum
+from minireduce import Count, Csv, Job, JobFailed, Json, Sum, columns
+from minireduce.api.formats import InputFormat
 from minireduce.disk import RealDisk
 from minireduce.engine.context import TaskContext
 from minireduce.engine.read import open_records
+from minireduce.engine.read_batches import open_batches
 from minireduce.engine.split import plan_splits
 from minireduce.errors import RequestError
 
@@ -47,6 +50,23 @@ def read(data: bytes, form: Csv, split: int, path: str = "f.csv") -> list[dict[s
     return found
 
 
+def read_in_batches(data: bytes, form: Csv, split: int) -> list[dict[str, str]]:
+    found = []
+    for offset, length in plan_splits(len(data), split, splittable=True):
+        context = TaskContext(path="f.csv")
+        batches = open_batches(io.BytesIO(data), offset=offset, length=length, input_format=form, context=context)
+        rows = []
+        for batch in batches:
+            assert batch.long is None
+            rows += batch.rows.to_pylist()
+            assert [batch.record_of(index) for index in range(batch.count)] == batch.rows.to_pylist()
+            starts = [batch.offset_of(index) for index in range(batch.count)]
+            assert all(start == 0 or data[start - 1 : start] == b"\n" for start in starts)
+        assert context.counters.get(("minireduce", "MAP_INPUT_RECORDS"), 0) == len(rows)
+        found += rows
+    return found
+
+
 def oracle(data: bytes, delimiter: str = ",") -> list[dict[str, str]]:
     return list(csv.DictReader(io.StringIO(data.decode(), newline=""), delimiter=delimiter, strict=True))
 
@@ -57,6 +77,7 @@ def test_rows_are_those_of_pythons_csv_wherever_splits_are_cut(rows: list[list[s
     data = written([["id", "na me"], *rows], mark)
     assert read(data, Csv(delimiter=mark), split) == oracle(data, mark)
     assert read(data, Csv(delimiter=mark, multiline=True), split) == oracle(data, mark)
+    assert read_in_batches(data, Csv(delimiter=mark), split) == oracle(data, mark)
 
 
 @settings(max_examples=80, deadline=None)
@@ -67,19 +88,23 @@ def test_rows_over_several_lines_are_those_of_pythons_csv(rows: list[list[str]])
 
 
 def test_names_may_be_given_for_files_without_a_header() -> None:
-    assert read(b"1,a\n2,b\n", Csv(header=("id", "name")), 3) == [{"id": "1", "name": "a"}, {"id": "2", "name": "b"}]
+    for reading in (read, read_in_batches):
+        rows = reading(b"1,a\n2,b\n", Csv(header=("id", "name")), 3)
+        assert rows == [{"id": "1", "name": "a"}, {"id": "2", "name": "b"}]
 
 
 def test_a_byte_order_mark_an_empty_line_and_windows_line_ends_are_no_part_of_rows() -> None:
     data = b"\xef\xbb\xbfid,name\r\n\r\n1,a\r\n"
     for form in (Csv(), Csv(multiline=True)):
         assert read(data, form, 100) == [{"id": "1", "name": "a"}]
+    assert read_in_batches(data, Csv(), 100) == [{"id": "1", "name": "a"}]
 
 
 def test_a_field_longer_than_pythons_limit_is_read_and_the_limit_stays() -> None:
     before = csv.field_size_limit()
     data = b'id,name\n1,"' + b"x" * (before + 10) + b'"\n'
     assert read(data, Csv(), 1 << 20) == [{"id": "1", "name": "x" * (before + 10)}]
+    assert read_in_batches(data, Csv(), 1 << 20) == [{"id": "1", "name": "x" * (before + 10)}]
     assert csv.field_size_limit() == before
 
 
@@ -87,10 +112,15 @@ def by_name(row: dict[str, str]) -> Iterator[tuple[str, int]]:
     yield row["name"], int(row["n"])
 
 
+def columns_by_name(batch: Any) -> Any:
+    return columns.pairs(batch["name"], batch["n"].cast("int64"))
+
+
 def test_each_file_has_its_own_header_and_may_be_compressed(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("name,n\nx,1\ny,2\n")
     (tmp_path / "b.csv.gz").write_bytes(gzip.compress(b"n,name,more\n10,x,?\n"))
-    assert sorted(Job(by_name, Sum(), input=Csv()).run(tmp_path, inline=True)) == [("x", 11), ("y", 2)]
+    for job in (Job(by_name, Sum(), input=Csv()), Job(map_batch=columns_by_name, reduce=Sum(), input=Csv())):
+        assert sorted(job.run(tmp_path, inline=True)) == [("x", 11), ("y", 2)]
 
 
 BAD = 'name,n\nx,1\nx,2,3\nx,"4"5\nx,6\n'
@@ -114,6 +144,30 @@ def test_bad_rows_are_left_out_where_that_is_allowed_and_no_others(tmp_path: Pat
     assert result.counters["minireduce"]["MAP_SKIPPED_RECORDS"] == 2
 
 
+def test_bad_rows_among_columns_are_told_and_left_out_as_among_records(tmp_path: Path) -> None:
+    path = tmp_path / "bad.csv"
+    path.write_text(BAD)
+    job = Job(map_batch=columns_by_name, reduce=Sum(), input=Csv())
+    with pytest.raises(JobFailed, match=r"bad.csv at offset 11 has 3 fields, and there are 2 names"):
+        job.run(path, inline=True)
+    result = job.run(path, inline=True, skip_bad_records=2)
+    assert list(result) == [("x", 7)]
+    assert [record.offset for record in result.skipped] == [11, 17]
+    assert result.counters["minireduce"]["MAP_INPUT_RECORDS"] == 2
+    assert result.counters["minireduce"]["MAP_SKIPPED_RECORDS"] == 2
+
+
+@pytest.mark.parametrize("form", [Csv(multiline=True), Json()], ids=repr)
+def test_what_has_no_columns_takes_no_map_batch(form: InputFormat[Any]) -> None:
+    with pytest.raises(RequestError, match="is read record by record"):
+        Job(map_batch=columns_by_name, reduce=Sum(), input=form)
+
+
+def test_rows_of_a_test_are_columns_too() -> None:
+    job = Job(map_batch=columns_by_name, reduce=Sum(), input=Csv())
+    assert job.test([{"name": "x", "n": "1"}, {"name": "x", "n": "2"}]) == [("x", 3)]
+
+
 def test_a_row_for_which_the_map_raises_is_left_out_after_header_and_empty_lines(tmp_path: Path) -> None:
     path = tmp_path / "rows.csv"
     path.write_text("name,n\n\nx,1\n\nx,one\nx,2\n")
@@ -128,9 +182,10 @@ def test_a_quote_that_goes_over_a_line_end_is_refused_with_a_hint_even_where_bad
     path = tmp_path / "long.csv"
     path.write_text('name,n\n"x\ny",1\n')
     job = Job(by_name, Count(), input=Csv())
-    for allowed in (None, 10):
+    over_columns = Job(map_batch=columns_by_name, reduce=Count(), input=Csv())
+    for each, allowed in ((job, None), (job, 10), (over_columns, None), (over_columns, 10)):
         with pytest.raises(JobFailed, match="does not end in its line") as failed:
-            job.run(path, inline=True, skip_bad_records=allowed)
+            each.run(path, inline=True, skip_bad_records=allowed)
         assert "multiline=True" in str(failed.value.hint)
     assert list(Job(by_name, Sum(), input=Csv(multiline=True)).run(path, inline=True)) == [("x\ny", 1)]
 

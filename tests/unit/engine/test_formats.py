@@ -66,12 +66,6 @@ def test_a_line_that_is_no_json_is_named_and_left_out_where_that_is_allowed(tmp_
     result.close()
 
 
-def test_json_is_not_read_in_batches(tmp_path: Path) -> None:
-    (tmp_path / "in.json").write_text("1\n")
-    with pytest.raises(RequestError, match="cannot be read in batches"):
-        Job(map_batch=lambda batch: batch, input=Json()).run(tmp_path / "in.json", inline=True)
-
-
 def parquet_file(path: Path, rows: int, group: int) -> list[dict[str, Any]]:
     table = pa.table(
         {"user": [f"u{index % 7}" for index in range(rows)], "n": list(range(rows)), "other": [None] * rows}
