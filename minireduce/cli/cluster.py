@@ -63,10 +63,11 @@ def workers(common: Common, *, is_json: bool) -> None:
     """List the workers of a cluster."""
     from minireduce.client.connection import open_connection
     from minireduce.wire import methods
-    from minireduce.wire.questions import ListWorkers
+    from minireduce.wire.questions import DescribeCluster, ListWorkers
 
     with open_connection(common.configuration()) as connection:
         listed = connection.call(methods.LIST_WORKERS, ListWorkers())
+        problems = () if is_json else connection.call(methods.DESCRIBE_CLUSTER, DescribeCluster()).problems
     if is_json:
         print_json(listed)
         return
@@ -89,6 +90,8 @@ def workers(common: Common, *, is_json: bool) -> None:
     print_table(
         ("WORKER", "STATE", "HOST", "RACK", "SLOTS", "MEMORY", "CAPACITY", "USED", "BLOCKS", "ADDRESS", "HEARD"), rows
     )
+    for problem in problems:
+        print(f"master: {problem}")
     for each in listed:
         for directory in each.directories:
             if directory.problem:

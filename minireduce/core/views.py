@@ -212,3 +212,4 @@ class ClusterView:
     slots: int
     memory_bytes_per_slot: int
     machine_ids: tuple[str, ...]  # of live workers: who can read the client's disk in place
+    problems: tuple[str, ...] = ()  # what the master goes on in spite of, in words

@@ -32,6 +32,10 @@ class Metadata(Protocol):
     def txid(self) -> int:
         """That of the last commit before."""
 
+    @property
+    def problems(self) -> tuple[str, ...]:
+        """What is wrong with it while it goes on, for people to mend."""
+
     def load(self) -> Iterable[Row]:
         """All rows of earlier epochs. Raises Corruption, after the last row at the latest."""
 
@@ -57,6 +61,10 @@ class NoMetadata:
     @property
     def txid(self) -> int:
         return 0
+
+    @property
+    def problems(self) -> tuple[str, ...]:
+        return ()
 
     def load(self) -> list[Row]:
         return []

@@ -58,6 +58,17 @@ class MirroredStore:
     def txid(self) -> int:
         return self._own.txid
 
+    @property
+    def problems(self) -> tuple[str, ...]:
+        """That the mirror was left behind, if it was."""
+        if self.failure is None:
+            return ()
+        told = (
+            f"the mirror of the metadata in {self._mirror.directory} failed and is written no more: "
+            f"{self.failure.message}. Mend the disk and start the master again, which brings the mirror up to date"
+        )
+        return (told,)
+
     def load(self) -> Iterator[Row]:
         return self._own.load()
 

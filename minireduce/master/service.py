@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 from minireduce.core.cluster import ClusterState
@@ -172,7 +173,8 @@ class MasterService:
 
     async def cluster(self) -> ClusterView:
         """What a client must know to submit."""
-        return await self._loop.read(lambda _now: self._state.views.cluster())
+        view = await self._loop.read(lambda _now: self._state.views.cluster())
+        return replace(view, problems=self._metadata.problems)
 
     async def store(self) -> StoreView:
         """The block store in numbers."""

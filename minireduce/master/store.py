@@ -73,6 +73,11 @@ class Store:
         return self.mark[1]
 
     @property
+    def problems(self) -> tuple[str, ...]:
+        """None: a store that something is wrong with ends its master."""
+        return ()
+
+    @property
     def _sqlite(self) -> sqlite3.Connection:
         driver: sqlite3.Connection = self._connection.connection.driver_connection  # type: ignore[assignment]
         return driver

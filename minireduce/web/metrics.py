@@ -19,8 +19,10 @@ def render(cluster: ClusterView, jobs: Sequence[JobView], workers: Sequence[Work
     live = [worker for worker in workers if worker.state == "live"]
     by_state = Counter(worker.state for worker in workers)
     running = [job for job in jobs if job.state is JobState.RUNNING]
+    problems = len(cluster.problems)
     metrics: list[tuple[str, str, Iterable[Sample]]] = [
         ("minireduce_epoch", "Times that this cluster's master has started.", [({}, cluster.epoch)]),
+        ("minireduce_problems", "What the master goes on in spite of, such as a failed mirror.", [({}, problems)]),
         ("minireduce_jobs", "Jobs that are remembered.", [({"state": state}, states[state]) for state in JobState]),
         (
             "minireduce_workers",

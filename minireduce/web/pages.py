@@ -37,6 +37,7 @@ def overview(cluster: ClusterView, jobs: Sequence[JobView], workers: Sequence[Wo
         f"cluster {cluster.cluster_id}",
         f"<p>minireduce {escape(cluster.software_version)}, epoch {cluster.epoch}: {cluster.workers_live} live workers,"
         f" {cluster.slots} slots.</p>",
+        *(f"<p><strong>{escape(problem)}</strong></p>" for problem in cluster.problems),
         "<h2>Jobs</h2>",
         _table(
             ("job", "state", "done", "seconds", "name", "waits for"),

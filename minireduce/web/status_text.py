@@ -14,6 +14,7 @@ def render(cluster: ClusterView, jobs: Sequence[JobView], workers: Sequence[Work
     lines = [
         f"cluster {cluster.cluster_id} epoch {cluster.epoch} minireduce {cluster.software_version}",
         f"workers {cluster.workers_live} live of {len(workers)}, slots {cluster.slots}",
+        *(f"PROBLEM: {problem}" for problem in cluster.problems),
         "",
         *_table(("WORKER", "STATE", "HOST", "SLOTS", "HEARD"), [_worker(worker) for worker in workers]),
         "",

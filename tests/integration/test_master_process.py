@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import uuid
+from contextlib import suppress
 
 import pytest
 
@@ -174,6 +175,62 @@ def test_a_master_killed_while_it_mends_a_copy_mends_it_when_it_starts_again(pla
     calls = place.calls(place.start().ready())  # and it serves without the mirror, too
     assert calls.call(methods.GET_JOB, GetJob(job), timeout_s=CALL_S).job == job
     calls.close()
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A file system of its own in memory."""
+    path = tmp_path / "disk"
+    path.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=4m", "minireduce-test", str(path)]
+    if os.getuid() != 0 or subprocess.run(command, check=False, capture_output=True).returncode:
+        pytest.skip("only root can make a small disk")
+    yield path
+    subprocess.run(["umount", str(path)], check=True)
+
+
+def shown_by_workers(place, address):
+    command = [sys.executable, "-m", "minireduce.cli", "cluster", "workers", "--master", address]
+    asked = subprocess.run(
+        [*command, "--token-file", str(place.token_file)],
+        capture_output=True,
+        text=True,
+        timeout=DEADLINE_S,
+        check=True,
+        env={**os.environ, "HOME": str(place.path)},
+    )
+    return asked.stdout
+
+
+def test_a_mirror_whose_disk_is_full_is_shown_and_made_up_for_at_the_next_start(small_disk, place):
+    mirrored = ("--metadata-mirror", str(small_disk / "mirror"))
+    master = place.start(*mirrored)
+    address = master.ready()["address"]
+    calls = place.calls({"address": address})
+    assert "mirror" not in shown_by_workers(place, address)
+    ballast = small_disk / "ballast"
+    with ballast.open("wb", buffering=0) as file, suppress(OSError):
+        while file.write(bytes(4096)):
+            pass
+    jobs = [calls.call(methods.SUBMIT_JOB, submission(), timeout_s=CALL_S)]
+    while not calls.call(methods.DESCRIBE_CLUSTER, DescribeCluster(), timeout_s=CALL_S).problems:
+        jobs.append(calls.call(methods.SUBMIT_JOB, submission(), timeout_s=CALL_S))  # until its log must grow
+    assert f"master: the mirror of the metadata in {small_disk / 'mirror'} failed" in shown_by_workers(place, address)
+    calls.close()
+    say_goodbye(master)
+    assert master.log.read_text().count("THE MIRROR OF THE METADATA FAILED") == 1
+    ballast.unlink()
+    master = place.start(*mirrored)
+    address = master.ready()["address"]
+    assert "mirror" not in shown_by_workers(place, address)
+    say_goodbye(master)
+    place.path = small_disk  # the mirror alone has it all
+    (small_disk / "mirror").rename(small_disk / "data")
+    calls = place.calls(place.start().ready())
+    kept = [view.job for view in calls.call(methods.LIST_JOBS, methods.LIST_JOBS.request(), timeout_s=CALL_S)]
+    assert sorted(kept) == sorted(jobs)
+    calls.close()
+    place.end()
 
 
 def copy_metadata(place, verb):

@@ -80,7 +80,7 @@ class FixedViews:
         return [WorkerView('w"1\n' + EVIL, "live", EVIL, EVIL, 2, 1, 100, "h:1", "m", 0.1, EVIL, free_bytes=7)]
 
     async def cluster(self):
-        return ClusterView("00000a", 3, EVIL, 1, 2, 50, ("m",))
+        return ClusterView("00000a", 3, EVIL, 1, 2, 50, ("m",), (f"the mirror {EVIL}",))
 
 
 class Visit:
@@ -202,6 +202,7 @@ def test_metrics_are_in_the_text_format_with_labels_escaped():
         assert 'minireduce_jobs{state="running"} 1' in lines
         assert 'minireduce_tasks_done{kind="map"} 2' in lines
         assert "minireduce_slots_used 1" in lines
+        assert "minireduce_problems 1" in lines
         assert [line for line in lines if line.startswith('minireduce_worker_free_bytes{worker="w\\"1\\n<script>')]
         for line in lines:
             assert line.startswith(("# HELP ", "# TYPE ", "minireduce_"))
@@ -214,6 +215,7 @@ def test_status_is_readable_as_plain_text():
         answer, body = await visit.get("/status.txt")
         assert answer.content_type == "text/plain"
         assert b"workers 1 live of 1, slots 2" in body
+        assert b"\nPROBLEM: the mirror " in body
         assert [line.split()[:4] for line in body.decode().splitlines() if line.startswith("job-")] == [
             ["job-00000a-1", "running", "50%", "2.0"]
         ]

@@ -130,10 +130,16 @@ def test_a_mirror_that_fails_is_left_behind_loudly_and_made_up_for_at_the_next_s
     assert "THE MIRROR OF THE METADATA FAILED" in caplog.text
     monkeypatch.undo()
     commit(store, 7)
+    assert caplog.text.count("THE MIRROR") == 1
+    (problem,) = store.problems
+    assert str(places[1]) in problem
+    assert "the disk is gone" in problem
     assert str(store.failure) == "the disk is gone"
     store.close()
     assert [workers_in(place) for place in places] == [[worker("a", 7)], [worker("a", 5)]]
-    open_mirrored(*places).close()
+    again = open_mirrored(*places)
+    assert again.problems == ()
+    again.close()
     assert [workers_in(place) for place in places] == [[worker("a", 7)]] * 2
 
 
