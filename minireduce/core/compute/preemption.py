@@ -16,7 +16,7 @@ share, nor its last one; when what was freed did not help, the job waits `preemp
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 from itertools import islice
 
 from minireduce.core.compute.fair_share import Queues
@@ -24,7 +24,7 @@ from minireduce.core.compute.job import Job
 from minireduce.core.compute.task import Attempt, AttemptState, Task
 from minireduce.core.settings import ClusterSettings
 from minireduce.frozen import dataclass
-from minireduce.ids import JobId, TaskKind, WorkerId
+from minireduce.ids import AttemptId, JobId, TaskKind, WorkerId
 
 EPSILON = 1e-9
 """Shares are sums of fractions: so close to a whole slot is one."""
@@ -74,7 +74,8 @@ class Preemption:
             if job.is_starved:
                 lacking = _whole(shares[job.id]) - job.slots_used
                 most = min(lacking, self._settings.preempted_per_tick_max - len(victims))
-                victims.extend(islice(self._choose_for(job, jobs, spare), most))
+                taken = {victim.attempt.id: None for victim in victims}
+                victims.extend(islice(self._choose_for(job, jobs, spare, taken), most))
         return victims
 
     def _is_starved(self, job: Job, now: float) -> bool:
@@ -87,14 +88,16 @@ class Preemption:
         hunger.slots_when_helped = job.slots_used
         return True
 
-    def _choose_for(self, hungry: Job, jobs: list[Job], spare: dict[JobId, int]) -> Iterator[Victim]:
+    def _choose_for(
+        self, hungry: Job, jobs: list[Job], spare: dict[JobId, int], taken: Container[AttemptId]
+    ) -> Iterator[Victim]:
         youngest: dict[JobId, list[tuple[Task, Attempt]]] = {}
         while (job := max(jobs, key=lambda each: spare[each.id])) and spare[job.id] > 0:
             if job.id not in youngest:
                 youngest[job.id] = [
                     (task, attempt)
                     for task, attempt in sorted(_holding_slots(job), key=lambda pair: pair[1].launched_s)
-                    if self._could_run(hungry, attempt.worker, task.memory_limit_bytes)
+                    if attempt.id not in taken and self._could_run(hungry, attempt.worker, task.memory_limit_bytes)
                 ]
             if not youngest[job.id]:
                 spare[job.id] = 0

@@ -111,6 +111,18 @@ def test_after_a_while_the_youngest_attempts_of_the_job_above_its_share_give_way
     assert view(cluster, large).errors == ()
 
 
+def test_two_jobs_that_starve_at_once_are_given_slots_of_different_attempts():
+    cluster = FakeCluster(preempt_after_s=5.0)
+    worker = cluster.worker("w1", slots=6)
+    cluster.submit("large", maps=100)
+    hungry = [cluster.submit(key, maps=100) for key in ("a", "b")]
+    assert len(worker.attempts()) == 6
+    cluster.pass_time(7, worker)
+    killed = [kill.attempt for kill in worker.take(KillAttempt)]
+    assert len(set(killed)) == len(killed) == 4
+    assert sorted(jobs_of(worker.attempts())) == sorted(hungry * 2)
+
+
 def test_what_was_taken_back_is_not_taken_back_again():
     cluster, workers, *_ = preempting()
     cluster.pass_time(32, *workers)
