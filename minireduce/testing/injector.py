@@ -262,7 +262,16 @@ class Injector:
         for worker in self._workers.values():
             worker.slowness = 1.0
             self._resume_worker(worker, worker.node.life)
+            self._mend_disk(worker)
             self._start_worker(worker.name)
+
+    @staticmethod
+    def _mend_disk(worker: SimWorker) -> None:
+        """A full disk has room again; one that failed is used again by a worker that starts on it."""
+        directories = worker.blocks.store.directories
+        directories.reopen()
+        if worker.node.is_up and any(directories.why_closed(root) for root in directories.roots):
+            worker.kill("its disk is mended")
 
     def _start_master(self) -> None:
         if not self._master.node.is_up and self._true_disk is None:
