@@ -288,6 +288,8 @@ class ClusterState:
         hello = event.hello
         if hello.profile.protocol_version != PROTOCOL_VERSION:
             return [CloseStream(event.stream, _other_version(hello))]
+        if hello.cluster not in ("", self._cluster_id):
+            return [CloseStream(event.stream, self._of_another_cluster(hello))]
         if self._lacks_commits_of(hello):
             error = self._older_than(hello)
             return [CloseStream(event.stream, error), StopServing(error)]
@@ -314,7 +316,9 @@ class ClusterState:
     def _list_anew(self) -> Welcome:
         """The session that the worker wants to go on with is over: it must say all that it has."""
         settings = self._settings
-        return Welcome(self._epoch, 0, False, 0, settings.heartbeat_interval_s, settings.worker_lost_s)
+        return Welcome(
+            self._epoch, 0, False, 0, settings.heartbeat_interval_s, settings.worker_lost_s, self._cluster_id
+        )
 
     def _welcome(self, member: Member, *, is_resumed: bool) -> Welcome:
         return Welcome(
@@ -324,6 +328,14 @@ class ClusterState:
             received=member.link.received_number,
             heartbeat_interval_s=self._membership.heartbeat_interval_s,
             worker_lost_s=self._settings.worker_lost_s,
+            cluster=self._cluster_id,
+        )
+
+    def _of_another_cluster(self, hello: Hello) -> Refused:
+        return Refused(
+            f"worker {hello.profile.worker} belongs to cluster {hello.cluster}, and this is the master of cluster "
+            f"{self._cluster_id}",
+            hint="name the master of its cluster, or another --data-dir: what lies there is of no use here",
         )
 
     def _lacks_commits_of(self, hello: Hello) -> bool:

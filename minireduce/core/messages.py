@@ -288,7 +288,8 @@ class WorkerProfile:
 @dataclass(frozen=True, slots=True)
 class Hello:
     """The first message on a stream. With `session` 0 the worker asks to be taken in anew and the lists count;
-    otherwise it wants to go on with that session, and `received` is the last command number that it has.
+    otherwise it wants to go on with that session, and `received` is the last command number that it has. `cluster` is
+    where the worker belongs; empty: nowhere yet.
     """
 
     profile: WorkerProfile
@@ -299,6 +300,7 @@ class Hello:
     running: tuple[AttemptId, ...] = ()
     outputs: tuple[AttemptSucceeded, ...] = ()
     replicas: tuple[Replica, ...] = ()
+    cluster: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -313,6 +315,7 @@ class Welcome:
     received: int
     heartbeat_interval_s: float
     worker_lost_s: float
+    cluster: str = ""
 
 
 @dataclass(frozen=True, slots=True)

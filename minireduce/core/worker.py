@@ -185,12 +185,15 @@ class WorkerState:
         *,
         rng: Random,
         highest: tuple[int, int] = (0, 0),
+        cluster: str = "",
         outputs: tuple[AttemptSucceeded, ...] = (),
         replicas: tuple[Replica, ...] = (),
     ) -> None:
         self._profile = profile
         self._settings = settings
-        self._session = Session(profile=profile, settings=settings, highest=highest, list_all=self._list_all, rng=rng)
+        self._session = Session(
+            profile=profile, settings=settings, highest=highest, list_all=self._list_all, rng=rng, cluster=cluster
+        )
         self._assignments = Assignments(profile, settings, outputs=outputs, rng=rng)
         self._replicas = {(replica.block_id, replica.generation): replica for replica in replicas}
         self._damaged: dict[tuple[int, int], Replica] = {}  # not listed, and each new session is told of them

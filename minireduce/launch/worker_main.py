@@ -73,6 +73,13 @@ def _parser() -> argparse.ArgumentParser:
         metavar="D",
         help=f"once for each disk; blocks go to all, all else to the first; default: {DEFAULT_DATA_DIR}",
     )
+    parser.add_argument(
+        "--new-data-dir",
+        type=Path,
+        action="append",
+        metavar="D",
+        help="one of --data-dir that is empty since its disk was replaced, not since it is not mounted",
+    )
     parser.add_argument("--slots", type=int, metavar="N", help="attempts that run at once; default: the cores")
     parser.add_argument("--rack", type=_rack, default=DEFAULT_RACK, metavar="/R", help="default: %(default)s")
     parser.add_argument("--host", metavar="H", help="address to listen on; default: as near as the master is")
@@ -113,6 +120,7 @@ async def _serve(options: argparse.Namespace) -> None:
             "no master was named", hint="write MASTER_HOST:PORT, or what `minireduce token --join` prints"
         )
     data_dirs = tuple(path.expanduser().absolute() for path in options.data_dir or [DEFAULT_DATA_DIR])
+    _check_new(_new_data_dirs(options), data_dirs)
     with contextlib.ExitStack() as locks:
         _lock(data_dirs, locks)
         if options.join:
@@ -131,6 +139,16 @@ async def _serve(options: argparse.Namespace) -> None:
             log.info("stopping")
         finally:
             await worker.close()
+
+
+def _new_data_dirs(options: argparse.Namespace) -> tuple[Path, ...]:
+    return tuple(path.expanduser().absolute() for path in options.new_data_dir or ())
+
+
+def _check_new(new_data_dirs: tuple[Path, ...], data_dirs: tuple[Path, ...]) -> None:
+    for path in new_data_dirs:
+        if path not in data_dirs:
+            raise RequestError(f"--new-data-dir {path} is none of --data-dir", hint="name it with both")
 
 
 def _lock(data_dirs: tuple[Path, ...], locks: contextlib.ExitStack) -> None:
@@ -203,6 +221,7 @@ def _worker(
             certificate_pem=shown.certificate_pem,
             key_pem=shown.key_pem,
             gives_descriptors=not options.no_local_reads,
+            new_data_dirs=_new_data_dirs(options),
         ),
         SystemClock(),
         RealDisk(),

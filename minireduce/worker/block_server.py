@@ -228,7 +228,9 @@ async def serve(orders: Orders, reader: asyncio.StreamReader) -> None:
 
 
 def _open_blocks(orders: Orders, sender: BlockSender, local_reads: LocalReads | None) -> BlockRoutes:
-    store = BlockStore(RealDisk(), [Path(data_dir) / BLOCKS_NAME for data_dir in orders.data_dirs])
+    roots = [Path(data_dir) / BLOCKS_NAME for data_dir in orders.data_dirs]
+    missing = {Path(data_dir) / BLOCKS_NAME: why for data_dir, why in orders.missing.items()}
+    store = BlockStore(RealDisk(), roots, missing=missing)
     store.open()
     if orders.lists_replicas:
         for replica in store.replicas():

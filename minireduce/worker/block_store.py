@@ -20,7 +20,7 @@ from __future__ import annotations
 import itertools
 import re
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
@@ -49,10 +49,17 @@ _PRIVATE = re.compile(r"\.[0-9]+\.[0-9]+\.(data|sums)")
 
 
 class BlockStore:
-    """The replicas of one worker, under the directories `roots`."""
+    """The replicas of one worker, under the directories `roots`. Those that are `missing` it leaves as they are."""
 
-    def __init__(self, disk: Disk, roots: Sequence[Path], *, reopen_bytes: int = REOPEN_BYTES) -> None:
-        self.directories = DataDirectories(disk, roots, reopen_bytes=reopen_bytes)
+    def __init__(
+        self,
+        disk: Disk,
+        roots: Sequence[Path],
+        *,
+        missing: Mapping[Path, str] | None = None,
+        reopen_bytes: int = REOPEN_BYTES,
+    ) -> None:
+        self.directories = DataDirectories(disk, roots, missing=missing, reopen_bytes=reopen_bytes)
         self._disk = disk
         self._places: dict[tuple[int, int], ReplicaPlace] = {}
         self._damaged: dict[tuple[int, int], None] = {}
@@ -64,13 +71,14 @@ class BlockStore:
     def open(self) -> None:
         """Find what is there, and remove what was never complete. Raises OSError when no directory can be used."""
         failed: list[OSError] = []
-        for root in self.directories.roots:
+        usable = [root for root in self.directories.roots if root not in self.directories.missing]
+        for root in usable:
             try:
                 self._open_root(root)
             except OSError as error:
                 self.directories.write_failed(root, error)
                 failed.append(error)
-        if len(failed) == len(self.directories.roots):
+        if len(failed) == len(usable):
             raise failed[0]
 
     def _open_root(self, root: Path) -> None:

@@ -15,7 +15,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from minireduce.core.replica_messages import DataDirectory, DirectoriesMeasured
@@ -31,13 +31,21 @@ NO_ROOM_BYTES = 1
 
 
 class DataDirectories:
-    """The directories `roots`, in which replicas lie."""
+    """The directories `roots`, in which replicas lie; some may be `missing`, for a reason."""
 
-    def __init__(self, disk: Disk, roots: Sequence[Path], *, reopen_bytes: int = REOPEN_BYTES) -> None:
+    def __init__(
+        self,
+        disk: Disk,
+        roots: Sequence[Path],
+        *,
+        missing: Mapping[Path, str] | None = None,
+        reopen_bytes: int = REOPEN_BYTES,
+    ) -> None:
         self.roots = tuple(roots)
+        self.missing = dict(missing or {})
         self._disk = disk
         self._reopen_bytes = reopen_bytes
-        self._closed: dict[Path, str] = {}
+        self._closed = dict(self.missing)
         self._full: dict[Path, None] = {}  # of those, the ones that may be opened again
         self._unreadable: dict[Path, int] = {}
         self._durable: dict[Path, None] = {}

@@ -28,12 +28,16 @@ LOCK_NAME = "lock"
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """What a data directory says of its worker."""
+    """What a data directory says of its worker. `cluster` is empty until it has joined one; `directories` are the paths
+    of all data directories it ever had, and the id of the latest at each.
+    """
 
     worker: WorkerId
     incarnation: int
     highest_epoch: int = 0
     highest_txid: int = 0
+    cluster: str = ""
+    directories: tuple[tuple[str, str], ...] = ()
 
 
 class IdentityFile:
@@ -46,10 +50,17 @@ class IdentityFile:
         self.identity = replace(known, incarnation=known.incarnation + 1)
         self._write()
 
-    def remember(self, epoch: int, txid: int) -> None:
-        """Keep the master's latest commit. May be called from another thread, one at a time."""
-        self.identity = replace(self.identity, highest_epoch=epoch, highest_txid=txid)
+    def remember(self, epoch: int, txid: int, cluster: str = "") -> None:
+        """Keep the master's latest commit, and whose it is. May be called from another thread, one at a time."""
+        cluster = cluster or self.identity.cluster
+        self.identity = replace(self.identity, highest_epoch=epoch, highest_txid=txid, cluster=cluster)
         self._write()
+
+    def know_directories(self, directories: tuple[tuple[str, str], ...]) -> None:
+        """Keep which directory is where."""
+        if directories != self.identity.directories:
+            self.identity = replace(self.identity, directories=directories)
+            self._write()
 
     def _read(self) -> Identity:
         if not self._disk.exists(self._path):
@@ -57,7 +68,7 @@ class IdentityFile:
         with contextlib.closing(self._disk.open(self._path)) as file:
             content = file.read()
         try:
-            return Identity(*msgpack.unpackb(content))
+            return Identity(*msgpack.unpackb(content, use_list=False))
         except (ValueError, TypeError, msgpack.UnpackException) as cause:
             raise Corruption(
                 f"{self._path} is damaged ({cause!r})",
@@ -66,14 +77,31 @@ class IdentityFile:
 
     def _write(self) -> None:
         identity = self.identity
-        draft = self._path.with_name(f"{IDENTITY_NAME}.new")
-        self._disk.remove(draft)  # left by a crash
-        with contextlib.closing(self._disk.create(draft)) as file:
-            fields = (identity.worker, identity.incarnation, identity.highest_epoch, identity.highest_txid)
-            file.write(msgpack.packb(fields))
-            self._disk.sync(file)
-        self._disk.rename(draft, self._path)
-        self._disk.sync_directory(self._path.parent)
+        replace_file(
+            self._disk,
+            self._path,
+            msgpack.packb(
+                (
+                    identity.worker,
+                    identity.incarnation,
+                    identity.highest_epoch,
+                    identity.highest_txid,
+                    identity.cluster,
+                    identity.directories,
+                )
+            ),
+        )
+
+
+def replace_file(disk: Disk, path: Path, content: bytes) -> None:
+    """Have `path` hold this, durably; a crash leaves what was there or this. Raises OSError."""
+    draft = path.with_name(f"{path.name}.new")
+    disk.remove(draft)  # left by a crash
+    with contextlib.closing(disk.create(draft)) as file:
+        file.write(content)
+        disk.sync(file)
+    disk.rename(draft, path)
+    disk.sync_directory(path.parent)
 
 
 def lock(data_dir: Path) -> BinaryIO:

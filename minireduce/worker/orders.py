@@ -15,7 +15,7 @@ from minireduce.frozen import dataclass
 class Orders:
     """Certificate, key and authority are PEM; empty: no TLS. `lists_replicas`: say of every replica that it is here,
     as the server that ran before may have ended without telling of the last ones. `gives_descriptors`: readers on this
-    host may have those of replicas.
+    host may have those of replicas. `missing` are the directories that must be done without, and why.
     """
 
     data_dirs: tuple[str, ...]
@@ -29,6 +29,7 @@ class Orders:
     gives_descriptors: bool = True
     scrub_period_s: float = 7 * 86_400.0
     scrub_bytes_per_s: int = 8 << 20
+    missing: dict[str, str] = field(default_factory=dict)
 
     def to_line(self) -> bytes:
         """As the worker writes it."""

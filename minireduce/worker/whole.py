@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import socket
 from collections.abc import Callable
 from dataclasses import field
@@ -38,8 +39,8 @@ from minireduce.worker.block_server_process import BlockServerProcess
 from minireduce.worker.block_store import BLOCKS_NAME, BlockStore
 from minireduce.worker.collecting import CollectionLimits, Collector
 from minireduce.worker.control_groups import ControlGroups
+from minireduce.worker.directory_marks import DirectoryMarks
 from minireduce.worker.fetcher import Fetcher
-from minireduce.worker.identity import IdentityFile
 from minireduce.worker.input_reader import InputReader
 from minireduce.worker.loop import WorkerLoop
 from minireduce.worker.orders import Orders
@@ -52,6 +53,8 @@ from minireduce.worker.stream import MasterStreams
 if TYPE_CHECKING:
     from minireduce.wire.calls import Credentials
 
+log = logging.getLogger(__name__)
+
 SERVING_AFTER_S_MAX = 2.0
 
 
@@ -63,7 +66,8 @@ class WorkerOptions:
     `task_user` is the account of tasks, empty for the worker's own. Certificate and key (PEM) are what the block server
     shows beyond loopback; `authority_pem` is whom fetches trust there. `groups` are the control groups of tasks, where
     there are any.
-    `gives_descriptors`: readers on this host may have those of replicas.
+    `new_data_dirs` are those of `data_dirs` that took the place of others. `gives_descriptors`: readers on this host
+    may have those of replicas.
     """
 
     data_dirs: tuple[Path, ...]
@@ -85,6 +89,7 @@ class WorkerOptions:
     key_pem: str = field(default="", repr=False)
     gives_descriptors: bool = True
     scrub: ScrubLimits = ScrubLimits()
+    new_data_dirs: tuple[Path, ...] = ()
 
     @property
     def data_dir(self) -> Path:
@@ -98,7 +103,10 @@ class Worker:
         owner = task_ids(options.task_user, options.data_dir) if options.task_user else None
         self._options = options
         self._disk = disk
-        self._identity = IdentityFile(options.data_dir, disk)
+        self._directories = DirectoryMarks(disk, options.data_dirs, options.new_data_dirs)
+        self._identity = self._directories.identity_file
+        for data_dir, why in self._directories.missing.items():
+            log.error("the data directory %s is done without: %s", data_dir, why)
         self._outputs = Outputs(options.data_dir, disk, task_ids=owner)
         self._joined = asyncio.Event()
         self._on_joined = on_joined
@@ -132,6 +140,7 @@ class Worker:
                 gives_descriptors=options.gives_descriptors,
                 scrub_period_s=options.scrub.period_s,
                 scrub_bytes_per_s=options.scrub.bytes_per_s,
+                missing={str(data_dir): why for data_dir, why in self._directories.missing.items()},
             ),
             self.loop.tell,
         )
@@ -154,7 +163,9 @@ class Worker:
                 CloseStream: lambda action: streams.close(action.stream),
                 SendHello: lambda action: streams.send(action.stream, action.hello),
                 SendUp: lambda action: streams.send(action.stream, action.up),
-                Remember: lambda action: self.loop.on_disk(self._identity.remember, action.epoch, action.txid),
+                Remember: lambda action: self.loop.on_disk(
+                    self._directories.remember, action.epoch, action.txid, action.cluster
+                ),
                 OpenProgram: lambda action: self._running.open_program(action.opened),
                 CloseProgram: lambda action: self._running.drop_job(action.job),
                 StartAttempt: self._running.start,
@@ -216,13 +227,16 @@ class Worker:
             options.settings,
             rng=Random(),  # noqa: S311 - jitter
             highest=(known.highest_epoch, known.highest_txid),
+            cluster=known.cluster,
             outputs=self._outputs.held(),
             replicas=store.replicas(),
         )
 
     def _open_store(self) -> BlockStore:
         """What the disks hold before the block server starts, so that the master can be told at once."""
-        store = BlockStore(self._disk, [data_dir / BLOCKS_NAME for data_dir in self._options.data_dirs])
+        roots = [data_dir / BLOCKS_NAME for data_dir in self._options.data_dirs]
+        missing = {data_dir / BLOCKS_NAME: why for data_dir, why in self._directories.missing.items()}
+        store = BlockStore(self._disk, roots, missing=missing)
         store.open()
         return store
 

@@ -49,10 +49,10 @@ JOINED = {
     ("worker/block_server.py", "name"): "one of LOG_NAMES, asked first",
     ("worker/printing.py", "stream"): "stdout and stderr",
     ("worker/outputs.py", "f'{ASIDE_PREFIX}{job}.{secrets.token_hex(4)}'"): "a job's id, checked, and chance",
-    ("worker/identity.py", "f'{IDENTITY_NAME}.new'"): "a constant",
     ("worker/control_groups.py", "f'{TASK_PREFIX}{pid}'"): "a number",
     ("worker/control_groups.py", "name"): "files of /proc and of a control group that stand in the code",
     ("worker/control_groups.py", "Path(path).relative_to(root)"): "what the kernel says of this very process",
+    ("worker/identity.py", "f'{path.name}.new'"): "the draft of a file whose name stands in the code",
     ("attempt/progress.py", "self.bytes_total"): "a division of numbers",
     ("worker/scrubbing.py", "self._limits.bytes_per_s"): "the same",
 }

@@ -105,10 +105,13 @@ class SendUp:
 
 @dataclass(frozen=True, slots=True)
 class Remember:
-    """Keep durably that the master has committed up to (epoch, txid): no older one may lead this worker."""
+    """Keep durably that the master has committed up to (epoch, txid): no older one may lead this worker, and none of
+    another cluster.
+    """
 
     epoch: int
     txid: int
+    cluster: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,12 +151,14 @@ class Session:
         highest: tuple[int, int],
         list_all: Callable[[Hello], Hello],
         rng: Random,
+        cluster: str = "",
     ) -> None:
         self._profile = profile
         self._settings = settings
         self._list_all = list_all
         self._rng = rng
         self._highest = self._remembered = highest
+        self._cluster = cluster
         self._remembered_at = 0.0
         self._phase = Phase.AWAY
         self._stream = 0
@@ -242,7 +247,7 @@ class Session:
         epoch, txid = self._highest
         self._asked_session = self._session
         received = self._link.received_number if self._session else 0
-        hello = Hello(self._profile, self._session, received, epoch, txid)
+        hello = Hello(self._profile, self._session, received, epoch, txid, cluster=self._cluster)
         return SendHello(self._stream, hello if self._session else self._list_all(hello))
 
     # ── what the master says ────────────────────────────────────────────────────────────────────────────────────────
@@ -271,7 +276,9 @@ class Session:
         self._phase = Phase.TALKING
         self._worker_lost_s = welcome.worker_lost_s
         self._pause_s = self._settings.reconnect_s_min
-        return self._note(welcome.epoch, 0, now)
+        is_first = not self._cluster and bool(welcome.cluster)
+        self._cluster = self._cluster or welcome.cluster
+        return self._note(welcome.epoch, 0, now) or ([self._remember(now)] if is_first else [])
 
     def took(self, stream: int, down: Down, now: float) -> tuple[tuple[Command, ...], list[SessionAction]]:
         """The commands of a message that are new, and what to do besides."""
@@ -319,4 +326,4 @@ class Session:
 
     def _remember(self, now: float) -> Remember:
         self._remembered, self._remembered_at = self._highest, now
-        return Remember(*self._highest)
+        return Remember(*self._highest, self._cluster)

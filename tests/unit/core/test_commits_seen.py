@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from minireduce.core.cluster import ClusterState, HelloReceived, SendWelcome, StopServing
+from minireduce.core.cluster import CloseStream, ClusterState, HelloReceived, SendWelcome, StopServing
 from minireduce.core.messages import Hello, WorkerProfile
 from minireduce.core.settings import ClusterSettings
 
@@ -49,6 +49,20 @@ def test_who_knows_this_epoch_from_us_is_welcome_again(master):
 
 def test_who_knows_this_epoch_from_somebody_else_has_followed_another_master(master):
     assert not welcomes(master, EPOCH, TXID)
+
+
+def test_a_worker_of_another_cluster_is_refused_by_both_names_and_stops_nobody(master):
+    profile = WorkerProfile("w1", 1, "h", "/r", 1, 1 << 30, "w1:1", "m1", "0", free_bytes=1 << 40)
+    (action,) = master.advance(HelloReceived(1, Hello(profile, 0, 0, EPOCH + 7, TXID, cluster="facade")), 1.0)
+    assert isinstance(action, CloseStream)
+    assert "w1 belongs to cluster facade" in action.error.message
+    assert "master of cluster abcdef" in action.error.message
+    (welcome,) = [
+        action.welcome
+        for action in master.advance(HelloReceived(2, Hello(profile, 0, 0, 0, 0, cluster="abcdef")), 1.0)
+        if isinstance(action, SendWelcome)
+    ]
+    assert welcome.cluster == "abcdef"
 
 
 def test_a_later_epoch_is_another_masters(master):

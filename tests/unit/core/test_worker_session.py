@@ -174,6 +174,17 @@ def test_a_new_epoch_is_remembered_at_once_and_commits_within_it_soon():
     assert scene.take(Remember) == []
 
 
+def test_the_cluster_that_took_the_worker_in_is_remembered_and_named_from_then_on():
+    scene = Scene(highest=(1, 0))
+    scene.open_stream()
+    assert scene.hello().cluster == ""
+    scene.see(WelcomeReceived(1, Welcome(1, 1, False, 0, 1.0, 10.0, "c0ffee")))
+    assert scene.take(Remember) == [Remember(1, 0, "c0ffee")]
+    scene.see(StreamClosed(1))
+    scene.open_stream()
+    assert scene.hello().cluster == "c0ffee"
+
+
 def test_a_hello_that_was_repeated_on_the_way_leads_to_a_new_one():
     scene = Scene().join()
     scene.take(SendHello)
