@@ -98,6 +98,9 @@ class _Run:
         self.lost_path = self.rng.choice(reading).path
         found = master.state.storage.file_blocks(self.lost_path, 0, 1 << 60)
         self.lost = self.rng.choice(found.blocks).source.replica
+        copies = master.state.storage._copying._copies.values()  # noqa: SLF001 - the truth
+        if any(copy.block_id == self.lost.block_id for copy in copies):
+            return False  # what is on its way would arrive
         for worker in self.cluster.workers.values():
             if worker.holds(self.lost):
                 self._spoil(worker.disk.files, replica_path(self.lost), self.lost.length)
