@@ -9,6 +9,7 @@ import subprocess
 import sys
 import uuid
 from contextlib import suppress
+from pathlib import Path
 
 import pytest
 
@@ -36,11 +37,11 @@ class Place:
         self.token_file = path / "token"
         self.started = []
 
-    def start(self, *arguments, **environment):
+    def start(self, *arguments, module=daemon.MASTER, **environment):
         place = ("--data-dir", str(self.path / "data"), "--token-file", str(self.token_file))
         ports = ("--port", "0", "--http-port", "0")
         master = daemon.start(
-            daemon.MASTER,
+            module,
             [*place, *ports, *arguments],
             name="master",
             log=self.path / f"{len(self.started)}.log",
@@ -278,6 +279,27 @@ def test_a_commit_that_fails_ends_the_master_with_the_reason(place):
     said = master.log.read_text()
     assert f"error: the master cannot go on: the metadata in {place.path / 'data'} cannot be written" in said
     assert "Traceback" not in said
+
+
+@pytest.mark.parametrize("nth", [1, 4, 9])
+def test_a_master_whose_disk_fails_at_a_call_stops_with_the_reason_and_has_lost_nothing_acknowledged(place, nth):
+    failing = {"PYTHONPATH": str(Path(__file__).parents[1]), "FAILING_CALL": str(nth)}
+    master = place.start(module="scenes.faulty_master", **failing)
+    calls = place.calls(master.ready())
+    acknowledged = []
+    with suppress(Unavailable):
+        while len(acknowledged) < 10 * nth:
+            acknowledged.append(calls.call(methods.SUBMIT_JOB, submission(), timeout_s=CALL_S))
+    calls.close()
+    assert master.process.wait(DEADLINE_S) == 1
+    said = master.log.read_text()
+    assert f"error: the master cannot go on: the metadata in {place.path / 'data'} cannot be written" in said
+    assert "Traceback" not in said
+    calls = place.calls(place.start().ready())
+    kept = [view.job for view in calls.call(methods.LIST_JOBS, methods.LIST_JOBS.request(), timeout_s=CALL_S)]
+    assert set(acknowledged) <= set(kept)
+    assert len(kept) <= len(acknowledged) + 1, "but for the one that was not answered"
+    calls.close()
 
 
 def test_a_second_master_on_the_same_directory_is_refused(place):

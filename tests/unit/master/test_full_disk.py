@@ -2,7 +2,8 @@
 
 SQLite does its own input and output, so faults come from below: a limit on the size of files makes the write that
 would cross it fail (EFBIG, which SQLite takes for an I/O error), at each place where a file can grow; a file system in
-memory with so many pages left says ENOSPC. What fails where nothing grows, a sync for instance, is not reached so.
+memory with so many pages left says ENOSPC. What fails where nothing grows, a sync for instance, is not reached so:
+`test_failing_calls` has SQLite's own calls fail.
 """
 
 from __future__ import annotations
