@@ -11,8 +11,7 @@ The numbers of waiting tasks are exact.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator
-from itertools import islice
+from collections.abc import Callable
 
 from minireduce.core.compute.locality import NOWHERE, Homes, Level, Spot
 from minireduce.core.compute.task import Task
@@ -107,9 +106,13 @@ class TaskQueue:
         """Tasks that wait with their input on this machine, in order."""
         return [task for task in self._near.get(node, ()) if task.queue is self and node in task.homes.nodes]
 
-    def again(self) -> Iterator[Task]:
+    def again(self) -> list[Task]:
         """The first of those that were tried before."""
-        return (task for task in islice(self._again, LOOK_AHEAD_TASKS_MAX) if task.queue is self)
+        first: list[Task] = []
+        while len(first) < LOOK_AHEAD_TASKS_MAX and self._has(self._again, _always):
+            first.append(self._again.popleft())
+        self._again.extendleft(reversed(first))
+        return first
 
     def choose(self, level: Level, spot: Spot, is_suitable: IsSuitable) -> Task | None:
         """The task so near that a worker at `spot` should take next; it waits until it is launched."""
@@ -150,11 +153,12 @@ class TaskQueue:
         return bool(entries)
 
     def _first(self, entries: deque[Task], is_one: IsSuitable, is_suitable: IsSuitable) -> Task | None:
-        if self._has(entries, is_one):
-            for task in islice(entries, LOOK_AHEAD_TASKS_MAX):
-                if task.queue is self and is_one(task) and is_suitable(task):
-                    return task
-        return None
+        passed: list[Task] = []
+        while len(passed) < LOOK_AHEAD_TASKS_MAX and self._has(entries, is_one) and not is_suitable(entries[0]):
+            passed.append(entries.popleft())
+        found = entries[0] if len(passed) < LOOK_AHEAD_TASKS_MAX and entries else None
+        entries.extendleft(reversed(passed))
+        return found
 
 
 def _always(_: Task) -> bool:
