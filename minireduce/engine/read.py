@@ -98,8 +98,8 @@ def open_records(
 
 
 def csv_names(stream: BinaryIO, offset: int, form: Csv, context: TaskContext) -> tuple[str, ...] | None:
-    """The names of the fields; None where the split begins with them. A split from the middle looks at the beginning of
-    its file.
+    """The names of the fields; None where the first line of the split that is not empty has them. A split from the
+    middle looks at the beginning of its file.
     """
     if isinstance(form.header, tuple):
         return form.header
@@ -107,8 +107,11 @@ def csv_names(stream: BinaryIO, offset: int, form: Csv, context: TaskContext) ->
         return None
     stream.seek(0)
     looking = TaskContext(path=context.path)
-    first = open_records(stream, offset=0, length=1, input_format=Text(), context=looking)
-    return next((header_of(line, form, looking) for line in first), ())
+    for line in open_records(stream, offset=0, length=FOREVER, input_format=Text(), context=looking):
+        if line:
+            is_before = looking.offset is not None and looking.offset < offset
+            return header_of(line, form, looking) if is_before else None
+    return ()
 
 
 def fixed_blocks(

@@ -87,6 +87,14 @@ def test_rows_over_several_lines_are_those_of_pythons_csv(rows: list[list[str]])
     assert read(data, Csv(multiline=True), 1 << 20) == oracle(data)
 
 
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 12), st.integers(1, 40))
+def test_empty_lines_before_the_header_are_passed_over_wherever_splits_are_cut(empty: int, split: int) -> None:
+    data = b"id,name\n1,a\n2,b\n"
+    for reading in (read, read_in_batches):
+        assert reading(b"\r\n" * empty + data, Csv(), split) == oracle(data)
+
+
 def test_names_may_be_given_for_files_without_a_header() -> None:
     for reading in (read, read_in_batches):
         rows = reading(b"1,a\n2,b\n", Csv(header=("id", "name")), 3)
