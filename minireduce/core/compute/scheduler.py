@@ -107,13 +107,15 @@ class Scheduler:
                 return
             is_begun = True
             room = ahead * load.slots + load.slots_free
-            for _ in range(min(room, AHEAD_TASKS_PER_TURN, self._queues.of(job).room)):
+            has_rival = any(other is not job and not other.slots_used for other in here)
+            for _ in range(min(room, 1 if has_rival else AHEAD_TASKS_PER_TURN, self._queues.of(job).room)):
                 task = step.waiting_maps.choose_homeless(lambda task: not self.avoids(job, task, member.id))
                 if task is None:
                     return
                 launch(Assignment(job, step, task, member, Level.NODE if job.required_machine_id else None))
+                room -= 1
             self._queues.served(job, now)
-            if room <= AHEAD_TASKS_PER_TURN:
+            if room <= 0:
                 return
             if not job.wants_slots:
                 here.remove(job)

@@ -62,6 +62,18 @@ def test_another_job_gets_the_next_slot_though_tasks_wait_to_go_ahead():
     assert {attempt.task.job for attempt in ahead} == {given[0].task.job}
 
 
+def test_jobs_without_a_slot_come_first_to_what_goes_ahead():
+    cluster = FakeCluster(ahead_s=0.1)
+    worker = cluster.worker("w1", slots=1)
+    jobs = [cluster.submit(key, maps=100, reducers=0) for key in "abc"]
+    given, met = worker.attempts(), set()
+    while met != set(jobs):  # then it is known of each that its tasks are short
+        met |= {attempt.task.job for attempt in given}
+        given = end(worker, *given)
+    given = end(worker, *given)
+    assert {attempt.task.job for attempt in given[:3]} == set(jobs)
+
+
 def test_what_a_worker_returns_goes_to_another_and_counts_for_nothing():
     cluster = FakeCluster(ahead_s=0.1)
     worker, given = begun(cluster, maps=12, slots=1)
