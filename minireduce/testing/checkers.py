@@ -53,7 +53,7 @@ class Checker:
         self._winners: dict[TaskId, tuple[AttemptId, WorkerId]] = {}
         self._jobs_by_key: dict[str, JobId] = {}
         self._ears = _Ears()
-        self._fetch_reports: dict[AttemptId, set[tuple[int, int, int]]] = {}
+        self._fetch_reports: dict[AttemptId, set[tuple[int, int, int]]] = {}  # stream, message, place in that
         self._unreachable: dict[AttemptId, set[tuple[int, int]]] = {}
         self._complained: dict[WorkerId, set[int]] = {}  # by which streams
         self._missed: dict[int, set[WorkerId]] = {}  # by stream: from whom nothing could be read
@@ -99,9 +99,13 @@ class Checker:
             is_repeated = self._is_repeated(event)
             for place, report in enumerate(event.up.reports):
                 if isinstance(report, FetchFailed):
+                    said = (event.stream, event.up.number, place)
+                    self._fetch_reports.setdefault(report.source, set()).add(said)
+            for report in event.up.reports:
+                if isinstance(report, FetchFailed):
                     if is_repeated:
                         self._judge_repeated(report, event.stream)
-                    self._fetch_failed(report, (event.stream, event.up.number, place))
+                    self._fetch_failed(report, event.stream, event.up.number)
                 elif isinstance(report, AttemptReturned):
                     self._returned.add(report.attempt)
         launched: list[tuple[AttemptId, WorkerId]] = []
@@ -164,11 +168,8 @@ class Checker:
         if known != job_id:
             raise Wrong(f"the submission {job.key!r} was acknowledged as {known} and later as {job_id}")
 
-    def _fetch_failed(self, report: FetchFailed, said: tuple[int, int, int]) -> None:
-        """`said`: on which stream, in which message, and where in that."""
-        stream, number, _ = said
-        made = self._fetch_reports.setdefault(report.source, set())
-        made.add(said)
+    def _fetch_failed(self, report: FetchFailed, stream: int, number: int) -> None:
+        made = self._fetch_reports[report.source]
         job = self._master.state._compute.jobs.get(report.source.task.job)  # noqa: SLF001 - a checker looks inside
         task = job.task(report.source.task) if job is not None else None
         is_winner = task is not None and task.winner is not None and task.winner.attempt == report.source
