@@ -50,6 +50,16 @@ class CpuTimes:
             kept = self.masters if name == "master" else self.workers
             kept.extend((root, *root.children(recursive=True)))
 
+    def settle(self) -> None:
+        """Wait until the cluster has started in full: what its processes load meanwhile is no file's cost."""
+        before = self.now()[:2]
+        while True:
+            time.sleep(1)
+            now = self.now()[:2]
+            if all(now_s - before_s < 0.05 for before_s, now_s in zip(before, now, strict=True)):
+                return
+            before = now
+
     def now(self) -> tuple[float, float, float]:
         def used(processes: list[psutil.Process]) -> float:
             times = [process.cpu_times() for process in processes]
@@ -118,7 +128,9 @@ def main() -> None:
                 f"read, {FILES_PER_CALL} a call": lambda: [read_together(batch) for batch in batches],
                 "rm -r": lambda: files.rm("/raw", recursive=True),
             }
-            report(measured, CpuTimes(cluster), options.files, raw_s)
+            cpu = CpuTimes(cluster)
+            cpu.settle()
+            report(measured, cpu, options.files, raw_s)
 
 
 def report(measured: dict[str, Callable[[], object]], cpu: CpuTimes, count: int, raw_s: float) -> None:

@@ -295,14 +295,22 @@ class FileSystem:
         return file.status
 
     def _gatherer(self, wishes: _Wishes) -> Gatherer:
-        def together(files: Sequence[SmallFile]) -> None:
+        def together(files: Iterable[SmallFile]) -> None:
             self._put_packs(files, wishes)
+
+        def show(files: Sequence[SmallFile]) -> list[FileStatus]:
+            shown: list[FileStatus] = []
+            for begin in range(0, len(files), FILES_PER_CALL_MAX):
+                paths = tuple(path for path, _ in files[begin : begin + FILES_PER_CALL_MAX])
+                found = self._connection.call(methods.GET_FILES, GetFiles(paths, 0, self._machine_id))
+                shown.extend(each.status for each in found)
+            return shown
 
         def make() -> Gatherer:
             return Gatherer(
                 together,
                 alone=lambda file: self._store(file[0], io.BytesIO(file[1]), None, wishes),
-                show=lambda file: self.stat(file[0]),
+                show=show,
                 fits=_fitting,
             )
 
