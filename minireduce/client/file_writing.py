@@ -96,16 +96,20 @@ class FileWriter(io.RawIOBase):
             self._packed, self._length = b"", 0
         while taken < len(view):
             room = self._opened.block_size_bytes - self._last_bytes - len(self._gathered)
-            self._gathered += view[taken : taken + room]
-            taken += min(room, len(view) - taken)
-            if self._last_bytes + len(self._gathered) == self._opened.block_size_bytes:
-                self._write_block()
+            piece = view[taken : taken + room]
+            taken += len(piece)
+            if len(piece) == room and not self._gathered:
+                self._write_block(piece)  # it need not be gathered, which would copy it
+                continue
+            self._gathered += piece
+            if len(piece) == room:
+                self._write_gathered()
         return len(view)
 
     def flush(self) -> None:
         """What was appended to a file is on disk and seen by readers; a new file is seen when it is closed."""
         if self._old is not None and self._gathered and not self._ended.is_set():
-            self._write_block()
+            self._write_gathered()
         super().flush()
 
     def close(self) -> None:
@@ -117,7 +121,7 @@ class FileWriter(io.RawIOBase):
             return
         try:
             if self._gathered:
-                self._write_block()
+                self._write_gathered()
             self._name()
         except BaseException:
             self.abandon()
@@ -154,13 +158,17 @@ class FileWriter(io.RawIOBase):
         self._doors.close()
         self._renewing.join()
 
-    def _write_block(self) -> None:
-        position, data = self._blocks, self._gathered
+    def _write_gathered(self) -> None:
+        self._write_block(memoryview(self._gathered))
+        self._gathered = bytearray()
+
+    def _write_block(self, data: memoryview) -> None:
+        position = self._blocks
         length = self._last_bytes + len(data)
 
         def data_for(placed: PlacedBlock) -> bytes | memoryview:
             old = self._tail if placed.base_generation else self._stored(self._last_bytes)
-            return old + data if old else memoryview(data)
+            return old + data if old else data
 
         def place(excluded: tuple[WorkerId, ...]) -> PlacedBlock:
             request = AddBlock(self._opened.file_id, self._lease, position, excluded, self._machine_id)
@@ -178,7 +186,6 @@ class FileWriter(io.RawIOBase):
         in_packet = self._last_bytes % PACKET_BYTES
         self._tail = (self._tail + data[-in_packet:])[-in_packet:] if in_packet else b""
         self._length += len(data)
-        self._gathered = bytearray()
 
     def _stored(self, count: int) -> bytes:
         """The last `count` bytes of the file as it is stored now."""

@@ -12,6 +12,7 @@ from minireduce.errors import RequestError
 
 SETTINGS = {"MINIREDUCE_REPAIR_DELAY_S": "1", "MINIREDUCE_WORKER_LOST_S": "2", "MINIREDUCE_BLOCK_SIZE": "256KiB"}
 RNG = random.Random(9)
+BLOCK_BYTES = 256 << 10
 
 
 @pytest.fixture(scope="module")
@@ -46,6 +47,21 @@ def test_what_is_appended_follows_what_there_was_whatever_the_sizes(files):
     assert read(files, "/f") == expected
     lengths = [block.source.replica.length for block in files.blocks("/f").blocks]
     assert lengths[:-1] == [256 << 10] * (len(lengths) - 1)
+
+
+@pytest.mark.parametrize("first", [0, 1, 65537, BLOCK_BYTES - 1, BLOCK_BYTES])
+def test_one_write_may_end_a_block_fill_others_and_begin_the_next(files, first):
+    data = RNG.randbytes(8 * BLOCK_BYTES)
+    with files.write("/whole", overwrite=True, replication=1) as stream:
+        stream.write(data[:first])
+        piece = bytearray(data[first : 3 * BLOCK_BYTES + 5])
+        assert stream.write(piece) == len(piece)
+        piece[:] = bytes(len(piece))  # its owner uses it for something else
+        stream.write(data[3 * BLOCK_BYTES + 5 : 4 * BLOCK_BYTES])
+    with files.append("/whole") as stream:
+        stream.write(data[4 * BLOCK_BYTES : 6 * BLOCK_BYTES + 7])
+        stream.write(data[6 * BLOCK_BYTES + 7 :])
+    assert read(files, "/whole") == data
 
 
 def test_one_stream_shows_what_it_flushed_and_its_readers_go_on(cluster, files):
