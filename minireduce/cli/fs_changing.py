@@ -181,11 +181,14 @@ def _limit(flag: str, text: str | None) -> int:
 
 
 def _wait_for_replicas(files: FileSystem, status: FileStatus) -> None:
-    """Return once each block has as many good replicas as it should, or as there are live workers."""
+    """Return once each block has as many good replicas as it should, or as live workers, and say if these are fewer."""
     while True:
         workers = files.workers_live()
         wanted = min(status.replication, workers)
         if all(len(block.source.workers) == wanted for block in files.blocks(status.path).blocks):
+            if wanted < status.replication and status.length > 0:
+                said = f"{wanted} of {status.replication} replicas are there, one on each live worker"
+                click.echo(f"{status.path}: {said}; the others are made when more workers start", err=True)
             return
         time.sleep(WAIT_INTERVAL_S)
 

@@ -119,6 +119,16 @@ def test_the_number_of_replicas_changes_on_live_files(files, fs):
     assert fs("cat", "/d/f") == DATA
 
 
+def test_waiting_for_more_replicas_than_live_workers_ends_and_says_so(cluster, files):
+    files.put_stream(io.BytesIO(DATA), "/d/f", replication=1)
+    files.put_stream(io.BytesIO(b""), "/d/empty")
+    _, err = cluster.command("fs", "setrep", "-w", "5", "/d").communicate(timeout=60)
+    said = [line for line in err.decode().splitlines() if "live worker" in line]
+    assert said == [
+        "/d/f: 3 of 5 replicas are there, one on each live worker; the others are made when more workers start"
+    ]
+
+
 def test_what_was_removed_can_be_brought_back_until_the_trash_is_emptied(files, fs):
     files.put_stream(io.BytesIO(b"kept"), "/d/f")
     ((path, trash_path),) = (
