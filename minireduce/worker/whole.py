@@ -34,7 +34,7 @@ from minireduce.disk import Disk
 from minireduce.errors import Corruption
 from minireduce.frozen import dataclass
 from minireduce.machine import machine_id
-from minireduce.worker.account import task_ids
+from minireduce.worker.account import python_directories, task_ids
 from minireduce.worker.block_server_process import BlockServerProcess
 from minireduce.worker.block_store import BLOCKS_NAME, BlockStore
 from minireduce.worker.collecting import CollectionLimits, Collector
@@ -100,7 +100,8 @@ class Worker:
     """A worker. `start`, then `run` until it ends, then `close`, whatever happened."""
 
     def __init__(self, options: WorkerOptions, clock: Clock, disk: Disk, *, on_joined: Callable[[], None]) -> None:
-        owner = task_ids(options.task_user, options.data_dir) if options.task_user else None
+        account = options.task_user
+        owner = task_ids(account, options.data_dir, python_directories()) if account else None
         self._options = options
         self._disk = disk
         self._directories = DirectoryMarks(disk, options.data_dirs, options.new_data_dirs)

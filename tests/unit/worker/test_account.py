@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from minireduce.errors import RequestError
-from minireduce.worker.account import may_pass, task_ids
+from minireduce.worker.account import may_pass, python_directories, task_ids
 
 
 def status(mode: int, user: int = 1, group: int = 1) -> os.stat_result:
@@ -39,6 +39,22 @@ def test_a_data_directory_that_tasks_cannot_reach_is_told_with_what_closes_it(tm
     with pytest.raises(RequestError, match="cannot pass through") as refused:
         task_ids("nobody", closed / "data")
     assert "--data-dir" in str(refused.value.hint)
+
+
+def test_a_python_that_tasks_cannot_read_is_told_before_any_task_misses_a_module(tmp_path: Path):
+    library = tmp_path / "closed" / "lib"
+    library.mkdir(parents=True)
+    library.parent.chmod(0o700)
+    everybodys = Path("/")
+    with pytest.raises(RequestError, match=rf"cannot pass through .* Python's modules: {library}") as refused:
+        task_ids("nobody", everybodys, [everybodys, library])
+    assert "task_user" in str(refused.value.hint)
+    account = pwd.getpwnam("nobody")
+    assert task_ids("nobody", everybodys, [everybodys]) == (account.pw_uid, account.pw_gid)
+
+
+def test_where_python_has_its_modules_is_there():
+    assert all(each.is_dir() for each in python_directories())
 
 
 def test_the_account_of_whoever_runs_this_reaches_its_own_directory(tmp_path: Path):
