@@ -63,9 +63,10 @@ def expand_all(files: FileSystem, paths: Sequence[str], *, recursive: bool) -> I
 
 
 def check_target(files: FileSystem, target: str, sources: int) -> None:
-    """Raise RequestError if several things should become one."""
-    if sources > 1 and not (files.exists(target) and files.stat(target).is_directory):
-        raise RequestError(f"{target} is no directory, and {sources} sources need one", hint="make it first")
+    """Raise RequestError if several things should become one, or one of them lie below what is no directory."""
+    if (sources > 1 or target.endswith("/")) and not (files.exists(target) and files.stat(target).is_directory):
+        wanted = f", and {sources} sources need one" if sources > 1 else ""
+        raise RequestError(f"{target} is no directory{wanted}", hint="make it first")
 
 
 def size_option(name: str, text: str) -> Callable[[Any], Any]:

@@ -67,6 +67,8 @@ def test_pieces_of_files(files, fs):
     assert fs("get", "/f", "-") == DATA
     fs("put", "-", "/in", stdin=b"from a pipe")
     assert fs("cat", "/in") == b"from a pipe"
+    fs("put", "-", "/no/", stdin=b"x", status=2)
+    assert not files.exists("/no")
 
 
 def test_sizes_and_questions(files, fs):
