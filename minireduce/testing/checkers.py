@@ -222,6 +222,7 @@ class Checker:
             member is None
             or member.is_stopping
             or not _has_whole(self._workers[worker], attempt)
+            or not self._workers[worker].keeps(attempt)
             or attempt in self._gone
             or silent_s > self._master.settings.worker_lost_s
             or witnesses >= self._master.settings.fetch_reports_max

@@ -216,6 +216,10 @@ class SimWorker:
         """Whether the disk holds a replica with the right bytes, up or down."""
         return is_good(self.disk.files, replica, self.world.blocks[key_of(replica)])
 
+    def keeps(self, attempt: AttemptId) -> bool:
+        """Whether its machine means to keep an output: files go a little later, and not while its job has processes."""
+        return attempt in self.state._assignments.outputs  # noqa: SLF001 - the truth
+
     def now(self) -> float:
         """The monotonic clock of this worker's machine."""
         return self.clock.now()
