@@ -75,7 +75,7 @@ def up(
     with _state_file() as state:
         known = _read(state)
         if known is not None and any(_is_alive(each) for each in known.daemons):
-            raise AlreadyExists(f"a cluster runs at {known.address}", hint="minireduce cluster down")
+            raise _already_there(known)
         place = data_dir or Path.home() / ".local" / "share" / "minireduce" / "cluster"
         place.mkdir(mode=0o700, parents=True, exist_ok=True)
         token_file = tokens.path_of(configuration).absolute()
@@ -96,6 +96,17 @@ def up(
         for each in started:
             each.let_go()
         return running
+
+
+def _already_there(known: RunningCluster) -> AlreadyExists:
+    """What runs, and what to do about it: something of it may have ended by itself."""
+    ended = [each.name for each in known.daemons if not _is_alive(each)]
+    if not ended:
+        return AlreadyExists(f"a cluster runs at {known.address}", hint="minireduce cluster down")
+    return AlreadyExists(
+        f"of the cluster at {known.address} {', '.join(ended)} ended, and the others run",
+        hint="minireduce cluster down, and then up: what is stored stays",
+    )
 
 
 def down() -> RunningCluster:

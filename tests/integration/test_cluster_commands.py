@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import select
+import signal
 from base64 import b64decode
 from collections.abc import Iterator
 from pathlib import Path
@@ -59,6 +61,20 @@ def test_a_day_in_the_life_of_a_cluster(minireduce, address: str, tmp_path: Path
     assert counted["minireduce"]["MAP_INPUT_RECORDS"] == 1
     assert minireduce("logs", job, "--master", address).out == "2 attempts more, which printed nothing\n"
     assert minireduce("doctor", "--master", address).status == 0
+
+
+def test_a_cluster_whose_master_was_killed_is_told_from_one_that_runs(minireduce) -> None:
+    started = minireduce("cluster", "up", "-n", 1, "--port", 0, "--http-port", 0, "--json")
+    assert started.status == 0, started.err
+    master = next(each["pid"] for each in started.json["daemons"] if each["name"] == "master")
+    ending = os.pidfd_open(master)
+    os.kill(master, signal.SIGKILL)
+    select.select([ending], [], [])
+    os.close(ending)
+    again = minireduce("cluster", "up", "--port", 0, "--http-port", 0)
+    assert again.status == 2
+    assert "master ended, and the others run" in again.err
+    assert minireduce("cluster", "down").status == 0
 
 
 def test_stored_files_are_input_and_come_out_as_they_went_in(minireduce, address: str, tmp_path: Path) -> None:
