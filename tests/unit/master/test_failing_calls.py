@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import pytest
+from scenes.commits import found, write_all
 from scenes.sqlite_faults import faults
 
 from minireduce.core.cluster import Persist
 from minireduce.core.effects import Row
-from minireduce.errors import Unavailable
-from minireduce.master import store as stores
 from minireduce.master.store import open_store
 
 COMMITS = 4
@@ -19,26 +18,7 @@ def commit(number):
     return Persist(1, number, (Row("workers", ("a",), (number,)), *rows))
 
 
-def write_all(store):
-    """How many commits were acknowledged, and what ended that."""
-    for number in range(1, COMMITS + 1):
-        try:
-            store.write([commit(number)])
-        except Unavailable as error:
-            return number - 1, error
-    return COMMITS, None
-
-
-def found(directory):
-    """How many commits of ours a start finds, each whole."""
-    held = stores.lock(directory)
-    store = stores.examine(directory, held)
-    store.verify()
-    rows = [row for row in store.load() if row.table != "settings"]
-    store.close()
-    last = next((row.values[0] for row in rows if row.table == "workers"), 0)
-    assert len(rows) == sum(len(commit(number).rows) - 1 for number in range(1, last + 1)) + (last > 0)
-    return last
+HISTORY = [commit(number) for number in range(1, COMMITS + 1)]
 
 
 def history(directory, **how):
@@ -46,7 +26,7 @@ def history(directory, **how):
     with faults(**how) as told:
         store = open_store(directory)
         told.begin()
-        count, error = write_all(store)
+        count, error = write_all(store, HISTORY)
         told.end()
         store.close()
     return told, count, error
@@ -74,6 +54,8 @@ def test_whichever_call_fails_is_told_and_nothing_acknowledged_is_lost(tmp_path,
         else:
             assert "cannot be written" in error.message
             assert "is the disk full or failing?" in error.hint
-        assert found(tmp_path / str(nth)) in {count, min(count + 1, COMMITS)}, f"after call {nth}, a {told.struck}"
+        assert found(tmp_path / str(nth), HISTORY) in {count, min(count + 1, COMMITS)}, (
+            f"after call {nth}, a {told.struck}"
+        )
     assert {"write", "sync"} <= struck
     assert set(range(COMMITS)) <= acknowledged, "each commit was hit"

@@ -14,11 +14,11 @@ import subprocess
 from contextlib import contextmanager
 
 import pytest
+from scenes.commits import found, write_all
 
 from minireduce.core.cluster import Persist
 from minireduce.core.effects import Row
 from minireduce.errors import MinireduceError, RequestError, Unavailable
-from minireduce.master import store as stores
 from minireduce.master.store import LOG_NAME, open_store
 
 COMMITS = 8
@@ -34,26 +34,7 @@ def commit(number):
     return Persist(1, number, (*rows, Row("workers", ("a",), (number,)), Row("blocks", (number,), (1, 0, 1, 7, 1))))
 
 
-def found(directory):
-    """How many commits of ours a start finds; it fails if one is there in part."""
-    held = stores.lock(directory)
-    store = stores.examine(directory, held)
-    store.verify()
-    rows = [row for row in store.load() if row.table != "settings"]
-    store.close()
-    last = next((row.values[0] for row in rows if row.table == "workers"), 0)
-    assert len(rows) == sum(len(commit(number).rows) - 1 for number in range(1, last + 1)) + (last > 0)
-    return last
-
-
-def write_all(store):
-    """Write until it fails: how many commits were acknowledged, and what was said."""
-    for number in range(1, COMMITS + 1):
-        try:
-            store.write([commit(number)])
-        except Unavailable as error:
-            return number - 1, error
-    return COMMITS, None
+HISTORY = [commit(number) for number in range(1, COMMITS + 1)]
 
 
 @contextmanager
@@ -69,7 +50,7 @@ def files_of_at_most(limit):
 def test_a_write_that_fails_wherever_a_file_grows_is_told_and_loses_nothing(tmp_path):
     full = open_store(tmp_path / "full")
     begins = (tmp_path / "full" / LOG_NAME).stat().st_size
-    assert write_all(full) == (COMMITS, None)
+    assert write_all(full, HISTORY) == (COMMITS, None)
     ends = (tmp_path / "full" / LOG_NAME).stat().st_size
     full.close()
     acknowledged = []
@@ -77,13 +58,13 @@ def test_a_write_that_fails_wherever_a_file_grows_is_told_and_loses_nothing(tmp_
         for more in (0, 24, 1000):
             store = open_store(tmp_path / f"{limit}-{more}")
             with files_of_at_most(limit + more):
-                count, error = write_all(store)
+                count, error = write_all(store, HISTORY)
                 assert error is not None
                 assert "cannot be written" in error.message
                 assert "is the disk full or failing?" in error.hint
                 store.close()
             acknowledged.append(count)
-            assert found(tmp_path / f"{limit}-{more}") == count
+            assert found(tmp_path / f"{limit}-{more}", HISTORY) == count
     assert set(range(COMMITS)) >= set(acknowledged) >= {0, 2, 5, 6}, "each commit was hit"
 
 
@@ -108,7 +89,7 @@ def test_a_disk_that_is_full_at_any_page_is_told_and_loses_nothing(small_disk):
         left = os.statvfs(small_disk)
         with ballast.open("wb") as file:
             file.write(bytes((left.f_bavail - pages_left) * left.f_frsize))
-        count, error = write_all(store)
+        count, error = write_all(store, HISTORY)
         try:
             store.close()
         except MinireduceError as closing:
@@ -117,7 +98,7 @@ def test_a_disk_that_is_full_at_any_page_is_told_and_loses_nothing(small_disk):
         assert (error is None) == (count == COMMITS)
         if error is not None:
             assert "full" in error.message
-        assert found(directory) == count
+        assert found(directory, HISTORY) == count
         outcomes.append(count)
         for path in directory.iterdir():
             path.unlink()
@@ -148,4 +129,4 @@ def test_a_disk_that_is_full_at_the_start_is_told(tmp_path):
         store = open_store(tmp_path / str(limit))
         store.write([commit(1)])
         store.close()
-        assert found(tmp_path / str(limit)) == 1
+        assert found(tmp_path / str(limit), HISTORY) == 1
