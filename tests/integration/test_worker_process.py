@@ -201,10 +201,11 @@ def address_beyond_loopback() -> str:
 
 
 WAITING_JOB = """
-import fcntl
+import fcntl, pathlib
 from minireduce import Job, Count
 
 def lines(line):
+    pathlib.Path("{begun}").touch()
     with open("{gate}") as gate:
         fcntl.flock(gate, fcntl.LOCK_SH)
     yield line, 1
@@ -214,8 +215,8 @@ job = Job(lines, Count())
 
 
 def test_what_ran_on_a_worker_that_stops_is_given_back_and_runs_elsewhere(tmp_path: Path):
-    gate, job, text = tmp_path / "gate", tmp_path / "job.py", tmp_path / "in.txt"
-    job.write_text(WAITING_JOB.format(gate=gate))
+    gate, begun, job, text = (tmp_path / name for name in ("gate", "begun", "job.py", "in.txt"))
+    job.write_text(WAITING_JOB.format(gate=gate, begun=begun))
     text.write_text("a\n")
     with (
         gate.open("w") as held,
@@ -228,7 +229,8 @@ def test_what_ran_on_a_worker_that_stops_is_given_back_and_runs_elsewhere(tmp_pa
             said += command.stderr.readline()
             assert command.poll() is None, said
         with cluster.connect() as connection:
-            watch(connection, "@", lambda _, tasks: any(seen.state == "running" for seen in tasks[0].attempts))
+            # The master says "running" before the worker has forked the task's process.
+            watch(connection, "@", lambda _, tasks: begun.exists() and tasks[0].attempts[0].state == "running")
             found = processes_of(cluster.daemons["worker-1"], cluster._addresses["worker-1"])
             assert len(found) > 3
             cluster.daemons["worker-1"].process.terminate()

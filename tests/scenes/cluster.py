@@ -5,6 +5,7 @@ Data directories outlive the processes, tokens are the cluster's own, and every 
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pwd
 import signal
@@ -43,6 +44,7 @@ class ProcessCluster:
         self.environment = {**os.environ, **own, **(settings or {})}
         self.environment["MINIREDUCE_TOKEN_FILE"] = str(self.token_file)
         self.daemons: dict[str, Daemon] = {}
+        self._commands: list[subprocess.Popen[bytes]] = []
         self.address = ""
         self._addresses: dict[str, str] = {}
         self.start_master()
@@ -98,16 +100,26 @@ class ProcessCluster:
         return self.workers()[worker].data_address == self._addresses.get(name)
 
     def command(self, *arguments: str) -> subprocess.Popen[bytes]:
-        """Start `minireduce ARGUMENTS` against this cluster."""
-        return subprocess.Popen(
+        """Start `minireduce ARGUMENTS` against this cluster. One that a failing test leaves behind ends with it."""
+        command = subprocess.Popen(
             [str(Path(sys.executable).with_name("minireduce")), *arguments, "--master", self.address],
             env=self.environment,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
         )
+        self._commands.append(command)
+        return command
 
     def close(self) -> None:
+        for command in self._commands:
+            if command.poll() is None:
+                command.kill()
+            for pipe in (command.stdin, command.stdout, command.stderr):
+                if pipe is not None:
+                    with contextlib.suppress(BrokenPipeError):
+                        pipe.close()
+            command.wait()
         daemon.stop(list(self.daemons.values()))
 
     def __enter__(self) -> Self:
