@@ -2,7 +2,8 @@
 
 Who says that an output is gone is believed: it is made again. Where there is only silence, either end may be cut off
 (`blame`): the reading attempt goes to another worker, which costs little as it has not begun, or the output is made
-again elsewhere. Reports about an output that no longer counts are late, and change nothing.
+again elsewhere. Reports about an output that no longer counts are late, and change nothing; so is silence that an
+attempt met which reads no more: a worker that was cut off tells of it when it is back.
 """
 
 from __future__ import annotations
@@ -21,13 +22,15 @@ from minireduce.ids import WorkerId
 def fetch_failed(state: ComputeState, member: Member, report: FetchFailed, now: float, effects: Effects) -> None:
     """Someone cannot read an output. If its worker says that it is gone, it is made again. If it does not answer, time
     after time, either end may be cut off: the reading attempt is lost, so that another worker tries, or the output is
-    made again (`blame`). Reports about an output that no longer counts are late.
+    made again (`blame`).
     """
     job = state.jobs.get(report.source.task.job)
     task = job.task(report.source.task) if job is not None else None
     if job is None or task is None or not task.is_done or task.winner is None:
         return
     if task.winner.attempt != report.source:
+        return
+    if not report.is_gone and find_live(state, member, report.attempt) is None:
         return
     source = task.winner.worker
     if member.id in task.copies and report.attempt == report.source:

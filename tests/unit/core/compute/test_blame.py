@@ -159,6 +159,18 @@ def test_a_reader_that_cannot_read_one_output_twice_moves_its_attempt_and_the_ou
     assert source.take(DropOutputs) == []
 
 
+def test_what_a_reader_met_before_its_attempt_was_lost_speaks_against_nobody():
+    _, _, workers, done, launched = gathering(3)
+    ((reduce, reader),) = launched.items()
+    source = next(worker for worker in workers if worker is not reader)
+    report = FetchFailed(reduce, done[source.name], is_gone=False, reason="timeout")
+    reader.say(report, report)
+    assert [kill.attempt for kill in reader.take(KillAttempt)] == [reduce]
+    reader.say(*[report] * 6)
+    assert source.take(DropOutputs) == []
+    assert [attempt for worker in workers for attempt in maps(worker)] == []
+
+
 def test_an_output_that_several_readers_cannot_read_is_made_again_elsewhere():
     _, _, workers, done, launched = gathering(5, reducers=5)
     source = workers[0]
