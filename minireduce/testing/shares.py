@@ -77,7 +77,8 @@ class Shares:
     def launched(self, launches: Iterable[tuple[AttemptId, WorkerId]]) -> None:
         """These attempts were launched by one step of the master, which is over. Raises Wrong."""
         compute = self._master.state._compute  # noqa: SLF001 - the truth within
-        for attempt, worker in launches:
+        launched = list(launches)
+        for place, (attempt, worker) in enumerate(launched):
             job = compute.jobs.get(attempt.task.job)
             member = self._master.state._membership.get(worker)  # noqa: SLF001 - as above
             if job is None or member is None or worker not in compute.loads or attempt.task.kind is not TaskKind.MAP:
@@ -91,24 +92,33 @@ class Shares:
                 most = f"of at most {queue.settings.slots_max}"
                 raise Wrong(f"{told(attempt)} brought queue {queue.settings.name} to {queue.slots_used} slots {most}")
             if not begun.is_backup:
-                self._judge_turn(compute, job, task, member)
+                self._judge_turn(compute, job, task, member, [later.task.job for later, _ in launched[place:]])
 
-    def _judge_turn(self, compute: ComputeState, job: Job, task: Task, member: Member) -> None:
+    def _judge_turn(
+        self, compute: ComputeState, job: Job, task: Task, member: Member, launched_since: list[JobId]
+    ) -> None:
+        """Whether it was this job's turn. `launched_since`: the jobs of this launch and the later ones of the step."""
         now = self._master.now()
         for other in compute.jobs.values():
             since = self._hungry_since.get(other.id, now)
             if other is job or now - since <= PATIENCE_S or not _is_hungry(other):
                 continue
-            if self._is_before(compute, other, job) and self._could_go(compute, other, task, member, now):
+            is_before = self._is_before(compute, other, job, launched_since)
+            if is_before and self._could_go(compute, other, task, member, now):
                 waited = f"has had none for {now - since:.1f} s, and could use it"
                 raise Wrong(f"{task.id} of {job.key!r} got a slot on {member.id}, but {other.key!r} {waited}")
 
     @staticmethod
-    def _is_before(compute: ComputeState, hungry: Job, job: Job) -> bool:
+    def _is_before(compute: ComputeState, hungry: Job, job: Job, launched_since: list[JobId]) -> bool:
+        """Whether a job without a slot goes before one that had some already, if it is in the same queue or its own
+        had none.
+        """
         its_queue, queue = compute.queues.of(hungry), compute.queues.of(job)
         if its_queue is queue:
-            return job.slots_used > 1 and hungry.spec.priority >= job.spec.priority
-        return not its_queue.slots_used and queue.slots_used > 1
+            return job.slots_used > launched_since.count(job.id) and hungry.spec.priority >= job.spec.priority
+        peers = {peer.id for peer in compute.jobs.values() if compute.queues.of(peer) is queue}
+        of_queue = sum(launched in peers for launched in launched_since)
+        return not its_queue.slots_used and queue.slots_used > of_queue
 
     def _could_go(self, compute: ComputeState, hungry: Job, task: Task, member: Member, now: float) -> bool:
         """Whether a map of the hungry job could have gone there in place of `task`, its locality wait being over."""
