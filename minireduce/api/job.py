@@ -81,7 +81,7 @@ class Step:
     def of_input(self, index: int) -> Step:
         """The step as those see it who read this one of several inputs."""
         own = self.inputs[index]
-        return replace(self, map=own.map, input=own.format, inputs=())
+        return replace(self, map=own.map, map_batch=own.map_batch, input=own.format, inputs=())
 
     def of_split(self, split: int) -> Step:
         """The step as the map task of this split sees it."""
@@ -137,7 +137,8 @@ class Job(Generic[K, V]):
             names of the inputs.
         map_batch: instead of `map`: called with many records at once, an Arrow record batch; gives one with the columns
             `key` and `value`. What it gives for a row must not depend on the other rows. Text and Bytes come as the
-            columns `line` and `offset`, Numbers as `number`, pairs as `key` and `value`.
+            columns `line` and `offset`, Numbers as `number`, pairs as `key` and `value`. For several inputs, a dict of
+            these by name, beside or instead of that in `map`; these inputs come after those of `map`.
         reduce: a declared aggregation, or a function of a key and an iterator over its values that yields pairs.
             Without it the job is map-only. With several inputs, a function `(key, users, orders)`: the values of
             each input, the last as an iterator, the others as collections that may be looped over again; or, as
@@ -177,6 +178,7 @@ class Job(Generic[K, V]):
         map: Mapping[str, AnyMap | None],
         reduce: Aggregation[Any, Any, R],
         *,
+        map_batch: Mapping[str, BatchMap] = ...,
         input: Format | Mapping[str, Format] = ...,
         **options: Unpack[JobOptions],
     ) -> None: ...
@@ -186,6 +188,7 @@ class Job(Generic[K, V]):
         map: Mapping[str, AnyMap | None],
         reduce: Callable[..., Iterable[tuple[K, V]]],
         *,
+        map_batch: Mapping[str, BatchMap] = ...,
         combine: Callable[[Any, Iterator[Any]], Iterable[tuple[Any, Any]]] | None = None,
         input: Format | Mapping[str, Format] = ...,
         **options: Unpack[JobOptions],
@@ -196,6 +199,7 @@ class Job(Generic[K, V]):
         map: Mapping[str, AnyMap | None],
         reduce: None = None,
         *,
+        map_batch: Mapping[str, BatchMap] = ...,
         input: Format | Mapping[str, Format] = ...,
         **options: Unpack[JobOptions],
     ) -> None: ...
@@ -241,6 +245,34 @@ class Job(Generic[K, V]):
         reduce: Aggregation[V2, Any, R],
         *,
         input: InputFormat[T],
+        **options: Unpack[JobOptions],
+    ) -> None: ...
+    @overload
+    def __init__(
+        self: Job[Any, R],
+        *,
+        map_batch: Mapping[str, BatchMap],
+        reduce: Aggregation[Any, Any, R],
+        input: Format | Mapping[str, Format] = ...,
+        **options: Unpack[JobOptions],
+    ) -> None: ...
+    @overload
+    def __init__(
+        self: Job[K, V],
+        *,
+        map_batch: Mapping[str, BatchMap],
+        reduce: Callable[..., Iterable[tuple[K, V]]],
+        combine: Callable[[Any, Iterator[Any]], Iterable[tuple[Any, Any]]] | None = None,
+        input: Format | Mapping[str, Format] = ...,
+        **options: Unpack[JobOptions],
+    ) -> None: ...
+    @overload
+    def __init__(
+        self: Job[Any, Any],
+        *,
+        map_batch: Mapping[str, BatchMap],
+        reduce: None = None,
+        input: Format | Mapping[str, Format] = ...,
         **options: Unpack[JobOptions],
     ) -> None: ...
     @overload
@@ -311,7 +343,7 @@ class Job(Generic[K, V]):
         map: Any = None,
         reduce: Any = None,
         *,
-        map_batch: BatchMap | None = None,
+        map_batch: Any = None,
         combine: Any = None,
         input: Any = None,
         reducers: int | None = None,
@@ -326,7 +358,7 @@ class Job(Generic[K, V]):
         speculation: bool = True,
         skip_bad_records: int | str | None = None,
     ) -> None:
-        inputs = named_inputs(map, input) if isinstance(map, Mapping) else ()
+        inputs = named_inputs(map, map_batch, input)
         own = None if inputs else input
         record = TEXT if own is None else Pairs(own) if isinstance(own, Result) else own
         if not isinstance(record, InputFormat):
@@ -335,7 +367,7 @@ class Job(Generic[K, V]):
             )
         step = _step(
             map=None if inputs else map,
-            map_batch=map_batch,
+            map_batch=None if inputs else map_batch,
             reduce=reduce,
             combine=combine,
             input=record,
@@ -480,8 +512,8 @@ class Job(Generic[K, V]):
         """Run the job and wait for its end.
 
         Args:
-            inputs: files, directories or globs; for a job over `Pairs()`, results of earlier jobs. For several inputs
-                one dict of these by name, `{"users": "users.csv", "orders": ["a.csv", "b.csv"]}`.
+            inputs: files, directories or globs, or lists of them; for a job over `Pairs()`, results of earlier jobs. For
+                several inputs one dict of these by name, `{"users": "users.csv", "orders": ["a.csv", "b.csv"]}`.
             options: output, overwrite, inline, master, slots, and what `minireduce submit` takes.
 
         Raises:
@@ -525,7 +557,7 @@ def _name_of(step: Step) -> str:
     if not step.inputs:
         return _name(step.mapper)
     is_function = step.reduce is not None and step.aggregation is None
-    return _name(step.reduce if is_function else step.inputs[0].map)
+    return _name(step.reduce if is_function else step.inputs[0].mapper)
 
 
 def _is_count(value: object, least: int, most: int) -> bool:
@@ -537,8 +569,6 @@ def _step(*, memory_limit: str | int | None, **fields: Any) -> Step:
     step = Step(memory_limit_bytes=None if memory_limit is None else parse_size_bytes(memory_limit), **fields)
     if step.map is not None and step.map_batch is not None:
         raise RequestError("a step has a map or a map_batch, not both", hint="leave one of them out")
-    if step.inputs and step.map_batch is not None:
-        raise RequestError("several inputs are mapped record by record", hint="leave map_batch out")
     if step.map_batch is not None and not step.input.has_columns:
         raise RequestError(f"{step.input!r} is read record by record", hint="give a map in place of map_batch")
     if step.is_join and step.combine is not None:

@@ -4,6 +4,7 @@ What reduces is told apart by how it is called. `join(key, users, orders)` takes
 declared aggregation, or `reduce(key, values)`, takes those of all inputs together, in the order of the inputs.
 """
 
+# ruff: noqa: A002  `map` is the word of the field
 from __future__ import annotations
 
 import inspect
@@ -26,10 +27,28 @@ class NamedInput:
     name: str
     map: Callable[..., Iterable[tuple[Any, Any]]] | None
     format: InputFormat[Any]
+    map_batch: Callable[[Any], Any] | None = None
+
+    @property
+    def mapper(self) -> Callable[..., Any] | None:
+        """What maps, record by record or batch by batch."""
+        return self.map if self.map_batch is None else self.map_batch
 
 
-def named_inputs(maps: Mapping[Any, Any], formats: object) -> tuple[NamedInput, ...]:
-    """The inputs of a job, in the order of its maps. Raises RequestError for names or formats that do not fit."""
+def named_inputs(map: object, map_batch: object, formats: object) -> tuple[NamedInput, ...]:
+    """The inputs of a job, in the order of its maps, those of batches last; none if no input has a name.
+
+    Raises RequestError for names or formats that do not fit.
+    """
+    if not isinstance(map, Mapping) and not isinstance(map_batch, Mapping):
+        return ()
+    apart, batched = _by_name("map", map), _by_name("map_batch", map_batch)
+    for name in batched:
+        if name in apart:
+            raise RequestError(
+                f"input {name} has a map and a map_batch", hint="leave one of them out, or give inputs two names"
+            )
+    maps = {**apart, **batched}
     if not 1 <= len(maps) <= INPUTS_MAX:
         raise RequestError(
             f"a job has 1 to {INPUTS_MAX} inputs, not {len(maps)}", hint='such as {"users": f, "orders": g}'
@@ -49,10 +68,21 @@ def named_inputs(maps: Mapping[Any, Any], formats: object) -> tuple[NamedInput, 
             raise RequestError(f"input {name}: {record!r} is no format", hint="give Text(), Csv() or a result")
         if function is None and not isinstance(record, Pairs):
             raise RequestError(f"input {name} needs a map", hint="give a function of a record that yields pairs")
+        if name in batched and not record.has_columns:
+            raise RequestError(f"input {name}: {record!r} is read record by record", hint="name it in map instead")
         if function is not None and not callable(function):
             raise RequestError(f"the map of input {name}, {function!r}, cannot be called", hint="give a function")
-        found.append(NamedInput(name, function, record))
+        by_row, by_batch = (None, function) if name in batched else (function, None)
+        found.append(NamedInput(name, by_row, record, by_batch))
     return tuple(found)
+
+
+def _by_name(role: str, given: object) -> dict[Any, Any]:
+    if given is None or isinstance(given, Mapping):
+        return dict(given or {})
+    raise RequestError(
+        f"{role}={given!r} is one function, and the inputs have names", hint=f'write {role}={{"NAME": …}}'
+    )
 
 
 def _check_same(maps: Mapping[str, object], formats: Mapping[str, object]) -> None:

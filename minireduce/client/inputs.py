@@ -113,7 +113,7 @@ def find_inputs(job: Job[Any, Any], named: Sequence[Named | NamedApart], resolve
         raise RequestError(
             f"{job.name} has one input, and inputs are named for it: {', '.join(apart[0])}", hint=NO_INPUT_HINT
         )
-    together = [each for each in named if not isinstance(each, Mapping)]
+    together = [name for each in named if not isinstance(each, Mapping) for name in _listed(each)]
     return _find(job.name, first.input, together, resolve_names)
 
 
@@ -144,7 +144,7 @@ def _find_several(job: Job[Any, Any], named: Sequence[Named | NamedApart], resol
     found = []
     for each in job.steps[0].inputs:
         wanted = given.get(each.name, ())
-        listed = wanted if isinstance(wanted, list | tuple) else (wanted,)
+        listed = _listed(wanted)
         if not listed and not isinstance(each.format, Numbers | Pairs):
             hint = f"write {each.name}=INPUT; in Python give one dict: {how}"
             raise RequestError(f"no input is named for {each.name} of {job.name}", hint=hint)
@@ -158,6 +158,11 @@ def _find_several(job: Job[Any, Any], named: Sequence[Named | NamedApart], resol
         results=tuple(result for each in found for result in each.results),
         several=tuple(found),
     )
+
+
+def _listed(named: Any) -> Sequence[Named]:
+    """What one argument or one name of `run` stands for: an input, or a list of inputs."""
+    return named if isinstance(named, list | tuple) else (named,)
 
 
 def _find(whose: str, own: InputFormat[Any], named: Sequence[Named], resolve_names: Resolve) -> Inputs:

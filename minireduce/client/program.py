@@ -81,7 +81,7 @@ def _own_modules(job: Job[Any, Any]) -> list[ModuleType]:
     """The modules of the job's functions that are not installed, each once."""
     found: dict[str, ModuleType] = {}
     for step in job.steps:
-        for given in (*(getattr(step, role) for role in _ROLES), *(each.map for each in step.inputs)):
+        for given in (*(getattr(step, role) for role in _ROLES), *(each.mapper for each in step.inputs)):
             name = getattr(given, "__module__", None) or type(given).__module__
             module = sys.modules.get(name)
             if module is not None and name != "__main__" and not _is_installed(module):

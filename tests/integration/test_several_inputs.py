@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from minireduce import Csv, Job, JobFailed, LocalCluster
+from minireduce import Csv, Identity, Job, JobFailed, LocalCluster, Range, Sum, Text, columns
 from minireduce.errors import RequestError
 
 JOB_FILE = Path(__file__).parents[2] / "jobs" / "join.py"
@@ -175,3 +175,62 @@ def test_wrong_names_on_the_command_line_are_refused(
 def test_the_files_of_a_bad_name_are_told(cluster: LocalCluster, tmp_path: Path) -> None:
     with pytest.raises(RequestError, match="does not exist"):
         JOIN.run({"users": tmp_path / "none.csv", "orders": tmp_path / "none.csv"}, master=cluster)
+
+
+def users_batch(batch: Any) -> Any:
+    return columns.pairs(batch["id"], batch["name"])
+
+
+def orders_batch(batch: Any) -> Any:
+    return columns.pairs(batch["user"], batch["item"])
+
+
+BY_BATCH: Job[str, str] = Job(map_batch={"users": users_batch, "orders": orders_batch}, reduce=join, input=Csv())
+MIXED: Job[str, str] = Job({"users": of_user}, join, map_batch={"orders": orders_batch}, input=Csv())
+
+
+@pytest.mark.parametrize("job", [BY_BATCH, MIXED], ids=["batches", "records and batches"])
+def test_inputs_that_are_mapped_in_batches_join_to_the_same_bytes(
+    job: Job[str, str], tables: dict[str, Path], cluster: LocalCluster, tmp_path: Path
+) -> None:
+    named = {name: str(path) for name, path in tables.items()}
+    options: dict[str, Any] = {"reducers": 3, "split_size": "16KiB"}
+    JOIN.run(named, inline=True, output=tmp_path / "records", **options)
+    job.run(named, inline=True, output=tmp_path / "inline", **options)
+    job.run(named, master=cluster, output=tmp_path / "cluster", **options)
+    assert bytes_of(tmp_path / "inline") == bytes_of(tmp_path / "cluster") == bytes_of(tmp_path / "records") != {}
+
+
+def test_a_row_that_an_inputs_batches_cannot_compute_is_left_out(
+    tables: dict[str, Path], cluster: LocalCluster, tmp_path: Path
+) -> None:
+    numbers = tmp_path / "numbers.txt"
+    numbers.write_text("1\n2\nthree\n4\n")
+
+    def of_numbers(batch: Any) -> Any:
+        return columns.pairs(batch["line"], batch["line"].cast("int64"))
+
+    job: Job[str, Any] = Job(
+        {"users": lambda row: [(row["id"], 1)]},
+        Sum(),
+        map_batch={"numbers": of_numbers},
+        input={"users": Csv(), "numbers": Text()},
+    )
+    named = {"users": tables["users"], "numbers": numbers}
+    with pytest.raises(JobFailed, match=r"'three' of .*numbers\.txt"):
+        job.run(named, inline=True)
+    expected = sorted([*((row["id"], 1) for row in rows(tables["users"])), ("1", 1), ("2", 2), ("4", 4)])
+    for where in ({"inline": True}, {"master": cluster}):
+        found = job.run(named, skip_bad_records=1, **where)
+        assert list(found) == expected
+        assert [each.record for each in found.skipped] == ["three"]
+
+
+def test_a_range_is_sampled_from_inputs_mapped_in_batches(tables: dict[str, Path], cluster: LocalCluster) -> None:
+    job: Job[Any, Any] = Job(
+        map_batch={"users": users_batch, "orders": orders_batch}, reduce=Identity(), input=Csv(), partition=Range()
+    )
+    named = {name: str(path) for name, path in tables.items()}
+    found = [key for key, _ in job.run(named, master=cluster, reducers=3, split_size="16KiB")]
+    assert found == sorted(found)
+    assert len(found) == 6300

@@ -50,6 +50,8 @@ def both(key: str, rows: Collection[str], lines: Iterator[int]) -> Iterator[tupl
 
 several: Job[str, int] = Job({"rows": of_row, "lines": words}, both, input={"rows": Csv(), "lines": Text()})
 union: Job[str, int] = Job({"rows": of_row, "lines": words}, Count(), input={"rows": Csv(), "lines": Text()})
+batched: Job[str, int] = Job(map_batch={"rows": in_batches, "lines": in_batches}, reduce=both, input=Csv())
+mixed: Job[str, int] = Job({"rows": of_row}, both, map_batch={"lines": in_batches}, input=Csv())
 several.test({"rows": [{}], "lines": ["a"]})
 Job({"rows": forgot_to_yield, "lines": words}, both)  # wrong map
 rows: Job[str, int] = Job(of_row, Count(), input=Csv())
@@ -61,6 +63,7 @@ Job(forgot_to_yield, Sum())  # wrong map
 Job(words, Sum(), speculative=False)  # wrong option
 good.then(words, Sum())  # wrong map
 Job(words, Sum(), map_batch=in_batches)  # wrong: both
+Job({"rows": words}, Sum(), map_batch=in_batches)  # wrong: no name
 """
 
 

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from minireduce import Bytes, Collect, Count, Job, JobFailed, Numbers, Pairs, Range, Sum, Text
+from minireduce import Bytes, Collect, Count, Csv, Job, JobFailed, Numbers, Pairs, Range, Sum, Text
 from minireduce.client.inputs import find_inputs, resolve
 from minireduce.disk import RealDisk
 from minireduce.engine import join as engine_join
@@ -210,6 +210,15 @@ def test_names_for_a_job_with_one_input_are_refused(tmp_path: Path) -> None:
         Job(right).run({"left": "x"}, inline=True)
 
 
+def test_inputs_may_be_named_in_a_list(tmp_path: Path) -> None:
+    for name in ("x", "y"):
+        (tmp_path / name).write_text(f"{name} 1\n")
+    found = Job(right, Count()).run([tmp_path / "x", str(tmp_path / "y")], inline=True)
+    assert [key for key, _ in found] == ["x", "y"]
+    with pytest.raises(RequestError, match="none is named"):
+        Job(right).run([], inline=True)
+
+
 def test_test_wants_the_records_of_each_input() -> None:
     with pytest.raises(RequestError, match="join has the inputs left, middle, right"):
         JOB.test(["a 1"])
@@ -226,6 +235,10 @@ def test_test_wants_the_records_of_each_input() -> None:
         (lambda: Job({"a": left, "b": None}, Count()), "input b needs a map"),
         (lambda: Job({"a": left, "not so": right}, Count()), "cannot be called 'not so'"),
         (lambda: Job({}, Count()), "1 to 100 inputs"),
+        (lambda: Job({"a": left}, Count(), map_batch={"a": right}), "a has a map and a map_batch"),
+        (lambda: Job({"a": left}, Count(), map_batch=right), "is one function, and the inputs have names"),  # type: ignore[call-overload]
+        (lambda: Job(left, Count(), map_batch={"a": right}), "is one function, and the inputs have names"),  # type: ignore[call-overload]
+        (lambda: Job(map_batch={"a": right}, reduce=Count(), input=Csv(multiline=True)), "is read record by record"),
     ],
 )
 def test_jobs_that_cannot_be_are_refused(make: Callable[[], object], said: str) -> None:
