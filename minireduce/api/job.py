@@ -512,8 +512,8 @@ class Job(Generic[K, V]):
         """Run the job and wait for its end.
 
         Args:
-            inputs: files, directories or globs, or lists of them; for a job over `Pairs()`, results of earlier jobs. For
-                several inputs one dict of these by name, `{"users": "users.csv", "orders": ["a.csv", "b.csv"]}`.
+            inputs: files, directories or globs, or lists of them; for a job over `Pairs()`, results of earlier jobs.
+                For several inputs one dict of these by name, `{"users": "users.csv", "orders": ["a.csv", "b.csv"]}`.
             options: output, overwrite, inline, master, slots, and what `minireduce submit` takes.
 
         Raises:
