@@ -11,7 +11,8 @@ do not mind. The page is a memfd, made by the worker for each task process and s
 `beats` grows with every sign of life that is not a record: a block read, a spill, a merge. The mark is the position of
 the record in work, written before user code sees it; all else follows ten times a second, proof and text of a record
 once it has been in work for that long. Where an attempt failed before, all of it is written for each record. Offsets
-and marks are -1 where there is none.
+and marks are -1 where there is none; the last mark of a process that could not tell its worker how its task ended is
+`CUT_OFF`.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ RECORD_BYTES_MAX = 2048
 KEY_AT = 3072
 KEY_BYTES_MAX = 1024
 MILLION = 1_000_000
+CUT_OFF = -2
 
 _WORDS = 14
 _PLACE, _BEATS, _RECORDS, _OFFSET, _INPUT, _BYTES_READ, _BYTES_TOTAL, _STATUS_LENGTH, *_REST = range(_WORDS)
@@ -99,6 +101,10 @@ class ProgressPage:
     def marks(self) -> memoryview:
         """The mark, for the task to write."""
         return self._words[_MARK : _MARK + 1]
+
+    def cut_off(self) -> None:
+        """The process cannot speak to its worker any more, and is about to end for that and for no record."""
+        self._words[_MARK] = CUT_OFF
 
     def at_record(self, records: int, offset: int) -> None:
         """So many records were handed to user code, the last of which begins at `offset`."""

@@ -71,6 +71,13 @@ class TaskProcess:
     def serve(self) -> None:
         os._exit = self._exit
         self._watch.start()
+        try:
+            self._obey()
+        except OSError:  # user code closed the socket, at a record that nobody knows any more
+            self._watch.page.cut_off()
+            raise
+
+    def _obey(self) -> None:
         self._worker.send(Ready(self._idle_bytes))
         while (message := self._worker.receive()) is not None:
             match message:

@@ -59,7 +59,7 @@ from minireduce.worker import control_groups
 from minireduce.worker.control_groups import ControlGroups
 from minireduce.worker.task_memory import TaskMemory
 from minireduce.worker.task_processes import TaskProcess, Zygote
-from minireduce.worker.verdicts import Run, blaming, error_at_work, out_of_memory, told_of_the_rest, verdict_on
+from minireduce.worker.verdicts import Run, blaming, cut_off, error_at_work, out_of_memory, told_of_the_rest, verdict_on
 
 LOOK_INTERVAL_S = 0.2
 PROGRESS_INTERVAL_S = 0.5
@@ -285,7 +285,7 @@ class Slots:
             # The end of its socket mostly means that it ended; how, the zygote says at once.
             await asyncio.wait({process.exited}, timeout=EXIT_GRACE_S)
             if not process.exited.done():
-                run.end(Failed(error_at_work(run, "crashed", "", "the process cut its connection to the worker")))
+                run.end(Failed(cut_off()))
         process.kill()
         status = await process.exited
         is_unwanted = isinstance(run.verdict, Killed)

@@ -3,7 +3,8 @@
 The verdict on an attempt is its first fault: an overrun limit is a failure, and so is a process that left by itself or
 by a signal. SIGKILL that we did not send is a loss: it mostly comes from outside, from the system's memory killer or a
 person, and nothing tells it from one that user code sent to itself, which must not make a record bad for somebody
-else's deed. What is lost over and over at one record is said so (`losses_max` ends it).
+else's deed. What is lost over and over at one record is said so (`losses_max` ends it). A process that has closed its
+connection to us failed as well, but at which record is not known for sure, so none is blamed.
 
 Elsewhere: starting the process, watching over it and waiting for its end (slots.py).
 """
@@ -26,6 +27,7 @@ from minireduce.attempt.conversation import (
     StoredRanges,
     memory_told,
 )
+from minireduce.attempt.progress import CUT_OFF
 from minireduce.core.spec import LocalFiles
 from minireduce.core.task_data import SkippedRecord, TaskError
 from minireduce.core.work.attempts import (
@@ -77,6 +79,11 @@ class Run:
         """The task that is blamed, or else the one in work."""
         return self.tasks[self.place]
 
+    @property
+    def is_cut_off(self) -> bool:
+        """Whether the process said last that it can no longer speak to us."""
+        return self.process is not None and self.process.page.read().mark == CUT_OFF
+
     def end(self, verdict: AttemptOutcome) -> None:
         """Kill the process; the first reason counts, for the task in work."""
         if self.verdict is None:
@@ -108,7 +115,21 @@ def verdict_on(run: Run, status: int | None) -> AttemptOutcome:
         name = _name_of(-status)
         told = _last_words(run)
         return Failed(error_at_work(run, "crashed", name, f"the process was ended by the signal {name}", told))
+    if run.is_cut_off:
+        return Failed(cut_off())
     return Failed(error_at_work(run, "exited", "", f"user code ended the process with status {status}"))
+
+
+def cut_off() -> TaskError:
+    """The error of a process that can tell nothing any more. It worked on after it was cut off, so the record that its
+    page names now may be a later one.
+    """
+    return TaskError(
+        "crashed",
+        "",
+        "the process cut its connection to the worker: user code has closed a descriptor that it had not opened, as "
+        "os.closerange does, or written to one",
+    )
 
 
 def error_at_work(run: Run, kind: str, type_name: str, message: str, told: str = "") -> TaskError:

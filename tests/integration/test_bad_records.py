@@ -264,6 +264,23 @@ def test_a_record_that_can_be_computed_alone_is_kept_and_its_failure_counts(text
     assert len(failed.value.errors) == 3
 
 
+@pytest.mark.parametrize("skips", [None, 10])
+@pytest.mark.parametrize("seconds", [0.0, HANGS_S])
+def test_a_process_that_closed_its_connection_blames_no_record(text: Path, skips: int | None, seconds: float) -> None:
+    def map_(line: str) -> Iterator[tuple[str, str]]:
+        if line == "hello03":
+            os.closerange(0, 1000)
+        if line == "hello08":
+            time.sleep(seconds)  # it works on, at a record that can be computed
+        yield line, line
+
+    with pytest.raises(JobFailed, match="cut its connection to the worker") as failed:
+        Job(map_, reduce_all, skip_bad_records=skips, attempts_max=2).run(text, slots=1)
+    assert failed.value.skipped == ()
+    assert [told.error.position for told in failed.value.errors] == [-1, -1]
+    assert "hello" not in str(failed.value)
+
+
 def test_memory_that_many_records_used_up_together_blames_none_of_them(tmp_path: Path) -> None:
     text = tmp_path / "many.txt"  # so many that no process can end before anybody looks at its memory
     text.write_text("".join(f"line {number}\n" for number in range(200)))
