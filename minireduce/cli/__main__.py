@@ -1,5 +1,5 @@
 """`python -m minireduce.cli`: the command without its console script."""
 
-from minireduce.cli.main import main
+from minireduce.cli.entry import main
 
 main()

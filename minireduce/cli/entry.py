@@ -1,0 +1,31 @@
+"""Where the command `minireduce` begins: its modules load here, and Ctrl-C meanwhile ends it without a traceback.
+
+Loading takes a tenth of a second, in which people do change their minds. Nothing was started yet that would have to be
+ended, so the process leaves at once; from then on Ctrl-C is an exception like others, which `main` reports. Whoever
+started the command with Ctrl-C ignored, as a shell does in the background, has it ignored.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from typing import NoReturn
+
+INTERRUPTED = 130
+
+
+def main() -> NoReturn:
+    """Run the command line and exit."""
+    is_ignored = signal.getsignal(signal.SIGINT) is not signal.default_int_handler
+    if not is_ignored:
+        signal.signal(signal.SIGINT, _leave)
+    from minireduce.cli.main import main as run
+
+    if not is_ignored:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    run()
+
+
+def _leave(_number: int, _frame: object) -> NoReturn:
+    os.write(2, b"interrupted\n")
+    os._exit(INTERRUPTED)
