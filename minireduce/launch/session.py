@@ -12,7 +12,8 @@ takes its parts along before.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
@@ -24,7 +25,7 @@ from minireduce.api.skipping import BadRecord, parse_skip_limit
 from minireduce.config import Configuration
 from minireduce.core.spec import OutputKind, Program
 from minireduce.core.views import ClusterView, JobState, JobView
-from minireduce.errors import JobFailed, RequestError
+from minireduce.errors import JobFailed, RequestError, Unavailable
 
 if TYPE_CHECKING:
     from minireduce.api.job import Job
@@ -233,7 +234,10 @@ class JobHandle(Generic[K, V]):
         jobs.kill(self._session.connection, self.id, reason, wait_s=wait_s)
 
     def follow(self, on_view: OnView | None = None, *, interval_s: float = FOLLOW_INTERVAL_S) -> JobView:
-        """Wait until every part is made; `on_view` sees progress every `interval_s`. Raises JobFailed, JobKilled."""
+        """Wait until every part is made; `on_view` sees progress every `interval_s`.
+
+        Raises JobFailed, JobKilled, and Unavailable, by which the job has not ended.
+        """
         from minireduce.client import jobs
         from minireduce.client.quarantine import fetch_skipped
 
@@ -243,7 +247,8 @@ class JobHandle(Generic[K, V]):
             if on_view is not None:
                 on_view(shown)
 
-        shown = jobs.follow(self._session.connection, self.id, on_view=look, interval_s=interval_s)
+        with self._left_running():
+            shown = jobs.follow(self._session.connection, self.id, on_view=look, interval_s=interval_s)
         try:
             jobs.raise_for_state(shown)
         except JobFailed as failed:
@@ -272,14 +277,29 @@ class JobHandle(Generic[K, V]):
         from minireduce.wire import methods
 
         destination = self._wishes.destination
-        if destination is not None:
-            destination.publish(self.parts(), self.id, overwrite=self._wishes.overwrite, skipped=self.skipped())
-        elif stream is not None:
-            publish_stream(self.parts(), stream)
-        else:
-            raise RequestError(f"{self.id} writes text, and no place for it is named", hint="give a stream")
-        self._session.connection.call(methods.CONFIRM_PUBLISHED, ConfirmPublished(self.id))
-        return self.view()
+        with self._left_running():
+            if destination is not None:
+                destination.publish(self.parts(), self.id, overwrite=self._wishes.overwrite, skipped=self.skipped())
+            elif stream is not None:
+                publish_stream(self.parts(), stream)
+            else:
+                raise RequestError(f"{self.id} writes text, and no place for it is named", hint="give a stream")
+            self._session.connection.call(methods.CONFIRM_PUBLISHED, ConfirmPublished(self.id))
+            return self.view()
+
+    @contextmanager
+    def _left_running(self) -> Iterator[None]:
+        """Name the job where its master cannot be asked any more: it goes on, and people must be able to find it."""
+        try:
+            yield
+        except Unavailable as error:
+            if self._session.is_embedded:  # the job ends with it
+                raise
+            hint = f"once the master is back, `minireduce status {self.id} --master {self._session.connection.address}`"
+            hint += " shows it; a result that stays in the cluster can be waited for again"
+            if self._wishes.output is OutputKind.TEXT:
+                hint += ", but text is put in place by who submitted the job only: else kill it and submit it again"
+            raise Unavailable(f"{self.id} may go on, but nothing is heard of it: {error.message}", hint=hint) from error
 
     def wait(self) -> JobResult[K, V]:
         """The result, once the job has succeeded and its output is in place.

@@ -1,0 +1,47 @@
+"""What is told of a job whose master is gone: its name, and how to find it again."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import pytest
+
+from minireduce.client.job_spec import Wishes
+from minireduce.core.spec import OutputKind
+from minireduce.errors import Unavailable
+from minireduce.launch.session import JobHandle, Session
+
+
+class AbsentMaster:
+    """A session whose master does not answer."""
+
+    address = "far:7070"
+
+    def __init__(self, *, is_embedded: bool) -> None:
+        self.is_embedded = is_embedded
+        self.connection = self
+
+    def call(self, *_: Any, **__: Any) -> None:
+        raise Unavailable("the master at far:7070 cannot be reached", hint="is it running?")
+
+
+def handle(kind: OutputKind, *, is_embedded: bool = False) -> JobHandle[Any, Any]:
+    session = cast("Session", AbsentMaster(is_embedded=is_embedded))
+    return JobHandle(session, "job-abc-7", Wishes(output=kind))
+
+
+@pytest.mark.parametrize(
+    ("kind", "told"), [(OutputKind.TEXT, "submit it again"), (OutputKind.RESULT, "can be waited for again")]
+)
+def test_a_master_that_is_gone_for_good_is_told_with_the_job_and_how_to_find_it(kind: OutputKind, told: str) -> None:
+    with pytest.raises(Unavailable, match=r"job-abc-7 may go on.* cannot be reached") as gone:
+        handle(kind).follow()
+    assert "`minireduce status job-abc-7 --master far:7070`" in str(gone.value.hint)
+    assert str(gone.value.hint).find(told) > 0
+    assert ("submit it again" in str(gone.value.hint)) is (kind is OutputKind.TEXT)
+
+
+def test_of_a_master_that_ended_with_its_session_no_job_can_go_on() -> None:
+    with pytest.raises(Unavailable) as gone:
+        handle(OutputKind.TEXT, is_embedded=True).follow()
+    assert str(gone.value.hint) == "is it running?"
