@@ -20,7 +20,7 @@ from minireduce.errors import RequestError
 from minireduce.web.views import Views
 
 if TYPE_CHECKING:
-    from aiohttp.web import AppRunner
+    from minireduce.wire.http_server import Runner
 
 log = logging.getLogger(__name__)
 
@@ -64,7 +64,7 @@ class Pages:
         self._authenticator = authenticator
         self._hosts = hosts
         self._tls = tls
-        self._serving: asyncio.Task[AppRunner] | None = None
+        self._serving: asyncio.Task[Runner] | None = None
 
     @property
     def port(self) -> int:
@@ -80,13 +80,14 @@ class Pages:
         self._serving = loop.create_task(self._serve())
         self._serving.add_done_callback(_log_failure)
 
-    async def _serve(self) -> AppRunner:
-        from aiohttp.web import AppRunner, SockSite
+    async def _serve(self) -> Runner:
+        from aiohttp.web import SockSite
 
         from minireduce.web.app import make_app
+        from minireduce.wire.http_server import Runner
 
         app = make_app(self._views, self._authenticator, self._hosts, is_secure=self._tls is not None)
-        runner = AppRunner(app, access_log=None, handle_signals=False)
+        runner = Runner(app)
         await runner.setup()
         await SockSite(runner, self._listening, ssl_context=self._tls).start()
         return runner
@@ -101,6 +102,6 @@ class Pages:
         self._listening.close()
 
 
-def _log_failure(serving: asyncio.Task[AppRunner]) -> None:
+def _log_failure(serving: asyncio.Task[Runner]) -> None:
     if not serving.cancelled() and serving.exception() is not None:
         log.error("the pages cannot be served", exc_info=serving.exception())

@@ -41,6 +41,7 @@ from minireduce.disk import RealDisk
 from minireduce.engine.index import DATA_NAME, INDEX_NAME, read_index
 from minireduce.errors import Corruption, NotFound, Refused
 from minireduce.frozen import dataclass
+from minireduce.wire.http_server import Runner
 from minireduce.worker.block_messages import ReplicaEvent, command_from_line, to_line
 from minireduce.worker.block_routes import BlockRoutes
 from minireduce.worker.block_sending import BlockSender
@@ -208,7 +209,7 @@ async def serve(orders: Orders, reader: asyncio.StreamReader) -> None:
     blocks = _open_blocks(orders, sender, local_reads)
     scrubber = _scrubber(orders, blocks)
     app = make_app(Path(orders.data_dirs[0]), authenticator, blocks, local_reads)
-    runner = web.AppRunner(app, access_log=None, handle_signals=False, read_bufsize=SLICE_BYTES)
+    runner = Runner(app, read_bufsize=SLICE_BYTES)
     await runner.setup()
     try:
         listening = socket.socket(fileno=orders.socket_fd)

@@ -160,6 +160,18 @@ def test_every_door_but_healthz_is_shut_to_every_other_token(serve):
     serve(asking(*refused))
 
 
+def test_what_is_no_http_is_not_repeated_to_who_sent_it(serve):
+    async def body(server: Server) -> None:
+        reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+        writer.write(b"\x16\x03\x01" + b"\x01" * 100_000 + b"\r\n\r\n")
+        told = await reader.read()
+        assert told.startswith(b"HTTP/1.0 400 ")
+        assert len(told) < 400
+        writer.close()
+
+    serve(body)
+
+
 def test_what_is_no_door_opens_to_nobody(serve):
     shut = ["/", "/jobs", "/healthz/x", "/blocks"]
     missing = ["/outputs/x", f"{MAP}/partitions", f"{MAP}/output.data", f"{MAP}/partitions/0/x"]

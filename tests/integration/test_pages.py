@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import logging
 
 import aiohttp
 import pytest
@@ -90,6 +91,7 @@ class Visit:
         self.base = base
         self.views = views
         self.session = session
+        self.host, self.port = base.removeprefix("http://").split(":")
 
     async def get(self, path, token=HELD.client, **options):
         headers = {**({"Authorization": f"Bearer {token}"} if token else {}), **options.pop("headers", {})}
@@ -112,6 +114,29 @@ def play(scenario):
             await pages.stop()
 
     asyncio.run(run())
+
+
+NO_HTTP = [
+    b"\x16\x03\x01" + b"\x01" * 100_000 + b"\r\n\r\n",
+    b"GET / HTTP/1.1\r\nX: " + b"a\0" * 50_000 + b"\r\n\r\n",
+    b"GET / HTTP/1.1\r\n" + b"\xff" * 5000 + b": a\r\n\r\n",
+    b"GET /" + b"a" * 100_000 + b" HTTP/1.1\r\n\r\n",
+]
+
+
+@pytest.mark.parametrize("sent", NO_HTTP)
+def test_what_is_no_http_is_not_repeated_to_who_sent_it_nor_in_the_log(sent, caplog):
+    async def scenario(visit):
+        reader, writer = await asyncio.open_connection(visit.host, visit.port)
+        writer.write(sent)
+        told = await reader.read()
+        assert told.startswith(b"HTTP/1.0 400 ")
+        assert len(told) < 400
+        writer.close()
+
+    with caplog.at_level(logging.DEBUG):
+        play(scenario)
+    assert 0 < len(caplog.text) < 4000
 
 
 def every_route():
