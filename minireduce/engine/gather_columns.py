@@ -23,6 +23,10 @@ from minireduce.engine.kinds import Kinds
 _INT64_MAX = (1 << 63) - 1
 _PAIR_COPIES = 2.0  # of what is held: a spill has it joined, and once more in order
 _FOLDED_COPIES = 5.0  # the same, and the hash of the keys by which states are brought together
+PARTS_WAITING = 256
+"""Arrays of a few rows that are held at the latest before they become one: each takes about 1.3 KB by itself."""
+
+_SMALL_PART_BYTES = 16 << 10  # arrays that are larger on average stay as they came
 ROWS_WAITING = 2_000_000  # partial states that are brought together at the latest, or as many as there are keys
 _KERNELS: dict[type, tuple[np.ufunc, int]] = {
     Sum: (np.add, 0),
@@ -54,6 +58,7 @@ class PairColumns:
         self._keys: list[Keys] = []
         self._columns: list[Column] = []
         self._held_bytes = 0
+        self._small = _SmallParts()
 
     def take_columns(self, key: Any, value: Any) -> int:
         """Take in a batch; how many pairs it has. Raises InvalidKey, InvalidValue."""
@@ -61,7 +66,11 @@ class PairColumns:
         self._keys.append(encoded)
         self._columns.append(column)
         taken = column.nbytes if isinstance(column, np.ndarray) else key_columns.size_bytes(column)
-        self._held_bytes += key_columns.size_bytes(encoded) + taken
+        taken += key_columns.size_bytes(encoded)
+        self._held_bytes += taken
+        if (first := self._small.joinable_from(len(self._keys), taken)) is not None:
+            self._keys[first:] = [key_columns.concatenate(self._keys[first:])]
+            self._columns[first:] = [columns.concatenate(self._columns[first:])]
         return len(column)
 
     def held_bytes(self) -> int:
@@ -77,7 +86,7 @@ class PairColumns:
         if not self._keys:
             return Gathered([], [], np.zeros(0, np.int64), is_plain=True)
         encoded, column = key_columns.concatenate(self._keys), columns.concatenate(self._columns)
-        self._keys, self._columns, self._held_bytes = [], [], 0
+        self._keys, self._columns, self._held_bytes, self._small = [], [], 0, _SmallParts()
         return arranged(encoded, column, partition(lambda: _decoded(encoded), encoded))
 
 
@@ -93,6 +102,7 @@ class FoldedColumns:
         self._rows = self._rows_folded = 0
         self._magnitude = 0  # no sum of any of the ints that are held is larger
         self._held_bytes = 0
+        self._small = _SmallParts()
 
     def take_columns(self, key: Any, value: Any) -> int:
         """Take in a batch; how many pairs it has. Raises InvalidKey, InvalidValue."""
@@ -106,6 +116,8 @@ class FoldedColumns:
         self._states.append(states)
         self._rows += len(distinct)
         self._held_bytes += distinct.nbytes + states.nbytes
+        if (first := self._small.joinable_from(len(self._keys), distinct.nbytes + states.nbytes)) is not None:
+            self._fold_from(first)
         if self._rows - self._rows_folded > max(ROWS_WAITING, self._rows_folded):
             self._fold()
         return len(key)
@@ -153,12 +165,19 @@ class FoldedColumns:
         """Bring the partial states together."""
         if len(self._keys) < 2:
             return
+        self._fold_from(0)
+        self._rows_folded = self._rows
+        self._small = _SmallParts(1)
+
+    def _fold_from(self, first: int) -> None:
+        """Bring those of this part and the following together."""
         import pyarrow as pa
 
-        distinct, states = _grouped(self._aggregation, pa.concat_arrays(self._keys), np.concatenate(self._states))
-        self._keys, self._states = [distinct], [states]
-        self._rows = self._rows_folded = len(distinct)
-        self._held_bytes = distinct.nbytes + states.nbytes
+        parts, states = self._keys[first:], self._states[first:]
+        distinct, brought = _grouped(self._aggregation, pa.concat_arrays(parts), np.concatenate(states))
+        self._keys[first:], self._states[first:] = [distinct], [brought]
+        self._rows += len(distinct) - sum(map(len, parts))
+        self._held_bytes = sum(each.nbytes for each in (*self._keys, *self._states))
 
     def _go_plain(self) -> None:
         """Hand what is held to the record lane."""
@@ -170,6 +189,25 @@ class FoldedColumns:
 
     def _clear(self) -> None:
         self._keys, self._states, self._rows, self._rows_folded, self._magnitude, self._held_bytes = [], [], 0, 0, 0, 0
+        self._small = _SmallParts()
+
+
+class _SmallParts:
+    """The latest of the arrays that a buffer holds, while they are small; those before them are not joined again."""
+
+    def __init__(self, first: int = 0) -> None:
+        self._first = first
+        self._bytes = 0
+
+    def joinable_from(self, count: int, added_bytes: int) -> int | None:
+        """The first of those to make one of, now that there are `count`; None for none."""
+        self._bytes += added_bytes
+        if count - self._first < PARTS_WAITING:
+            return None
+        first, size_bytes = self._first, self._bytes
+        is_small = size_bytes < _SMALL_PART_BYTES * PARTS_WAITING
+        self._first, self._bytes = first + 1 if is_small else count, 0
+        return first if is_small else None
 
 
 def _fold_batch(aggregation: Aggregation[Any, Any, Any], key: Any, value: Any) -> tuple[Any, Integers]:

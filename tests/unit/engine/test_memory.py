@@ -8,9 +8,14 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pyarrow as pa
 import pytest
 
+from minireduce import Sum
 from minireduce.engine import memory
+from minireduce.engine.gather_columns import column_buffer
+from minireduce.engine.kinds import Kinds
 from minireduce.engine.memory import MemoryWatch, anonymous_bytes, deep_bytes, held_bytes, newest_bytes
 
 LIMIT_BYTES = 16 << 20
@@ -216,3 +221,19 @@ def test_the_kernel_counts_what_is_allocated() -> None:
     held = bytearray(b"x") * (32 << 20)
     assert anonymous_bytes() - before > 30 << 20
     del held
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="needs the kernel's count of memory")
+@pytest.mark.parametrize("aggregation", [None, Sum()], ids=["pairs", "sums"])
+def test_many_arrays_of_one_row_take_about_what_their_rows_take(aggregation: Sum | None) -> None:
+    rows = 50_000
+    kinds = Kinds()
+    buffer = column_buffer(kinds, aggregation, 1)
+    number = pa.array(range(rows))
+    before = anonymous_bytes()
+    for index in range(rows):
+        buffer.take_columns(number[index : index + 1], number[index : index + 1])
+    assert anonymous_bytes() - before < 20 << 20
+    gathered = buffer.drain(lambda _, encoded: np.zeros(len(encoded), np.int64))
+    values = [value for _, section in gathered.sections(1) for value in section]
+    assert values == list(range(rows))
