@@ -7,9 +7,10 @@ Elsewhere: who strikes them (storage_world.py), what must hold of their files (s
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from minireduce.core.effects import Effects
@@ -28,9 +29,10 @@ from minireduce.core.storage.requests import (
     PackedFile,
     RemovePath,
     RenamePath,
+    WrittenBlock,
 )
 from minireduce.core.storage.views import BlockView, PlacedBlock
-from minireduce.errors import MinireduceError, NotFound, Unavailable
+from minireduce.errors import MinireduceError, NotFound, RequestError, Unavailable
 from minireduce.ids import WorkerId
 from minireduce.testing.storage_holders import SETTINGS, Key, key_of
 
@@ -105,12 +107,18 @@ class Writers:
     def _write(self, path: str) -> Steps:
         with suppress(MinireduceError):  # a file that cannot be written was promised to nobody
             replication = self._rng.randint(2, 3)
-            opened = yield from self._ask(CreateFile(path, path, path, replication=replication))
+            opened = yield from self._open(path, path, replication)
+            file_id, first = opened.file_id, opened.first
             lengths = [self._rng.randint(1, SETTINGS.block_size_bytes) for _ in range(self._rng.randint(0, 4))]
+            close = CloseFile(file_id, path, sum(lengths))
+            closed: Any = None
             excluded: dict[WorkerId, None] = {}
             for position, length in enumerate(lengths):
-                yield from self._write_block(opened.file_id, path, position, length, excluded)
-            self._closed[path] = yield from self._ask(CloseFile(opened.file_id, path, sum(lengths)))
+                ends_file = position == len(lengths) - 1 and self._rng.random() < 0.5
+                with_it = partial(replace, close) if ends_file else None
+                closed = yield from self._write_block(file_id, path, position, length, excluded, first, with_it)
+                first = None
+            self._closed[path] = closed or (yield from self._ask(close))
             for _ in range(self._rng.choice((0, 0, 2, 8))):
                 yield from self._change_replication(path)
             for _ in range(self._rng.choice((0, 0, 1, 3))):
@@ -123,14 +131,26 @@ class Writers:
     def _pack(self, lease: str) -> Steps:
         """Write small files that share a block; then all kinds of things happen to each."""
         with suppress(MinireduceError):
-            opened = yield from self._ask(CreateFile("", lease, lease, replication=self._rng.randint(2, 3)))
+            opened = yield from self._open("", lease, self._rng.randint(2, 3))
+            file_id = opened.file_id
             lengths = {f"{lease}.{number}": self._rng.randint(1, 12) for number in range(self._rng.randint(1, 4))}
-            yield from self._write_block(opened.file_id, lease, 0, sum(lengths.values()), {})
-            (view,) = (view for view in self._world.state.block_views() if view.file_id == opened.file_id)
-            self.contents[key_of(view.replica)] = b"".join(map(bytes_of, lengths, lengths.values()))
             packed = tuple(PackedFile(path, length) for path, length in lengths.items())
+            close = CloseContainer(file_id, lease, packed)
+            content = b"".join(map(bytes_of, lengths, lengths.values()))
+
+            def with_it(*, last: WrittenBlock) -> CloseContainer:
+                self.contents[key_of(last.replica)] = content
+                return replace(close, last=last)
+
             self._names[lease] = list(lengths)
-            yield from self._ask(CloseContainer(opened.file_id, lease, packed))
+            ends_file = self._rng.random() < 0.5
+            closed = yield from self._write_block(
+                file_id, lease, 0, len(content), {}, opened.first, with_it if ends_file else None
+            )
+            (view,) = (view for view in self._world.state.block_views() if view.file_id == file_id)
+            self.contents[key_of(view.replica)] = content
+            if not closed:
+                yield from self._ask(close)
             for path in lengths:
                 self._closed[path] = self._world.state.status(path)
             self._strikes["files packed"] += len(packed)
@@ -209,25 +229,53 @@ class Writers:
             self._closed[path] = yield from self._ask(RenamePath(removed.trash_path, path, status.inode))
             self._strikes["file brought back"] += 1
 
+    def _open(self, path: str, lease: str, replication: int) -> Steps:
+        places_first = self._rng.random() < 0.5
+        return self._ask(CreateFile(path, lease, lease, replication=replication, places_first=places_first))
+
     def _write_block(
-        self, file_id: int, lease: str, position: int, length: int, excluded: dict[WorkerId, None]
+        self,
+        file_id: int,
+        lease: str,
+        position: int,
+        length: int,
+        excluded: dict[WorkerId, None],
+        first: PlacedBlock | None = None,
+        with_it: Callable[..., FileRequest] | None = None,
     ) -> Steps:
+        """Get a block committed. `first` says where it goes, if that was asked before; `with_it` makes the request that
+        closes the file with its `last` block: the answer to that, where it was the one that committed it.
+        """
+        closed: Any = None
         machine = writing.BlockWriting(length, excluded)
         action = machine.begin()
         while not isinstance(action, writing.BlockDone):
             yield
             match action:
                 case writing.PlaceBlock(left_out):
-                    placed = yield from self._ask(AddBlock(file_id, lease, position, left_out))
+                    placed = first or (yield from self._ask(AddBlock(file_id, lease, position, left_out)))
+                    first = None
                     event: writing.Event = writing.BlockPlaced(placed)
                 case writing.SendBlock(placed):
                     event = self._send(file_id, placed, length)
                 case writing.CommitToMaster(replica, workers):
-                    is_committed = yield from self._ask(CommitBlock(file_id, lease, replica, workers))
+                    if with_it is not None:
+                        closed = yield from self._close_with(with_it(last=WrittenBlock(replica, workers)))
+                    is_committed = closed or (yield from self._ask(CommitBlock(file_id, lease, replica, workers)))
                     event = writing.BlockCommitted() if is_committed else writing.CommitRefused()
                 case writing.GiveUp(error):
                     raise error
             action = machine.advance(event)
+        return closed
+
+    def _close_with(self, request: FileRequest) -> Steps:
+        """The answer to a close with the last block; None if it was refused: then each is asked for by itself."""
+        try:
+            answer = yield from self._ask(request)
+        except RequestError:
+            return None
+        self._strikes["last block committed with the close"] += 1
+        return answer
 
     def _send(self, file_id: int, placed: PlacedBlock, length: int) -> writing.Event:
         replica = Replica(placed.block_id, placed.generation, length)

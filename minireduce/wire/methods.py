@@ -31,6 +31,7 @@ from minireduce.core.storage.views import (
     FileBlocks,
     FileHealth,
     FileStatus,
+    NamedFiles,
     OpenedFile,
     PlacedBlock,
     Removed,
@@ -151,7 +152,7 @@ APPEND_FILE: Method[AppendFile, OpenedFile] = Method("Files", "Append", AppendFi
 ADD_BLOCK: Method[AddBlock, PlacedBlock] = Method("Files", "AddBlock", AddBlock, PlacedBlock)
 COMMIT_BLOCK: Method[CommitBlock, bool] = Method("Files", "CommitBlock", CommitBlock, bool)
 CLOSE_FILE: Method[CloseFile, FileStatus] = Method("Files", "Close", CloseFile, FileStatus)
-CLOSE_CONTAINER: Method[CloseContainer, int] = Method("Files", "CloseContainer", CloseContainer, int)
+CLOSE_CONTAINER: Method[CloseContainer, NamedFiles] = Method("Files", "CloseContainer", CloseContainer, NamedFiles)
 ABANDON_FILE: Method[AbandonFile, None] = Method("Files", "Abandon", AbandonFile, type(None))
 RENEW_LEASE: Method[RenewLease, float] = Method("Files", "RenewLease", RenewLease, float)
 REPORT_DAMAGE: Method[ReportDamage, None] = Method("Files", "ReportDamage", ReportDamage, type(None))

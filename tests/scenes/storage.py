@@ -187,7 +187,7 @@ class StorageKit:
         if length:
             self.write_block(opened.file_id, 0, length)
         named = tuple(PackedFile(path, size) for path, size in files)
-        assert self.ask(CloseContainer(opened.file_id, "lease", named)) == len(files)
+        assert self.ask(CloseContainer(opened.file_id, "lease", named)).files == len(files)
         return opened.file_id
 
     def holders(self, path: str) -> list[set[str]]:

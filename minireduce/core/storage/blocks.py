@@ -214,7 +214,9 @@ class Blocks:
         for block in self.of_file(file_id):
             self.forget_longer(block, effects)
             if not block.is_committed:
-                self._of_file[file_id] = tuple(each for each in self._of_file[file_id] if each != block.id)
+                left = tuple(each for each in self._of_file.pop(file_id) if each != block.id)
+                if left:
+                    self._of_file[file_id] = left
                 self._ends.pop(file_id, None)
                 self._drop(block, effects)
 

@@ -5,11 +5,13 @@ A request that raises has changed nothing. `state` turns the errors into refusal
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import random
 from collections.abc import Callable, Iterable, Iterator
 
 from minireduce.core.effects import Effects
+from minireduce.core.replica_messages import Replica
 from minireduce.core.settings import ClusterSettings
 from minireduce.core.storage.blocks import Block, Blocks
 from minireduce.core.storage.containers import FILES_PER_CONTAINER_MAX, Containers
@@ -35,12 +37,14 @@ from minireduce.core.storage.requests import (
     RemovePath,
     RenamePath,
     RenewLease,
+    WrittenBlock,
 )
 from minireduce.core.storage.staging import Staging
 from minireduce.core.storage.tokens import BlockTokens
 from minireduce.core.storage.trash import Trash
-from minireduce.core.storage.views import BlockTarget, FileStatus, OpenedFile, PlacedBlock, Removed
+from minireduce.core.storage.views import BlockTarget, FileStatus, NamedFiles, OpenedFile, PlacedBlock, Removed
 from minireduce.errors import AlreadyExists, NotFound, RequestError, Unavailable
+from minireduce.frozen import dataclass
 from minireduce.ids import WorkerId
 
 BLOCK_SIZE_BYTES_MAX = 1 << 40
@@ -214,7 +218,15 @@ class Files:
                 request.owner,
             )
             self._leases.open(file, now, effects)
-        return OpenedFile(file.id, file.block_size_bytes, file.replication, self._settings.lease_s)
+        first = self._place_first(file, request, now, effects) if request.places_first else None
+        return OpenedFile(file.id, file.block_size_bytes, file.replication, self._settings.lease_s, first=first)
+
+    def _place_first(self, file: WritingFile, request: CreateFile, now: float, effects: Effects) -> PlacedBlock | None:
+        """Where the first block of a file that is opened goes; None where `AddBlock` will say why not."""
+        asked = AddBlock(file.id, file.lease, 0, machine_id=request.machine_id)
+        with contextlib.suppress(RequestError, Unavailable):
+            return self._add_block(asked, now, effects)
+        return None
 
     def _append(self, request: AppendFile, now: float, effects: Effects) -> OpenedFile:
         found = self._namespace.look_up(request.path)
@@ -324,26 +336,32 @@ class Files:
 
     def _commit_block(self, request: CommitBlock, at: float, now: float, effects: Effects) -> bool:
         file = self._leases.get(request.file_id, request.lease, now)
-        block = self._current(file, request)
+        block = self._current(file, request.replica)
         is_longer = block.is_committed and request.replica.generation > block.generation
         if block.is_committed and not is_longer:
             return True
         closed = self._file_of(file) if file.is_append else None
-        if not 0 < request.replica.length <= file.block_size_bytes:
-            raise RequestError(f"a block of {request.replica.length} bytes does not fit {file.path}")
+        _check_fits(file, request.replica)
         if closed is not None and closed.packed_in and request.replica.length < closed.length:
             raise RequestError(f"the first block of {file.path} must begin with the {closed.length} bytes that it has")
-        live = self._places.live()
-        workers = [worker for worker in dict.fromkeys(request.workers) if worker in live]
-        if len(workers) < self._replicas_needed(file):
-            if self._places.is_anyone_expected:
-                raise Unavailable("workers that were there before the master was started again are still expected")
+        workers = self._enough(file, request.workers)
+        if not workers:
             return False
         if closed is not None:
             had = closed.length if closed.packed_in else (block.length if is_longer else 0)
             self.quotas.check_growth(closed, (request.replica.length - had) * closed.replication)
         self._take_in(block, request.replica.length, workers, closed, at, effects)
         return True
+
+    def _enough(self, file: WritingFile, named: Iterable[WorkerId]) -> list[WorkerId]:
+        """Those who live of the workers that have a block of `file`; nobody if they are too few."""
+        live = self._places.live()
+        workers = [worker for worker in dict.fromkeys(named) if worker in live]
+        if len(workers) >= self._replicas_needed(file):
+            return workers
+        if self._places.is_anyone_expected:
+            raise Unavailable("workers that were there before the master was started again are still expected")
+        return []
 
     def _take_in(
         self, block: Block, length: int, workers: Iterable[WorkerId], closed: File | None, at: float, effects: Effects
@@ -358,12 +376,12 @@ class Files:
                 self._containers.leave(closed, effects)
             self._namespace.grow(closed, sum(each.length for each in self._blocks.of_file(block.file_id)), at, effects)
 
-    def _current(self, file: WritingFile, request: CommitBlock) -> Block:
-        block = self._blocks.get(request.replica.block_id)
-        generation, length = request.replica.generation, request.replica.length
+    def _current(self, file: WritingFile, replica: Replica) -> Block:
+        block = self._blocks.get(replica.block_id)
+        generation, length = replica.generation, replica.length
         is_longer = block is not None and block.longer is not None and generation == block.tried
         if block is None or block.file_id != file.id or (generation != block.generation and not is_longer):
-            raise RequestError(f"block {request.replica.block_id} of {file.path} has been written anew since")
+            raise RequestError(f"block {replica.block_id} of {file.path} has been written anew since")
         if block.is_committed and (length < block.length if is_longer else length != block.length):
             raise RequestError(f"block {block.id} of {file.path} was committed with {block.length} bytes")
         return block
@@ -376,18 +394,43 @@ class Files:
                 self.drop(writing, effects)
             return self._namespace.status(closed)  # appended to, or the answer was lost, or came late
         file = self._leases.get(request.file_id, request.lease, now)
-        present = self._blocks.of_file(file.id)
-        length = sum(block.length for block in present)
         if file.is_append:
             raise RequestError(f"{file.path} has {self._file_of(file).length} bytes, not {request.length}")
-        if not all(block.is_committed for block in present) or length != request.length:
+        last = self._last(file, request.last)
+        length = self._length_with(file, last)
+        if length != request.length:
             raise RequestError(f"{file.path} cannot be closed with {request.length} bytes: its blocks hold {length}")
         self._namespace.check_target(file.path, overwrite=file.overwrite)
         self.quotas.check_new([(parse_path(file.path), length * file.replication)])
+        self._end_blocks(file, last, effects)
         made = self._make(file, file.path, file.id, length, at, effects)
         self._leases.end(file, effects)
         self._namespace.add_file(made, effects)
         return self._namespace.status(made)
+
+    def _last(self, file: WritingFile, written: WrittenBlock | None) -> _LastBlock | None:
+        """The block that is to be committed with the close of a new file, if one is. Raises RequestError."""
+        if written is None:
+            return None
+        block = self._current(file, written.replica)
+        _check_fits(file, written.replica)
+        if block.is_committed:
+            return None
+        workers = self._enough(file, written.workers)
+        if not workers:
+            raise RequestError(f"too few live workers have block {block.id} of {file.path or 'a container'}")
+        return _LastBlock(block, written.replica.length, tuple(workers))
+
+    def _length_with(self, file: WritingFile, last: _LastBlock | None) -> int:
+        """How many bytes a new file has with its last block. One that was placed and never written does not count."""
+        lengths = [block.length for block in self._blocks.of_file(file.id) if block.is_committed]
+        return sum(lengths) + (last.length if last is not None else 0)
+
+    def _end_blocks(self, file: WritingFile, last: _LastBlock | None, effects: Effects) -> None:
+        """Commit the last block of a new file; drop one that was placed and never written."""
+        if last is not None:
+            self._blocks.commit(last.block, last.length, last.workers, effects)
+        self._blocks.drop_open(file.id, effects)
 
     def _make(self, file: WritingFile, path: str, inode: int, length: int, at: float, effects: Effects) -> File:
         """The file `path`, ready to be added where nothing has its name any more."""
@@ -398,20 +441,22 @@ class Files:
         sizes = (length, file.block_size_bytes, file.replication)
         return File(inode, parent.id, names[-1], at, *sizes, file.owner)
 
-    def _close_container(self, request: CloseContainer, at: float, now: float, effects: Effects) -> int:
+    def _close_container(self, request: CloseContainer, at: float, now: float, effects: Effects) -> NamedFiles:
         length = sum(each.length for each in request.files)
         if self._containers.get(request.file_id) is not None or (not length and self._was_closed(request)):
-            return len(request.files)  # the answer was lost
+            return self._named(request)  # the answer was lost
         file = self._leases.get(request.file_id, request.lease, now)
-        lengths = [block.length for block in self._blocks.of_file(file.id)]
         if file.path or file.is_append:
             raise RequestError(f"{file.path} is no container")
-        if lengths != ([length] if length else []) or any(each.length < 0 for each in request.files):
-            raise RequestError(f"a container whose blocks hold {lengths} cannot be closed with {length} bytes")
+        last = self._last(file, request.last)
+        held = self._length_with(file, last)
+        if held != length or len(self._blocks.of_file(file.id)) > 1 or any(each.length < 0 for each in request.files):
+            raise RequestError(f"a container whose block holds {held} bytes cannot be closed with {length}")
         if len(request.files) > FILES_PER_CONTAINER_MAX:
             raise RequestError(f"{len(request.files)} files are too many for one container")
         self._namespace.check_targets([each.path for each in request.files], overwrite=file.overwrite)
         self.quotas.check_new([(parse_path(each.path), each.length * file.replication) for each in request.files])
+        self._end_blocks(file, last, effects)
         self._leases.end(file, effects)
         begins = 0
         for each in request.files:
@@ -421,7 +466,13 @@ class Files:
                 self._containers.enter(made)
             self._namespace.add_file(made, effects)
             begins += made.length
-        return len(request.files)
+        return self._named(request)
+
+    def _named(self, request: CloseContainer) -> NamedFiles:
+        found = [self._namespace.find(each.path) for each in request.files] if request.shows_files else []
+        statuses = [self._namespace.status(each) for each in found if isinstance(each, File)]
+        is_whole = all(status.container in (0, request.file_id) for status in statuses)
+        return NamedFiles(len(request.files), tuple(statuses) if is_whole and len(statuses) == len(found) else ())
 
     def _was_closed(self, request: CloseContainer) -> bool:
         """Whether there is nothing left to do for a container without bytes."""
@@ -453,6 +504,20 @@ class Files:
         else:
             self._blocks.drop_file(file.id, effects)
         self._leases.end(file, effects)
+
+
+@dataclass(frozen=True, slots=True)
+class _LastBlock:
+    """A block that is committed together with the name of its file."""
+
+    block: Block
+    length: int
+    workers: tuple[WorkerId, ...]
+
+
+def _check_fits(file: WritingFile, replica: Replica) -> None:
+    if not 0 < replica.length <= file.block_size_bytes:
+        raise RequestError(f"a block of {replica.length} bytes does not fit {file.path}")
 
 
 def _check_within(name: str, number: int, bound: int) -> None:

@@ -1,8 +1,9 @@
 """What clients ask of the block store that changes something, one class a request. Reads are in `views`.
 
-A file is written in five kinds of request: `CreateFile`, then for each block `AddBlock` and, once its replicas are on
-disk, `CommitBlock`, and `CloseFile` at the end. Until it is closed a file has no name: readers see it whole or not at
-all, and what it replaces stays until then. `lease` is a text that the writer draws by chance; the master drops what was
+A file is written in four kinds of request: `CreateFile`, then for each block `AddBlock` and, once its replicas are on
+disk, `CommitBlock`, and `CloseFile` at the end. The first two may be one, and the last two: a file of one block takes
+two requests. Until it is closed a file has no name: readers see it whole or not at all, and what it replaces stays
+until then. `lease` is a text that the writer draws by chance; the master drops what was
 opened under a lease that nobody renewed, so a writer that died leaves nothing behind.
 
 All may be repeated by a client that saw no answer. Names alone would not make that harmless, so requests carry the id
@@ -30,7 +31,8 @@ class CreateFile:
     """Begin to write a file, making missing directories above it; the reply is an `OpenedFile`.
 
     `file_key` is drawn by chance: the same key again gives the same file. Sizes and counts of 0 take the defaults.
-    Without a path it is a container, of one block, for the files that `CloseContainer` names.
+    Without a path it is a container, of one block, for the files that `CloseContainer` names. `places_first`: the reply
+    also says where the first block goes, as that of `AddBlock` would, if it can be placed now.
     """
 
     path: str
@@ -40,6 +42,8 @@ class CreateFile:
     block_size_bytes: int = 0
     replication: int = 0
     owner: str = ""
+    places_first: bool = False
+    machine_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,12 +87,24 @@ class CommitBlock:
 
 
 @dataclass(frozen=True, slots=True)
+class WrittenBlock:
+    """A block that is on the disks of these workers."""
+
+    replica: Replica
+    workers: tuple[WorkerId, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class CloseFile:
-    """All blocks are committed, `length` bytes in all: give the file its name. The reply is its `FileStatus`."""
+    """All blocks are committed, `length` bytes in all: give the file its name. The reply is its `FileStatus`.
+
+    The `last` block of a new file may be committed with it: both happen, or neither.
+    """
 
     file_id: int
     lease: str
     length: int
+    last: WrittenBlock | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,14 +117,16 @@ class PackedFile:
 
 @dataclass(frozen=True, slots=True)
 class CloseContainer:
-    """The block of a container is committed: give all these files their names, or none of them.
+    """The block of a container is committed, or is with this: give all these files their names, or none of them.
 
-    The container holds their bytes one after the other and nothing else. The reply is how many files there are.
+    The container holds their bytes one after the other and nothing else. The reply is `NamedFiles`.
     """
 
     file_id: int
     lease: str
     files: tuple[PackedFile, ...]
+    last: WrittenBlock | None = None
+    shows_files: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -66,6 +66,7 @@ class OpenedFile:
     """The answer to `CreateFile` and `AppendFile`. `lease_s`: renew the lease well before so many seconds have passed.
 
     `is_packed`: the bytes of the file that is appended to lie in a container, so its first block begins with them.
+    `first`: where the first block goes, if that was asked for and can be said.
     """
 
     file_id: int
@@ -73,6 +74,7 @@ class OpenedFile:
     replication: int
     lease_s: float
     is_packed: bool = False
+    first: PlacedBlock | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +99,17 @@ class PlacedBlock:
     write_token: str
     base_generation: int = 0
     base_length: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class NamedFiles:
+    """The answer to `CloseContainer`: how many files there are, and, if that was asked for, each of them in order.
+
+    None is shown when one has been removed or replaced since, as when the answer was lost and is asked for again.
+    """
+
+    files: int
+    statuses: tuple[FileStatus, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

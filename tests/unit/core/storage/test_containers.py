@@ -17,7 +17,9 @@ from minireduce.core.storage.requests import (
     CommitBlock,
     PackedFile,
     RemovePath,
+    WrittenBlock,
 )
+from minireduce.core.storage.views import NamedFiles
 from minireduce.errors import AlreadyExists, NotFound, RequestError
 
 SIZES = (("/d/a", 3), ("/d/b", 0), ("/d/c", 5))
@@ -33,7 +35,7 @@ def begins(kit: StorageKit, path: str) -> list[int]:
 
 
 def close(kit: StorageKit, container: int, *files: tuple[str, int]) -> object:
-    return kit.ask(CloseContainer(container, "lease", tuple(PackedFile(*each) for each in files)))
+    return kit.ask(CloseContainer(container, "lease", tuple(PackedFile(*each) for each in files))).files
 
 
 def test_files_of_a_container_are_named_together_and_begin_where_those_before_them_end(kit):
@@ -75,6 +77,40 @@ def test_none_of_the_files_appears_when_one_is_refused(kit, files, error):
         close(kit, opened.file_id, *files)
     assert [entry.path for entry in kit.state.page("/").entries] == ["/there"]
     assert close(kit, opened.file_id, ("/new", 8)) == 1
+
+
+def written_container(kit: StorageKit, length: int) -> tuple[int, WrittenBlock]:
+    opened = kit.create("", places_first=True)
+    workers = tuple(target.worker for target in opened.first.targets)
+    return opened.file_id, WrittenBlock(Replica(opened.first.block_id, opened.first.generation, length), workers)
+
+
+def test_a_container_takes_two_requests_and_shows_its_files(kit):
+    container, written = written_container(kit, 8)
+    files = tuple(PackedFile(*each) for each in SIZES)
+    request = CloseContainer(container, "lease", files, written, shows_files=True)
+    shown = kit.ask(request).statuses
+    assert shown == tuple(kit.state.status(path) for path, _ in SIZES)
+    assert [each.length for each in shown] == [3, 0, 5]
+    assert kit.ask(request).statuses == shown  # the answer was lost
+    kit.ask(RemovePath("/d/b", shown[1].inode))
+    assert kit.ask(request) == NamedFiles(3)
+
+
+def test_a_container_that_is_refused_has_no_block(kit):
+    kit.write("/there", 4, key="there")
+    container, written = written_container(kit, 8)
+    before = dict(kit.rows)
+    for files in [(("/new", 4), ("/there", 4)), (("/new", 9),)]:
+        with pytest.raises(RequestError):
+            kit.ask(CloseContainer(container, "lease", tuple(PackedFile(*each) for each in files), written))
+    assert kit.rows == before
+
+
+def test_a_container_of_empty_files_keeps_no_block(kit):
+    container, _ = written_container(kit, 8)
+    assert close(kit, container, ("/a", 0), ("/b", 0)) == 2
+    assert kit.state.block_views() == ()
 
 
 def test_what_is_overwritten_by_a_packed_file_goes_with_its_block(kit):

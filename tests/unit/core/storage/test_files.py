@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from scenes.storage import StorageKit
 
@@ -15,6 +17,7 @@ from minireduce.core.storage.requests import (
     CreateFile,
     RenewLease,
     ReportDamage,
+    WrittenBlock,
 )
 from minireduce.errors import AlreadyExists, NotFound, RequestError, Unavailable
 
@@ -105,9 +108,115 @@ def test_a_close_must_agree_with_the_blocks():
     kit.write_block(opened.file_id, 0, 10)
     with pytest.raises(RequestError, match="blocks hold 10"):
         kit.ask(CloseFile(opened.file_id, "lease", 20))
+    with pytest.raises(RequestError, match="blocks hold 10"):
+        kit.ask(CloseFile(opened.file_id, "lease", 9))
+    kit.ask(CloseFile(opened.file_id, "lease", 10))
+
+
+def test_a_block_that_was_placed_and_never_written_is_gone_once_the_file_is_closed():
+    kit = StorageKit()
+    opened = kit.create("/f", block_size_bytes=10)
+    kit.write_block(opened.file_id, 0, 10)
     kit.ask(AddBlock(opened.file_id, "lease", 1))
-    with pytest.raises(RequestError):
-        kit.ask(CloseFile(opened.file_id, "lease", 10))
+    kit.ask(CloseFile(opened.file_id, "lease", 10))
+    assert kit.state.view().blocks == len(kit.state.block_views()) == 1
+
+
+# ── two requests in one ─────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def placed_first(kit: StorageKit, path: str = "/f", length: int = 10, **options) -> tuple[int, WrittenBlock]:
+    """A new file, opened with the place of its first block, and that block on the disks of those it was placed on."""
+    opened = kit.create(path, block_size_bytes=10, places_first=True, **options)
+    assert opened.first is not None
+    replica = Replica(opened.first.block_id, opened.first.generation, length)
+    return opened.file_id, WrittenBlock(replica, tuple(target.worker for target in opened.first.targets))
+
+
+def test_a_file_of_one_block_takes_two_requests():
+    kit = StorageKit()
+    file_id, written = placed_first(kit)
+    assert len(written.workers) == 3
+    closed = kit.ask(CloseFile(file_id, "lease", 10, written))
+    assert (closed.path, closed.length) == ("/f", 10)
+    assert kit.holders("/f") == [set(written.workers)]
+    assert kit.ask(CloseFile(file_id, "lease", 10, written)) == closed  # the answer was lost
+    kit.restart()
+    assert kit.state.status("/f") == closed
+    assert [view.is_committed for view in kit.state.block_views()] == [True]
+
+
+def test_of_several_blocks_the_last_is_committed_with_the_name():
+    kit = StorageKit()
+    opened = kit.create("/f", block_size_bytes=10)
+    kit.write_block(opened.file_id, 0, 10)
+    placed = kit.ask(AddBlock(opened.file_id, "lease", 1))
+    written = WrittenBlock(Replica(placed.block_id, placed.generation, 4), ("w1", "w2"))
+    assert kit.ask(CloseFile(opened.file_id, "lease", 14, written)).length == 14
+
+
+def test_opening_again_places_the_first_block_anew_until_it_is_committed():
+    kit = StorageKit()
+    file_id, old = placed_first(kit)
+    again, written = placed_first(kit)
+    assert again == file_id
+    assert written.replica.generation > old.replica.generation
+    with pytest.raises(RequestError, match="written anew"):
+        kit.ask(CloseFile(file_id, "lease", 10, old))
+    assert kit.ask(CommitBlock(file_id, "lease", *_fields(written)))
+    assert kit.create("/f", block_size_bytes=10, places_first=True).first is None
+    kit.ask(CloseFile(file_id, "lease", 10, written))
+
+
+def _fields(written: WrittenBlock) -> tuple[Replica, tuple[str, ...]]:
+    return written.replica, written.workers
+
+
+def test_a_file_is_opened_though_its_first_block_cannot_be_placed():
+    kit = StorageKit(0)
+    opened = kit.create("/f", places_first=True)
+    assert opened.first is None
+    with pytest.raises(Unavailable):
+        kit.ask(AddBlock(opened.file_id, "lease", 0))
+    assert kit.ask(CloseFile(opened.file_id, "lease", 0)).length == 0
+
+
+@pytest.mark.parametrize(
+    ("change", "length", "match"),
+    [
+        ({"workers": ("w1", "w1", "nobody")}, 10, "too few"),
+        ({"replica": Replica(1, 1, 11)}, 11, "does not fit"),
+        ({"replica": Replica(1, 2, 10)}, 10, "written anew"),
+        ({}, 9, "cannot be closed with 9"),
+        ({}, 20, "cannot be closed with 20"),
+    ],
+)
+def test_a_last_block_that_is_refused_is_not_committed_and_names_nothing(change, length, match):
+    kit = StorageKit()
+    file_id, written = placed_first(kit)
+    before = dict(kit.rows)
+    with pytest.raises(RequestError, match=match):
+        kit.ask(CloseFile(file_id, "lease", length, replace(written, **change)))
+    assert kit.rows == before
+    assert not kit.state.page("/").entries
+    assert kit.ask(CloseFile(file_id, "lease", 10, written)).length == 10
+
+
+def test_a_name_that_is_refused_leaves_the_last_block_uncommitted():
+    kit = StorageKit()
+    file_id, written = placed_first(kit)
+    kit.write("/f", key="other")
+    before = dict(kit.rows)
+    with pytest.raises(AlreadyExists):
+        kit.ask(CloseFile(file_id, "lease", 10, written))
+    assert kit.rows == before
+
+
+def test_an_empty_file_keeps_no_block_that_was_placed_for_it():
+    kit = StorageKit()
+    file_id, _ = placed_first(kit)
+    assert kit.ask(CloseFile(file_id, "lease", 0)).length == 0
+    assert kit.state.block_views() == ()
 
 
 def test_an_existing_file_is_kept_until_its_replacement_is_closed():
