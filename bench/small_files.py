@@ -29,7 +29,8 @@ FILES_PER_CALL = 16
 OPENS_ALONE = f"opens, each alone, {FILES_AT_ONCE} threads"
 PUTS_ALONE = f"put, each alone, {FILES_AT_ONCE} threads"
 OPENS_TOGETHER = f"opens, {FILES_PER_CALL} a call"
-PUTS_TOGETHER = f"open_many to write, {FILES_PER_CALL} a call"
+WRITES_TOGETHER = f"open_many to write, {FILES_PER_CALL} a call"
+PUTS_TOGETHER = f"the same, {FILES_AT_ONCE} threads"
 GOALS = {PUTS_ALONE: 1000, PUTS_TOGETHER: 3000, OPENS_ALONE: 1500, OPENS_TOGETHER: 10_000}  # files a second
 
 
@@ -99,8 +100,8 @@ def main() -> None:
             def put_alone(path: str) -> None:
                 files.put_stream((root / "raw" / path.rpartition("/")[2]).open("rb"), "/alone" + path)
 
-            def write_together(batch: list[str]) -> None:
-                with files.open_many(["/together" + path for path in batch], "wb") as streams:
+            def write_together(batch: list[str], below: str = "/together") -> None:
+                with files.open_many([below + path for path in batch], "wb") as streams:
                     for path, stream in zip(batch, streams, strict=True):
                         stream.write((root / "raw" / path.rpartition("/")[2]).read_bytes())
 
@@ -113,13 +114,18 @@ def main() -> None:
                 with ThreadPoolExecutor(FILES_AT_ONCE) as pool:
                     list(pool.map(put_alone, paths))
 
+            def write_batches_at_once() -> None:
+                with ThreadPoolExecutor(FILES_AT_ONCE) as pool:
+                    list(pool.map(lambda batch: write_together(batch, "/at-once"), batches))
+
             def open_each_alone() -> None:
                 with ThreadPoolExecutor(FILES_AT_ONCE) as pool:
                     list(pool.map(lambda path: files.open(path).close(), paths))
 
             measured: dict[str, Callable[[], object]] = {
                 PUTS_ALONE: put_each_alone,
-                PUTS_TOGETHER: lambda: [write_together(batch) for batch in batches],
+                WRITES_TOGETHER: lambda: [write_together(batch) for batch in batches],
+                PUTS_TOGETHER: write_batches_at_once,
                 "put": lambda: files.put(root / "raw", "/raw"),
                 "get": lambda: files.get("/raw", root / "back"),
                 "opens, one by one": lambda: [files.open(path).close() for path in paths],

@@ -29,9 +29,10 @@ from minireduce.core.storage.requests import (
     CommitBlock,
     CreateFile,
     RenewLease,
+    WrittenBlock,
 )
 from minireduce.core.storage.views import FileStatus, PlacedBlock
-from minireduce.errors import MinireduceError, NotFound
+from minireduce.errors import MinireduceError, NotFound, RequestError
 from minireduce.ids import WorkerId
 from minireduce.wire import methods
 from minireduce.wire.file_questions import GetBlocks
@@ -58,10 +59,12 @@ class FileWriter(io.RawIOBase):
         self._old: FileStatus | None = None  # of a file that is appended to
         self._tail = b""  # of its last block: what lies in a packet that is not full
         self._packed = b""  # what it holds, if that lies in a container: its first block of its own begins with it
+        self._is_named = False
         if isinstance(request, CreateFile):
-            self._opened = connection.call(methods.CREATE_FILE, request)
+            self._opened = connection.call(methods.CREATE_FILE, replace(request, machine_id=machine_id))
         else:
             self._opened = connection.call(methods.APPEND_FILE, request)
+        self._placed = self._opened.first
         self._doors = BlockDoors(connection.authority)
         self._renewing = threading.Thread(target=self._renew, name="lease", daemon=True)
         self._renewing.start()
@@ -121,16 +124,19 @@ class FileWriter(io.RawIOBase):
             return
         try:
             if self._gathered:
-                self._write_gathered()
-            self._name()
+                self._write_gathered(is_last=True)
+            if not self._is_named:
+                self._name()
         except BaseException:
             self.abandon()
             raise
         self._end()
         super().close()
 
-    def _name(self) -> None:
-        request = CloseFile(self._opened.file_id, self._lease, self._length)
+    def _name(self, last: WrittenBlock | None = None) -> None:
+        """Give the file its name; `last` is its last block if that is not committed yet."""
+        length = self._length + (last.replica.length if last is not None else 0)
+        request = CloseFile(self._opened.file_id, self._lease, length, last)
         self.status = self._connection.call(methods.CLOSE_FILE, request)
 
     def abandon(self) -> None:
@@ -158,11 +164,12 @@ class FileWriter(io.RawIOBase):
         self._doors.close()
         self._renewing.join()
 
-    def _write_gathered(self) -> None:
-        self._write_block(memoryview(self._gathered))
+    def _write_gathered(self, *, is_last: bool = False) -> None:
+        self._write_block(memoryview(self._gathered), is_last=is_last)
         self._gathered = bytearray()
 
-    def _write_block(self, data: memoryview) -> None:
+    def _write_block(self, data: memoryview, *, is_last: bool = False) -> None:
+        """Get a block onto enough disks and committed; that which `is_last` of a new file together with its name."""
         position = self._blocks
         length = self._last_bytes + len(data)
 
@@ -171,10 +178,18 @@ class FileWriter(io.RawIOBase):
             return old + data if old else data
 
         def place(excluded: tuple[WorkerId, ...]) -> PlacedBlock:
+            placed, self._placed = self._placed, None
+            if placed is not None:
+                return placed
             request = AddBlock(self._opened.file_id, self._lease, position, excluded, self._machine_id)
             return self._connection.call(methods.ADD_BLOCK, request)
 
         def commit(replica: Replica, workers: tuple[WorkerId, ...]) -> bool:
+            if is_last and self._old is None:
+                with contextlib.suppress(RequestError):  # of the block or of the name: each is asked for by itself
+                    self._name(WrittenBlock(replica, workers))
+                    self._is_named = True
+                    return True
             request = CommitBlock(self._opened.file_id, self._lease, replica, workers)
             return self._connection.call(methods.COMMIT_BLOCK, request)
 
@@ -211,7 +226,8 @@ def new_file(
     replication: int = 0,
     lease: str = "",
     owner: str = "",
+    places_first: bool = False,
 ) -> CreateFile:
-    """The request with which a file begins."""
+    """The request with which a file begins. `places_first`: its first bytes are at hand, so ask where they go."""
     key = secrets.token_hex(16)
-    return CreateFile(path, lease or key, key, overwrite, block_size_bytes, replication, owner)
+    return CreateFile(path, lease or key, key, overwrite, block_size_bytes, replication, owner, places_first)

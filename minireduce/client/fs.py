@@ -28,13 +28,14 @@ from minireduce.client.file_writing import FileWriter, new_file
 from minireduce.client.gathering import Gatherer, SmallFile
 from minireduce.client.local_tree import local_tree
 from minireduce.client.many_files import ManyFiles, NewFiles
-from minireduce.client.packing import PACK_BYTES_MAX, SMALL_FILE_BYTES_MAX, Pack
+from minireduce.client.packing import PACK_BYTES_MAX, SMALL_FILE_BYTES_MAX, Pack, PackRoom
 from minireduce.client.store_paths import has_glob, join, name_of, parse_store_path
 from minireduce.core.storage.containers import FILES_PER_CONTAINER_MAX
 from minireduce.core.storage.paths import Names, parse_path
 from minireduce.core.storage.requests import (
     AppendFile,
     ChangeAttributes,
+    CreateFile,
     HurryRepair,
     MakeDirectory,
     RemovePath,
@@ -247,7 +248,7 @@ class FileSystem:
         """
         wanted = [parse_store_path(path) for path in paths]
         if mode == "wb":
-            return NewFiles(wanted, lambda files: self.put_many(files, overwrite=overwrite))
+            return NewFiles(wanted, lambda files: self._put_together(files, _Wishes(overwrite, 0, 0)))
         if mode != "rb":
             raise RequestError(f"several files are opened with mode 'rb' or 'wb', not {mode!r}")
         found: list[FileBlocks] = []
@@ -266,11 +267,19 @@ class FileSystem:
 
     def write(self, path: str, *, overwrite: bool = False, block_size: int = 0, replication: int = 0) -> FileWriter:
         """A new file for writing. Sizes and counts of 0 take the cluster's defaults."""
-        path = parse_store_path(path)
-        request = new_file(
-            path, overwrite=overwrite, block_size_bytes=block_size, replication=replication, owner=self._owner
-        )
+        request = self._new_file(parse_store_path(path), _Wishes(overwrite, block_size, replication))
         return FileWriter(self._connection, request, self._machine_id)
+
+    def _new_file(self, path: str, wishes: _Wishes, *, has_bytes: bool = False) -> CreateFile:
+        """`has_bytes`: the first ones are at hand."""
+        return new_file(
+            path,
+            overwrite=wishes.overwrite,
+            block_size_bytes=wishes.block_size,
+            replication=wishes.replication,
+            owner=self._owner,
+            places_first=has_bytes,
+        )
 
     def put_stream(
         self, source: BinaryIO, path: str, *, overwrite: bool = False, block_size: int = 0, replication: int = 0
@@ -282,39 +291,47 @@ class FileSystem:
         head = _up_to(source, SMALL_FILE_BYTES_MAX + 1)
         wishes = _Wishes(overwrite, block_size, replication)
         if len(head) <= SMALL_FILE_BYTES_MAX:
-            return self._gatherer(wishes).store((parse_store_path(path), head))
-        return self._store(path, io.BytesIO(head), source, wishes)
+            return self._gatherer(wishes).store([(parse_store_path(path), head)])[0]
+        return self._store(path, head, source, wishes)
 
-    def _store(self, path: str, head: BinaryIO, rest: BinaryIO | None, wishes: _Wishes) -> FileStatus:
-        overwrite, block_size, replication = wishes
-        with self.write(path, overwrite=overwrite, block_size=block_size, replication=replication) as file:
-            for source in (head, rest):
-                if source is not None:
-                    shutil.copyfileobj(source, file, COPY_BYTES)
+    def _store(self, path: str, head: bytes, rest: BinaryIO | None, wishes: _Wishes) -> FileStatus:
+        request = self._new_file(parse_store_path(path), wishes, has_bytes=bool(head))
+        with FileWriter(self._connection, request, self._machine_id) as file:
+            file.write(head)
+            if rest is not None:
+                shutil.copyfileobj(rest, file, COPY_BYTES)
         assert file.status is not None
         return file.status
 
-    def _gatherer(self, wishes: _Wishes) -> Gatherer:
-        def together(files: Iterable[SmallFile]) -> None:
+    def _put_together(self, files: Sequence[SmallFile], wishes: _Wishes) -> None:
+        """Store these files with one answer, and with those that other threads store at the same time."""
+        are_small = all(len(data) <= SMALL_FILE_BYTES_MAX for _, data in files)
+        if files and are_small and _fitting([files]):
+            self._gatherer(wishes, shows=False).store(files)
+        else:
             self._put_packs(files, wishes)
 
-        def show(files: Sequence[SmallFile]) -> list[FileStatus]:
+    def _gatherer(self, wishes: _Wishes, *, shows: bool = True) -> Gatherer:
+        """Where small files with these wishes meet; `shows`: those that want to see what was stored."""
+
+        def together(files: Iterable[SmallFile]) -> Sequence[FileStatus]:
             shown: list[FileStatus] = []
-            for begin in range(0, len(files), FILES_PER_CALL_MAX):
-                paths = tuple(path for path, _ in files[begin : begin + FILES_PER_CALL_MAX])
-                found = self._connection.call(methods.GET_FILES, GetFiles(paths, 0, self._machine_id))
-                shown.extend(each.status for each in found)
+            self._put_packs(files, wishes, shown if shows else None)
             return shown
 
-        def make() -> Gatherer:
-            return Gatherer(
-                together,
-                alone=lambda file: self._store(file[0], io.BytesIO(file[1]), None, wishes),
-                show=show,
-                fits=_fitting,
-            )
+        def alone(files: Sequence[SmallFile]) -> Sequence[FileStatus]:
+            if len(files) > 1:
+                return together(files)
+            ((path, data),) = files
+            return [self._store(path, data, None, wishes)]
 
-        return self._connection.gatherers.get((wishes, self._owner), make)
+        def show(files: Sequence[SmallFile]) -> Sequence[FileStatus]:
+            request = GetFiles(tuple(path for path, _ in files), 0, self._machine_id)
+            return [each.status for each in self._connection.call(methods.GET_FILES, request)] if shows else []
+
+        return self._connection.gatherers.get(
+            (wishes, shows, self._owner), lambda: Gatherer(together, alone, show, _fitting)
+        )
 
     def put_many(
         self,
@@ -331,7 +348,8 @@ class FileSystem:
         """
         return self._put_packs(files, _Wishes(overwrite, block_size, replication))
 
-    def _put_packs(self, files: Iterable[tuple[str, bytes]], wishes: _Wishes) -> int:
+    def _put_packs(self, files: Iterable[SmallFile], wishes: _Wishes, shown: list[FileStatus] | None = None) -> int:
+        """The bytes stored. `shown` is what is to hold, in the end, the status of each file."""
         total = 0
         pack: Pack | None = None
         try:
@@ -343,10 +361,12 @@ class FileSystem:
                 if len(data) <= SMALL_FILE_BYTES_MAX:
                     if pack is not None:
                         pack.close()
-                    pack = self._pack(*wishes)
+                    pack = self._pack(wishes, shown)
                     if pack.add(place, data):
                         continue
-                self._store(place, io.BytesIO(data), None, wishes)
+                status = self._store(place, data, None, wishes)
+                if shown is not None:
+                    shown.append(status)
             if pack is not None:
                 pack.close()
         except BaseException:
@@ -355,11 +375,8 @@ class FileSystem:
             raise
         return total
 
-    def _pack(self, overwrite: bool, block_size: int, replication: int) -> Pack:
-        request = new_file(
-            "", overwrite=overwrite, block_size_bytes=block_size, replication=replication, owner=self._owner
-        )
-        return Pack(self._connection, request, self._machine_id)
+    def _pack(self, wishes: _Wishes, shown: list[FileStatus] | None) -> Pack:
+        return Pack(self._connection, self._new_file("", wishes, has_bytes=True), self._machine_id, shown)
 
     def touch(self, path: str) -> FileStatus:
         """A new empty file. Raises AlreadyExists."""
@@ -510,10 +527,11 @@ def _up_to(source: BinaryIO, count: int) -> bytes:
     return b"".join(pieces)
 
 
-def _fitting(files: Sequence[SmallFile]) -> int:
-    """How many of these, from the first on, go in one pack."""
-    sizes = itertools.accumulate(len(data) for _, data in files[:FILES_PER_CONTAINER_MAX])
-    return max(1, sum(size <= PACK_BYTES_MAX for size in sizes))
+def _fitting(groups: Sequence[Sequence[SmallFile]]) -> int:
+    """How many of these groups of files, from the first on, go in one pack."""
+    room = PackRoom(PACK_BYTES_MAX)
+    fit = itertools.takewhile(lambda group: all(room.take(path, len(data)) for path, data in group), groups)
+    return sum(1 for _ in fit)
 
 
 def _local(source: Path) -> BinaryIO:

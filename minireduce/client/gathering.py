@@ -11,7 +11,6 @@ what one asks for never fails because of another.
 
 from __future__ import annotations
 
-import contextlib
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -23,32 +22,35 @@ WRITERS_MAX = 1
 """So many write at a time. Two would share the files between them, and nearly all of the cost is a block's."""
 
 SmallFile = tuple[str, bytes]
+Group = Sequence[SmallFile]
+"""Files that one thread stores with one answer: all of them or none."""
 
 
 @dataclass(eq=False)
 class _Waiting:
-    """A file, and what becomes of it. `is_writer`: its thread is to write for all who wait."""
+    """A group, and what becomes of it. `is_writer`: its thread is to write for all who wait."""
 
-    file: SmallFile
+    files: Group
     told: threading.Event = field(default_factory=threading.Event)
     is_writer: bool = False
     is_stored: bool = False
-    status: FileStatus | None = None
+    statuses: Sequence[FileStatus] = ()
 
 
 class Gatherer:
     """The small files of one kind: replication, block size, whether they replace others.
 
-    `together` stores several, all or none, and asks for the second once it is ready to write; `alone` stores one and
-    `show` shows some that are stored. `fits` says how many of those that wait go together.
+    `together` stores the files of several groups, all or none, asks for those of the second group once it is ready to
+    write, and shows them if it can; `alone` stores a group and `show` shows one that is stored. `fits` says how many of
+    the groups that wait go together.
     """
 
     def __init__(
         self,
-        together: Callable[[Iterable[SmallFile]], None],
-        alone: Callable[[SmallFile], FileStatus],
-        show: Callable[[Sequence[SmallFile]], Sequence[FileStatus]],
-        fits: Callable[[Sequence[SmallFile]], int],
+        together: Callable[[Iterable[SmallFile]], Sequence[FileStatus]],
+        alone: Callable[[Group], Sequence[FileStatus]],
+        show: Callable[[Group], Sequence[FileStatus]],
+        fits: Callable[[Sequence[Group]], int],
     ) -> None:
         self._together = together
         self._alone = alone
@@ -57,11 +59,11 @@ class Gatherer:
         self._lock = threading.Lock()
         self._writers = 0
         self._waiting: list[_Waiting] = []
-        self._written_last = 1  # files together
+        self._written_last = 1  # groups together
 
-    def store(self, file: SmallFile) -> FileStatus:
-        """Store a file; it is durable when this returns. Raises what storing it alone raises."""
-        own = _Waiting(file)
+    def store(self, files: Group) -> Sequence[FileStatus]:
+        """Store a group; it is durable when this returns. Raises what storing it alone raises."""
+        own = _Waiting(files)
         with self._lock:
             if self._writers < WRITERS_MAX:
                 self._writers += 1
@@ -72,32 +74,27 @@ class Gatherer:
             if not own.is_writer:
                 own.told.wait()
             if own.is_writer:
-                return self._write(own)
-        except BaseException:
+                self._write(own)
+            return self._ended(own)
+        finally:
             self._leave(own)
-            raise
-        return self._status(own)
 
-    def _write(self, own: _Waiting) -> FileStatus:
-        """Write our own, with those that wait once we are ready to."""
+    def _write(self, own: _Waiting) -> None:
+        """Write our own, with those that wait once we are ready to, if anybody is expected; else nothing happens."""
+        if not self._expects_others():
+            return
         written = [own]
         try:
-            if self._expects_others():
-                self._together(self._coming(written))
-                for each in written:
-                    each.is_stored = True
-                self._leave(own)  # the next may begin while we ask what has been stored
-                with contextlib.suppress(MinireduceError):  # of whose file, each will see
-                    for each, status in zip(written, self._show([each.file for each in written]), strict=True):
-                        each.status = status
+            statuses = self._together(self._coming(written))
+            for each in written:
+                each.is_stored = True
+                each.statuses, statuses = statuses[: len(each.files)], statuses[len(each.files) :]
+            self._leave(own)
         except MinireduceError:
             pass  # of whose file, each will see
         finally:
             for each in written[1:]:
                 each.told.set()
-        status = self._status(own)
-        self._leave(own)
-        return status
 
     def _expects_others(self) -> bool:
         with self._lock:
@@ -106,19 +103,20 @@ class Gatherer:
             return expected
 
     def _coming(self, written: list[_Waiting]) -> Iterator[SmallFile]:
-        """The file in `written`, and then those that wait when the second is asked for, which join it there."""
-        yield written[0].file
+        """The group in `written`, and then those that wait when more is asked for, which join it there."""
+        yield from written[0].files
         with self._lock:
-            count = self._fits([written[0].file, *(each.file for each in self._waiting)]) - 1
+            count = self._fits([written[0].files, *(each.files for each in self._waiting)]) - 1
             written += self._waiting[:count]
             self._waiting = self._waiting[count:]
             self._written_last = len(written)
-        yield from [each.file for each in written[1:]]
+        for each in written[1:]:
+            yield from each.files
 
-    def _status(self, own: _Waiting) -> FileStatus:
-        if own.status is not None:
-            return own.status
-        return self._show([own.file])[0] if own.is_stored else self._alone(own.file)
+    def _ended(self, own: _Waiting) -> Sequence[FileStatus]:
+        if not own.is_stored:
+            return self._alone(own.files)
+        return own.statuses or self._show(own.files)
 
     def _leave(self, own: _Waiting) -> None:
         """Our thread does no more here: whoever waits longest writes next."""

@@ -8,11 +8,11 @@ file that is never closed, stores none.
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import BinaryIO, Self, cast
 
-StoreAll = Callable[[Iterable[tuple[str, bytes]]], object]
+StoreAll = Callable[[Sequence[tuple[str, bytes]]], object]
 
 
 class ManyFiles(list[BinaryIO]):

@@ -158,3 +158,24 @@ def test_small_files_that_threads_store_at_the_same_time_share_blocks_and_fail_f
     assert set(stored.values()) == {700}
     assert {path: read(files, path) for path in stored} == {path: contents[path] for path in stored}
     assert len(blocks_of(files, stored)) < len(stored)
+
+
+def test_files_that_threads_open_together_share_blocks_and_are_refused_for_themselves(files):
+    batches = [[f"/batches/{batch}/f{number}" for number in range(10)] for batch in range(16)]
+    files.put_stream(io.BytesIO(b"taken"), batches[5][9])
+
+    def store(batch: list[str]) -> bool:
+        try:
+            with files.open_many(batch, "wb") as streams:
+                for path, stream in zip(batch, streams, strict=True):
+                    stream.write(path.encode())
+        except AlreadyExists:
+            return False
+        return True
+
+    with ThreadPoolExecutor(8) as pool:
+        assert list(pool.map(store, batches)) == [number != 5 for number in range(16)]
+    stored = [path for number, batch in enumerate(batches) if number != 5 for path in batch]
+    assert {path: read(files, path) for path in stored} == {path: path.encode() for path in stored}
+    assert [entry.path for entry in files.ls("/batches/5")] == [batches[5][9]]
+    assert len(blocks_of(files, stored)) < 15

@@ -15,36 +15,38 @@ from minireduce.errors import AlreadyExists, NotFound
 class Disk:
     """Takes files; the first `WRITERS_MAX` wait until all the others have come."""
 
-    def __init__(self, threads: int, taken: str = "", removed: str = "") -> None:
+    def __init__(self, threads: int, taken: str = "", removed: str = "", *, shows: bool = True) -> None:
         self.removed = removed
+        self.shows = shows
         self.shown: list[int] = []
         self.stored: dict[str, bytes] = {}
         self.packs: list[int] = []
         self.taken = taken
         self.others = threads - WRITERS_MAX
         self.lock = threading.Lock()
-        self.gatherer = Gatherer(self.together, self.alone, self.show, fits=lambda files: min(len(files), 5))
+        self.gatherer = Gatherer(self.together, self.alone, self.show, fits=lambda groups: min(len(groups), 5))
 
     def wait_for_the_others(self) -> None:
         while len(self.gatherer._waiting) < self.others:
             pass
         self.others = 0
 
-    def together(self, files) -> None:
+    def together(self, files) -> list[FileStatus]:
         files = list(files)
         if any(path == self.taken for path, _ in files):
             raise AlreadyExists(self.taken)
         with self.lock:
             self.stored.update(files)
             self.packs.append(len(files))
+        return [self.status(file) for file in files] if self.shows else []
 
-    def alone(self, file) -> FileStatus:
+    def alone(self, files) -> list[FileStatus]:
         self.wait_for_the_others()
-        if file[0] == self.taken:
+        if any(path == self.taken for path, _ in files):
             raise AlreadyExists(self.taken)
         with self.lock:
-            self.stored.update([file])
-        return self.status(file)
+            self.stored.update(files)
+        return [self.status(file) for file in files]
 
     def status(self, file) -> FileStatus:
         return FileStatus(file[0], 1, False, len(self.stored[file[0]]), 1, 1, 0.0)
@@ -56,15 +58,20 @@ class Disk:
         return [self.status(file) for file in files]
 
 
-def store(disk: Disk, names: list[str]) -> list[FileStatus | BaseException]:
-    with ThreadPoolExecutor(len(names)) as pool:
-        waiting = [pool.submit(disk.gatherer.store, (name, name.encode())) for name in names]
+def store_groups(disk: Disk, groups: list[list[str]]) -> list[list[FileStatus] | BaseException]:
+    with ThreadPoolExecutor(len(groups)) as pool:
+        waiting = [pool.submit(disk.gatherer.store, [(name, name.encode()) for name in names]) for names in groups]
         return [each.exception(20) or each.result() for each in waiting]
+
+
+def store(disk: Disk, names: list[str]) -> list[FileStatus | BaseException]:
+    told = store_groups(disk, [[name] for name in names])
+    return [each if isinstance(each, BaseException) else each[0] for each in told]
 
 
 def test_one_thread_by_itself_stores_alone():
     disk = Disk(0)
-    assert disk.gatherer.store(("/a", b"a")).length == 1
+    assert disk.gatherer.store([("/a", b"a")])[0].length == 1
     assert (disk.stored, disk.packs) == ({"/a": b"a"}, [])
 
 
@@ -75,7 +82,24 @@ def test_those_who_come_while_others_write_are_stored_together():
     assert [each.path for each in shown] == names
     assert disk.stored == {name: name.encode() for name in names}
     assert disk.packs == [5, 5, 2]
-    assert sorted(disk.shown) == [2, 5, 5]
+    assert not disk.shown  # each was shown when it was stored
+
+
+def test_groups_of_files_stay_together():
+    groups = [[f"/{number:02}.{letter}" for letter in "ab"[: 1 + number % 2]] for number in range(WRITERS_MAX + 6)]
+    disk = Disk(len(groups))
+    shown = store_groups(disk, groups)
+    assert [[status.path for status in each] for each in shown] == groups
+    assert sum(disk.packs) + len(groups[0]) == sum(map(len, groups))
+    assert len(disk.packs) == 2  # of five groups and of one
+
+
+def test_a_group_of_which_one_file_is_refused_fails_for_its_own_thread_only():
+    groups = [[f"/{number:02}.{letter}" for letter in "ab"] for number in range(WRITERS_MAX + 6)]
+    disk = Disk(len(groups), taken="/05.b")
+    told = store_groups(disk, groups)
+    assert [isinstance(each, AlreadyExists) for each in told] == [group == groups[5] for group in groups]
+    assert set(disk.stored) == {name for group in groups if group != groups[5] for name in group}
 
 
 def test_a_file_that_is_refused_fails_for_its_own_thread_only():
@@ -89,7 +113,7 @@ def test_a_file_that_is_refused_fails_for_its_own_thread_only():
 
 def test_a_file_that_is_removed_before_it_is_shown_fails_for_its_own_thread_only():
     names = [f"/{number:02}" for number in range(WRITERS_MAX + 8)]
-    disk = Disk(len(names), removed="/05")
+    disk = Disk(len(names), removed="/05", shows=False)
     shown = dict(zip(names, store(disk, names), strict=True))
     assert isinstance(shown.pop("/05"), NotFound)
     assert all(isinstance(each, FileStatus) for each in shown.values())
@@ -102,17 +126,17 @@ def test_after_writing_with_others_a_writer_takes_along_who_comes_until_it_is_re
     assert disk.packs == [3]
     come: list[threading.Thread] = []
 
-    def together(files) -> None:
+    def together(files) -> list[FileStatus]:
         coming = iter(files)
         first = next(coming)
-        come.append(threading.Thread(target=disk.gatherer.store, args=(("/later", b""),)))
+        come.append(threading.Thread(target=disk.gatherer.store, args=([("/later", b"")],)))
         come[0].start()
         while not disk.gatherer._waiting:
             pass
-        disk.together([first, *coming])
+        return disk.together([first, *coming])
 
     disk.gatherer._together = together
-    disk.gatherer.store(("/first", b""))
+    disk.gatherer.store([("/first", b"")])
     come[0].join(20)
     assert disk.packs == [3, 2]
     assert {"/first", "/later"} <= set(disk.stored)
@@ -122,7 +146,7 @@ def test_a_writer_who_expected_others_in_vain_is_alone_again_after_that():
     disk = Disk(WRITERS_MAX + 3)
     store(disk, [f"/{number}" for number in range(WRITERS_MAX + 3)])
     for name in ("/first", "/second"):
-        disk.gatherer.store((name, b""))
+        disk.gatherer.store([(name, b"")])
     assert disk.packs == [3, 1]
 
 
@@ -131,8 +155,8 @@ def test_after_everything_has_been_stored_a_thread_finds_nobody_writing():
     store(disk, [f"/{number}" for number in range(WRITERS_MAX + 3)])
     assert disk.gatherer._writers == 0
     with pytest.raises(AlreadyExists):
-        Gatherer(disk.together, self_refusing, disk.show, len).store(("/x", b""))
+        Gatherer(disk.together, self_refusing, disk.show, len).store([("/x", b"")])
 
 
-def self_refusing(file) -> FileStatus:
-    raise AlreadyExists(file[0])
+def self_refusing(files) -> list[FileStatus]:
+    raise AlreadyExists(files[0][0])
