@@ -47,11 +47,34 @@ class Bytes(InputFormat[bytes]):
 class Json(InputFormat[Any]):
     """What the JSON in each line says, as Python's `json` has it; lines as of `Text`. A line that is no JSON is a bad
     record.
+
+    Args:
+        columns: the fields to read and their types, `str`, `int`, `float` or `bool`, such as `{"user": str, "n": int}`.
+            Lines are then objects, and a record is a dict of these fields: None where one is null or missing, and a
+            bad record where one is of another type. An int is a float where that is declared, and has 64 bits.
+
+    Raises:
+        RequestError: `columns` is no dict of names and these types.
     """
+
+    columns: dict[str, type] | None = field(default=None, hash=False)
+
+    def __post_init__(self) -> None:
+        given = self.columns
+        is_fit = given is None or (
+            isinstance(given, dict)
+            and len(given) > 0
+            and all(type(name) is str and kind in (str, int, float, bool) for name, kind in given.items())
+        )
+        if not is_fit:
+            raise RequestError(
+                f"Json: columns={given!r} must be a dict of names and types",
+                hint='str, int, float or bool: {"user": str, "n": int}',
+            )
 
     @property
     def has_columns(self) -> bool:
-        return False
+        return self.columns is not None
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ from typing import Any, Generic, TypedDict, TypeVar, Unpack, overload
 
 from minireduce.api import hooks
 from minireduce.api.aggregations import Aggregation
-from minireduce.api.formats import FixedWidth, InputFormat, Pairs, Text
+from minireduce.api.formats import FixedWidth, InputFormat, Json, Pairs, Text
 from minireduce.api.named_inputs import NamedInput, named_inputs, takes_each
 from minireduce.api.partitioners import Hash, Partitioner, Range
 from minireduce.api.results import Handle, Result
@@ -564,13 +564,19 @@ def _is_count(value: object, least: int, most: int) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and least <= value <= most
 
 
+def _no_columns_hint(form: InputFormat[Any]) -> str:
+    if isinstance(form, Json):
+        return 'declare the columns, such as Json({"user": str, "n": int}), or give a map in place of map_batch'
+    return "give a map in place of map_batch"
+
+
 def _step(*, memory_limit: str | int | None, **fields: Any) -> Step:
     """The step of these options. Raises RequestError for what cannot be."""
     step = Step(memory_limit_bytes=None if memory_limit is None else parse_size_bytes(memory_limit), **fields)
     if step.map is not None and step.map_batch is not None:
         raise RequestError("a step has a map or a map_batch, not both", hint="leave one of them out")
     if step.map_batch is not None and not step.input.has_columns:
-        raise RequestError(f"{step.input!r} is read record by record", hint="give a map in place of map_batch")
+        raise RequestError(f"{step.input!r} is read record by record", hint=_no_columns_hint(step.input))
     if step.is_join and step.combine is not None:
         raise RequestError(
             "a reduce that takes the values of each input apart has no combine",

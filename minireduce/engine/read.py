@@ -70,7 +70,7 @@ def open_records(
             passes_long=passes_long,
         )
         if isinstance(input_format, Json):
-            return parsed_json(lines_of_file, context, passes_bad=passes_long)
+            return parsed_json(lines_of_file, input_format, context, passes_bad=passes_long)
         if is_over_lines:
             return csv_rows_over_lines(
                 lines_of_file, input_format, context, passes_bad=passes_long, record_bytes_max=record_bytes_max

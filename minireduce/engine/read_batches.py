@@ -1,8 +1,8 @@
 """Turn the bytes of a split into Arrow record batches, with the records that `read` would give as their rows.
 
 Text and Bytes come as the columns `line` and `offset` (where the line begins in its file, in what it holds if that is
-compressed), FixedWidth as `record` and `offset`, Numbers as `number`, pairs as `key` and `value`. A batch holds the
-records of one block of the file.
+compressed), FixedWidth as `record` and `offset`, Numbers as `number`, pairs as `key` and `value`, Csv, Json and Parquet
+as their fields. A batch holds the records of one block of the file.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any, BinaryIO
 import numpy as np
 import numpy.typing as npt
 
-from minireduce.api.formats import Bytes, Csv, FixedWidth, InputFormat, Pairs, Parquet, Text
+from minireduce.api.formats import Bytes, Csv, FixedWidth, InputFormat, Json, Pairs, Parquet, Text
 from minireduce.api.job import Step
 from minireduce.engine import key_columns
 from minireduce.engine.batches import Batch
@@ -35,8 +35,9 @@ from minireduce.engine.read import (
     pair_lists,
     text_of,
 )
-from minireduce.engine.read_csv_batches import batch_of_rows, csv_batches
+from minireduce.engine.read_csv_batches import batch_of_rows, csv_batches, long_batch
 from minireduce.engine.read_formats import parquet_batches
+from minireduce.engine.read_json_batches import batch_of_objects, json_batches
 from minireduce.errors import RequestError
 
 
@@ -65,7 +66,7 @@ def open_batches(
         return _pair_batches(stream, context)
     if isinstance(input_format, Parquet):
         return _parquet_batches(stream, offset, length, input_format, context)
-    if not isinstance(input_format, Text | Bytes | FixedWidth | Csv) or not input_format.has_columns:
+    if not isinstance(input_format, Text | Bytes | FixedWidth | Csv | Json) or not input_format.has_columns:
         raise RequestError(f"{input_format!r} cannot be read in batches", hint="use Text() or Bytes()")
     names = csv_names(stream, offset, input_format, context) if isinstance(input_format, Csv) else None
     plain = decompressed(stream, context.path)
@@ -77,11 +78,15 @@ def open_batches(
     size_of = len if plain is stream else Progress(stream).bytes_since
     is_text = isinstance(input_format, Text)
     if isinstance(input_format, Csv):
-        return _csv_rows(csv_batches(blocks, input_format, names, context), size_of)
+        return _sized(csv_batches(blocks, input_format, names, context), size_of)
+    if isinstance(input_format, Json):
+        return _sized(json_batches(blocks, input_format, context), size_of)
 
     def batches() -> Iterator[Batch]:
         for begin, raw in blocks:
-            batch = _long(begin, raw) if isinstance(raw, LongRecord) else _lines(begin, raw, context, is_text=is_text)
+            batch = (
+                long_batch(begin, raw) if isinstance(raw, LongRecord) else _lines(begin, raw, context, is_text=is_text)
+            )
             batch.size_bytes = size_of(raw)
             if batch.count:
                 context.count("MAP_INPUT_RECORDS", batch.count)
@@ -90,7 +95,7 @@ def open_batches(
     return batches()
 
 
-def _csv_rows(
+def _sized(
     batches: Iterator[tuple[Batch, bytes | LongRecord | None]], size_of: Callable[[Any], int]
 ) -> Iterator[Batch]:
     for batch, raw in batches:
@@ -124,6 +129,8 @@ def batch_of(records: list[Any], input_format: InputFormat[Any]) -> Batch:
         arrays, names = [pa.array(records, kind), pa.nulls(len(records), pa.int64())], [name, "offset"]
     elif isinstance(input_format, Csv):
         return Batch(batch_of_rows(records), len(records), records.__getitem__)
+    elif isinstance(input_format, Json):
+        return Batch(batch_of_objects(records, input_format), len(records), records.__getitem__)
     elif isinstance(input_format, Parquet):
         return Batch(pa.RecordBatch.from_pylist(records), len(records), records.__getitem__)
     else:
@@ -186,10 +193,6 @@ def _fixed(begin: int, raw: bytes, width: int, context: TaskContext) -> Batch:
         lambda index: begin + index * width,
         size_bytes=len(raw),
     )
-
-
-def _long(begin: int, raw: LongRecord) -> Batch:
-    return Batch(None, 1, lambda _: raw, lambda _: begin, long=raw)
 
 
 def _pair_batches(stream: BinaryIO, context: TaskContext) -> Iterator[Batch]:

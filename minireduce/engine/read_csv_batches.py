@@ -31,7 +31,7 @@ def csv_batches(
     for begin, raw in blocks:
         if isinstance(raw, LongRecord):
             context.count("MAP_INPUT_RECORDS")
-            yield Batch(None, 1, lambda _, raw=raw: raw, lambda _, begin=begin: begin, long=raw), raw  # type: ignore[misc]
+            yield long_batch(begin, raw), raw
             continue
         lines = _lines(begin, raw, context)
         if names is None and lines:
@@ -42,6 +42,11 @@ def csv_batches(
             context.count("MAP_INPUT_RECORDS", batch.count)
             yield batch, raw if is_first else None
             is_first = False
+
+
+def long_batch(begin: int, raw: LongRecord) -> Batch:
+    """A record that is too long, in a batch of its own."""
+    return Batch(None, 1, lambda _: raw, lambda _: begin, long=raw)
 
 
 def batch_of_rows(rows: list[dict[str, str]]) -> Any:

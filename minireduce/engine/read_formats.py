@@ -12,12 +12,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, BinaryIO
 
-from minireduce.api.formats import Parquet
+from minireduce.api.formats import Json, Parquet
 from minireduce.engine.context import TaskContext
 from minireduce.engine.errors import UserCodeError
 from minireduce.errors import Corruption
 
 _ROWS_AT_ONCE = 8192
+_INT64_MIN, _INT64_MAX = -(1 << 63), (1 << 63) - 1
+_JSON_NAMES = {list: "array", str: "string", bool: "boolean", type(None): "null"}
 KEPT_BYTES = 4096
 
 
@@ -32,8 +34,10 @@ class UnreadableRecord:
         return self.bytes_total
 
 
-def parsed_json(lines: Iterator[Any], context: TaskContext, *, passes_bad: bool) -> Iterator[Any]:
-    """What each line says. One that is no JSON raises, or with `passes_bad` has an `UnreadableRecord` in its place."""
+def parsed_json(lines: Iterator[Any], form: Json, context: TaskContext, *, passes_bad: bool) -> Iterator[Any]:
+    """What each line says. One that is not as `form` has it raises, or with `passes_bad` has an `UnreadableRecord` in
+    its place.
+    """
     loads = json.loads
     for line in lines:
         if not isinstance(line, str):
@@ -41,27 +45,69 @@ def parsed_json(lines: Iterator[Any], context: TaskContext, *, passes_bad: bool)
             continue
         try:
             value = loads(line)
+            if form.columns is not None:
+                value = declared_fields(value, form)
         except (ValueError, RecursionError) as cause:
-            error = _no_json(line, cause, context)
+            bad = unreadable_json(line, cause, context.offset, context)
+            bad.error.position, bad.error.proof = context.position, context.proof
             if not passes_bad:
-                raise error from cause
-            raw = line.encode(errors="replace")
-            yield UnreadableRecord(raw[:KEPT_BYTES], context.offset or 0, len(raw), error)
+                raise bad.error from cause
+            yield bad
             continue
         yield value
 
 
-def _no_json(line: str, cause: Exception, context: TaskContext) -> UserCodeError:
+class WrongField(ValueError):
+    """A line is JSON, and not as `Json(columns=…)` has it."""
+
+
+def declared_fields(value: Any, form: Json) -> dict[str, Any]:
+    """The fields that `form` declares, as their types. Raises WrongField."""
+    if type(value) is not dict:
+        raise WrongField(f"is a JSON {_JSON_NAMES.get(type(value), 'number')}, and columns are those of objects")
+    return {name: _declared(value.get(name), name, kind) for name, kind in (form.columns or {}).items()}
+
+
+def _declared(part: Any, name: str, kind: type) -> Any:
+    given: type = type(part)
+    if part is None or (kind is bool and given is bool):
+        return part
+    if kind is float and given in (int, float):
+        try:
+            return float(part)
+        except OverflowError:
+            raise WrongField(f"has an int as {name} that no float can hold") from None
+    if given is not kind:
+        raise WrongField(f"has {part!r:.80} as {name}, declared as {kind.__name__}")
+    if kind is int and not _INT64_MIN <= part <= _INT64_MAX:
+        raise WrongField(f"has {part!r:.80} as {name}, which does not fit 64 bits")
+    if kind is str and not part.isascii():
+        _check_utf8(part, name)
+    return part
+
+
+def _check_utf8(text: str, name: str) -> None:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise WrongField(f"has a lone surrogate in {name}, which UTF-8 cannot hold") from None
+
+
+def unreadable_json(line: str, cause: Exception, offset: int | None, context: TaskContext) -> UnreadableRecord:
+    """What stands for a line that is not as it should be."""
+    what = str(cause) if isinstance(cause, WrongField) else f"is no JSON: {cause}"
+    hint = "each line of Json() is one JSON document; Text() reads lines as they are"
+    if isinstance(cause, WrongField):
+        hint = "see the line; Json() without columns takes all that is JSON"
     error = UserCodeError(
-        f"the record of {context.path or 'the input'} at offset {context.offset} is no JSON: {cause}",
-        hint="each line of Json() is one JSON document; Text() reads lines as they are",
+        f"the record of {context.path or 'the input'} at offset {offset} {what}",
+        hint=hint,
         path=context.path,
-        offset=context.offset,
-        position=context.position,
-        proof=context.proof,
+        offset=offset,
     )
     error.record = repr(line[:200])
-    return error
+    raw = line.encode(errors="replace")
+    return UnreadableRecord(raw[:KEPT_BYTES], offset or 0, len(raw), error)
 
 
 def parquet_batches(
