@@ -196,10 +196,14 @@ class Zygote:
                 self._tell(Exited(pid, os.waitstatus_to_exitcode(status)))
 
 
-def import_what_tasks_need() -> None:
-    """Import now what each task process would otherwise import for itself."""
+def prepare_what_tasks_need() -> None:
+    """Do now what each task process would otherwise do for itself."""
     for name in IMPORTED:
         importlib.import_module(name)
+
+    from minireduce.attempt.rehearsal import rehearse
+
+    rehearse()
 
 
 def main(arguments: list[str]) -> None:
@@ -208,7 +212,7 @@ def main(arguments: list[str]) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the worker, which closes the socket
     linux.become_subreaper()
     linux.name_process("minireduce-zygo")
-    import_what_tasks_need()
+    prepare_what_tasks_need()
     gc.collect()
     gc.freeze()  # the collector then leaves these objects, and the pages that children share with us, alone
     Zygote(control).serve()
