@@ -1,8 +1,9 @@
 """Run attempts in task processes, watch over them, and say how each ended.
 
 A process that finished a task is kept for the next one of its job, which spares the fork and the loading of the
-program. After anything but success it is killed, with its whole process group. How many attempts run at once is not
-decided here.
+program. While nothing runs, one spare process stands ready for the first task of the next job, whichever that is. After
+anything but success a process is killed, with its whole process group. How many attempts run at once is not decided
+here.
 
 While attempts run, they are looked at every `look_interval_s`: their memory against the limit (`task_memory`), the time
 since they last finished a record, and how far they are, for the master.
@@ -96,6 +97,7 @@ class Slots:
         self._printed_bytes_max = printed_bytes_max
         self._runs: dict[AttemptId, Run] = {}
         self._warm: list[tuple[JobId, TaskProcess]] = []
+        self._spare: asyncio.Task[TaskProcess] | None = None
         self._memory = TaskMemory()
         self._zygote: Zygote | None = None
         self._starting = asyncio.Lock()
@@ -104,7 +106,7 @@ class Slots:
 
     async def start(self) -> None:
         """Start the zygote, which gets ready while the worker goes on."""
-        await self._living_zygote()
+        self._fork_spare(await self._living_zygote())
         self._looking = asyncio.create_task(self._look())
 
     async def run(self, program: Program, task: RunTask, *, task_timeout_s: float) -> AttemptOutcome:
@@ -123,7 +125,7 @@ class Slots:
                 run.process.discard()
             raise
         finally:
-            del self._runs[task.attempt]
+            self._ended((task,))
 
     async def run_batch(
         self, program: Program, tasks: tuple[RunTask, ...], *, task_timeout_s: float
@@ -147,8 +149,7 @@ class Slots:
                 run.process.discard()
             raise
         finally:
-            for task in tasks:
-                del self._runs[task.attempt]
+            self._ended(tasks)
         if outcome is not None:
             for told in told_of_the_rest(run, outcome):
                 yield told
@@ -207,7 +208,7 @@ class Slots:
         first = run.tasks[0]
         process = self._take_warm(first.attempt.task.job)
         if process is None:
-            run.process = process = await (await self._living_zygote()).fork()
+            run.process = process = await self._new_process()
             process.send(LoadProgram(program))
         run.process = process
         run.alive_at = run.reported_at = asyncio.get_running_loop().time()
@@ -323,6 +324,27 @@ class Slots:
             self._zygote = None
         self._cool()
 
+    async def _new_process(self) -> TaskProcess:
+        """One that has no job yet: the spare one, or another. Raises Unavailable when there is none to be had."""
+        spare, self._spare = self._spare, None
+        if spare is not None:
+            with contextlib.suppress(Unavailable):  # it ended, or there was no room for it then
+                process = await spare
+                if not process.exited.done():
+                    return process
+                process.close()
+        return await (await self._living_zygote()).fork()
+
+    def _fork_spare(self, zygote: Zygote) -> None:
+        self._spare = asyncio.create_task(zygote.fork())
+        self._spare.add_done_callback(lambda done: done.cancelled() or done.exception())  # whoever takes it hears of it
+
+    def _ended(self, tasks: tuple[RunTask, ...]) -> None:
+        for task in tasks:
+            del self._runs[task.attempt]
+        if not self._runs and self._spare is None and self._zygote is not None and not self._is_closed:
+            self._fork_spare(self._zygote)
+
     def _take_warm(self, job: JobId) -> TaskProcess | None:
         for place in range(len(self._warm) - 1, -1, -1):  # the one used last: its memory is still in the caches
             owner, process = self._warm[place]
@@ -344,9 +366,13 @@ class Slots:
             self._warm.pop(0)[1].discard()
 
     def _cool(self) -> None:
+        """End all processes that have no task."""
         for _, process in self._warm:
             process.discard()
         self._warm.clear()
+        spare, self._spare = self._spare, None
+        if spare is not None and not spare.cancel() and not spare.cancelled() and spare.exception() is None:
+            spare.result().discard()
 
     # ── watching ────────────────────────────────────────────────────────────────────────────────────────────────────
 

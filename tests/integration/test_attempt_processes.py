@@ -125,6 +125,8 @@ def obey(line):
     elif line == "chatter":
         for _ in range(40):
             print("x" * (1 << 16))
+    elif line == "pid":
+        print(os.getpid())
     elif line.endswith(" words"):
         print(line)
     elif line.startswith("say by "):
@@ -294,6 +296,41 @@ def assert_gone(descriptors: list[int]) -> None:
     for descriptor in descriptors:
         ended, _, _ = select.select([descriptor], [], [], GONE_S_MAX)
         assert ended, "a process stayed behind"
+
+
+def test_a_job_begins_in_the_spare_process_and_another_stands_ready_when_nothing_runs(tmp_path):
+    async def scene(bench: Bench) -> None:
+        for number in range(2):
+            assert bench.slots._spare is not None
+            spare = await asyncio.shield(bench.slots._spare)
+            shown = await bench.printed("pid", job=f"job-000001-{number}")
+            assert shown.split() == [str(spare.pid)]
+
+    at_bench(tmp_path, scene)
+
+
+def test_a_spare_process_that_has_ended_is_not_used(tmp_path):
+    async def scene(bench: Bench) -> None:
+        assert bench.slots._spare is not None
+        spare = await asyncio.shield(bench.slots._spare)
+        spare.kill()
+        await spare.exited
+        shown = await bench.printed("pid")
+        assert shown.split() not in ([], [str(spare.pid)])
+
+    at_bench(tmp_path, scene)
+
+
+def test_the_spare_process_ends_with_the_worker(tmp_path):
+    found = []
+
+    async def scene(bench: Bench) -> None:
+        assert bench.slots._spare is not None
+        found.append(os.pidfd_open((await asyncio.shield(bench.slots._spare)).pid))
+
+    at_bench(tmp_path, scene)
+    assert_gone(found)
+    os.close(found[0])
 
 
 def test_a_task_leaves_its_map_output_and_its_counters(tmp_path):
