@@ -48,20 +48,26 @@ def follow(
     *,
     on_view: Callable[[JobView], None] | None = None,
     interval_s: float = WAIT_S,
+    seen: JobState | None = None,
 ) -> JobView:
     """The job once it runs no more: ended, or waiting for its parts to be published.
 
-    `on_view` sees each change of state, and else a fresh view every `interval_s`.
+    `on_view` sees each change of state, and else a fresh view every `interval_s`; the first one at once, unless the
+    caller knows the state, which is `seen`.
     """
-    shown = view(connection, job)
+    shown = view(connection, job) if seen is None else await_change(connection, job, seen, interval_s)
     while True:
         if on_view is not None:
             on_view(shown)
         if shown.state is not JobState.RUNNING:
             return shown
-        shown = connection.call(
-            methods.WAIT_JOB, WaitJob(shown.job, shown.state, interval_s), timeout_s=interval_s + CALL_TIMEOUT_S
-        )
+        shown = await_change(connection, shown.job, shown.state, interval_s)
+
+
+def await_change(connection: Connection, job: JobId, seen: JobState, timeout_s: float) -> JobView:
+    """The job when its state is no longer the one `seen`, or when that has taken `timeout_s`."""
+    request = WaitJob(job, seen, timeout_s)
+    return connection.call(methods.WAIT_JOB, request, timeout_s=timeout_s + CALL_TIMEOUT_S)
 
 
 def kill(connection: Connection, job: JobId, reason: str, *, wait_s: float | None = None) -> JobState:

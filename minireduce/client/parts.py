@@ -34,14 +34,23 @@ DAMAGED_MAX = 3
 
 
 class PartsOfJob:
-    """The parts of one job, fetched one at a time. `on_view` sees the job while a part is made again."""
+    """The parts of one job, fetched one at a time. `on_view` sees the job while a part is made again; `is_made`: the
+    caller has seen that all parts are there, so that need not be asked once more.
+    """
 
     def __init__(
-        self, connection: Connection, job: JobId, *, wait_s: float, on_view: Callable[[JobView], None] | None = None
+        self,
+        connection: Connection,
+        job: JobId,
+        *,
+        wait_s: float,
+        is_made: bool = False,
+        on_view: Callable[[JobView], None] | None = None,
     ) -> None:
         self._connection = connection
         self._job = job
         self._wait_s = wait_s
+        self._is_made = is_made
         self._on_view = on_view
         self._result = self._fresh_result()
 
@@ -78,8 +87,9 @@ class PartsOfJob:
         """Where the parts are now, once all are made."""
 
         def attempt() -> ResultView:
-            shown = jobs.follow(self._connection, self._job, on_view=self._on_view)
-            jobs.raise_for_state(shown)
+            if not self._is_made:
+                jobs.raise_for_state(jobs.follow(self._connection, self._job, on_view=self._on_view))
+            self._is_made = False  # what is missing now was lost since, and is made again
             return self._connection.call(methods.GET_RESULT, GetResult(self._job))
 
         return Retry(self._wait_s, self._wait_s).call(attempt)

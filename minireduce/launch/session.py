@@ -165,7 +165,14 @@ class Session:
             if is_uploaded:
                 remove(connection.fs, key)
             raise
-        return JobHandle(self, submitted, wishes, owns_session=owns_session, reads=inputs.results)
+        return JobHandle(
+            self,
+            submitted,
+            wishes,
+            owns_session=owns_session,
+            reads=inputs.results,
+            may_skip=spec.skips_bad_records,
+        )
 
     def _open(self, path: str) -> BinaryIO:
         from minireduce.client.store_paths import is_store_path
@@ -191,7 +198,8 @@ class Session:
 class JobHandle(Generic[K, V]):
     """A job that was submitted. `owns_session`: a cluster that was started for this job alone ends with it.
 
-    `reads` are results that the job reads, which this keeps from going before it.
+    `reads` are results that the job reads, which this keeps from going before it. `may_skip`: whether it may leave out
+    bad records, so that the master has to be asked for them.
     """
 
     def __init__(
@@ -202,9 +210,11 @@ class JobHandle(Generic[K, V]):
         *,
         owns_session: bool = False,
         reads: Sequence[Result[Any, Any]] = (),
+        may_skip: bool = True,
     ) -> None:
         self.id = job
         self._session = session
+        self._may_skip = may_skip
         self._wishes = wishes
         self._owns_session = owns_session
         self._reads = reads
@@ -247,8 +257,9 @@ class JobHandle(Generic[K, V]):
             if on_view is not None:
                 on_view(shown)
 
+        seen = None if on_view is not None else JobState.RUNNING  # nobody looks on: the end is what counts
         with self._left_running():
-            shown = jobs.follow(self._session.connection, self.id, on_view=look, interval_s=interval_s)
+            shown = jobs.follow(self._session.connection, self.id, on_view=look, interval_s=interval_s, seen=seen)
         try:
             jobs.raise_for_state(shown)
         except JobFailed as failed:
@@ -259,16 +270,17 @@ class JobHandle(Generic[K, V]):
         return shown
 
     def parts(self) -> PartsOfJob:
-        """The parts of the job, once all are made."""
+        """The parts of the job, all of which are made."""
         from minireduce.client.parts import PartsOfJob
 
-        return PartsOfJob(self._session.connection, self.id, wait_s=self._session.settings.master_wait_s)
+        wait_s = self._session.settings.master_wait_s
+        return PartsOfJob(self._session.connection, self.id, wait_s=wait_s, is_made=True)
 
     def skipped(self) -> tuple[BadRecord, ...]:
         """The records that the job has left out, as they could not be computed. Ask before it is closed."""
         from minireduce.client.quarantine import fetch_skipped
 
-        return fetch_skipped(self._session.connection, self.id)
+        return fetch_skipped(self._session.connection, self.id) if self._may_skip else ()
 
     def publish(self, stream: BinaryIO | None = None) -> JobView:
         """Put the text parts where they were wanted, or into `stream`, and have the master close the job."""
