@@ -25,15 +25,17 @@ def fsck(paths: tuple[str, ...], common: Common, *, repair: bool, is_showing: bo
     """Examine the blocks of files; of all files without PATH. The exit status is 1 if a block is missing."""
     found: list[FileHealth] = []
     seen: dict[int, str] = {}  # small files share blocks
-    repaired = 0
+    repaired = doubted = 0
     with opened(common) as files:
         for status in expand_all(files, paths or ("/",), recursive=True):
             if status.is_directory:
                 continue
             file = files.health(status.path)
             found.append(file)
-            if repair and any(block.replica.block_id not in seen for block in file.blocks):
+            new = [block for block in file.blocks if block.replica.block_id not in seen]
+            if repair and new:
                 repaired += files.hurry_repair(status)
+                doubted += sum(block.state == "missing" and bool(block.damaged) for block in new)
             seen.update((block.replica.block_id, block.state) for block in file.blocks)
     states = Counter(seen.values())
     if is_json:
@@ -43,7 +45,9 @@ def fsck(paths: tuple[str, ...], common: Common, *, repair: bool, is_showing: bo
             _print_file(file, is_showing=is_showing)
         _print_totals(found, states)
         if repair:
-            click.echo(f"{plural(repaired, 'block')} will be repaired now")
+            click.echo(f"{plural(max(0, repaired - doubted), 'block')} will be repaired now")
+        if doubted:
+            click.echo(f"the damaged replicas of {plural(doubted, 'block')} are read again: look once more with fsck")
     click.get_current_context().exit(1 if states["missing"] else 0)
 
 

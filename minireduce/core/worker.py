@@ -295,6 +295,7 @@ class WorkerState:
                 case RemoveReplica(replica):
                     # A master that is told of it before it is gone would count on it.
                     self._replicas.pop((replica.block_id, replica.generation), None)
+                    self._damaged.pop((replica.block_id, replica.generation), None)
                     self._actions.append(DeleteReplica(replica))
                 case VerifyReplica(replica):
                     self._actions.append(CheckReplica(replica))
@@ -374,6 +375,9 @@ class WorkerState:
         self._session.push(ReplicaRemoved(event.replica))
 
     def _replica_verified(self, event: ReplicaVerified, _: float) -> None:
+        key = (event.replica.block_id, event.replica.generation)
+        if self._damaged.pop(key, None) is not None:  # it is good again; one that is to be removed is not listed anew
+            self._replicas[key] = event.replica
         self._session.push(event)
 
     def _replica_found_damaged(self, event: ReplicaFoundDamaged, _: float) -> None:

@@ -5,7 +5,8 @@ complete, and only then may anybody say so. What has a private name when a worke
 was never acknowledged, and goes. What has a name that is none of ours is somebody else's, and stays.
 
 Nothing is read without being verified: the bytes go out with the checksums that came with them, after both were found
-to agree. A replica that fails is damaged: it is no longer read here, and the caller tells the master.
+to agree. A replica that fails is damaged: it is no longer read here, and the caller tells the master, who may have it
+looked at again.
 
 Several directories may hold replicas, each on a disk of its own. What becomes of one that fails, `data_directories`
 says; replicas in one that was given up are damaged, and `take_given_up` names them.
@@ -236,6 +237,38 @@ class BlockStore:
         with self._lock:
             self._places.pop(key, None)
             self._damaged[key] = None
+
+    def look_again(self, block_id: int, generation: int) -> None:
+        """Read a replica that was found damaged once more: when every byte is what was written, it is good again.
+
+        Its disk may have failed for a moment, or somebody may have brought its files back. Raises DamagedReplica.
+        """
+        with self._lock:
+            if (block_id, generation) not in self._damaged:
+                return
+        why = DamagedReplica(Replica(block_id, generation, 0), "its files are not there")
+        for root in self.directories.readable:
+            try:
+                place = self._read_through(ReplicaPlace(Replica(block_id, generation, 0), root))
+            except OSError as error:
+                why = DamagedReplica(why.replica, f"it cannot be read: {error.strerror}")
+            except DamagedReplica as damage:
+                why = damage
+            else:
+                with self._lock:
+                    if self._damaged.pop((block_id, generation), "gone") is None:
+                        self._places[block_id, generation] = place
+                return
+        raise why
+
+    def _read_through(self, place: ReplicaPlace) -> ReplicaPlace:
+        """The replica that lies there, with its length, after each of its bytes was verified."""
+        with self._disk.open(place.path("sums")) as sums:
+            length = read_header(sums, place.replica)
+        whole = ReplicaPlace(Replica(place.replica.block_id, place.replica.generation, length), place.root)
+        for _ in read_sealed(self._disk, whole, 0, length):
+            pass
+        return whole
 
     def _give_up(self, root: Path) -> None:
         """Read nothing there any more."""

@@ -48,6 +48,7 @@ class DataDirectories:
         self._closed = dict(self.missing)
         self._full: dict[Path, None] = {}  # of those, the ones that may be opened again
         self._unreadable: dict[Path, int] = {}
+        self._given_up: dict[Path, None] = {}
         self._durable: dict[Path, None] = {}
         self._lock = threading.Lock()
 
@@ -55,6 +56,11 @@ class DataDirectories:
     def closed(self) -> dict[Path, str]:
         """The directories that take no more writes, and why."""
         return dict(self._closed)
+
+    @property
+    def readable(self) -> tuple[Path, ...]:
+        """The directories that are neither missing nor given up."""
+        return tuple(root for root in self.roots if root not in self.missing and root not in self._given_up)
 
     def why_closed(self, root: Path) -> str:
         """Why a directory takes no more writes; empty when it does."""
@@ -133,6 +139,7 @@ class DataDirectories:
             return False
         with self._lock:
             self._full.pop(root, None)
+            self._given_up[root] = None
             self._closed[root] = f"it cannot be read: {_said(error)}"
         return True
 

@@ -134,8 +134,9 @@ class Scrubber:
             await self._sleep(self._spent_until_s - now)
 
     async def verify(self, replica: Replica) -> None:
-        """Read a suspect at once, and say what it is."""
+        """Read a suspect at once, though it was found damaged before, and say what it is."""
         try:
+            await asyncio.to_thread(self._store.look_again, replica.block_id, replica.generation)
             found = self._store.find(replica.block_id, replica.generation)
             pieces = self._store.read(replica.block_id, replica.generation)
             while await asyncio.to_thread(next, pieces, b""):

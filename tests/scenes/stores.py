@@ -177,6 +177,7 @@ class StoreKit(StorageKit):
 
     def _verify(self, worker: str, replica: Replica) -> None:
         try:
+            self.stores[worker].look_again(replica.block_id, replica.generation)
             self.get(worker, replica)
         except DamagedReplica:
             self.report(worker, ReplicaDamaged(replica, worker))

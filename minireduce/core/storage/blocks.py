@@ -305,11 +305,21 @@ class Blocks:
         self._of_worker.setdefault(worker, {})[block.id] = None
         self.unsettled[block.id] = None
 
-    def verified(self, block: Block, worker: WorkerId) -> None:
+    def suspect_damaged(self, block: Block) -> tuple[WorkerId, ...]:
+        """The workers whose damaged replicas, unless they are to be removed, are suspects again until they look."""
+        doubtful = [worker for worker, damage in block.damaged.items() if not damage.is_removal_asked]
+        block.damaged = {**block.damaged, **dict.fromkeys(doubtful, Damage())}
+        return tuple(doubtful)
+
+    def verified(self, block: Block, worker: WorkerId, length: int) -> None:
         """A worker read the replica that a reader had called damaged, and it is not: it is good, if it is to stay.
 
-        Its writer may have committed it meanwhile, so that it counts already, on the writer's word alone.
+        Its writer may have committed it meanwhile, so that it counts already, on the writer's word alone. One that is
+        not as long as what was committed is none of this block.
         """
+        if block.is_committed and length != block.length:
+            self.damage(block, worker, is_own_word=True)
+            return
         damage = block.damaged.get(worker)
         is_suspect = damage is not None and not damage.is_own_word and not damage.is_removal_asked
         if is_suspect or worker in block.good:

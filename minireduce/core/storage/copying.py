@@ -105,6 +105,13 @@ class Copying:
             if copy.source == source:
                 self._give_up(copy, now)
 
+    def source_damaged(self, block_id: int, source: WorkerId) -> None:
+        """`source` found its own replica damaged: its copies have ended, and their targets are not to blame."""
+        for target in self.targets(block_id):
+            copy = self._copies[block_id, target]
+            if copy.source == source:
+                self._end(copy)
+
     def expire(self, now: float) -> None:
         """Give up what took too long, and forget what failed long ago."""
         for copy in [copy for copy in self._copies.values() if now >= copy.deadline_s]:

@@ -50,5 +50,8 @@ def _why_missing(block: Block) -> str:
     if block.absent:
         return f"only lost workers have it: start {', '.join(sorted(block.absent))}"
     if block.damaged:
-        return f"all replicas are damaged, those on {', '.join(sorted(block.damaged))}: parts of it may be readable"
+        return (
+            f"all replicas are damaged, those on {', '.join(sorted(block.damaged))}: parts of it may be readable, "
+            "and `fsck --repair` has them read again"
+        )
     return "no worker has it: start those that are missing, or restore the file from elsewhere"

@@ -250,7 +250,7 @@ class RangeReading:
             named = ", ".join(self._damaged)
             return Corruption(
                 f"{block} has no good replica that can be reached: those on {named} are damaged",
-                hint="start the workers that hold the others; `minireduce cluster workers` shows who is lost",
+                hint="`minireduce fs fsck` says whether others have one; with --repair the damaged ones are read again",
             )
         kind = NotFound if isinstance(self._error, NotFound) else Unavailable
         said = f": {self._error.message}" if self._error is not None else ", since no live worker holds it"

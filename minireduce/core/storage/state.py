@@ -162,7 +162,7 @@ class StorageState:
         """Answer a client's request, received at `at` of the wall clock."""
         try:
             if isinstance(request, HurryRepair):
-                effects.reply(number, self._hurry(request))
+                effects.reply(number, self._hurry(request, effects))
             elif isinstance(request, ReportDamage):
                 self._suspect(request.replica, request.worker, effects)
                 effects.reply(number, None)
@@ -182,17 +182,22 @@ class StorageState:
             if found is not None:
                 self._namespace.remove(found, effects)
 
-    def _hurry(self, request: HurryRepair) -> int:
+    def _hurry(self, request: HurryRepair, effects: Effects) -> int:
+        """Repair a file's blocks now; those without a good replica, by having the damaged ones read again."""
         found = self._namespace.look_up(request.path)
         if found.id != request.inode:
             raise RequestError(f"{request.path} has been replaced meanwhile", hint="look at it and try again")
         needy = [
             block
             for block in self._containers.blocks_of(found)
-            if block.is_committed and block.good and (len(block.good) != block.wanted or block.damaged)
+            if block.is_committed and (block.damaged or (block.good and len(block.good) != block.wanted))
         ]
         for block in needy:
-            self._repair.hurry(block)
+            if block.good:
+                self._repair.hurry(block)
+            else:
+                for worker in self._blocks.suspect_damaged(block):
+                    effects.command(worker, VerifyReplica(block.replica))
         return len(needy)
 
     def worker_joined(self, worker: WorkerId, replicas: Iterable[Replica], effects: Effects) -> None:
@@ -240,7 +245,7 @@ class StorageState:
                 self._suspect(replica, holder, effects)
             case ReplicaVerified(replica):
                 if block is not None and block.generation == replica.generation:
-                    self._blocks.verified(block, worker)
+                    self._blocks.verified(block, worker, replica.length)
             case ReplicaConfirmed():
                 self._repair.confirmed(worker, report, now)
             case ReplicationFailed(replica):
@@ -276,6 +281,7 @@ class StorageState:
                 block.longer.pop(worker, None)  # what is being appended does not count there
             if replica.generation == block.generation:
                 self._blocks.damage(block, worker, is_own_word=True)
+                self._copying.source_damaged(block.id, worker)
         if is_void:
             effects.command(worker, RemoveReplica(replica))
 

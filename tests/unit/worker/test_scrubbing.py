@@ -10,8 +10,15 @@ from pathlib import Path
 import pytest
 from scenes.stores import ROOT, StoreKit
 
-from minireduce.core.replica_messages import RemoveReplica, Replica, ReplicaDamaged, ReplicaVerified, VerifyReplica
-from minireduce.core.storage.requests import ReportDamage
+from minireduce.core.replica_messages import (
+    RemoveReplica,
+    Replica,
+    ReplicaDamaged,
+    ReplicaStored,
+    ReplicaVerified,
+    VerifyReplica,
+)
+from minireduce.core.storage.requests import HurryRepair, ReportDamage
 from minireduce.core.worker import ReplicaDeleted
 from minireduce.testing.clock import ManualClock
 from minireduce.testing.disk import SimDisk
@@ -208,6 +215,43 @@ def test_a_reader_that_is_wrong_about_a_replica_costs_nothing_but_a_look():
     kit.carry_out()
     assert kit.holders("/f") == [{"w1", "w2", "w3"}]
     assert not commands_of(kit, RemoveReplica)
+
+
+def test_replicas_that_were_all_damaged_are_read_again_when_somebody_asks_for_repair():
+    """A disk that failed for a moment, or files that were brought back: what is right counts again, and is copied."""
+    kit = StoreKit(3)
+    data = b"as it was written"
+    replica = kit.store("/f", data)
+    path = ROOT / f"{replica.block_id % FOLDERS:02x}" / f"{replica.block_id}.{replica.generation}.data"
+    for worker in kit.stores:
+        kit.files[worker].flip_bit(path, 0)
+        scrub(kit, worker)
+    assert kit.state.view().missing == 1
+    file = kit.state.status("/f").inode
+    assert kit.ask(HurryRepair("/f", file)) == 1
+    assert commands_of(kit, VerifyReplica) == ["w1", "w2", "w3"]
+    kit.settle(3)
+    assert kit.state.view().missing == 1  # they are damaged still
+    kit.files["w2"].flip_bit(path, 0)
+    kit.settle(3)
+    assert kit.state.view().missing == 1  # nobody asked
+    kit.ask(HurryRepair("/f", file))
+    kit.settle(6)
+    assert kit.holders("/f") == [{"w1", "w2", "w3"}]
+    assert kit.read("/f") == data
+    assert [kit.get(worker, replica) for worker in kit.stores] == [data] * 3
+
+
+def test_a_replica_of_another_length_is_damaged_though_it_is_what_its_worker_wrote():
+    kit = StoreKit(1)
+    replica = kit.store("/f", b"as it was written")
+    other = Replica(replica.block_id, replica.generation, 3)
+    kit.put("w1", other, b"abc")
+    kit.report("w1", ReplicaStored(other))
+    assert kit.state.view().missing == 1
+    kit.ask(HurryRepair("/f", kit.state.status("/f").inode))
+    kit.report("w1", ReplicaVerified(other))
+    assert kit.state.view().missing == 1
 
 
 def test_a_suspect_that_is_to_be_removed_is_not_counted_on_again():

@@ -268,6 +268,21 @@ def test_a_copy_that_failed_is_tried_at_once_when_its_worker_is_back():
     assert [copied for _, copied in copies(kit.tick())] == ["w1"]
 
 
+def test_a_copy_whose_source_proves_damaged_is_made_from_another_at_once():
+    """The only place that is left is not to blame: with one good replica each second counts."""
+    kit = StorageKit(3)
+    kit.write("/f", 10)
+    (block,) = kit.state.block_views()
+    del kit.disks["w3"][block.replica.block_id]
+    kit.join("w3")
+    ((source, target),) = copies(kit.tick())
+    assert target == "w3"
+    kit.report(source, ReplicaDamaged(block.replica, source))
+    kit.report(source, ReplicationFailed(block.replica, "damaged"))
+    other = ({"w1", "w2"} - {source}).pop()
+    assert (other, "w3") in copies(kit.tick())
+
+
 def test_a_failed_copy_goes_to_another_worker_next():
     kit = StorageKit(5)
     kit.write("/f", 10)
