@@ -172,7 +172,7 @@ class Zygote:
                 self._tasks.discard(pid)
                 self._tell(Exited(pid, os.waitstatus_to_exitcode(status)))
         if has_reaped:
-            for stray in linux.children(self._own_pid):
+            for stray in linux.own_children():
                 if stray not in self._tasks:
                     linux.kill(stray)
 
@@ -185,7 +185,7 @@ class Zygote:
         for pid in sorted(self._tasks):
             linux.kill_group(pid)
         while True:
-            for pid in linux.children(self._own_pid):
+            for pid in linux.own_children():
                 linux.kill(pid)
             try:
                 pid, status = os.waitpid(-1, 0)
