@@ -113,8 +113,8 @@ def children(parent: int) -> list[int]:
 def own_children() -> list[int]:
     """The children of this process, which has a single thread; zombies included, in no order.
 
-    A kernel that keeps a list of them is asked for it, which takes a fiftieth of the time. The list may lack some when a
-    child ends while it is read: whoever waits for ends should look again after each.
+    A kernel that keeps a list of them is asked for it, which takes a fiftieth of the time. The list may lack some when
+    a child ends while it is read: whoever waits for ends should look again after each.
     """
     try:
         return [int(pid) for pid in Path(f"/proc/self/task/{os.getpid()}/children").read_bytes().split()]

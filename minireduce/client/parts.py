@@ -34,8 +34,10 @@ DAMAGED_MAX = 3
 
 
 class PartsOfJob:
-    """The parts of one job, fetched one at a time. `on_view` sees the job while a part is made again; `is_made`: the
-    caller has seen that all parts are there, so that need not be asked once more.
+    """The parts of one job, fetched one at a time; where they are is asked when that is first needed.
+
+    `on_view` sees the job while a part is made again. `is_made`: the caller has seen that all parts are there, and need
+    not wait for them.
     """
 
     def __init__(
@@ -52,7 +54,13 @@ class PartsOfJob:
         self._wait_s = wait_s
         self._is_made = is_made
         self._on_view = on_view
-        self._result = self._fresh_result()
+        self._known: ResultView | None = None
+
+    @property
+    def _result(self) -> ResultView:
+        if self._known is None:
+            self._known = self._fresh_result()
+        return self._known
 
     @property
     def count(self) -> int:
@@ -78,7 +86,7 @@ class PartsOfJob:
                 damaged += isinstance(error, Corruption)
                 if damaged == DAMAGED_MAX:
                     raise
-                self._result = self._fresh_result()
+                self._known = self._fresh_result()
                 raise Unavailable(error.message, hint=error.hint) from error
 
         Retry(self._wait_s, self._wait_s).call(attempt)
