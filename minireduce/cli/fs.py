@@ -9,8 +9,31 @@ import click
 
 from minireduce.cli import fs_changing, fs_checking, fs_copying, fs_looking
 
+_SAID_OTHERWISE = {
+    "appendToFile": "append",
+    "copyFromLocal": "put",
+    "copyToLocal": "get",
+    "dus": "du -s",
+    "find": "ls -R -C",
+    "lsr": "ls -R",
+    "moveFromLocal": "put",
+    "moveToLocal": "get",
+    "rmdir": "rm",
+    "rmr": "rm -r",
+}
+"""Verbs of `hdfs dfs` that have another name here."""
 
-@click.group(epilog="Example:  minireduce fs put books/ /books")
+
+class _Verbs(click.Group):
+    """The verbs, and for those of `hdfs dfs` that are none what to type instead."""
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name in _SAID_OTHERWISE:
+            raise click.UsageError(f"No such command '{cmd_name}': it is `minireduce fs {_SAID_OTHERWISE[cmd_name]}`.")
+        return super().get_command(ctx, cmd_name)
+
+
+@click.group(cls=_Verbs, epilog="Example:  minireduce fs put books/ /books")
 def fs() -> None:
     """Store, list and read files in the block store."""
 
@@ -26,6 +49,7 @@ for _verb in (
     fs_looking.text,
     fs_changing.mkdir,
     fs_changing.touch,
+    fs_changing.touchz,
     fs_changing.rm,
     fs_changing.mv,
     fs_changing.cp,

@@ -45,7 +45,7 @@ def mkdir(paths: tuple[str, ...], common: Common, *, parents: bool, is_json: boo
 @paths_argument
 @click.option("-r", "-R", "--recursive", is_flag=True, help="Directories with all they hold, too.")
 @click.option("-f", "--force", is_flag=True, help="What does not exist is no error.")
-@click.option("--skip-trash", is_flag=True, help="For good: it cannot be brought back.")
+@click.option("--skip-trash", "-skipTrash", is_flag=True, help="For good: it cannot be brought back.")
 @json_option
 @common_options
 def rm(
@@ -121,6 +121,24 @@ def touch(paths: tuple[str, ...], common: Common, *, is_json: bool) -> None:
     """Make empty files where there are none."""
     with opened(common) as files:
         made = [files.stat(path) if files.exists(path) else files.touch(path) for path in paths]
+    if is_json:
+        print_json(made)
+
+
+@click.command(epilog="Example:  minireduce fs touchz /logs/_READY")
+@paths_argument
+@json_option
+@common_options
+def touchz(paths: tuple[str, ...], common: Common, *, is_json: bool) -> None:
+    """Make empty files; a file that is not empty is an error."""
+    made: list[FileStatus] = []
+    with opened(common) as files:
+        for path in paths:
+            found = files.stat(path) if files.exists(path) else files.touch(path)
+            if found.is_directory or found.length:
+                what = "a directory" if found.is_directory else "not empty"
+                raise RequestError(f"{path} is {what}", hint="`minireduce fs touch` leaves what is there as it is")
+            made.append(found)
     if is_json:
         print_json(made)
 

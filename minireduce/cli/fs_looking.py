@@ -38,6 +38,10 @@ FOLLOW_INTERVAL_S = 1.0
 @recursive_option
 @click.option("-a", "--all", "is_all", is_flag=True, help="Names that begin with a dot, too.")
 @click.option("-d", "--directory", "is_itself", is_flag=True, help="Directories themselves, not what they hold.")
+@click.option("-t", "--time", "by_time", is_flag=True, help="The latest first.")
+@click.option("-S", "--size", "by_size", is_flag=True, help="The largest first; -t is stronger.")
+@click.option("-r", "--reverse", "is_reverse", is_flag=True, help="The other way round.")
+@click.option("-C", "--paths-only", "is_bare", is_flag=True, help="Paths and nothing else.")
 @human_option
 @json_option
 @common_options
@@ -48,22 +52,39 @@ def ls(
     recursive: bool,
     is_all: bool,
     is_itself: bool,
+    by_time: bool,
+    by_size: bool,
+    is_reverse: bool,
+    is_bare: bool,
     is_human: bool,
     is_json: bool,
 ) -> None:
     """List directories; the root without PATH. Mode, replicas, owner, size, time and path."""
+    listed: list[FileStatus] = []
     with opened(common) as files:
-        listed: list[FileStatus] = []
-        for found in expand(files, paths or ("/",)):
-            if is_itself:
-                listed.append(found)
-                continue
-            below = files.walk(found.path) if recursive and found.is_directory else files.ls(found.path)
-            listed.extend(entry for entry in below if is_all or not _is_hidden(entry.path, found.path))
+        found = expand(files, paths or ("/",))
+        if is_itself:
+            listed = _ordered(found, by_time=by_time, by_size=by_size, is_reverse=is_reverse)
+        for each in [] if is_itself else found:
+            below = files.walk(each.path) if recursive and each.is_directory else files.ls(each.path)
+            shown = [entry for entry in below if is_all or not _is_hidden(entry.path, each.path)]
+            listed += _ordered(shown, by_time=by_time, by_size=by_size, is_reverse=is_reverse)
     if is_json:
         print_json(listed)
+    elif is_bare:
+        for entry in listed:
+            print(entry.path)
     else:
         _print_listing(listed, is_human=is_human)
+
+
+def _ordered(listed: list[FileStatus], *, by_time: bool, by_size: bool, is_reverse: bool) -> list[FileStatus]:
+    """What one PATH showed, in the order that was asked for; of equals, and without a wish, as it came."""
+    if by_time:
+        listed = sorted(listed, key=lambda each: -each.modified_at)
+    elif by_size:
+        listed = sorted(listed, key=lambda each: -each.length)
+    return listed[::-1] if is_reverse else listed
 
 
 def _print_listing(listed: Sequence[FileStatus], *, is_human: bool) -> None:

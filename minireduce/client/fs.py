@@ -7,6 +7,7 @@ repeating one after a lost answer harms nothing.
 
 from __future__ import annotations
 
+import contextlib
 import fnmatch
 import getpass
 import io
@@ -218,7 +219,7 @@ class FileSystem:
     ) -> BinaryIO:
         """A file for reading ("rb"), a new one for writing ("wb"), which appears when it is closed, or its end ("ab").
 
-        "ab" makes a file where there is none; what is appended is seen at the latest when the file is closed.
+        "ab" makes an empty file where there is none; what is appended is there after `flush`, and after `close`.
         Raises NotFound, AlreadyExists, RequestError.
         """
         if mode == "rb":
@@ -232,11 +233,13 @@ class FileSystem:
         raise RequestError(f"files are opened with mode 'rb', 'wb' or 'ab', not {mode!r}")
 
     def append(self, path: str, *, block_size: int = 0, replication: int = 0) -> FileWriter:
-        """A file for writing at its end, a new one where there is none. Raises RequestError while another appends."""
+        """A file for writing at its end, made where there is none. Raises RequestError while another appends."""
         try:
             found = self.stat(path)
-        except NotFound:
-            return self.write(path, block_size=block_size, replication=replication)
+        except NotFound:  # it is made before anything is appended, or what `flush` promises would go with its writer
+            with contextlib.suppress(AlreadyExists):  # somebody else makes it at the same time
+                self.write(path, block_size=block_size, replication=replication).close()
+            found = self.stat(path)
         request = AppendFile(found.path, found.inode, secrets.token_hex(16))
         return FileWriter(self._connection, request, self._machine_id)
 

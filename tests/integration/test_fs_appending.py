@@ -8,7 +8,8 @@ import pytest
 from scenes.cluster import ProcessCluster
 
 from minireduce.client.fs import FileSystem
-from minireduce.errors import RequestError
+from minireduce.core.storage.views import FileStatus
+from minireduce.errors import NotFound, RequestError
 
 SETTINGS = {"MINIREDUCE_REPAIR_DELAY_S": "1", "MINIREDUCE_WORKER_LOST_S": "2", "MINIREDUCE_BLOCK_SIZE": "256KiB"}
 RNG = random.Random(9)
@@ -98,6 +99,28 @@ def test_an_append_goes_on_without_a_worker_that_died_and_through_a_new_master(c
         stream.write(data[4])
     append(files, "/g", data[5])
     assert read(files, "/g") == b"".join(data)
+
+
+def test_what_was_flushed_to_a_file_that_appending_made_is_there_for_all_at_once(cluster, files):
+    with cluster.connect() as other, FileSystem(other).open("/new", "ab") as end:
+        end.write(b"flushed")
+        end.flush()
+        assert read(files, "/new") == b"flushed"  # whatever becomes of its writer
+
+
+def test_who_begins_to_append_when_another_has_just_made_the_file_goes_on_behind_it(files, monkeypatch):
+    append(files, "/both", b"first, ")
+    look = files.stat
+    answers = iter([NotFound("/both does not exist")])  # as it was a moment ago
+
+    def stat(path: str) -> FileStatus:
+        for late in answers:
+            raise late
+        return look(path)
+
+    monkeypatch.setattr(files, "stat", stat)
+    append(files, "/both", b"second")
+    assert read(files, "/both") == b"first, second"
 
 
 def test_the_command_appends_files_and_standard_input(cluster, files, tmp_path):

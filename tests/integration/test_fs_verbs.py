@@ -58,6 +58,30 @@ def test_listings_look_as_users_of_hadoop_know_them(files, fs):
     assert [(each.owner, each.mode) for each in files.ls("/d")] == [("eve", 0o700), ("ada", 0o700)]
 
 
+def test_listings_come_in_the_order_that_is_asked_for(files, fs):
+    for number, name in enumerate(("b", "a", "c"), 1):
+        files.put_stream(io.BytesIO(bytes(10 * (number % 3))), f"/d/{name}")
+
+    def names(*flags):
+        return "".join(line[-1] for line in fs("ls", "-C", *flags, "/d").decode().splitlines())
+
+    latest = "".join(each.path[-1] for each in sorted(files.ls("/d"), key=lambda each: -each.modified_at))
+    assert (names(), names("-r"), names("-S"), names("-S", "-r")) == ("abc", "cba", "abc", "cba")
+    assert (names("-t"), names("-t", "-S"), names("-tr")) == (latest, latest, latest[::-1])
+
+
+def test_what_users_of_hadoop_type_is_understood_or_answered(cluster, files, fs):
+    fs("touchz", "/e")
+    fs("touchz", "/e")
+    files.put_stream(io.BytesIO(b"x"), "/f")
+    fs("touchz", "/f", status=2)
+    assert files.stat("/f").length == 1
+    fs("rm", "-skipTrash", "/f")
+    assert not files.exists("/.Trash")
+    said = cluster.command("fs", "appendToFile", "a", "/b").communicate(timeout=60)[1].decode()
+    assert "it is `minireduce fs append`" in said
+
+
 def test_pieces_of_files(files, fs):
     files.put_stream(io.BytesIO(DATA), "/f")
     files.put_stream(io.BytesIO(gzip.compress(b"plain\n")), "/z.gz")

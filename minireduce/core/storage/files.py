@@ -130,6 +130,7 @@ class Files:
     # ── directories ─────────────────────────────────────────────────────────────────────────────────────────────────
 
     def _make_directory(self, request: MakeDirectory, at: float, effects: Effects) -> FileStatus:
+        self._trash.refuse(request.path)
         if request.with_parents:
             if isinstance(self._namespace.find(request.path), File):
                 raise AlreadyExists(f"{request.path} is a file")
@@ -155,6 +156,7 @@ class Files:
         found = self._namespace.look_up(request.source)
         if found.id != request.inode:
             raise RequestError(f"{request.source} has been replaced meanwhile", hint="look at it and try again")
+        self._trash.refuse(request.target)
         self.quotas.check_rename(found, parse_path(request.target))
         self._namespace.rename(found, request.target, effects, replace=request.replace)
         return self._namespace.status(found)
@@ -201,6 +203,7 @@ class Files:
         file = self._leases.find(request.lease, request.file_key)
         if file is None:
             if request.path:
+                self._trash.refuse(request.path)
                 self._namespace.check_target(request.path, overwrite=request.overwrite)
                 self.quotas.check_new([(parse_path(request.path), 0)])
             block_size_bytes = request.block_size_bytes or self._settings.block_size_bytes
@@ -454,6 +457,8 @@ class Files:
             raise RequestError(f"a container whose block holds {held} bytes cannot be closed with {length}")
         if len(request.files) > FILES_PER_CONTAINER_MAX:
             raise RequestError(f"{len(request.files)} files are too many for one container")
+        for each in request.files:
+            self._trash.refuse(each.path)
         self._namespace.check_targets([each.path for each in request.files], overwrite=file.overwrite)
         self.quotas.check_new([(parse_path(each.path), each.length * file.replication) for each in request.files])
         self._end_blocks(file, last, effects)

@@ -2,7 +2,7 @@
 
 TIME is the minute of the removal, in UTC. `mv` brings a thing back. Each minute's directory is removed for good once
 `trash_kept_s` have passed since the whole minute; what is removed within the trash goes at once, and so does what a
-client wants gone (`skip_trash`), and what a file or directory of the same name replaces.
+client wants gone (`skip_trash`), and what a file or directory of the same name replaces. Clients make nothing there.
 
 What lies in the trash is as safe as any file, and takes as much room.
 """
@@ -16,6 +16,7 @@ from itertools import count
 from minireduce.core.effects import Effects
 from minireduce.core.storage.namespace import Directory, Inode, Namespace
 from minireduce.core.storage.paths import DEPTH_MAX, Names, parse_path
+from minireduce.errors import RequestError
 
 TRASH = ".Trash"
 MINUTE_S = 60.0
@@ -32,6 +33,14 @@ class Trash:
     def takes(self, path: str) -> bool:
         """Whether what is removed as `path` goes to the trash."""
         return self._kept_s > 0 and parse_path(path)[:1] != (TRASH,)
+
+    @staticmethod
+    def refuse(path: str) -> None:
+        """Nothing is put there by hand: it would go when the trash is emptied, or stand in its way. RequestError."""
+        if parse_path(path)[:1] == (TRASH,):
+            raise RequestError(
+                f"{path} is kept for what is removed", hint="`minireduce fs rm` puts things there; give another path"
+            )
 
     def put(self, inode: Inode, ids: Iterator[int], at: float, effects: Effects) -> str:
         """Move `inode` to the trash; its path there."""

@@ -8,7 +8,7 @@ from scenes.storage import StorageKit
 from minireduce.core.settings import ClusterSettings
 from minireduce.core.storage.requests import MakeDirectory, RemovePath, RenamePath
 from minireduce.core.storage.trash import MINUTE_S
-from minireduce.errors import NotFound
+from minireduce.errors import NotFound, RequestError
 
 KEPT_S = 3600.0
 SETTINGS = ClusterSettings(trash_kept_s=KEPT_S, inodes_collected_per_tick=2)
@@ -50,6 +50,24 @@ def test_a_rename_brings_back_what_was_removed():
     kit.settle()
     assert kit.state.status("/f") == file
     assert kit.holders("/f") == [{"w1", "w2", "w3"}]
+
+
+def test_nothing_is_put_into_the_trash_by_hand():
+    """It would be removed with what is old, and a file in the place of the trash would stop all removals."""
+    kit = StorageKit(settings=SETTINGS)
+    kit.write("/old", 1)
+    inode = kit.state.status("/old").inode
+    for refused in (
+        lambda: kit.create("/.Trash", key="1"),
+        lambda: kit.create("/.Trash/f", key="2"),
+        lambda: kit.ask(MakeDirectory("/.Trash/d", with_parents=True)),
+        lambda: kit.ask(RenamePath("/old", "/.Trash/old", inode)),
+        lambda: kit.pack(("/a", 1), ("/.Trash/b", 1)),
+    ):
+        with pytest.raises(RequestError, match="is kept for what is removed"):
+            refused()
+    assert kit.state.status("/old").inode == inode
+    assert remove(kit, "/old").trash_path == "/.Trash/19700101T0016Z/old"
 
 
 def test_things_of_one_name_removed_in_one_minute_are_all_kept():
