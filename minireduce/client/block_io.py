@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import http.client
 import math
+import ssl
 import time
 from collections.abc import Callable, Generator, Iterator
-from contextlib import closing
 from dataclasses import replace
 
 from minireduce.client.asking import ANSWER_BYTES_MAX, READ_BYTES, Answer, Hedge, as_error, first_answer
@@ -18,7 +18,7 @@ from minireduce.client.doors import open_door
 from minireduce.client.local_blocks import LocalReplica, LocalReplicas, is_same_host
 from minireduce.core.replica_messages import BlockSource, Replica
 from minireduce.core.storage import reading, writing
-from minireduce.core.storage.views import PlacedBlock
+from minireduce.core.storage.views import BlockTarget, PlacedBlock
 from minireduce.errors import Corruption, MinireduceError, Unavailable
 from minireduce.ids import WorkerId
 from minireduce.wire.errors import from_http
@@ -76,18 +76,45 @@ class BlockDoors:
             headers[BASE_HEADER] = Base(placed.base_generation, placed.base_length).to_text()
         path = f"/blocks/{placed.block_id}/{placed.generation}"
         silence_s = silence_s_max(len(placed.targets))
-        with closing(open_door(first.worker, first.address, self._authority, silence_s)) as door:
-            try:
-                door.request("PUT", path, body=_gathered(data), headers=headers)
-                answer = door.getresponse()
-                told = answer.read(ANSWER_BYTES_MAX)
-                if answer.status != http.client.OK:
-                    raise from_http(answer.status, told, f"the worker {first.worker}")
-                return Written.from_json(told)
-            except (OSError, http.client.HTTPException, ValueError) as cause:
-                raise Unavailable(
-                    f"the worker {first.worker} at {first.address} did not take a block: {cause}"
-                ) from cause
+
+        def put(door: http.client.HTTPConnection) -> Written:
+            return self._put(door, first, path, data, headers)
+
+        try:
+            door = self._doors.pop(first.address, None)
+            if door is not None:
+                try:
+                    if door.sock is not None:
+                        door.sock.settimeout(silence_s)
+                    return put(door)
+                except (ConnectionError, ssl.SSLError):
+                    pass  # the other side closed it meanwhile: it is opened anew, once
+            return put(open_door(first.worker, first.address, self._authority, silence_s))
+        except (OSError, http.client.HTTPException, ValueError) as cause:
+            raise Unavailable(f"the worker {first.worker} at {first.address} did not take a block: {cause}") from cause
+
+    def _put(
+        self,
+        door: http.client.HTTPConnection,
+        target: BlockTarget,
+        path: str,
+        data: bytes | memoryview,
+        headers: dict[str, str],
+    ) -> Written:
+        """Send a block through a door, which stays open when that went well."""
+        is_kept = False
+        try:
+            door.request("PUT", path, body=_gathered(data), headers=headers)
+            answer = door.getresponse()
+            told = answer.read(ANSWER_BYTES_MAX)
+            is_kept = answer.status == http.client.OK
+        finally:
+            if not is_kept:
+                door.close()
+        if not is_kept:
+            raise from_http(answer.status, told, f"the worker {target.worker}")
+        self._doors[target.address] = door
+        return Written.from_json(told)
 
     def fetch(self, fetch: reading.Fetch, token: str, hedge: Hedge | None = None) -> Iterator[bytes]:
         """The bytes of a range of a replica, in pieces, each verified. Raises Corruption, Unavailable, NotFound.

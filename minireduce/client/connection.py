@@ -61,9 +61,10 @@ class Reads:
 
 
 class DoorPool:
-    """Connections to block servers, for one reader at a time: the next one finds open what this one leaves.
+    """Connections to block servers, for one reader or writer at a time: the next one finds open what this one leaves.
 
-    So files that share a block cost one question together. `authority` (PEM) is whom they trust.
+    So files that share a block cost one question together, and a small file no connection of its own. `authority` (PEM)
+    is whom they trust.
     """
 
     def __init__(self, authority: bytes | None) -> None:

@@ -17,7 +17,7 @@ import threading
 from dataclasses import replace
 from types import TracebackType
 
-from minireduce.client.block_io import BlockDoors, write_block
+from minireduce.client.block_io import write_block
 from minireduce.client.connection import Connection
 from minireduce.client.file_reading import FileReader
 from minireduce.core.replica_messages import Replica
@@ -65,7 +65,6 @@ class FileWriter(io.RawIOBase):
         else:
             self._opened = connection.call(methods.APPEND_FILE, request)
         self._placed = self._opened.first
-        self._doors = BlockDoors(connection.authority)
         self._renewing = threading.Thread(target=self._renew, name="lease", daemon=True)
         self._renewing.start()
         if isinstance(request, AppendFile):
@@ -161,7 +160,6 @@ class FileWriter(io.RawIOBase):
 
     def _end(self) -> None:
         self._ended.set()
-        self._doors.close()
         self._renewing.join()
 
     def _write_gathered(self, *, is_last: bool = False) -> None:
@@ -193,7 +191,8 @@ class FileWriter(io.RawIOBase):
             request = CommitBlock(self._opened.file_id, self._lease, replica, workers)
             return self._connection.call(methods.COMMIT_BLOCK, request)
 
-        write_block(self._doors, length, data_for, self._excluded, place=place, commit=commit)
+        with self._connection.doors.borrow() as doors:
+            write_block(doors, length, data_for, self._excluded, place=place, commit=commit)
         is_full = length == self._opened.block_size_bytes
         if is_full or self._old is None:
             self._blocks += 1

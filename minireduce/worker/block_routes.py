@@ -27,7 +27,7 @@ import asyncio
 import contextlib
 import logging
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 from aiohttp import web
 
@@ -113,17 +113,18 @@ class BlockRoutes:
             sending = self._sender.start(replica, pipeline, token, base)
         try:
             with self._telling_closure():
-                await self._receive(request, writer, sending, base)
-                await asyncio.to_thread(writer.commit)
+                last = await self._receive(request, writer, sending, base)
+                await asyncio.to_thread(writer.commit, last)
             self._tell(ReplicaWritten(replica))
             after = await sending.result() if sending is not None else Written(())
-        except DamagedReplica as damage:  # what was to become longer
-            self.found_damaged(damage.replica, damage)
+        except BaseException as error:
+            if isinstance(error, DamagedReplica):  # what was to become longer
+                self.found_damaged(error.replica, error)
+            await asyncio.to_thread(writer.discard)
             raise
         finally:
             if sending is not None:
                 await sending.abandon()
-            await asyncio.to_thread(writer.discard)
         for worker, reason in after.failed:
             log.warning("block %d is not on %s: %s", block_id, worker, reason)
         written = Written((self._worker, *after.workers), after.failed)
@@ -143,7 +144,8 @@ class BlockRoutes:
 
     async def _receive(
         self, request: web.Request, writer: ReplicaWriter, sending: Sending | None, base: Base | None
-    ) -> None:
+    ) -> list[Packet]:
+        """Send on all that comes and write it; the last packets are left to be written with the commit."""
         name = f"block {writer.replica.block_id}"
         unsealer = Unsealer(sent_length(writer.replica.length, base), name)
         batch: list[Packet] = []
@@ -152,15 +154,16 @@ class BlockRoutes:
             for packet in unsealer.feed(piece):
                 batch.append(packet)
                 size += len(packet.data)
-            if size >= WRITE_BYTES or (unsealer.is_complete and batch):
-                if sending is not None:
-                    await sending.send(b"".join([part for packet in batch for part in (packet.crc, packet.data)]))
+            if size >= WRITE_BYTES and not unsealer.is_complete:
+                await _send_on(batch, sending)
                 await asyncio.to_thread(writer.write, batch)
                 batch, size = [], 0
         if not unsealer.is_complete:
             raise Unavailable(f"{name} ended before its last byte")
+        await _send_on(batch, sending)
         if sending is not None:
             await sending.send(None)
+        return batch
 
     async def watch_directories(self) -> None:
         """Measure the directories again and again, and open those that were full and have room."""
@@ -285,6 +288,11 @@ class BlockRoutes:
             log.warning("block %d cannot be removed: %s", replica.block_id, error)
             return
         self._tell(ReplicaDeleted(replica))
+
+
+async def _send_on(batch: Sequence[Packet], sending: Sending | None) -> None:
+    if sending is not None:
+        await sending.send(b"".join([part for packet in batch for part in (packet.crc, packet.data)]))
 
 
 async def _write_and_read_on(response: web.StreamResponse, piece: bytes, pieces: Iterator[bytes]) -> bytes:

@@ -62,13 +62,14 @@ class Home(Protocol):
 
 
 class ReplicaWriter:
-    """Writes one replica: `write` all packets, then `commit`; else `discard`."""
+    """Writes one replica: `write` all packets, the last ones perhaps with `commit`; else `discard`."""
 
     def __init__(self, store: Home, disk: Disk, place: ReplicaPlace, serial: int) -> None:
         self.replica = place.replica
         self._store = store
         self._disk = disk
         self._place = place
+        self._folder = place.folder
         self._serial = serial
         self._written = 0
         self._crcs = bytearray()
@@ -106,8 +107,10 @@ class ReplicaWriter:
         if syncing is not None:
             syncing.result()
 
-    def commit(self) -> None:
-        """Make the replica complete and durable. Raises Unavailable when the disk fails."""
+    def commit(self, last: Sequence[Packet] = ()) -> None:
+        """Write the last packets and make the replica complete and durable. Raises Unavailable when the disk fails."""
+        if last:
+            self.write(last)
         replica = self.replica
         if self._written != replica.length or self._data is None:
             raise MinireduceError(f"block {replica.block_id} has {self._written} of {replica.length} bytes")
@@ -124,7 +127,7 @@ class ReplicaWriter:
             hit("replica.between_renames")
             self._disk.rename(self._private("data"), self._place.path("data"))
             hit("replica.before_directory_sync")
-            self._disk.sync_directory(self._place.folder)
+            self._disk.sync_directory(self._folder)
             hit("replica.after_directory_sync")
         except OSError as error:
             raise self._failed(error) from error
@@ -149,11 +152,11 @@ class ReplicaWriter:
         """Nothing more is written."""
 
     def _private(self, suffix: str) -> Path:
-        return self._place.folder / f".{self.replica.block_id}.{self._serial}.{suffix}"
+        return self._folder / f".{self.replica.block_id}.{self._serial}.{suffix}"
 
     def _make_folder(self) -> None:
-        if not self._disk.exists(self._place.folder):
-            self._disk.make_directories(self._place.folder)
+        if not self._disk.exists(self._folder):
+            self._disk.make_directories(self._folder)
             self._store.make_durable(self._place.root)
 
     def _failed(self, error: OSError) -> Unavailable:

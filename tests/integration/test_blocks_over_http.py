@@ -7,6 +7,7 @@ import http.client
 import os
 import random
 import signal
+import socket
 import threading
 import time
 from dataclasses import replace
@@ -179,6 +180,20 @@ def test_a_block_reaches_every_worker_of_the_pipeline_and_comes_back_from_each(s
         assert read(doors, servers.source(replica, name)) == DATA
     for offset, length in ((0, 1), (PACKET_BYTES - 1, 2), (LENGTH - 1, 1), (1 << 20, 3 << 20)):
         assert read(doors, servers.source(replica, "b"), offset, length) == DATA[offset : offset + length]
+
+
+def test_blocks_go_through_one_connection_which_is_opened_anew_where_the_other_side_closed_it(servers, doors):
+    address = servers.addresses["a"]
+    kept: list[tuple[str, int]] = []
+    for block_id in (31, 32, 33, 34):
+        assert doors.send(servers.placed(block_id, 1, "a"), DATA).workers == ("a",)
+        kept.append(doors._doors[address].sock.getsockname())
+        if block_id == 32:
+            doors._doors[address].sock.shutdown(socket.SHUT_RDWR)
+    assert kept[0] == kept[1] != kept[2] == kept[3]
+    with pytest.raises(Refused):
+        doors.send(replace(servers.placed(35, 1, "a"), block_id=36), b"x" * 100)
+    assert address not in doors._doors  # what a refused block has left in there is nobody's
 
 
 def test_a_worker_that_is_gone_is_left_out_and_the_write_goes_on(servers, doors, tmp_path):
