@@ -40,7 +40,7 @@ from minireduce.frozen import dataclass
 from minireduce.machine import fingerprint
 
 if TYPE_CHECKING:
-    from minireduce.api.job import Job
+    from minireduce.api.job import Job, Step
 
 RANGES_PER_SPLIT_MAX = 4096
 STORED_RANGES_PER_SPLIT_MAX = 256
@@ -217,6 +217,23 @@ def resolve(inputs: Sequence[str | os.PathLike[str]], store: Store | None = None
 
 FILLED_FRACTION_MIN = 0.5
 """A split of small files that is filled so far ends before a container that does not fit in whole."""
+
+
+SPLIT_SHARE = 1 / 8
+"""Of the memory limit: about as many bytes of pairs in columns a map holds without a spill."""
+
+SPLIT_BYTES_MIN = 8 << 20
+"""Splits are not made smaller than this for want of memory: each is a task, and a run to merge."""
+
+
+def fitting_split_size(step: Step, split_size_bytes: int, memory_limit_bytes: int) -> int:
+    """How large splits of a step may be so that its maps do not spill where that can be: else each pair would be
+    written and read once more. Aggregations hold less than they read, and pairs of Python objects far more.
+    """
+    maps = [each.map_batch for each in step.inputs] or [step.map_batch]
+    if None in maps or step.reduce is None or step.aggregation is not None or step.combine is not None:
+        return split_size_bytes
+    return min(split_size_bytes, max(SPLIT_BYTES_MIN, int(memory_limit_bytes * SPLIT_SHARE)))
 
 
 def plan_splits_of_each(

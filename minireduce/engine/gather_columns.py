@@ -21,7 +21,8 @@ from minireduce.engine.key_columns import Keys
 from minireduce.engine.kinds import Kinds
 
 _INT64_MAX = (1 << 63) - 1
-_PAIR_COPIES = 2.0  # of what is held: a spill has it joined, and once more in order
+_PAIR_COPIES = 1.4  # of what is held: a spill has it joined, and once more in order, for which limits leave room
+_PAIR_ORDER_BYTES = 24  # and for each pair its place, its partition, and its place among the others
 _FOLDED_COPIES = 5.0  # the same, and the hash of the keys by which states are brought together
 PARTS_WAITING = 256
 """Arrays of a few rows that are held at the latest before they become one: each takes about 1.3 KB by itself."""
@@ -57,7 +58,7 @@ class PairColumns:
         self._kinds = kinds
         self._keys: list[Keys] = []
         self._columns: list[Column] = []
-        self._held_bytes = 0
+        self._held_bytes = self._pairs = 0
         self._small = _SmallParts()
 
     def take_columns(self, key: Any, value: Any) -> int:
@@ -68,6 +69,7 @@ class PairColumns:
         taken = column.nbytes if isinstance(column, np.ndarray) else key_columns.size_bytes(column)
         taken += key_columns.size_bytes(encoded)
         self._held_bytes += taken
+        self._pairs += len(column)
         if (first := self._small.joinable_from(len(self._keys), taken)) is not None:
             self._keys[first:] = [key_columns.concatenate(self._keys[first:])]
             self._columns[first:] = [columns.concatenate(self._columns[first:])]
@@ -75,7 +77,7 @@ class PairColumns:
 
     def held_bytes(self) -> int:
         """What is held, and a part of what sorting it takes besides."""
-        return int(_PAIR_COPIES * self._held_bytes)
+        return int(_PAIR_COPIES * self._held_bytes) + _PAIR_ORDER_BYTES * self._pairs
 
     def settle(self) -> int:
         """The same: nothing is known better."""
@@ -86,7 +88,7 @@ class PairColumns:
         if not self._keys:
             return Gathered([], [], np.zeros(0, np.int64), is_plain=True)
         encoded, column = key_columns.concatenate(self._keys), columns.concatenate(self._columns)
-        self._keys, self._columns, self._held_bytes, self._small = [], [], 0, _SmallParts()
+        self._keys, self._columns, self._held_bytes, self._pairs, self._small = [], [], 0, 0, _SmallParts()
         return arranged(encoded, column, partition(lambda: _decoded(encoded), encoded))
 
 

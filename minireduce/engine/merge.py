@@ -8,7 +8,7 @@ merged.
 
 Memory: one frame of each run, and a sorted copy; where runs are few and come as arrays, several frames of each, since a
 window costs calls however little stands in it. `merge_in_passes` first brings neighbouring runs together on disk where
-there are too many of them; neighbours, so that order stays.
+there are too many of them: neighbours, so that order stays, and no more of them than it takes.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from minireduce.engine.memory import COLUMNAR_LIMIT_BYTES_MIN
 from minireduce.frozen import dataclass
 
 RUN_MEMORY_BYTES = 12 * FRAME_BYTES  # a frame as Python objects, and its share of the sorted copy
+COLUMNAR_RUN_MEMORY_BYTES = 4 * FRAME_BYTES  # the same as arrays
 FAN_IN_MIN = 4
 FAN_IN_MAX = 256  # open files
 FRAMES_AT_ONCE_MAX = 4  # of a run: more stay no longer in the cache
@@ -160,9 +161,10 @@ def flat(merging: Iterator[Merged]) -> Iterator[tuple[Keys, Column]]:
                 yield [part.key] * len(piece), piece
 
 
-def fan_in(memory_limit_bytes: int) -> int:
+def fan_in(memory_limit_bytes: int, *, is_columnar: bool = False) -> int:
     """How many runs may be merged at once."""
-    return min(FAN_IN_MAX, max(FAN_IN_MIN, memory_limit_bytes // 2 // RUN_MEMORY_BYTES))
+    each = COLUMNAR_RUN_MEMORY_BYTES if is_columnar else RUN_MEMORY_BYTES
+    return min(FAN_IN_MAX, max(FAN_IN_MIN, memory_limit_bytes // 2 // each))
 
 
 def is_worth_columns(runs: Sequence[RunSlice], memory_limit_bytes: int) -> bool:
@@ -182,7 +184,7 @@ def open_runs(
 ) -> list[SectionReader]:
     """Readers of the runs that hold anything. Raises InvalidKey if their keys are of different kinds."""
     readers = []
-    spare = fan_in(memory_limit_bytes) // max(1, sum(1 for run in runs if run.length))
+    spare = fan_in(memory_limit_bytes, is_columnar=is_columnar) // max(1, sum(1 for run in runs if run.length))
     frames_at_once = max(1, min(FRAMES_AT_ONCE_MAX, spare)) if is_columnar else 1
     for run in runs:
         if run.length:
@@ -197,12 +199,43 @@ def open_runs(
     return readers
 
 
-def count_passes(runs: Sequence[RunSlice], memory_limit_bytes: int) -> int:
-    """How often these runs are read and written before few enough are left to merge at once."""
-    left, most, passes = sum(1 for run in runs if run.length), fan_in(memory_limit_bytes), 0
-    while left > most:
-        left, passes = -(-left // most), passes + 1
-    return passes
+@dataclass(frozen=True, slots=True)
+class Passes:
+    """How runs come to be few enough: `at_once` are brought together at a time, until `runs_max` are left."""
+
+    at_once: int
+    runs_max: int
+
+    @classmethod
+    def within(cls, memory_limit_bytes: int, *, is_columnar: bool, is_last_columnar: bool) -> Passes:
+        """What memory allows on the way, and in the merge that follows."""
+        return cls(
+            fan_in(memory_limit_bytes, is_columnar=is_columnar),
+            fan_in(memory_limit_bytes, is_columnar=is_last_columnar),
+        )
+
+    def groups(self, runs: int) -> list[int]:
+        """How many neighbours the next pass brings together each time, the first ones first: no more than it takes."""
+        groups = []
+        excess = runs - self.runs_max
+        while excess > 0 and runs > 1:
+            group = min(self.at_once, excess + 1, runs)
+            groups.append(group)
+            excess, runs = excess - group + 1, runs - group
+        return groups
+
+    def share_read_before(self, runs: Sequence[RunSlice]) -> float:
+        """The bytes that passes read, as a share of what the last merge reads."""
+        lengths = [run.length for run in runs if run.length]
+        total, read = sum(lengths), 0
+        while groups := self.groups(len(lengths)):
+            together, start = [], 0
+            for group in groups:
+                together.append(sum(lengths[start : start + group]))
+                start += group
+            read += sum(together)
+            lengths = [*together, *lengths[start:]]
+        return read / max(1, total)
 
 
 def merge_in_passes(
@@ -213,6 +246,7 @@ def merge_in_passes(
     memory_limit_bytes: int,
     kinds: Kinds,
     disk: Disk,
+    passes: Passes | None = None,
     has_read: Callable[[int], None] = lambda _: None,
     is_columnar: bool = False,
 ) -> tuple[list[RunSlice], int]:
@@ -221,33 +255,34 @@ def merge_in_passes(
     `has_read` is told of the bytes that were brought together.
     """
     runs = [run for run in sorted(runs, key=lambda run: run.order) if run.length]
-    most, spilled, passes = fan_in(memory_limit_bytes), 0, 0
-    while len(runs) > most:
+    if passes is None:
+        passes = Passes.within(memory_limit_bytes, is_columnar=is_columnar, is_last_columnar=is_columnar)
+    spilled, number = 0, 0
+    made: set[Path] = set()
+    while groups := passes.groups(len(runs)):
         fewer = []
         disk.make_directories(directory)
-        for start in range(0, len(runs), most):
-            path = directory / f"merge-{passes:02d}-{start:06d}.data"
+        start = 0
+        for group in groups:
+            together = runs[start : start + group]
+            path = directory / f"merge-{number:02d}-{start:06d}.data"
             with ExitStack() as stack:
                 readers = open_runs(
-                    runs[start : start + most],
-                    kinds,
-                    disk,
-                    stack,
-                    memory_limit_bytes=memory_limit_bytes,
-                    is_columnar=is_columnar,
+                    together, kinds, disk, stack, memory_limit_bytes=memory_limit_bytes, is_columnar=is_columnar
                 )
                 writer = SectionWriter(stack.enter_context(disk.create(path)))
                 writer.write_kinds(kinds.encoded())
                 for keys, column in fold(merged(readers)):
                     writer.add(keys, column)
                 writer.end()
-            if passes:
-                for run in runs[start : start + most]:
-                    assert isinstance(run.file, Path)
+            for run in together:
+                if isinstance(run.file, Path) and run.file in made:
                     disk.remove(run.file)
-            fewer.append(RunSlice(path, 0, writer.bytes_written, start))
+            made.add(path)
+            fewer.append(RunSlice(path, 0, writer.bytes_written, together[0].order))
             spilled += writer.pairs_written
-            has_read(sum(run.length for run in runs[start : start + most]))
-        runs = fewer
-        passes += 1
+            has_read(sum(run.length for run in together))
+            start += group
+        runs = [*fewer, *runs[start:]]
+        number += 1
     return runs, spilled

@@ -30,9 +30,9 @@ from minireduce.engine.merge import (
     Fold,
     LongGroup,
     Merged,
+    Passes,
     RunSlice,
     Window,
-    count_passes,
     flat,
     is_worth_columns,
     merge_in_passes,
@@ -73,7 +73,10 @@ def run_reduce(
         is_large = is_worth_columns(runs, memory_limit_bytes)
         is_streamed = _is_streamed(step) and (care is None or care.is_plain)
         with blamed(context, "reduce", step.reduce, is_placed=False):
-            context.input_weight = 1 / (1 + count_passes(runs, memory_limit_bytes))
+            is_columnar = is_large and is_streamed
+            is_merged_columnar = is_large and step.combine is None
+            passes = Passes.within(memory_limit_bytes, is_columnar=is_merged_columnar, is_last_columnar=is_columnar)
+            context.input_weight = 1 / (1 + passes.share_read_before(runs))
             few, spilled = merge_in_passes(
                 runs,
                 fold,
@@ -81,11 +84,11 @@ def run_reduce(
                 memory_limit_bytes=memory_limit_bytes,
                 kinds=kinds,
                 disk=disk,
+                passes=passes,
                 has_read=context.has_read,
-                is_columnar=is_large and step.combine is None,
+                is_columnar=is_merged_columnar,
             )
             context.largest.partition_bytes = sum(run.length for run in few)
-            is_columnar = is_large and is_streamed
             readers = open_runs(few, kinds, disk, stack, memory_limit_bytes=memory_limit_bytes, is_columnar=is_columnar)
             merging = merged(readers)
         context.count("SPILLED_RECORDS", spilled)
@@ -165,8 +168,8 @@ class _Join:
     def _merged(self, stack: ExitStack) -> list[Iterator[Group]]:
         """The groups of each input."""
         kinds = Kinds()
-        passes = max(count_passes(runs, self._side_limit_bytes) for runs in self._sides)
-        self._context.input_weight = 1 / (1 + passes)
+        shares = [self._passes(runs).share_read_before(runs) for runs in self._sides]
+        self._context.input_weight = 1 / (1 + max(shares))
         return [self._side(index, runs, kinds, stack) for index, runs in enumerate(self._sides)]
 
     def _side(self, index: int, runs: list[RunSlice], kinds: Kinds, stack: ExitStack) -> Iterator[Group]:
@@ -178,6 +181,7 @@ class _Join:
             memory_limit_bytes=self._side_limit_bytes,
             kinds=kinds,
             disk=self._disk,
+            passes=self._passes(runs),
             has_read=context.has_read,
             is_columnar=is_worth_columns(runs, self._side_limit_bytes),
         )
@@ -189,6 +193,10 @@ class _Join:
             self._disk.make_directories(self._folder(index))
             return _sorted(step, grouped, self._folder(index), self._side_limit_bytes, self._disk)
         return grouped
+
+    def _passes(self, runs: list[RunSlice]) -> Passes:
+        is_columnar = is_worth_columns(runs, self._side_limit_bytes)
+        return Passes.within(self._side_limit_bytes, is_columnar=is_columnar, is_last_columnar=False)
 
     def _folder(self, index: int) -> Path:
         return self._directory / f"input-{index}"

@@ -26,7 +26,7 @@ from typing import Any, BinaryIO, Generic, TypeVar
 from minireduce.api.job import Job, Step
 from minireduce.api.partitioners import Range
 from minireduce.api.skipping import BadRecord, SkipLimit
-from minireduce.client.inputs import Inputs, plan_splits_of_each, resolve
+from minireduce.client.inputs import Inputs, fitting_split_size, plan_splits_of_each, resolve
 from minireduce.client.job_spec import default_reducers
 from minireduce.client.publish import part_name, publish_directory
 from minireduce.client.quarantine import read_skipped
@@ -159,7 +159,9 @@ class _InlineRun:
 
     def steps(self, split_size_bytes: int) -> tuple[Path, ...]:
         """All steps, one after the other; the parts of the last."""
-        splits, input_ends = plan_splits_of_each(self._inputs, split_size_bytes, "")
+        first = self._job.steps[0]
+        size_bytes = fitting_split_size(first, split_size_bytes, first.memory_limit_bytes or self._limit_bytes)
+        splits, input_ends = plan_splits_of_each(self._inputs, size_bytes, "")
         # Without a cluster there is no block store, so `resolve` has refused what would lie there.
         sources: list[Source] = [split for split in splits if not isinstance(split, StoredRange | StoredFiles)]
         parts: list[Path] = []
