@@ -31,7 +31,7 @@ def handle(kind: OutputKind, *, is_embedded: bool = False) -> JobHandle[Any, Any
 
 
 @pytest.mark.parametrize(
-    ("kind", "told"), [(OutputKind.TEXT, "submit it again"), (OutputKind.RESULT, "can be waited for again")]
+    ("kind", "told"), [(OutputKind.TEXT, "submit it again"), (OutputKind.RESULT, "result can be waited for again")]
 )
 def test_a_master_that_is_gone_for_good_is_told_with_the_job_and_how_to_find_it(kind: OutputKind, told: str) -> None:
     with pytest.raises(Unavailable, match=r"job-abc-7 may go on.* cannot be reached") as gone:
