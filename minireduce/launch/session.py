@@ -308,9 +308,10 @@ class JobHandle(Generic[K, V]):
             if self._session.is_embedded:  # the job ends with it
                 raise
             hint = f"once the master is back, `minireduce status {self.id} --master {self._session.connection.address}`"
-            hint += " shows it; a result that stays in the cluster can be waited for again"
             if self._wishes.output is OutputKind.TEXT:
-                hint += ", but text is put in place by who submitted the job only: else kill it and submit it again"
+                hint += " shows it; its output can be put in place here no more, so kill it and submit it again"
+            else:
+                hint += " shows it, and its result can be waited for again"
             raise Unavailable(f"{self.id} may go on, but nothing is heard of it: {error.message}", hint=hint) from error
 
     def wait(self) -> JobResult[K, V]:

@@ -111,6 +111,24 @@ def test_after_a_while_the_youngest_attempts_of_the_job_above_its_share_give_way
     assert view(cluster, large).errors == ()
 
 
+def test_the_youngest_attempts_give_way_and_only_those_of_the_job_that_is_most_above_its_share():
+    cluster = FakeCluster(preempt_after_s=30.0)
+    cluster.submit("most", maps=100)
+    workers = [cluster.worker("w1", slots=4)]
+    assert len(workers[0].attempts()) == 4
+    cluster.pass_time(5, *workers)
+    workers.append(cluster.worker("w2", slots=2))
+    youngest = workers[1].attempts()
+    less = cluster.submit("less", maps=100)
+    workers.append(cluster.worker("w3", slots=2))
+    assert jobs_of(workers[2].attempts()) == [less, less]  # younger still, but of a job with less than its share
+    hungry = cluster.submit("hungry", maps=100)
+    cluster.pass_time(32, *workers)
+    killed = [kill.attempt for worker in workers for kill in worker.take(KillAttempt)]
+    assert sorted(killed) == sorted(youngest)
+    assert jobs_of(attempt for worker in workers for attempt in worker.attempts()) == [hungry, hungry]
+
+
 def test_two_jobs_that_starve_at_once_are_given_slots_of_different_attempts():
     cluster = FakeCluster(preempt_after_s=5.0)
     worker = cluster.worker("w1", slots=6)
