@@ -111,7 +111,7 @@ def test_after_a_while_the_youngest_attempts_of_the_job_above_its_share_give_way
     assert view(cluster, large).errors == ()
 
 
-def test_the_youngest_attempts_give_way_and_only_those_of_the_job_that_is_most_above_its_share():
+def test_the_youngest_attempts_give_way_and_none_of_a_job_that_has_less_than_its_share():
     cluster = FakeCluster(preempt_after_s=30.0)
     cluster.submit("most", maps=100)
     workers = [cluster.worker("w1", slots=4)]
@@ -127,6 +127,20 @@ def test_the_youngest_attempts_give_way_and_only_those_of_the_job_that_is_most_a
     killed = [kill.attempt for worker in workers for kill in worker.take(KillAttempt)]
     assert sorted(killed) == sorted(youngest)
     assert jobs_of(attempt for worker in workers for attempt in worker.attempts()) == [hungry, hungry]
+
+
+def test_the_job_that_is_most_above_its_share_gives_first():
+    cluster = FakeCluster(preempt_after_s=30.0, preempted_per_tick_max=2)
+    less = cluster.submit("less", maps=4)
+    workers = [cluster.worker("w1", slots=4)]
+    most = cluster.submit("most", maps=100)
+    workers.append(cluster.worker("w2", slots=6))
+    assert jobs_of(workers[0].attempts()) == [less] * 4
+    assert jobs_of(workers[1].attempts()) == [most] * 6
+    cluster.submit("hungry", maps=100, weight=2.0)  # its share is five, and two and a half are that of each other
+    cluster.pass_time(31, *workers)
+    killed = [kill.attempt for worker in workers for kill in worker.take(KillAttempt)]
+    assert jobs_of(killed) == [most] * 2
 
 
 def test_two_jobs_that_starve_at_once_are_given_slots_of_different_attempts():
