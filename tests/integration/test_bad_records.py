@@ -202,11 +202,14 @@ def test_without_the_flag_two_failures_at_different_records_do_not_end_the_job(t
     assert result.counters[GROUP]["NUM_FAILED_MAPS"] == 2
 
 
-def test_a_kill_from_outside_never_blames_the_record_in_work(text: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGBUS])
+def test_a_kill_from_outside_or_a_damaged_mapping_never_blames_the_record_in_work(
+    text: Path, tmp_path: Path, number: int
+) -> None:
     def map_(line: str) -> Iterator[tuple[str, str]]:
         if line == "hello03" and not (tmp_path / "killed").exists():
             (tmp_path / "killed").touch()
-            os.kill(os.getpid(), signal.SIGKILL)  # for its worker the same as one by anybody else
+            os.kill(os.getpid(), number)  # for its worker the same as one by anybody else
         yield line, line
 
     result = Job(map_, reduce_all, skip_bad_records=10).run(text, slots=1)
@@ -262,6 +265,17 @@ def test_a_record_that_can_be_computed_alone_is_kept_and_its_failure_counts(text
         Job(map_, reduce_all, skip_bad_records=10, attempts_max=3).run(text, slots=1)
     assert failed.value.skipped == ()
     assert len(failed.value.errors) == 3
+
+
+def test_an_input_that_cannot_be_read_to_its_end_blames_no_record(text: Path) -> None:
+    def map_(line: str) -> Iterator[tuple[str, str]]:
+        if line == "hello03":
+            os.utime(text, (0, 0))  # as of a file that somebody writes to
+        yield line, line
+
+    with pytest.raises(JobFailed, match="lost 11 times") as failed:
+        Job(map_, reduce_all, skip_bad_records=10).run(text, slots=1)
+    assert failed.value.skipped == ()
 
 
 @pytest.mark.parametrize("skips", [None, 10])

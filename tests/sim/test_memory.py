@@ -1,0 +1,22 @@
+"""A master that keeps what it no longer needs is found."""
+
+from __future__ import annotations
+
+import pytest
+
+from minireduce.core.compute import ending
+from minireduce.testing import sim
+
+pytestmark = pytest.mark.timeout(600)
+
+
+def test_a_master_that_keeps_the_tasks_of_jobs_that_are_over_is_found(monkeypatch):
+    real = ending.end_job
+
+    def keep(state, job, *rest):
+        real(state, job, *rest)
+        vars(state).setdefault("kept", []).append(job)
+
+    monkeypatch.setattr(ending, "end_job", keep)
+    errors = [sim.run_seed(seed).error for seed in range(3)]
+    assert any("all jobs are over, but the master keeps" in error for error in errors), errors
