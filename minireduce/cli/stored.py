@@ -11,7 +11,7 @@ import click
 from minireduce.cli.options import Common
 from minireduce.cli.show import size
 from minireduce.config import size_bytes
-from minireduce.errors import NotFound, RequestError
+from minireduce.errors import NotFound, RequestError, Unavailable
 
 if TYPE_CHECKING:
     from minireduce.client.fs import FileSystem
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 STDIN = "-"
 COPY_BYTES = 1 << 20
+WAIT_SAID_AFTER_S = 1.0
+"""A master that starts again in less is not worth a word."""
 
 paths_argument = click.argument("paths", nargs=-1, required=True, metavar="PATH...")
 overwrite_option = click.option("-f", "--overwrite", is_flag=True, help="Replace what is there.")
@@ -33,12 +35,25 @@ def opened(common: Common) -> Iterator[FileSystem]:
     from minireduce.client.fs import FileSystem
 
     with open_connection(common.configuration()) as connection:
+        connection.on_wait = _Waiting().tell
         yield FileSystem(connection)
         if connection.reads.hedged:
             asked, faster = connection.reads.hedged, connection.reads.won_by_second
             click.echo(
                 f"{asked} reads asked a second worker, as the first was slow; {faster} times it was faster", err=True
             )
+
+
+class _Waiting:
+    """Says what a command waits for, once for each thing: it may do so for as long as `master_wait_s`."""
+
+    def __init__(self) -> None:
+        self._said = ""
+
+    def tell(self, error: Unavailable, waited_s: float) -> None:
+        if waited_s >= WAIT_SAID_AFTER_S and error.message != self._said:
+            self._said = error.message
+            click.echo(f"waiting: {error.message}" + (f" ({error.hint})" if error.hint else ""), err=True)
 
 
 def expand(files: FileSystem, paths: Sequence[str]) -> list[FileStatus]:

@@ -4,7 +4,8 @@
 It is a translation: names, modes and errors of fsspec on one side, `client.fs` on the other. Which cluster is meant,
 `storage_options` say (`master`, `token_file`), else the settings.
 
-A file that is written appears when it is closed; one whose writer raised does not. What is removed goes to the trash.
+A file that is written appears when it is closed, in a transaction when that ends; one whose writer raised does not.
+What is removed goes to the trash.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from typing import Any, ClassVar
 from fsspec.spec import AbstractFileSystem
 
 from minireduce.client.connection import connect
+from minireduce.client.file_writing import FileWriter
 from minireduce.client.fs import FileSystem
 from minireduce.client.store_paths import parse_store_path
 from minireduce.core.storage.views import FileStatus
@@ -49,10 +51,13 @@ class MinireduceFileSystem(AbstractFileSystem):  # type: ignore[misc]  # fsspec 
     def _open(self, path: str, mode: str = "rb", block_size: int | None = None, **options: Any) -> io.IOBase:
         del block_size  # of fsspec's caches, which are not used
         sizes = {name: options[name] for name in ("replication",) if name in options}
+        is_held = mode != "rb" and not options.get("autocommit", True)
+        if is_held and mode == "ab":
+            raise OSError(f"{path}: what is appended cannot be taken back, so it is part of no transaction")
         with _as_os_errors(path):
             is_over = mode == "wb"
             opened: Any = self._files.open(path, "wb" if mode == "xb" else mode, overwrite=is_over, **sizes)
-        return opened  # type: ignore[no-any-return]
+        return _HeldFile(opened) if is_held else opened
 
     # ── looking ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -125,6 +130,33 @@ class MinireduceFileSystem(AbstractFileSystem):  # type: ignore[misc]  # fsspec 
                 self._files.mkdir(target)
             else:
                 self._files.copy(source, target, overwrite=True)
+
+
+class _HeldFile(io.RawIOBase):
+    """A new file of a transaction (`with fs.transaction:`): closed, it waits to be committed or discarded."""
+
+    def __init__(self, writer: FileWriter) -> None:
+        super().__init__()
+        self._writer = writer
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: Any) -> int:
+        return self._writer.write(data)
+
+    def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
+        if kind is not None:
+            self.discard()
+        self.close()
+
+    def commit(self) -> None:
+        """The file appears, unless its own writer has failed."""
+        self._writer.close()
+
+    def discard(self) -> None:
+        """What was written is dropped."""
+        self._writer.abandon()
 
 
 def _described(status: FileStatus) -> dict[str, Any]:

@@ -212,7 +212,8 @@ class BlockRoutes:
             replica, data, crcs = await asyncio.to_thread(self.store.open_data, block_id, generation)
         except DamagedReplica as damage:
             self.found_damaged(Replica(block_id, generation, 0), damage)
-            raise
+            status, body = to_http(damage)
+            return web.json_response(body, status=status)
         headers = {LENGTH_HEADER: str(replica.length), **self._local_reads.offer(data).to_headers()}
         return web.Response(body=crcs, headers=headers, content_type="application/octet-stream")
 

@@ -102,5 +102,8 @@ class WorkerLoop:
 
 
 def _log_failure(done: Any) -> None:
-    if done.exception() is not None:
-        log.error("the disk refused what it was asked to do", exc_info=done.exception())
+    error = done.exception()
+    if isinstance(error, OSError):
+        log.error("the disk refused what it was asked to do: %s", error)
+    elif error is not None:
+        log.error("what the disk was asked to do failed", exc_info=error)

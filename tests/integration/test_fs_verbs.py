@@ -155,6 +155,17 @@ def test_waiting_for_more_replicas_than_live_workers_ends_and_says_so(cluster, f
     ]
 
 
+def test_a_command_says_what_it_waits_for_and_goes_on_when_it_is_there(tmp_path):
+    with ProcessCluster(tmp_path, workers=0) as cluster:
+        command = cluster.command("fs", "put", "-", "/f")
+        command.stdin.write(b"x")
+        command.stdin.close()
+        assert command.stderr.readline().startswith(b"waiting: no worker is live that could hold a block of /f (start")
+        cluster.start_worker("w1")
+        assert command.wait(60) == 0
+        assert command.stderr.readline().startswith(b"stored 1 B")
+
+
 def test_what_was_removed_can_be_brought_back_until_the_trash_is_emptied(files, fs):
     files.put_stream(io.BytesIO(b"kept"), "/d/f")
     ((path, trash_path),) = (

@@ -94,3 +94,29 @@ def test_a_file_whose_writer_raised_does_not_appear(files):
     with pytest.raises(Spoiled):
         write()
     assert not files.exists("/spoiled")
+
+
+def test_the_files_of_a_transaction_appear_when_it_ends_or_not_at_all(files):
+    with files.transaction:
+        with files.open("/both/a", "wb") as one:
+            one.write(b"1")
+        with files.open("/both/b", "wb") as two:
+            two.write(b"2")
+        assert not files.exists("/both/a")
+    assert files.cat("/both/a") == b"1"
+    assert files.cat("/both/b") == b"2"
+    with pytest.raises(KeyError):
+        overwrite_and_fail(files)
+    assert files.cat("/both/a") == b"1"
+    assert not files.exists("/both/c")
+    with files.transaction, pytest.raises(OSError, match="cannot be taken back"):
+        files.open("/both/a", "ab")
+
+
+def overwrite_and_fail(files):
+    with files.transaction:
+        with files.open("/both/a", "wb") as one:
+            one.write(b"other")
+        with files.open("/both/c", "wb") as two:
+            two.write(b"3")
+            raise KeyError

@@ -19,7 +19,7 @@ from minireduce.core.storage.ids import SEQUENCES, IdSequence
 from minireduce.core.storage.leases import Leases, WritingFile
 from minireduce.core.storage.namespace import ROOT, Directory, File, Namespace
 from minireduce.core.storage.paths import parse_path
-from minireduce.core.storage.placement import PlacementPolicy, Want, is_taker
+from minireduce.core.storage.placement import FREE_BYTES_KEPT, PlacementPolicy, Want, is_taker
 from minireduce.core.storage.places import Place, Places
 from minireduce.core.storage.quotas import Quotas
 from minireduce.core.storage.recovery import choose_recovered
@@ -323,7 +323,8 @@ class Files:
             raise Unavailable(f"no worker is live that could hold a block of {file.path}", hint="start workers")
         raise RequestError(
             f"none of {len(live)} live workers has room for a block of {file.path}",
-            hint="see `minireduce cluster workers`: free some disk, start more workers, or undrain one",
+            hint=f"one needs {want.bytes_needed + FREE_BYTES_KEPT >> 20} MiB free, for a block and to spare; "
+            "see `minireduce cluster workers`: free some disk, start more workers, or undrain one",
         )
 
     def _replicas_needed(self, file: WritingFile) -> int:

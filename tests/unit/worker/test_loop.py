@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import threading
+from concurrent.futures import Future
 
 import pytest
 
@@ -12,7 +14,7 @@ from minireduce.core.work.session import OpenStream, StopWorker, StreamOpened, W
 from minireduce.core.worker import StopRequested, Ticked
 from minireduce.errors import InvariantViolation, Refused
 from minireduce.testing.clock import ManualClock
-from minireduce.worker.loop import WorkerLoop
+from minireduce.worker.loop import WorkerLoop, _log_failure
 
 WELCOME = WelcomeReceived(1, Welcome(1, 1, False, 0, 1.0, 10.0))
 
@@ -52,6 +54,17 @@ def play(machine: PlayedMachine, events, *, perform=print, on_joined=print) -> N
 
 
 STOPS = {"StopRequested": [StopWorker(None)]}
+
+
+def test_what_a_disk_refused_is_told_in_a_line_and_what_is_a_mistake_with_its_traceback(caplog):
+    for error in (OSError(errno.ENOSPC, "No space left on device"), KeyError("x")):
+        failed: Future[None] = Future()
+        failed.set_exception(error)
+        _log_failure(failed)
+    refused, mistaken = caplog.records
+    assert "No space left on device" in refused.getMessage()
+    assert refused.exc_info is None
+    assert mistaken.exc_info is not None
 
 
 def test_events_are_handled_in_order_and_a_tick_comes_without_being_asked():
