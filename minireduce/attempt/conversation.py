@@ -26,13 +26,6 @@ from minireduce.core.work.bad_records import PLAIN, Care
 from minireduce.frozen import dataclass
 from minireduce.ids import AttemptId, TaskId
 
-# ── what a task leaves in its directory, beside what the engine names ───────────────────────────────────────────────
-
-PART_NAME = "part"
-STDOUT_NAME = "stdout"
-STDERR_NAME = "stderr"
-
-
 # ── worker and zygote ───────────────────────────────────────────────────────────────────────────────────────────────
 
 

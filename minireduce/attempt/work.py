@@ -21,7 +21,6 @@ from typing import Any, BinaryIO
 
 from minireduce.api.job import Job, Step
 from minireduce.attempt.conversation import (
-    PART_NAME,
     Finished,
     InputUnusable,
     MapInput,
@@ -36,6 +35,7 @@ from minireduce.attempt.conversation import (
 )
 from minireduce.attempt.framing import TaskSocket
 from minireduce.attempt.inputs import Unusable, open_local, open_part, open_stored
+from minireduce.attempt.places import PART_NAME
 from minireduce.attempt.watch import Watch
 from minireduce.core.spec import LocalFiles, NumberRange
 from minireduce.core.storage.staged_paths import origin_of

@@ -24,7 +24,7 @@ from minireduce.client.doors import open_door
 from minireduce.client.retry import Retry
 from minireduce.core.views import JobView, ResultView
 from minireduce.errors import Corruption, NotFound, Unavailable
-from minireduce.ids import JobId
+from minireduce.ids import AttemptId, JobId
 from minireduce.wire import methods
 from minireduce.wire.errors import from_http
 from minireduce.wire.questions import GetResult
@@ -32,12 +32,15 @@ from minireduce.wire.questions import GetResult
 FETCH_BYTES = 1 << 20
 DAMAGED_MAX = 3
 
+OpenOwn = Callable[[AttemptId], int | None]
+"""Gives a descriptor of the part that an attempt made, or None where that lies elsewhere."""
+
 
 class PartsOfJob:
     """The parts of one job, fetched one at a time; where they are is asked when that is first needed.
 
     `on_view` sees the job while a part is made again. `is_made`: the caller has seen that all parts are there, and need
-    not wait for them.
+    not wait for them. `open_own` gives a descriptor of a part that lies on a worker of the caller's own.
     """
 
     def __init__(
@@ -47,12 +50,14 @@ class PartsOfJob:
         *,
         wait_s: float,
         is_made: bool = False,
+        open_own: OpenOwn | None = None,
         on_view: Callable[[JobView], None] | None = None,
     ) -> None:
         self._connection = connection
         self._job = job
         self._wait_s = wait_s
         self._is_made = is_made
+        self._open_own = open_own
         self._on_view = on_view
         self._known: ResultView | None = None
 
@@ -81,7 +86,7 @@ class PartsOfJob:
         def attempt() -> None:
             nonlocal damaged
             try:
-                _fetch_verified(self._result, index, target, self._connection.authority)
+                _fetch_verified(self._result, index, target, self._connection.authority, self._open_own)
             except (Unavailable, Corruption, NotFound) as error:
                 damaged += isinstance(error, Corruption)
                 if damaged == DAMAGED_MAX:
@@ -103,7 +108,9 @@ class PartsOfJob:
         return Retry(self._wait_s, self._wait_s).call(attempt)
 
 
-def _fetch_verified(result: ResultView, index: int, target: Path, authority: bytes | None) -> None:
+def _fetch_verified(
+    result: ResultView, index: int, target: Path, authority: bytes | None, open_own: OpenOwn | None
+) -> None:
     source = result.parts[index]
     target.unlink(missing_ok=True)  # it may be another part's second name, through which nothing must be written
     if not source.bytes_total:
@@ -113,7 +120,9 @@ def _fetch_verified(result: ResultView, index: int, target: Path, authority: byt
     found = _Found(undigested=0 if result.is_text else _magic_bytes())
     with closing(open_door(source.worker, source.address, authority)) as door:
         try:
-            descriptor = local_parts.open_part(door, path, headers)
+            descriptor = open_own(source.attempt) if open_own is not None else None
+            if descriptor is None:
+                descriptor = local_parts.open_part(door, path, headers)
             if descriptor is not None:
                 _take_file(descriptor, target, found)
             else:

@@ -13,6 +13,7 @@ However the parent ends, the children end and the directory goes: in order throu
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import tempfile
@@ -20,6 +21,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
+from minireduce.attempt.places import META_NAME, PART_NAME, attempt_directory
 from minireduce.auth import tokens
 from minireduce.errors import RequestError, Unavailable
 from minireduce.launch import daemon
@@ -27,6 +29,7 @@ from minireduce.launch.daemon import MASTER, WORKER, Daemon
 
 if TYPE_CHECKING:
     from minireduce.client.connection import Connection
+    from minireduce.ids import AttemptId
 
 MASTER_WAIT_S = 5.0
 
@@ -46,7 +49,12 @@ class EmbeddedCluster:
             tokens.store(token_file, self._tokens)
             at = ["--token-file", str(token_file)]
             self._masters.append(self._start(MASTER, "master", ["--http-port", "0", *at]))
-            own = [*at, *([] if slots is None else ["--slots", str(slots)]), "-"]
+            own = [
+                *at,
+                *([] if slots is None else ["--slots", str(slots)]),
+                *(["--alone"] if workers == 1 else []),
+                "-",
+            ]
             for number in range(1, workers + 1):
                 self._workers.append(self._start(WORKER, f"worker-{number}", own))
         except BaseException:
@@ -90,6 +98,18 @@ class EmbeddedCluster:
 
         # Nobody starts a master of ours again, so there is no point in waiting as for others.
         return Connection(self.address, Credentials(self.client_token), master_wait_s=MASTER_WAIT_S)
+
+    def open_part(self, attempt: AttemptId) -> int | None:
+        """A descriptor of the part that an attempt left on a worker here: they are our own, and so is what lies there.
+
+        So a small job does without the block server, whose start takes longer than all else that the job needs.
+        """
+        for worker in self._workers:
+            directory = attempt_directory(self._root / worker.name, attempt)
+            if (directory / META_NAME).exists():
+                with contextlib.suppress(FileNotFoundError):
+                    return os.open(directory / PART_NAME, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        return None
 
     def check(self) -> None:
         """Raise Unavailable if a daemon has ended: nobody would start it again, and a job would wait for ever."""

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from minireduce.client.inputs import Inputs, Named
     from minireduce.client.job_spec import Wishes
     from minireduce.client.outputs import Destination
-    from minireduce.client.parts import PartsOfJob
+    from minireduce.client.parts import OpenOwn, PartsOfJob
     from minireduce.client.result import JobResult
     from minireduce.client.staging import OnUpload
     from minireduce.launch.embedded import EmbeddedCluster
@@ -87,6 +87,11 @@ class Session:
 
                 self._connection = open_connection(self.configuration)
         return self._connection
+
+    @property
+    def open_own(self) -> OpenOwn | None:
+        """What opens parts on workers that this process started itself; None for others'."""
+        return self._cluster.open_part if self._cluster is not None else None
 
     @property
     def store(self) -> FileSystem | None:
@@ -274,7 +279,9 @@ class JobHandle(Generic[K, V]):
         from minireduce.client.parts import PartsOfJob
 
         wait_s = self._session.settings.master_wait_s
-        return PartsOfJob(self._session.connection, self.id, wait_s=wait_s, is_made=True)
+        return PartsOfJob(
+            self._session.connection, self.id, wait_s=wait_s, is_made=True, open_own=self._session.open_own
+        )
 
     def skipped(self) -> tuple[BadRecord, ...]:
         """The records that the job has left out, as they could not be computed. Ask before it is closed."""

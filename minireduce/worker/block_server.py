@@ -30,7 +30,7 @@ from typing import BinaryIO
 from aiohttp import web
 
 from minireduce.attempt import linux
-from minireduce.attempt.conversation import PART_NAME
+from minireduce.attempt.places import META_NAME, PART_NAME, attempt_directory
 from minireduce.auth import transport
 from minireduce.auth.policy import Authenticator
 from minireduce.auth.tokens import Tokens
@@ -49,7 +49,7 @@ from minireduce.worker.block_store import BLOCKS_NAME, BlockStore
 from minireduce.worker.gate import attempt_named, gate
 from minireduce.worker.local_reads import LocalReads
 from minireduce.worker.orders import Orders
-from minireduce.worker.outputs import LOG_NAMES, META_NAME, attempt_directory
+from minireduce.worker.outputs import LOG_NAMES
 from minireduce.worker.scrubbing import STATE_NAME, Scrubber, ScrubLimits
 
 log = logging.getLogger(__name__)

@@ -1,7 +1,8 @@
 """The worker's end of its block server: give it its socket and orders, and start it again should it end.
 
 The worker itself binds the port, before anything else is ready, so that it can tell the master its address at once.
-Callers that come before the server serves, or between two lives of it, wait in the socket's queue.
+Callers that come before the server serves, or between two lives of it, wait in the socket's queue. Where nobody may
+ever come, as to the worker of one small job, the server is started for the first caller or order.
 """
 
 from __future__ import annotations
@@ -59,12 +60,23 @@ class BlockServerProcess:
         self._orders = replace(orders, socket_fd=listening.fileno())
         self._process: Process | None = None
         self._early: list[bytes] = []
+        self._is_wanted = asyncio.Event()
         self._watching: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
         """Start the process; it gets ready while the worker goes on."""
         self._process = await self._spawn()
         self._watching = asyncio.create_task(self._watch(), name="block server")
+
+    async def start_when_wanted(self) -> None:
+        """Start the process when there is a first caller, or something for it to do."""
+        loop = asyncio.get_running_loop()
+        loop.add_reader(self._listening, self._is_wanted.set)
+        try:
+            await self._is_wanted.wait()
+        finally:
+            loop.remove_reader(self._listening)
+        await self.start()
 
     @property
     def pid(self) -> int | None:
@@ -75,6 +87,7 @@ class BlockServerProcess:
         """Have the server do something, once it runs. One that ends first leaves it undone; the master asks again."""
         if self._process is None:
             self._early.append(to_line(command))
+            self._is_wanted.set()
         elif self._process.stdin is not None and not self._process.stdin.is_closing():
             self._process.stdin.write(to_line(command))
 

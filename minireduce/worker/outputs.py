@@ -23,24 +23,24 @@ from pathlib import Path
 import msgpack
 import xxhash
 
-from minireduce.attempt.conversation import PART_NAME, STDERR_NAME, STDOUT_NAME
+from minireduce.attempt.places import (
+    JOBS_NAME,
+    META_NAME,
+    PART_NAME,
+    STDERR_NAME,
+    STDOUT_NAME,
+    attempt_directory,
+)
 from minireduce.core.messages import AttemptSucceeded
 from minireduce.core.plain import from_plain, to_plain
 from minireduce.disk import Disk
 from minireduce.errors import Corruption, RequestError
 from minireduce.ids import AttemptId, JobId, is_job_id, parse_attempt_id
 
-JOBS_NAME = "jobs"
-META_NAME = "output.meta"
 FETCHED_NAME = "fetched"
 _READ_BYTES = 1 << 20
 ASIDE_PREFIX = ".aside-"
 LOG_NAMES = (STDOUT_NAME, STDERR_NAME)
-
-
-def attempt_directory(data_dir: Path, attempt: AttemptId) -> Path:
-    """The one place of an attempt under a data directory."""
-    return data_dir / JOBS_NAME / attempt.task.job / str(attempt)
 
 
 class Outputs:

@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from minireduce.attempt.conversation import STDERR_NAME, STDOUT_NAME
+from minireduce.attempt.places import STDERR_NAME, STDOUT_NAME
 from minireduce.core.texts import left_out_note
 from minireduce.core.work.printed import TextPrinted
 from minireduce.ids import AttemptId

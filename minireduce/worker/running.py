@@ -17,7 +17,6 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from minireduce.attempt.conversation import (
-    PART_NAME,
     MapTask,
     PartFile,
     ReduceTask,
@@ -26,6 +25,7 @@ from minireduce.attempt.conversation import (
     StoredFile,
     StoredRanges,
 )
+from minireduce.attempt.places import PART_NAME
 from minireduce.core.messages import AttemptSucceeded, OpenJob
 from minireduce.core.spec import LocalFiles
 from minireduce.core.task_data import PartInput, PartitionInput, StoredInput, StoredInputs, TaskInput

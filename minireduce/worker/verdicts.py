@@ -18,7 +18,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from minireduce.attempt.conversation import (
-    STDERR_NAME,
     MapTask,
     PartFile,
     Probing,
@@ -27,6 +26,7 @@ from minireduce.attempt.conversation import (
     StoredRanges,
     memory_told,
 )
+from minireduce.attempt.places import STDERR_NAME
 from minireduce.attempt.progress import CUT_OFF
 from minireduce.core.spec import LocalFiles
 from minireduce.core.task_data import SkippedRecord, TaskError

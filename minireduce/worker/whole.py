@@ -67,7 +67,7 @@ class WorkerOptions:
     shows beyond loopback; `authority_pem` is whom fetches trust there. `groups` are the control groups of tasks, where
     there are any.
     `new_data_dirs` are those of `data_dirs` that took the place of others. `gives_descriptors`: readers on this host
-    may have those of replicas.
+    may have those of replicas. `serves_at_once`: the block server starts before anybody has come.
     """
 
     data_dirs: tuple[Path, ...]
@@ -90,6 +90,7 @@ class WorkerOptions:
     gives_descriptors: bool = True
     scrub: ScrubLimits = ScrubLimits()
     new_data_dirs: tuple[Path, ...] = ()
+    serves_at_once: bool = True
 
     @property
     def data_dir(self) -> Path:
@@ -204,7 +205,10 @@ class Worker:
         """Start the block server: without a master too, since others may still know what lies here."""
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._joined.wait(), SERVING_AFTER_S_MAX)
-        await self._block_server.start()
+        if self._options.serves_at_once:
+            await self._block_server.start()
+        else:
+            await self._block_server.start_when_wanted()
 
     def _machine(self) -> WorkerState:
         known = self._identity.identity

@@ -17,6 +17,7 @@ from minireduce.auth import certificates, scopes, tokens, transport
 from minireduce.auth.policy import Authenticator
 from minireduce.auth.scopes import BlockAccess, BlockMode, JobReads, Login
 from minireduce.core.messages import AttemptSucceeded
+from minireduce.core.replica_messages import RemoveReplica, Replica
 from minireduce.core.task_data import OutputSource
 from minireduce.core.work.fetches import PART, Fetched, Gone, StartFetch, Unreachable
 from minireduce.disk import RealDisk
@@ -401,3 +402,34 @@ def test_beyond_loopback_nothing_is_fetched_without_an_authority_to_trust(serve,
         assert isinstance(await worker.outcome(address), Unreachable)
 
     serve(fetching(tmp_path, body))
+
+
+def test_a_server_that_waits_to_be_wanted_starts_for_the_first_caller(tmp_path: Path):
+    async def live() -> None:
+        server = Server(tmp_path / "data")
+        starting = asyncio.create_task(server.process.start_when_wanted())
+        try:
+            await asyncio.sleep(0)  # lets it begin to wait
+            assert server.process.pid is None
+            status, answer = await asyncio.to_thread(server.get, f"/outputs/{reduce_attempt(0)}/part")
+            assert (status, answer) == (200, b"key\tvalue\n")
+            await starting
+            assert server.process.pid is not None
+        finally:
+            await server.process.close()
+
+    asyncio.run(asyncio.wait_for(live(), 60))
+
+
+def test_a_server_that_waits_to_be_wanted_starts_for_an_order(tmp_path: Path):
+    async def live() -> None:
+        server = Server(tmp_path / "data")
+        starting = asyncio.create_task(server.process.start_when_wanted())
+        try:
+            server.process.order(RemoveReplica(Replica(1, 1, 0)))
+            await starting
+            assert server.process.pid is not None
+        finally:
+            await server.process.close()
+
+    asyncio.run(asyncio.wait_for(live(), 60))

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 
 from minireduce import Job, JobFailed, JobResult, LocalCluster, Sum, connect
@@ -175,3 +178,23 @@ def test_values_of_a_class_of_this_session_come_back_as_that_class(text: Path, c
 
     result = Job(placed, kept).run(str(text), master=cluster)
     assert [(type(place) is Place, place.line == line) for line, place in result] == [(True, True)] * len(list(result))
+
+
+def test_the_only_worker_of_a_cluster_for_one_program_serves_blocks_once_somebody_wants_them(text: Path) -> None:
+    def names() -> set[str]:
+        found = set()
+        (worker,) = alone._workers
+        for process in psutil.Process(worker.process.pid).children(recursive=True):
+            with contextlib.suppress(psutil.NoSuchProcess):  # it ended since
+                found.add(process.name())
+        return found
+
+    with LocalCluster(workers=1, slots=1) as alone:
+        counted = Job(words, Sum()).run(text, master=alone)
+        assert dict(counted) == {"a": 3, "b": 2, "c": 1}
+        counted.close()
+        assert "minireduce-zygo" in names()
+        assert "mr-blocks" not in names()
+        with alone.connect() as connection:
+            connection.fs.put_stream(io.BytesIO(b"bytes"), "/stored")
+        assert "mr-blocks" in names()

@@ -29,8 +29,8 @@ def test_no_method_is_open_to_everybody():
 
 JOINED = {
     # made of what `ids` parsed, or of numbers
-    ("worker/outputs.py", "attempt.task.job"): "an attempt comes over the wire through parse_attempt_id",
-    ("worker/outputs.py", "str(attempt)"): "the same",
+    ("attempt/places.py", "attempt.task.job"): "an attempt comes over the wire through parse_attempt_id",
+    ("attempt/places.py", "str(attempt)"): "the same",
     ("worker/outputs.py", "str(source)"): "the same",
     ("worker/outputs.py", "job"): "is_job_id is asked first",
     ("worker/replica_files.py", "f'{self.replica.block_id % FOLDERS:02x}'"): "a number",

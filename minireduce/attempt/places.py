@@ -1,0 +1,23 @@
+"""Where an attempt writes on its worker: its directory under the data directory, and what it leaves there by name.
+
+What the engine leaves beside these (map outputs and their index) it names itself. Paths are made of ids, never of text
+from outside.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from minireduce.ids import AttemptId
+
+JOBS_NAME = "jobs"
+PART_NAME = "part"
+STDOUT_NAME = "stdout"
+STDERR_NAME = "stderr"
+META_NAME = "output.meta"
+"""What the worker writes last: an output that has one is whole."""
+
+
+def attempt_directory(data_dir: Path, attempt: AttemptId) -> Path:
+    """The one place of an attempt under a data directory."""
+    return data_dir / JOBS_NAME / attempt.task.job / str(attempt)
