@@ -1,7 +1,8 @@
-"""What serves our HTTP applications, and how it answers what is no HTTP.
+"""What serves our HTTP applications: aiohttp's server, with another opinion of two errors that are none of ours.
 
-aiohttp repeats such a request, escaped, in its answer and in the log: up to four bytes for each that a stranger sends,
-before anybody has asked for a token. Here both get one short line.
+What is no HTTP it repeats, escaped, in its answer and in the log: up to four bytes for each that a stranger sends,
+before anybody has asked for a token. Here both get one short line. And a caller that goes away before it has its
+answer, as every worker that is killed does, is worth no traceback.
 """
 
 from __future__ import annotations
@@ -42,9 +43,13 @@ class _Connection(web.RequestHandler):
     def handle_error(
         self, request: Any, status: int = 500, exc: BaseException | None = None, message: str | None = None
     ) -> web.StreamResponse:
-        if not isinstance(exc, HttpProcessingError):
+        if isinstance(exc, HttpProcessingError):
+            log.info("what %s sent is no HTTP request: %s", request.remote, type(exc).__name__)
+            answer = web.Response(status=status, text=NO_HTTP)
+        elif isinstance(exc, ConnectionError):
+            log.debug("%s went away before it had its answer", request.remote)
+            answer = web.Response(status=status)
+        else:
             return super().handle_error(request, status, exc, message)
-        log.info("what %s sent is no HTTP request: %s", request.remote, type(exc).__name__)
-        refused = web.Response(status=status, text=NO_HTTP)
-        refused.force_close()
-        return refused
+        answer.force_close()
+        return answer
