@@ -39,6 +39,7 @@ OTHER_VARIABLES: Mapping[str, str] = {
 """Variables that begin like settings and are none."""
 
 _SIZE_UNITS = {"": 1, "B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "TiB": 1 << 40}
+_SIZE_UNITS |= {"KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
 
 
 def _text(value: object) -> str:
@@ -93,7 +94,7 @@ def _fraction(value: object) -> float:
 
 
 def size_bytes(value: object) -> int:
-    """The bytes that `64MiB`, `1.5 GiB` or a plain number mean. Raises ValueError with what is wanted."""
+    """The bytes that `64MiB`, `1.5 GiB`, `512MB` or a plain number mean. Raises ValueError with what is wanted."""
     wanted = "a size of at least 1 byte, such as 67108864, 64MiB or 1.5GiB"
     text = str(value).strip() if isinstance(value, int | str) and not isinstance(value, bool) else ""
     digits = text.rstrip("BKMGTi").rstrip()

@@ -25,7 +25,9 @@ _ESCAPED = re.compile(r"\\(.)", re.DOTALL)
 
 
 def pairs(key: Any, value: Any) -> Any:
-    """A record batch of two columns. `value` is an array as long as `key`, or one int that stands for all."""
+    """A record batch of two columns. `value` is an array as long as `key`, or one int, float, bool, string or bytes for
+    all rows.
+    """
     import pyarrow as pa
 
     if isinstance(value, int) and not isinstance(value, bool):
@@ -33,6 +35,8 @@ def pairs(key: Any, value: Any) -> Any:
 
         numbers = np.full(len(key), value, np.int64)
         value = pa.Array.from_buffers(pa.int64(), len(key), [None, pa.py_buffer(numbers)])
+    elif isinstance(value, str | bytes | float | bool):
+        value = pa.repeat(value, len(key))
     return pa.RecordBatch.from_arrays([key, value], names=["key", "value"])
 
 

@@ -24,7 +24,7 @@ from dataclasses import field
 from typing import TypeVar
 
 from minireduce.api.job import Step
-from minireduce.engine import values
+from minireduce.engine import keys, values
 from minireduce.engine.context import TaskContext
 from minireduce.engine.emit import Pair, as_pair
 from minireduce.engine.kinds import Kinds
@@ -116,7 +116,7 @@ def checking(step: Step, role: str, kinds: Kinds) -> Check:
 
     def check(pair: Pair) -> None:
         key, value = as_pair(pair, role)
-        kinds.admit(key)
+        keys.sortable(kinds.admit(key))
         if aggregation is not None:
             value = aggregation.add_all(aggregation.start(), (value,))
         values.pack(value)

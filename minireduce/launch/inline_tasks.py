@@ -61,6 +61,7 @@ class InlineTasks:
                 raise told[give_up.error.position]
             told.update(trial.told())
             failed, suspects = trial.failed()
+            told.setdefault(failed.position, trial.first_error)
             following, bad = search.failed(failed, suspects, trial.probed(failed))
             if bad is not None:
                 self._leave_out(SkippedView(AttemptId(task, 0), "", bad))

@@ -20,6 +20,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, BinaryIO, Generic, Self, TypeVar
 
 from minireduce import config
+from minireduce.api.job import REDUCERS_MAX
 from minireduce.api.partitioners import Range
 from minireduce.api.skipping import BadRecord, parse_skip_limit
 from minireduce.config import Configuration
@@ -395,6 +396,7 @@ def run(
 
     if master is not None or slots is not None:
         raise RequestError("inline runs here and now, one task at a time", hint="leave master and slots out")
+    _check_reducers(reducers)
     configuration = config.load(options)
     target = None if output is None else find_output(output, None)
     if target is not None:
@@ -429,6 +431,7 @@ def submit(
     from minireduce.client.job_spec import Wishes
     from minireduce.client.program import pickle_program
 
+    _check_reducers(reducers)
     cluster = None if isinstance(master, str) else master
     configuration = config.load({"master": master if cluster is None else None, **settings})
     session = Session(configuration, slots=slots, cluster=cluster)
@@ -451,3 +454,8 @@ def submit(
     except BaseException:
         session.close()
         raise
+
+
+def _check_reducers(reducers: object) -> None:
+    if reducers is not None and (type(reducers) is not int or not 1 <= reducers <= REDUCERS_MAX):
+        raise RequestError(f"reducers={reducers!r} must be a whole number from 1 to {REDUCERS_MAX}")

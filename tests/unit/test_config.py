@@ -105,7 +105,8 @@ def test_variables_with_another_meaning_are_no_settings():
         ("task_timeout_s", False, "seconds above 0"),
         ("task_timeout_s", [], "seconds above 0"),
         ("memory_fraction", 1.01, "at most 1"),
-        ("block_size", "64 MB", "such as 67108864, 64MiB"),
+        ("block_size", "64 mb", "such as 67108864, 64MiB"),
+        ("block_size", "64 M", "such as"),
         ("block_size", "0", "such as"),
         ("block_size", "-1KiB", "such as"),
         ("block_size", "MiB", "such as"),
@@ -139,7 +140,16 @@ def test_a_directory_in_place_of_a_file_is_refused(tmp_path):
 
 @pytest.mark.parametrize(
     ("written", "meant"),
-    [(1, 1), ("7", 7), ("64MiB", 64 << 20), ("64 MiB", 64 << 20), ("1.5GiB", 3 << 29), ("2B", 2), ("1TiB", 1 << 40)],
+    [
+        (1, 1),
+        ("7", 7),
+        ("64MiB", 64 << 20),
+        ("64 MiB", 64 << 20),
+        ("1.5GiB", 3 << 29),
+        ("2B", 2),
+        ("512MB", 512_000_000),
+        ("1TiB", 1 << 40),
+    ],
 )
 def test_a_size_is_bytes_or_a_number_with_its_unit(written, meant):
     assert config.size_bytes(written) == meant

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
+from typing import Any
 
 import pyarrow as pa
 import pytest
@@ -55,3 +56,11 @@ def test_findall_with_one_group_gives_the_group_and_with_two_is_refused() -> Non
     assert columns.findall(pa.array(["a1b2"]), r"[a-z](\d)").to_pylist() == ["1", "2"]
     with pytest.raises(ValueError, match="2 groups"):
         columns.findall(pa.array(["a1"]), r"(a)(1)")
+
+
+@pytest.mark.parametrize("value", [1, 1.5, True, "x", b"x"], ids=repr)
+def test_one_value_stands_for_all_rows(value: Any) -> None:
+    assert columns.pairs(pa.array(["a", "b"]), value).to_pylist() == [
+        {"key": key, "value": value} for key in ("a", "b")
+    ]
+    assert columns.pairs(pa.array([], pa.string()), value).num_rows == 0

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from minireduce import Collect, Job, Numbers, Sum, task
+from minireduce import Collect, Distinct, Job, JobFailed, Numbers, Sum, task
 from minireduce.client.inputs import find_inputs, resolve
 from minireduce.engine.errors import UserCodeError
 from minireduce.errors import AlreadyExists, RequestError
@@ -163,3 +163,36 @@ def test_chance_falls_the_same_way_in_every_run_and_the_callers_own_is_left_alon
     random.seed(7)
     np.random.seed(7)  # noqa: NPY002
     assert (random.random(), np.random.rand()) == own  # noqa: NPY002
+
+
+def test_a_key_that_cannot_be_stored_is_left_out_with_its_record(tmp_path: Path) -> None:
+    path = tmp_path / "in.txt"
+    path.write_text("a\nb\nc\n")
+    jobs: list[Job[Any, Any]] = [
+        Job(lambda line: [("\ud800" if line == "b" else line, 1)], Sum()),
+        Job(lambda line: [(("\ud800", 1) if line == "b" else (line, 1), 1)]),
+    ]
+    for job in jobs:
+        with pytest.raises(JobFailed, match="lone surrogate"):
+            job.run(path, inline=True)
+        result = job.run(path, inline=True, skip_bad_records=1)
+        assert [bad.record for bad in result.skipped] == ["b"]
+        assert len(list(result)) == 2
+
+
+def test_what_no_record_is_to_blame_for_fails_the_job_as_it_was_raised(tmp_path: Path) -> None:
+    """Values that cannot be compared with each other, though each alone is fine."""
+    path = tmp_path / "in.txt"
+    path.write_text("a\nb\nc\n")
+    job: Job[Any, Any] = Job(lambda line: [("key", 1 if line == "b" else line)], Distinct())
+    with pytest.raises(JobFailed, match="not supported between"):
+        job.run(path, inline=True, skip_bad_records=1)
+
+
+@pytest.mark.parametrize("reducers", [0, -1, True, "2"])
+def test_reducers_are_a_number_of_them(tmp_path: Path, reducers: Any) -> None:
+    path = tmp_path / "in.txt"
+    path.write_text("a\n")
+    for where in ({"inline": True}, {}):
+        with pytest.raises(RequestError, match="must be a whole number from 1"):
+            Job(lambda line: [(line, 1)], Sum()).run(path, reducers=reducers, **where)
