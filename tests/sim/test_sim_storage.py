@@ -24,6 +24,7 @@ FAULTS = {
     "file removed",
     "files moved",
     "files packed",
+    "last block committed with the close",
     "master started again",
     "orders left waiting",
     "replica damaged",

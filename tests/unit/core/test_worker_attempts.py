@@ -41,6 +41,7 @@ from minireduce.core.replica_messages import (
     ReplicaStored,
     ReplicateBlock,
     ReplicationFailed,
+    ReplicaVerified,
 )
 from minireduce.core.task_data import OutputSource, PartInput, TaskError
 from minireduce.core.work.attempts import (
@@ -388,16 +389,21 @@ def test_a_worker_that_is_asked_for_a_replica_answers_only_while_it_has_it():
 
 
 def test_every_new_session_hears_of_replicas_that_are_damaged_here_until_they_are_gone():
-    kept, removed, mended = (Replica(number, 1, 100) for number in (7, 8, 9))
+    kept, removed, mended, verified, leaving = (Replica(number, 1, 100) for number in (7, 8, 9, 10, 11))
     scene = Scene().join()
-    for replica in (kept, removed, mended):
+    for replica in (kept, removed, mended, verified, leaving):
         scene.see(ReplicaFoundDamaged(replica, "w1"))
     scene.see(ReplicaDeleted(removed))
     scene.see(ReplicaWritten(mended))
+    scene.see(ReplicaVerified(verified))
+    scene.command(RemoveReplica(leaving))
+    scene.see(ReplicaVerified(leaving))  # too late: it will be gone in a moment
     scene.reports()
     scene.acknowledge()
     scene.lose_stream()
-    scene.join().welcome()  # the first answer is of a master that knows no session: hello is said anew
+    scene.join()  # the first answer is of a master that knows no session: hello is said anew
+    assert set(scene.hello().replicas) == {mended, verified}
+    scene.welcome()
     assert [report for report in scene.reports() if isinstance(report, ReplicaDamaged)] == [ReplicaDamaged(kept, "w1")]
 
 

@@ -345,6 +345,51 @@ def test_blocks_at_the_highest_risk_come_first():
     assert first.replica.block_id == 5
 
 
+def test_a_block_that_somebody_waits_for_comes_before_one_at_a_higher_risk():
+    kit = StorageKit(5, settings=ClusterSettings(copies_per_worker_max=1))
+    for number in range(6):
+        kit.write(f"/f{number}", 10, key=str(number))
+    views = {block.replica.block_id: block for block in kit.state.block_views()}
+    for number in (2, 5):
+        kit.report(views[number].workers[0], ReplicaRemoved(views[number].replica))
+    kit.report(views[5].workers[1], ReplicaRemoved(views[5].replica))
+    kit.ask(ReportDamage(views[4].replica, views[4].workers[0]))  # a reader has met damage
+    first = next(each for _, each in kit.tick() if isinstance(each, ReplicateBlock))
+    assert first.replica.block_id == 4
+
+
+def test_after_a_restart_a_block_that_somebody_waits_for_is_copied_though_not_all_workers_are_back():
+    kit = StorageKit(4)
+    kit.write("/f", 10)
+    kit.write("/g", 10, key="other")
+    kit.restart()
+    for worker in kit.places.all:
+        kit.join(worker)
+    kit.tick(1)
+    away = max(stored_on(kit) & stored_on(kit, "/g"))
+    kit.lose(away)  # whoever is absent may hold what is missing, so repair waits
+    assert copies(kit.tick(1)) == []
+    (asked, other) = sorted(kit.state.block_views(), key=lambda view: view.file_id)
+    kit.ask(ReportDamage(asked.replica, min(asked.workers)))
+    started = [each.replica for _, each in kit.tick(1) if isinstance(each, ReplicateBlock)]
+    assert asked.replica in started
+    assert other.replica not in started
+
+
+def test_a_worker_sends_no_more_than_its_share_however_many_could_take_it():
+    length = 10 << 20
+    settings = ClusterSettings(repair_bytes_per_s=length, copies_per_worker_max=100)
+    kit = StorageKit(1, settings=settings)
+    for number in range(20):
+        kit.write(f"/f{number}", length, key=str(number))
+    for number in range(2, 12):
+        kit.join(f"w{number}")
+    started = 0
+    for _ in range(8):
+        started += sum(source == "w1" for source, _ in copies(kit.tick(1)))
+    assert 7 <= started <= 8 + 2  # one a second, and what it may have saved before
+
+
 def test_after_a_restart_nothing_is_copied_or_removed_before_workers_had_time_to_come():
     kit = StorageKit(4)
     kit.write("/f", 10)
