@@ -85,7 +85,9 @@ class Copies:
     def part_is_done(self, task: Task, run_s: float) -> None:
         """A part of the last step is there; it took `run_s` to make."""
         winner = task.winner
-        is_leaving = winner is not None and bool(winner.worker) and not self._is_staying(winner.worker)
+        if winner is None or not winner.output.records:
+            return  # as most of very many are
+        is_leaving = bool(winner.worker) and not self._is_staying(winner.worker)
         if run_s >= self._settings.part_copy_run_s_min or is_leaving:
             self.want(task, is_urgent=is_leaving)
 
