@@ -2,9 +2,9 @@
 
 A program of kind "source" is the text of a job file. It is compiled under the path that it had at its author's
 (`origin`) and its lines are given to `linecache`, so that tracebacks show them on machines that never had the file.
-Where the file's folder exists here, modules beside the file can be imported, as with `python FILE`. A program of kind
-"pickle" is cloudpickle of a `Job`, as a notebook sends it; only a task process loads one, and only made by the same
-Python.
+Where the file's folder exists here, modules beside the file can be imported, as with `python FILE`; those that travel
+with the program can be imported everywhere (modules.py). A program of kind "pickle" is cloudpickle of a `Job`, as a
+notebook sends it; only a task process loads one, and only made by the same Python.
 
 The command line loads a job file with the same function, so what is refused here is refused before anything is
 submitted.
@@ -27,7 +27,7 @@ from typing import Any
 
 from minireduce.api.job import Job
 from minireduce.attempt.parameters import convert_parameters
-from minireduce.core.spec import Program
+from minireduce.core.spec import Module, Program
 from minireduce.engine.errors import UserCodeError
 from minireduce.engine.faults import user_traceback
 from minireduce.engine.parameters import parted, with_chosen
@@ -45,7 +45,9 @@ def python_version() -> str:
     return ".".join(platform.python_version_tuple()[:2])
 
 
-def source_program(path: Path, parameters: tuple[tuple[str, str], ...] = ()) -> Program:
+def source_program(
+    path: Path, parameters: tuple[tuple[str, str], ...] = (), modules: tuple[Module, ...] = ()
+) -> Program:
     """The program that a job file holds. Raises RequestError when it cannot be read."""
     try:
         body = path.read_bytes()
@@ -60,6 +62,7 @@ def source_program(path: Path, parameters: tuple[tuple[str, str], ...] = ()) -> 
         origin=str(path.resolve()),
         python_version=python_version(),
         parameters=parameters,
+        modules=modules,
     )
 
 
@@ -75,6 +78,10 @@ def load_job(program: Program) -> Job[Any, Any]:
 def _loaded(program: Program) -> Job[Any, Any]:
     if hashlib.sha256(program.body).hexdigest() != program.sha256:
         raise Corruption(f"the program of {program.origin or 'this job'} is not the one that was submitted")
+    if program.modules:
+        from minireduce.attempt.modules import install  # most programs have none
+
+        install(program.modules)
     if program.kind == SOURCE:
         return _job_of(_run_source(program), program)
     if program.kind == PICKLE:

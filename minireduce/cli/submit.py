@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from minireduce.cli.progress import Progress
     from minireduce.client.inputs import Inputs, Resolve
     from minireduce.client.result import CounterGroups
-    from minireduce.core.spec import Program
+    from minireduce.core.spec import Module, Program
     from minireduce.core.views import JobView
     from minireduce.launch.session import JobHandle
 
@@ -43,6 +43,7 @@ class Wanted:
     slots: int | None
     inline: bool
     parameters: tuple[str, ...]
+    py_files: tuple[Path, ...]
     reducers: int | None
     speculation: bool
     queue: str | None
@@ -77,6 +78,13 @@ class Ended:
 @click.option("--slots", type=click.IntRange(min=1), help="Attempts at once in an embedded cluster.")
 @click.option("--inline", is_flag=True, help="Run in this process, without any cluster: for debuggers.")
 @click.option("-p", "parameters", metavar="NAME=VALUE", multiple=True, help="A parameter of the job file's `job`.")
+@click.option(
+    "--py-files",
+    metavar="F",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    help="A module, package or zip archive that the job imports, to go with it.",
+)
 @click.option("--reducers", type=click.IntRange(min=1), help="Parts of the output.")
 @click.option(
     "--no-speculation", "speculation", is_flag=True, flag_value=False, default=True, help="No backup attempts."
@@ -188,7 +196,8 @@ def _load(wanted: Wanted, progress: Progress, resolve: Resolve) -> tuple[Job[Any
     from minireduce.cli.show import plural, size
     from minireduce.client.inputs import find_inputs, name_inputs
 
-    program = source_program(wanted.job_file, tuple(_parameter(text) for text in wanted.parameters))
+    parameters = tuple(_parameter(text) for text in wanted.parameters)
+    program = source_program(wanted.job_file, parameters, _modules(wanted.py_files))
     job = load_job(program)
     inputs = find_inputs(job, name_inputs(job, wanted.inputs), resolve)
     if inputs.numbers is not None:
@@ -197,6 +206,14 @@ def _load(wanted: Wanted, progress: Progress, resolve: Resolve) -> tuple[Job[Any
     passed = f", {plural(inputs.passed_over, 'name')} passed over" if inputs.passed_over else ""
     progress.say(f"input: {plural(len(inputs.files), 'file')}, {size(inputs.bytes_total)}{passed}")
     return job, program, inputs
+
+
+def _modules(paths: tuple[Path, ...]) -> tuple[Module, ...]:
+    if not paths:
+        return ()
+    from minireduce.client.modules import read_modules
+
+    return read_modules(paths)
 
 
 def _parameter(text: str) -> tuple[str, str]:

@@ -27,10 +27,21 @@ class OutputKind(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Module:
+    """A module of the user's that the program imports: its dotted name, its text, and the path that tracebacks show."""
+
+    name: str
+    source: bytes
+    origin: str
+    is_package: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Program:
     """The user's code. `kind` is "source" (a job file's text) or "pickle" (cloudpickle of a job object).
 
     `parameters` are the strings of `-p NAME=VALUE`, in the order given; `origin` is the path that tracebacks show.
+    `sha256` is that of the body; of its modules nothing is asked but that they can be imported.
     """
 
     kind: str
@@ -39,6 +50,7 @@ class Program:
     origin: str = ""
     python_version: str = ""
     parameters: tuple[tuple[str, str], ...] = ()
+    modules: tuple[Module, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

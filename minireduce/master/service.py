@@ -183,11 +183,12 @@ class MasterService:
     # ── methods ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
     async def _submit(self, request: SubmitJob) -> Any:
-        program_bytes = len(request.spec.program.body)
+        program = request.spec.program
+        program_bytes = len(program.body) + sum(len(module.source) for module in program.modules)
         if program_bytes > PROGRAM_BYTES_MAX:
             raise RequestError(
                 f"the program has {program_bytes >> 20} MiB, and {PROGRAM_BYTES_MAX >> 20} MiB is the limit",
-                hint="leave data out of it: read it as input, or name it with --files",
+                hint="leave data out of it, and read it as input",
             )
         return await self._change(request)
 

@@ -14,7 +14,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1bminireduce/proto/spec.proto\x12\nminireduce\"(\n\tParameter\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x0c\"\x88\x01\n\x07Program\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\x0c\n\x04\x62ody\x18\x02 \x01(\x0c\x12\x0e\n\x06sha256\x18\x03 \x01(\t\x12\x0e\n\x06origin\x18\x04 \x01(\x0c\x12\x16\n\x0epython_version\x18\x05 \x01(\t\x12)\n\nparameters\x18\x06 \x03(\x0b\x32\x15.minireduce.Parameter\"\x85\x01\n\x08StepSpec\x12\x10\n\x08reducers\x18\x01 \x01(\x03\x12\x1a\n\x12memory_limit_bytes\x18\x02 \x01(\x03\x12\x16\n\x0etask_timeout_s\x18\x03 \x01(\x01\x12\x18\n\x10record_bytes_max\x18\x04 \x01(\x03\x12\x19\n\x11skips_bad_records\x18\x05 \x01(\x08\"O\n\nLocalRange\x12\x0c\n\x04path\x18\x01 \x01(\x0c\x12\x0e\n\x06offset\x18\x02 \x01(\x03\x12\x0e\n\x06length\x18\x03 \x01(\x03\x12\x13\n\x0b\x66ingerprint\x18\x04 \x01(\t\"H\n\nLocalFiles\x12\x12\n\nmachine_id\x18\x01 \x01(\t\x12&\n\x06ranges\x18\x02 \x03(\x0b\x32\x16.minireduce.LocalRange\"L\n\x0bStoredRange\x12\x0c\n\x04path\x18\x01 \x01(\x0c\x12\x0f\n\x07\x66ile_id\x18\x02 \x01(\x03\x12\x0e\n\x06offset\x18\x03 \x01(\x03\x12\x0e\n\x06length\x18\x04 \x01(\x03\"6\n\x0bStoredFiles\x12\'\n\x06ranges\x18\x01 \x03(\x0b\x32\x17.minireduce.StoredRange\")\n\x0bNumberRange\x12\r\n\x05\x62\x65gin\x18\x01 \x01(\x03\x12\x0b\n\x03\x65nd\x18\x02 \x01(\x03\"\xd2\x01\n\x05Split\x12-\n\x0blocal_files\x18\x01 \x01(\x0b\x32\x16.minireduce.LocalFilesH\x00\x12/\n\x0cstored_range\x18\x02 \x01(\x0b\x32\x17.minireduce.StoredRangeH\x00\x12/\n\x0cnumber_range\x18\x03 \x01(\x0b\x32\x17.minireduce.NumberRangeH\x00\x12/\n\x0cstored_files\x18\x04 \x01(\x0b\x32\x17.minireduce.StoredFilesH\x00\x42\x07\n\x05value\"\xe3\x02\n\x07JobSpec\x12\x0c\n\x04name\x18\x01 \x01(\x0c\x12$\n\x07program\x18\x02 \x01(\x0b\x32\x13.minireduce.Program\x12#\n\x05steps\x18\x03 \x03(\x0b\x32\x14.minireduce.StepSpec\x12!\n\x06splits\x18\x04 \x03(\x0b\x32\x11.minireduce.Split\x12\x0e\n\x06output\x18\x05 \x01(\t\x12\x13\n\x0boutput_path\x18\x06 \x01(\x0c\x12\x14\n\x0c\x61ttempts_max\x18\x07 \x01(\x03\x12\x12\n\nlosses_max\x18\x08 \x01(\x03\x12\r\n\x05queue\x18\t \x01(\t\x12\x10\n\x08priority\x18\n \x01(\x03\x12\x0e\n\x06weight\x18\x0b \x01(\x01\x12\x14\n\x0ctime_limit_s\x18\x0c \x01(\x01\x12\x13\n\x0bspeculation\x18\r \x01(\x08\x12\x13\n\x0bskipped_max\x18\x0e \x01(\x03\x12\x1c\n\x14skipped_fraction_max\x18\x0f \x01(\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1bminireduce/proto/spec.proto\x12\nminireduce\"(\n\tParameter\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x0c\"\xad\x01\n\x07Program\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\x0c\n\x04\x62ody\x18\x02 \x01(\x0c\x12\x0e\n\x06sha256\x18\x03 \x01(\t\x12\x0e\n\x06origin\x18\x04 \x01(\x0c\x12\x16\n\x0epython_version\x18\x05 \x01(\t\x12)\n\nparameters\x18\x06 \x03(\x0b\x32\x15.minireduce.Parameter\x12#\n\x07modules\x18\x07 \x03(\x0b\x32\x12.minireduce.Module\"J\n\x06Module\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06source\x18\x02 \x01(\x0c\x12\x0e\n\x06origin\x18\x03 \x01(\x0c\x12\x12\n\nis_package\x18\x04 \x01(\x08\"\x85\x01\n\x08StepSpec\x12\x10\n\x08reducers\x18\x01 \x01(\x03\x12\x1a\n\x12memory_limit_bytes\x18\x02 \x01(\x03\x12\x16\n\x0etask_timeout_s\x18\x03 \x01(\x01\x12\x18\n\x10record_bytes_max\x18\x04 \x01(\x03\x12\x19\n\x11skips_bad_records\x18\x05 \x01(\x08\"O\n\nLocalRange\x12\x0c\n\x04path\x18\x01 \x01(\x0c\x12\x0e\n\x06offset\x18\x02 \x01(\x03\x12\x0e\n\x06length\x18\x03 \x01(\x03\x12\x13\n\x0b\x66ingerprint\x18\x04 \x01(\t\"H\n\nLocalFiles\x12\x12\n\nmachine_id\x18\x01 \x01(\t\x12&\n\x06ranges\x18\x02 \x03(\x0b\x32\x16.minireduce.LocalRange\"L\n\x0bStoredRange\x12\x0c\n\x04path\x18\x01 \x01(\x0c\x12\x0f\n\x07\x66ile_id\x18\x02 \x01(\x03\x12\x0e\n\x06offset\x18\x03 \x01(\x03\x12\x0e\n\x06length\x18\x04 \x01(\x03\"6\n\x0bStoredFiles\x12\'\n\x06ranges\x18\x01 \x03(\x0b\x32\x17.minireduce.StoredRange\")\n\x0bNumberRange\x12\r\n\x05\x62\x65gin\x18\x01 \x01(\x03\x12\x0b\n\x03\x65nd\x18\x02 \x01(\x03\"\xd2\x01\n\x05Split\x12-\n\x0blocal_files\x18\x01 \x01(\x0b\x32\x16.minireduce.LocalFilesH\x00\x12/\n\x0cstored_range\x18\x02 \x01(\x0b\x32\x17.minireduce.StoredRangeH\x00\x12/\n\x0cnumber_range\x18\x03 \x01(\x0b\x32\x17.minireduce.NumberRangeH\x00\x12/\n\x0cstored_files\x18\x04 \x01(\x0b\x32\x17.minireduce.StoredFilesH\x00\x42\x07\n\x05value\"\xe3\x02\n\x07JobSpec\x12\x0c\n\x04name\x18\x01 \x01(\x0c\x12$\n\x07program\x18\x02 \x01(\x0b\x32\x13.minireduce.Program\x12#\n\x05steps\x18\x03 \x03(\x0b\x32\x14.minireduce.StepSpec\x12!\n\x06splits\x18\x04 \x03(\x0b\x32\x11.minireduce.Split\x12\x0e\n\x06output\x18\x05 \x01(\t\x12\x13\n\x0boutput_path\x18\x06 \x01(\x0c\x12\x14\n\x0c\x61ttempts_max\x18\x07 \x01(\x03\x12\x12\n\nlosses_max\x18\x08 \x01(\x03\x12\r\n\x05queue\x18\t \x01(\t\x12\x10\n\x08priority\x18\n \x01(\x03\x12\x0e\n\x06weight\x18\x0b \x01(\x01\x12\x14\n\x0ctime_limit_s\x18\x0c \x01(\x01\x12\x13\n\x0bspeculation\x18\r \x01(\x08\x12\x13\n\x0bskipped_max\x18\x0e \x01(\x03\x12\x1c\n\x14skipped_fraction_max\x18\x0f \x01(\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -24,21 +24,23 @@ if _descriptor._USE_C_DESCRIPTORS == False:
   _globals['_PARAMETER']._serialized_start=43
   _globals['_PARAMETER']._serialized_end=83
   _globals['_PROGRAM']._serialized_start=86
-  _globals['_PROGRAM']._serialized_end=222
-  _globals['_STEPSPEC']._serialized_start=225
-  _globals['_STEPSPEC']._serialized_end=358
-  _globals['_LOCALRANGE']._serialized_start=360
-  _globals['_LOCALRANGE']._serialized_end=439
-  _globals['_LOCALFILES']._serialized_start=441
-  _globals['_LOCALFILES']._serialized_end=513
-  _globals['_STOREDRANGE']._serialized_start=515
-  _globals['_STOREDRANGE']._serialized_end=591
-  _globals['_STOREDFILES']._serialized_start=593
-  _globals['_STOREDFILES']._serialized_end=647
-  _globals['_NUMBERRANGE']._serialized_start=649
-  _globals['_NUMBERRANGE']._serialized_end=690
-  _globals['_SPLIT']._serialized_start=693
-  _globals['_SPLIT']._serialized_end=903
-  _globals['_JOBSPEC']._serialized_start=906
-  _globals['_JOBSPEC']._serialized_end=1261
+  _globals['_PROGRAM']._serialized_end=259
+  _globals['_MODULE']._serialized_start=261
+  _globals['_MODULE']._serialized_end=335
+  _globals['_STEPSPEC']._serialized_start=338
+  _globals['_STEPSPEC']._serialized_end=471
+  _globals['_LOCALRANGE']._serialized_start=473
+  _globals['_LOCALRANGE']._serialized_end=552
+  _globals['_LOCALFILES']._serialized_start=554
+  _globals['_LOCALFILES']._serialized_end=626
+  _globals['_STOREDRANGE']._serialized_start=628
+  _globals['_STOREDRANGE']._serialized_end=704
+  _globals['_STOREDFILES']._serialized_start=706
+  _globals['_STOREDFILES']._serialized_end=760
+  _globals['_NUMBERRANGE']._serialized_start=762
+  _globals['_NUMBERRANGE']._serialized_end=803
+  _globals['_SPLIT']._serialized_start=806
+  _globals['_SPLIT']._serialized_end=1016
+  _globals['_JOBSPEC']._serialized_start=1019
+  _globals['_JOBSPEC']._serialized_end=1374
 # @@protoc_insertion_point(module_scope)
