@@ -31,7 +31,7 @@ from minireduce.core.storage.requests import (
     RenewLease,
     WrittenBlock,
 )
-from minireduce.core.storage.views import FileStatus, PlacedBlock
+from minireduce.core.storage.views import FileStatus, OpenedFile, PlacedBlock
 from minireduce.errors import MinireduceError, NotFound, RequestError
 from minireduce.ids import WorkerId
 from minireduce.wire import methods
@@ -44,7 +44,14 @@ RENEWALS_PER_LEASE = 4
 class FileWriter(io.RawIOBase):
     """One open file, new or appended to. `close` makes a new one appear, and `status` then describes it."""
 
-    def __init__(self, connection: Connection, request: CreateFile | AppendFile, machine_id: str) -> None:
+    def __init__(
+        self,
+        connection: Connection,
+        request: CreateFile | AppendFile,
+        machine_id: str,
+        opened: OpenedFile | None = None,
+    ) -> None:
+        """`opened`: the answer to `request`, if that was asked before."""
         super().__init__()
         self.status: FileStatus | None = None
         self._ended = threading.Event()
@@ -60,7 +67,9 @@ class FileWriter(io.RawIOBase):
         self._tail = b""  # of its last block: what lies in a packet that is not full
         self._packed = b""  # what it holds, if that lies in a container: its first block of its own begins with it
         self._is_named = False
-        if isinstance(request, CreateFile):
+        if opened is not None:
+            self._opened = opened
+        elif isinstance(request, CreateFile):
             self._opened = connection.call(methods.CREATE_FILE, replace(request, machine_id=machine_id))
         else:
             self._opened = connection.call(methods.APPEND_FILE, request)

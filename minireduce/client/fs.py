@@ -29,7 +29,7 @@ from minireduce.client.file_writing import FileWriter, new_file
 from minireduce.client.gathering import Gatherer, SmallFile
 from minireduce.client.local_tree import local_tree
 from minireduce.client.many_files import ManyFiles, NewFiles
-from minireduce.client.packing import PACK_BYTES_MAX, SMALL_FILE_BYTES_MAX, Pack, PackRoom
+from minireduce.client.packing import PACK_BYTES_MAX, SMALL_FILE_BYTES_MAX, Ahead, Pack, PackRoom
 from minireduce.client.store_paths import has_glob, join, name_of, parse_store_path
 from minireduce.core.storage.containers import FILES_PER_CONTAINER_MAX
 from minireduce.core.storage.paths import Names, parse_path
@@ -317,14 +317,16 @@ class FileSystem:
     def _gatherer(self, wishes: _Wishes, *, shows: bool = True) -> Gatherer:
         """Where small files with these wishes meet; `shows`: those that want to see what was stored."""
 
-        def together(files: Iterable[SmallFile]) -> Sequence[FileStatus]:
+        ahead = Ahead()
+
+        def together(files: Iterable[SmallFile], ahead: Ahead | None = ahead) -> Sequence[FileStatus]:
             shown: list[FileStatus] = []
-            self._put_packs(files, wishes, shown if shows else None)
+            self._put_packs(files, wishes, shown if shows else None, ahead)
             return shown
 
         def alone(files: Sequence[SmallFile]) -> Sequence[FileStatus]:
             if len(files) > 1:
-                return together(files)
+                return together(files, None)
             ((path, data),) = files
             return [self._store(path, data, None, wishes)]
 
@@ -351,7 +353,13 @@ class FileSystem:
         """
         return self._put_packs(files, _Wishes(overwrite, block_size, replication))
 
-    def _put_packs(self, files: Iterable[SmallFile], wishes: _Wishes, shown: list[FileStatus] | None = None) -> int:
+    def _put_packs(
+        self,
+        files: Iterable[SmallFile],
+        wishes: _Wishes,
+        shown: list[FileStatus] | None = None,
+        ahead: Ahead | None = None,
+    ) -> int:
         """The bytes stored. `shown` is what is to hold, in the end, the status of each file."""
         total = 0
         pack: Pack | None = None
@@ -364,7 +372,7 @@ class FileSystem:
                 if len(data) <= SMALL_FILE_BYTES_MAX:
                     if pack is not None:
                         pack.close()
-                    pack = self._pack(wishes, shown)
+                    pack = self._pack(wishes, shown, ahead)
                     if pack.add(place, data):
                         continue
                 status = self._store(place, data, None, wishes)
@@ -378,8 +386,8 @@ class FileSystem:
             raise
         return total
 
-    def _pack(self, wishes: _Wishes, shown: list[FileStatus] | None) -> Pack:
-        return Pack(self._connection, self._new_file("", wishes, has_bytes=True), self._machine_id, shown)
+    def _pack(self, wishes: _Wishes, shown: list[FileStatus] | None, ahead: Ahead | None) -> Pack:
+        return Pack(self._connection, self._new_file("", wishes, has_bytes=True), self._machine_id, shown, ahead)
 
     def touch(self, path: str) -> FileStatus:
         """A new empty file. Raises AlreadyExists."""

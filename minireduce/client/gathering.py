@@ -2,8 +2,8 @@
 
 Who comes while nobody writes, writes at once, alone. Who comes meanwhile waits, and one of those who wait writes for
 all of them: a thread by itself is as fast as ever, and many cost little more than one (the group commit of databases).
-After files of several were written together they are expected back: the next writer opens a block first, and takes
-along whoever came until then.
+After files of several were written together they are expected back: the next writer opens a block first, waits for them
+a moment, and takes along whoever came until then.
 
 When what is written together is refused, because of one file or for any other reason, each is stored by its own thread:
 what one asks for never fails because of another.
@@ -20,6 +20,9 @@ from minireduce.errors import MinireduceError
 
 WRITERS_MAX = 1
 """So many write at a time. Two would share the files between them, and nearly all of the cost is a block's."""
+
+EXPECTED_S_MAX = 0.002
+"""So long those who were written together are waited for: a round trip to the master, which their block costs once."""
 
 SmallFile = tuple[str, bytes]
 Group = Sequence[SmallFile]
@@ -57,9 +60,11 @@ class Gatherer:
         self._show = show
         self._fits = fits
         self._lock = threading.Lock()
+        self._has_come = threading.Condition(self._lock)
         self._writers = 0
         self._waiting: list[_Waiting] = []
         self._written_last = 1  # groups together
+        self._expected = 1  # groups that the writer waits for, its own included
 
     def store(self, files: Group) -> Sequence[FileStatus]:
         """Store a group; it is durable when this returns. Raises what storing it alone raises."""
@@ -70,6 +75,8 @@ class Gatherer:
                 own.is_writer = True
             else:
                 self._waiting.append(own)
+                if len(self._waiting) + 1 >= self._expected:
+                    self._has_come.notify()
         try:
             if not own.is_writer:
                 own.told.wait()
@@ -98,14 +105,14 @@ class Gatherer:
 
     def _expects_others(self) -> bool:
         with self._lock:
-            expected = bool(self._waiting) or self._written_last > 1
-            self._written_last = 1
-            return expected
+            self._expected, self._written_last = self._written_last, 1
+            return bool(self._waiting) or self._expected > 1
 
     def _coming(self, written: list[_Waiting]) -> Iterator[SmallFile]:
         """The group in `written`, and then those that wait when more is asked for, which join it there."""
         yield from written[0].files
         with self._lock:
+            self._has_come.wait_for(lambda: len(self._waiting) + 1 >= self._expected, EXPECTED_S_MAX)
             count = self._fits([written[0].files, *(each.files for each in self._waiting)]) - 1
             written += self._waiting[:count]
             self._waiting = self._waiting[count:]

@@ -135,7 +135,7 @@ class Writers:
             file_id = opened.file_id
             lengths = {f"{lease}.{number}": self._rng.randint(1, 12) for number in range(self._rng.randint(1, 4))}
             packed = tuple(PackedFile(path, length) for path, length in lengths.items())
-            close = CloseContainer(file_id, lease, packed)
+            close = CloseContainer(file_id, lease, packed, next_lease=self._rng.choice(("", f"{lease}, left open")))
             content = b"".join(map(bytes_of, lengths, lengths.values()))
 
             def with_it(*, last: WrittenBlock) -> CloseContainer:
@@ -153,6 +153,7 @@ class Writers:
                 yield from self._ask(close)
             for path in lengths:
                 self._closed[path] = self._world.state.status(path)
+            self._strikes["container opened ahead and left"] += bool(close.next_lease)
             self._strikes["files packed"] += len(packed)
             for path, length in lengths.items():
                 for _ in range(self._rng.choice((0, 0, 1, 2))):

@@ -448,7 +448,7 @@ class Files:
     def _close_container(self, request: CloseContainer, at: float, now: float, effects: Effects) -> NamedFiles:
         length = sum(each.length for each in request.files)
         if self._containers.get(request.file_id) is not None or (not length and self._was_closed(request)):
-            return self._named(request)  # the answer was lost
+            return self._named(request, self._open_next(request, None, now, effects))  # the answer was lost
         file = self._leases.get(request.file_id, request.lease, now)
         if file.path or file.is_append:
             raise RequestError(f"{file.path} is no container")
@@ -472,13 +472,25 @@ class Files:
                 self._containers.enter(made)
             self._namespace.add_file(made, effects)
             begins += made.length
-        return self._named(request)
+        return self._named(request, self._open_next(request, file, now, effects))
 
-    def _named(self, request: CloseContainer) -> NamedFiles:
+    def _open_next(
+        self, request: CloseContainer, like: WritingFile | None, now: float, effects: Effects
+    ) -> OpenedFile | None:
+        """The next container, if one is asked for; `like` is the one that was closed, unless that was before."""
+        lease = request.next_lease
+        wishes = self._leases.find(lease, lease) or like
+        if not lease or wishes is None:
+            return None
+        sizes = (wishes.block_size_bytes, wishes.replication)
+        create = CreateFile("", lease, lease, wishes.overwrite, *sizes, wishes.owner, True, request.machine_id)
+        return self._create(create, now, effects)
+
+    def _named(self, request: CloseContainer, following: OpenedFile | None) -> NamedFiles:
         found = [self._namespace.find(each.path) for each in request.files] if request.shows_files else []
         statuses = [self._namespace.status(each) for each in found if isinstance(each, File)]
-        is_whole = all(status.container in (0, request.file_id) for status in statuses)
-        return NamedFiles(len(request.files), tuple(statuses) if is_whole and len(statuses) == len(found) else ())
+        is_whole = len(statuses) == len(found) and all(status.container in (0, request.file_id) for status in statuses)
+        return NamedFiles(len(request.files), tuple(statuses) if is_whole else (), following)
 
     def _was_closed(self, request: CloseContainer) -> bool:
         """Whether there is nothing left to do for a container without bytes."""

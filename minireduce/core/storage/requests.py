@@ -119,7 +119,8 @@ class PackedFile:
 class CloseContainer:
     """The block of a container is committed, or is with this: give all these files their names, or none of them.
 
-    The container holds their bytes one after the other and nothing else. The reply is `NamedFiles`.
+    The container holds their bytes one after the other and nothing else. The reply is `NamedFiles`. `next_lease`: under
+    this lease another container like this one is opened, as by `CreateFile`, with a place for its block.
     """
 
     file_id: int
@@ -127,6 +128,8 @@ class CloseContainer:
     files: tuple[PackedFile, ...]
     last: WrittenBlock | None = None
     shows_files: bool = False
+    next_lease: str = ""
+    machine_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)

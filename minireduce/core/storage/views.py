@@ -106,10 +106,12 @@ class NamedFiles:
     """The answer to `CloseContainer`: how many files there are, and, if that was asked for, each of them in order.
 
     None is shown when one has been removed or replaced since, as when the answer was lost and is asked for again.
+    `next`: the container that was opened with it.
     """
 
     files: int
     statuses: tuple[FileStatus, ...] = ()
+    next: OpenedFile | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from minireduce.client import gathering
 from minireduce.client.gathering import WRITERS_MAX, Gatherer
 from minireduce.core.storage.views import FileStatus
 from minireduce.errors import AlreadyExists, NotFound
@@ -140,6 +141,15 @@ def test_after_writing_with_others_a_writer_takes_along_who_comes_until_it_is_re
     come[0].join(20)
     assert disk.packs == [3, 2]
     assert {"/first", "/later"} <= set(disk.stored)
+
+
+def test_a_writer_waits_until_as_many_have_come_as_were_written_together_before(monkeypatch):
+    monkeypatch.setattr(gathering, "EXPECTED_S_MAX", 20.0)
+    disk = Disk(WRITERS_MAX + 3)
+    store(disk, [f"/{number}" for number in range(WRITERS_MAX + 3)])
+    disk.others = 0
+    store(disk, [f"/later{number}" for number in range(3)])
+    assert disk.packs == [3, 3]
 
 
 def test_a_writer_who_expected_others_in_vain_is_alone_again_after_that():

@@ -97,6 +97,44 @@ def test_a_container_takes_two_requests_and_shows_its_files(kit):
     assert kit.ask(request) == NamedFiles(3)
 
 
+def test_the_next_container_is_opened_with_the_close_of_one(kit):
+    opened = kit.create("", overwrite=True, replication=2, block_size_bytes=64)
+    kit.write_block(opened.file_id, 0, 8)
+    request = CloseContainer(opened.file_id, "lease", (PackedFile("/a", 8),), next_lease="next")
+    following = kit.ask(request).next
+    assert (following.replication, following.block_size_bytes, len(following.first.targets)) == (2, 64, 2)
+    again = kit.ask(request).next  # the answer was lost: the block is placed anew
+    assert (again.file_id, again.first.generation) == (following.file_id, following.first.generation + 1)
+    written = WrittenBlock(
+        Replica(again.first.block_id, again.first.generation, 5), tuple(each.worker for each in again.first.targets)
+    )
+    kit.restart()
+    for worker in kit.places.all:
+        kit.join(worker)
+    assert kit.ask(CloseContainer(again.file_id, "next", (PackedFile("/a", 5),), written)).files == 1
+    assert kit.state.status("/a").length == 5  # it may replace others, as the one before it
+    assert kit.ask(request).next is None  # late
+
+
+def test_a_container_that_was_opened_ahead_and_left_is_dropped(kit):
+    opened = kit.create("")
+    kit.write_block(opened.file_id, 0, 8)
+    kit.ask(CloseContainer(opened.file_id, "lease", (PackedFile("/a", 8),), next_lease="next"))
+    assert len(kit.state.block_views()) == 2
+    kit.tick(ClusterSettings().lease_s + 1)
+    kit.settle()
+    assert [view.is_committed for view in kit.state.block_views()] == [True]
+    assert not [key for key in kit.rows if key[0] == "open_files"]
+
+
+def test_no_container_is_opened_ahead_by_a_close_that_is_refused(kit):
+    opened = kit.create("")
+    before = dict(kit.rows)
+    with pytest.raises(RequestError):
+        kit.ask(CloseContainer(opened.file_id, "lease", (PackedFile("/a", 8),), next_lease="next"))
+    assert kit.rows == before
+
+
 def test_a_container_that_is_refused_has_no_block(kit):
     kit.write("/there", 4, key="there")
     container, written = written_container(kit, 8)
