@@ -135,16 +135,17 @@ def text(paths: tuple[str, ...], common: Common, *, is_json: bool) -> None:
 
 
 def _write_out(paths: Sequence[str], common: Common, *, is_json: bool, is_plain: bool) -> None:
-    from minireduce.engine.read import decompressed
+    from minireduce.engine.read import decompressed, read_unpacked
 
     with opened(common) as files:
         for found in expand(files, paths):
             with files.open(found.path) as reader:
                 stream = decompressed(reader, found.path) if is_plain else reader
+                pieces = iter(lambda: read_unpacked(stream, found.path, COPY_BYTES), b"")  # noqa: B023 - used at once
                 if is_json:
-                    print_json({"path": found.path, "base64": b64encode(stream.read()).decode("ascii")})
+                    print_json({"path": found.path, "base64": b64encode(b"".join(pieces)).decode("ascii")})
                 else:
-                    shutil.copyfileobj(stream, sys.stdout.buffer, COPY_BYTES)
+                    sys.stdout.buffer.writelines(pieces)
         sys.stdout.buffer.flush()
 
 

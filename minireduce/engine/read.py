@@ -281,13 +281,17 @@ class Lines:
 
 def _read(stream: BinaryIO, context: TaskContext, block_bytes: int | None = None) -> bytes:
     context.progress()
+    return read_unpacked(stream, context.path, block_bytes or BLOCK_BYTES)
+
+
+def read_unpacked(stream: BinaryIO, path: str, count: int) -> bytes:
+    """Up to `count` bytes more of what `decompressed` gave. Raises Corruption where the file cannot be unpacked."""
     try:
-        data = stream.read(block_bytes or BLOCK_BYTES)
+        return stream.read(count)
     except (EOFError, zlib.error, lzma.LZMAError, OSError) as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise
-        raise Corruption(f"{context.path} cannot be unpacked: {error}", hint="is the file whole?") from error
-    return data
+        raise Corruption(f"{path} cannot be unpacked: {error}", hint="is the file whole?") from error
 
 
 def text_of(begin: int, raw: bytes, context: TaskContext) -> bytes | None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import bz2
 import gzip
 import io
 import json
+import lzma
 import random
 import re
 
@@ -93,6 +95,17 @@ def test_pieces_of_files(files, fs):
     assert fs("cat", "/in") == b"from a pipe"
     fs("put", "-", "/no/", stdin=b"x", status=2)
     assert not files.exists("/no")
+
+
+@pytest.mark.parametrize(("suffix", "pack"), [("gz", gzip.compress), ("bz2", bz2.compress), ("xz", lzma.compress)])
+def test_a_compressed_file_that_is_damaged_or_none_is_told_by_name(cluster, files, suffix, pack):
+    packed = pack(DATA[:1000])
+    for name, data in (("cut", packed[:-20]), ("none", b"plain text")):
+        files.put_stream(io.BytesIO(data), f"/{name}.{suffix}")
+        command = cluster.command("fs", "text", f"/{name}.{suffix}")
+        said = command.communicate(timeout=60)[1].decode()
+        assert said.startswith(f"error: /{name}.{suffix} cannot be unpacked: ")
+        assert command.returncode == 1
 
 
 def test_sizes_and_questions(files, fs):

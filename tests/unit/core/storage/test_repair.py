@@ -359,9 +359,9 @@ def test_a_block_that_somebody_waits_for_comes_before_one_at_a_higher_risk():
 
 
 def test_after_a_restart_a_block_that_somebody_waits_for_is_copied_though_not_all_workers_are_back():
-    kit = StorageKit(4)
-    kit.write("/f", 10)
-    kit.write("/g", 10, key="other")
+    kit = StorageKit(7)
+    kit.write("/f", 10, replication=5)
+    kit.write("/g", 10, key="other", replication=5)
     kit.restart()
     for worker in kit.places.all:
         kit.join(worker)
