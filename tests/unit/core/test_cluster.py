@@ -15,6 +15,8 @@ from minireduce.core.cluster import (
 )
 from minireduce.core.messages import (
     AttemptFailed,
+    AttemptKilled,
+    AttemptLost,
     AttemptStarted,
     AttemptSucceeded,
     DropJob,
@@ -161,6 +163,34 @@ def test_a_task_that_fails_too_often_fails_its_job_and_says_why():
     assert "failed 2 times" in view.reason
     assert view.errors[0].error.message == "no"
     assert worker.take(DropJob)
+
+
+def test_losses_do_not_count_as_failures_but_have_a_limit_of_their_own():
+    cluster = FakeCluster()
+    worker = cluster.worker("w1")
+    job = cluster.submit(maps=1, attempts_max=1, losses_max=3)
+    for _ in range(3):
+        (attempt,) = worker.attempts()
+        worker.say(AttemptLost(attempt, "its disk is full"))
+    assert cluster.state(job) is JobState.RUNNING
+    (attempt,) = worker.attempts()
+    worker.say(AttemptLost(attempt, "its disk is full"))
+    assert cluster.state(job) is JobState.FAILED
+    reason = cluster.machine.views.job(job, cluster.now).reason
+    assert reason == f"{attempt.task} was lost 4 times, each time because: its disk is full"
+
+
+def test_killed_attempts_count_for_nothing():
+    cluster = FakeCluster(preempt_after_s=5.0)
+    worker = cluster.worker("w1", slots=2)
+    job = cluster.submit("large", maps=2, attempts_max=1, losses_max=0)
+    assert len(worker.attempts()) == 2
+    other = cluster.submit("small", maps=1)
+    cluster.pass_time(7, worker)
+    (kill,) = worker.take(KillAttempt)
+    worker.say(AttemptKilled(kill.attempt))
+    assert [attempt.task.job for attempt in worker.attempts()] == [other]
+    assert cluster.state(job) is JobState.RUNNING
 
 
 def test_failures_are_remembered_across_a_restart_and_attempt_numbers_are_not_used_twice():

@@ -15,6 +15,7 @@ import pytest
 
 from minireduce import Job, Sum, task
 from minireduce.disk import RealDisk
+from minireduce.engine.bad_records import Care
 from minireduce.engine.context import TaskContext
 from minireduce.engine.errors import UserCodeError
 from minireduce.engine.index import read_index
@@ -152,6 +153,24 @@ def test_wrong_maps_are_told_by_their_record(
         error = failing(Job(function, Sum()), text, tmp_path)
         assert re.search(message, str(error))
     assert error.record == record
+
+
+@pytest.mark.parametrize("is_careful", [False, True])
+def test_an_input_that_cannot_be_read_is_no_fault_of_a_record(is_careful: bool, tmp_path: Path) -> None:
+    context, care = TaskContext(path="books/a.txt"), Care(is_careful=is_careful)
+    step = Job(counts_strings).steps[0]
+    with Path("/proc/self/mem").open("rb") as stream, pytest.raises(OSError, match="Input/output error"):
+        run_map_only(
+            step,
+            open_records(stream, offset=0, length=100, input_format=step.input, context=context),
+            directory=tmp_path,
+            part_name="part",
+            output="pairs",
+            context=context,
+            disk=RealDisk(),
+            care=care,
+        )
+    assert care.suspects == []
 
 
 def counts_strings(line: str) -> Any:
