@@ -33,6 +33,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "wait": ("jobs", "Wait for a job to end."),
     "kill": ("jobs", "End a job."),
     "logs": ("logs", "Show what a job's attempts printed."),
+    "replay": ("replay", "Run a map task that failed once more, in this process."),
     "timeline": ("timeline", "Write a job's attempts over time for a viewer of traces."),
     "report": ("timeline", "Write one page about a job."),
     "counters": ("jobs", "Show a job's counters."),

@@ -185,7 +185,7 @@ def _run(wanted: Wanted, common: Common, progress: Progress, *, is_spooled: bool
             return
         session.connection.on_wait = progress.wait
         progress.say(f"{handle.id} runs {wishes.name or job.name}")
-        with _killed_unless_done(handle):
+        with _killed_unless_done(handle), _offering_replay(handle):
             handle.follow(progress, interval_s=progress.interval_s)
             _deliver(handle, wanted, progress)
 
@@ -236,6 +236,23 @@ def _killed_unless_done(handle: JobHandle[Any, Any]) -> Iterator[None]:
         if not isinstance(error, Unavailable):
             with suppress(MinireduceError):  # what ended the command is what gets told
                 handle.kill(f"its submitter ended: {type(error).__name__}", wait_s=KILL_WAIT_S)
+        raise
+
+
+@contextmanager
+def _offering_replay(handle: JobHandle[Any, Any]) -> Iterator[None]:
+    """Keep what failed maps read, and say how to run one of them again."""
+    from minireduce.errors import JobFailed
+
+    try:
+        yield
+    except JobFailed as error:
+        from minireduce.launch.replaying import keep
+
+        failed = [each.attempt.task for each in error.errors if hasattr(each, "attempt")]
+        task = None if handle.spec is None else keep(handle.id, handle.spec, failed)
+        if task is not None:
+            error.hint = f"{error.hint}; minireduce replay {task} runs that task again in one process"
         raise
 
 

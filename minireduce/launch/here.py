@@ -6,6 +6,8 @@ parts go.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, BinaryIO, TypeVar
 
 from minireduce.api.skipping import SkipLimit
@@ -26,6 +28,17 @@ K = TypeVar("K")
 V = TypeVar("V")
 
 
+@contextmanager
+def told_as_by_a_cluster() -> Iterator[None]:
+    """Raise the JobFailed that a cluster gives in place of what user code raised here, with that as its cause."""
+    try:
+        yield
+    except UserCodeError as error:
+        offset = -1 if error.offset is None else error.offset
+        told = TaskError("raised", error.exception_type, error.message, error.traceback_text, error.path, offset)
+        raise job_failed(error.message, error.exception_type, hint=error.hint, errors=(told,)) from error.__cause__
+
+
 def run_here(
     job: Job[K, V],
     inputs: Inputs,
@@ -44,7 +57,7 @@ def run_here(
     if target is not None:
         target.check_apart(inputs)
     is_text = target is not None or stream is not None
-    try:
+    with told_as_by_a_cluster():
         made = run_inline(
             job,
             inputs,
@@ -55,10 +68,6 @@ def run_here(
             record_bytes_max=settings.record_bytes_max,
             skip_limit=skip_limit,
         )
-    except UserCodeError as error:
-        offset = -1 if error.offset is None else error.offset
-        told = TaskError("raised", error.exception_type, error.message, error.traceback_text, error.path, offset)
-        raise job_failed(error.message, error.exception_type, hint=error.hint, errors=(told,)) from error.__cause__
     if target is not None:
         target.publish(made, made.id, overwrite=overwrite, skipped=made.skipped)
     elif stream is not None:

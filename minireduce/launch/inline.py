@@ -198,7 +198,7 @@ class _InlineRun:
             with ExitStack() as opened:
                 run_map(
                     step,
-                    _records(step, source, context, opened, self._record_bytes_max, passes_long=not care.is_plain),
+                    records_of(step, source, context, opened, self._record_bytes_max, passes_long=not care.is_plain),
                     directory=directory,
                     partitions=partitions,
                     memory_limit_bytes=step.memory_limit_bytes or self._limit_bytes,
@@ -214,7 +214,7 @@ class _InlineRun:
             with ExitStack() as opened:
                 run_map_only(
                     step,
-                    _records(step, source, context, opened, self._record_bytes_max, passes_long=not care.is_plain),
+                    records_of(step, source, context, opened, self._record_bytes_max, passes_long=not care.is_plain),
                     directory=directory,
                     part_name=part_name(task.index),
                     output=output,
@@ -265,7 +265,7 @@ class _InlineRun:
             counts[name] = counts.get(name, 0) + value
 
 
-def _records(
+def records_of(
     step: Step,
     source: Source,
     context: TaskContext,

@@ -24,7 +24,7 @@ from minireduce.api.job import REDUCERS_MAX
 from minireduce.api.partitioners import Range
 from minireduce.api.skipping import BadRecord, parse_skip_limit
 from minireduce.config import Configuration
-from minireduce.core.spec import OutputKind, Program
+from minireduce.core.spec import JobSpec, OutputKind, Program
 from minireduce.core.views import ClusterView, JobState, JobView
 from minireduce.errors import JobFailed, RequestError, Unavailable
 
@@ -178,6 +178,7 @@ class Session:
             owns_session=owns_session,
             reads=inputs.results,
             may_skip=spec.skips_bad_records,
+            spec=spec,
         )
 
     def _open(self, path: str) -> BinaryIO:
@@ -205,7 +206,7 @@ class JobHandle(Generic[K, V]):
     """A job that was submitted. `owns_session`: a cluster that was started for this job alone ends with it.
 
     `reads` are results that the job reads, which this keeps from going before it. `may_skip`: whether it may leave out
-    bad records, so that the master has to be asked for them.
+    bad records, so that the master has to be asked for them. `spec`: what was submitted.
     """
 
     def __init__(
@@ -217,8 +218,10 @@ class JobHandle(Generic[K, V]):
         owns_session: bool = False,
         reads: Sequence[Result[Any, Any]] = (),
         may_skip: bool = True,
+        spec: JobSpec | None = None,
     ) -> None:
         self.id = job
+        self.spec = spec
         self._session = session
         self._may_skip = may_skip
         self._wishes = wishes
