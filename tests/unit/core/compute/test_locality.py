@@ -83,6 +83,16 @@ def test_a_worker_without_any_split_gets_one_though_the_others_never_stop_launch
 
 
 def test_the_worker_with_the_fewest_local_choices_goes_first():
+    cluster = stored_cluster(2)
+    rich = worker(cluster, "rich", (1, 2))  # if it were first, it would take what is near the fewest others: split 0
+    needy = worker(cluster, "needy", (1,))
+    for name in ("w1", "w2"):
+        worker(cluster, name, (2,), slots=0)
+    submit(cluster, 2)
+    assert (splits_of(needy), splits_of(rich)) == ([0], [1])
+
+
+def test_workers_with_overlapping_choices_each_get_one():
     cluster = stored_cluster(3)
     workers = [worker(cluster, "w1", (1, 2, 3)), worker(cluster, "w2", (1, 2)), worker(cluster, "w3", (1,))]
     submit(cluster, 3)
