@@ -274,9 +274,9 @@ def du(paths: tuple[str, ...], common: Common, *, is_summary: bool, is_human: bo
     """Show how much files and directories hold: bytes, bytes with all replicas, path."""
     with opened(common) as files:
         shown = [
-            files.summary(each.path)
+            each
             for found in expand(files, paths)
-            for each in ([found] if is_summary or not found.is_directory else files.ls(found.path))
+            for each in ([files.summary(found.path)] if is_summary else files.du(found.path))
         ]
     if is_json:
         print_json(shown)

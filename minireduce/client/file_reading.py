@@ -8,6 +8,7 @@ another file, and reading goes no further.
 from __future__ import annotations
 
 import contextlib
+import errno
 import io
 import os
 from collections.abc import Iterator
@@ -102,7 +103,9 @@ class FileReader(io.RawIOBase):
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
         base = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self.status.length}[whence]
-        position = max(0, base + offset)
+        position = base + offset
+        if position < 0:
+            raise OSError(errno.EINVAL, "there is nothing before the file's first byte")
         if position != self._position:
             self._position = position
             self._pieces = None

@@ -100,6 +100,8 @@ class FileWriter(io.RawIOBase):
 
     def write(self, data: bytes | bytearray | memoryview) -> int:  # type: ignore[override]
         """Take in all of `data`. Raises MinireduceError when a block cannot be written; a new file is lost then."""
+        if self.closed:
+            raise ValueError("write to a closed file")
         view = memoryview(data).cast("B")
         taken = 0
         if self._packed and view:

@@ -132,6 +132,11 @@ class FileSystem:
         """How much `path` holds, itself included. Raises NotFound."""
         return self._connection.call(methods.GET_SUMMARY, GetSummary(parse_store_path(path)))
 
+    def du(self, path: str) -> list[Summary]:
+        """How much each thing in a directory holds, or the file that `path` is. Raises NotFound."""
+        found = self.stat(path)
+        return [self.summary(each.path) for each in (self.ls(found.path) if found.is_directory else [found])]
+
     def health(self, path: str) -> FileHealth:
         """How the blocks of a file are, and why. Raises NotFound."""
         return self._connection.call(methods.GET_HEALTH, GetHealth(parse_store_path(path)))

@@ -143,6 +143,8 @@ class _HeldFile(io.RawIOBase):
         return True
 
     def write(self, data: Any) -> int:
+        if self.closed:
+            raise ValueError("write to a closed file")
         return self._writer.write(data)
 
     def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:

@@ -123,6 +123,26 @@ def test_who_begins_to_append_when_another_has_just_made_the_file_goes_on_behind
     assert read(files, "/both") == b"first, second"
 
 
+@pytest.mark.parametrize("mode", ["wb", "ab"])
+@pytest.mark.parametrize("end", ["close", "abandon"])
+def test_nothing_can_be_written_to_a_file_that_is_closed(files, mode, end):
+    stream = files.open(f"/closed-{mode}-{end}", mode)
+    stream.write(b"x")
+    getattr(stream, end)()
+    with pytest.raises(ValueError, match="closed"):
+        stream.write(b"lost")
+
+
+def test_there_is_no_place_before_the_first_byte(files):
+    append(files, "/short", b"four")
+    with files.open("/short") as stream:
+        for offset, whence in ((-1, 0), (-1, 1), (-5, 2)):
+            with pytest.raises(OSError, match="before the file's first byte"):
+                stream.seek(offset, whence)
+        assert stream.seek(-1, 2) == 3
+        assert stream.read() == b"r"
+
+
 def test_the_command_appends_files_and_standard_input(cluster, files, tmp_path):
     (tmp_path / "a").write_bytes(b"a\n")
     for arguments, stdin in (((str(tmp_path / "a"), "/c"), None), (("-", "/c"), b"b\n")):

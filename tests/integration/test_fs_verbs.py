@@ -115,6 +115,11 @@ def test_sizes_and_questions(files, fs):
         ["5", "10", "/d/e"],
         ["0", "0", "/d/empty"],
     ]
+    assert [(each.path, each.bytes, each.replica_bytes) for each in files.du("/d")] == [
+        ("/d/e", 5, 10),
+        ("/d/empty", 0, 0),
+    ]
+    assert [each.path for each in files.du("/d/e/f")] == ["/d/e/f"]
     assert fs("du", "-s", "/d").decode().split() == ["5", "10", "/d"]
     assert fs("count", "/d").decode().split() == ["2", "2", "5", "/d"]
     assert json.loads(fs("df", "--json"))["size"] > 0
