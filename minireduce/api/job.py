@@ -494,7 +494,8 @@ class Job(Generic[K, V]):
         )
         if isinstance(step.partition, Range):
             raise RequestError(
-                "Range() samples the input of a job, and this is a later step", hint="give it to the first step"
+                "Range() samples the input of a job, and this is a later step",
+                hint="make the step a job of its own, over the result of the steps before: Job(…, input=result)",
             )
         if step.mapper is None and step.reduce is None:
             raise RequestError("this step does nothing", hint="give .then a map, a reduce, or both")

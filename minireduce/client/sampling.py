@@ -16,16 +16,17 @@ from typing import Any, BinaryIO
 
 from minireduce.api.job import Job, Step
 from minireduce.api.partitioners import Range
-from minireduce.client.inputs import Inputs
+from minireduce.client.inputs import InputFile, Inputs
 from minireduce.client.stored_inputs import StoredFile
 from minireduce.core.spec import Program
 from minireduce.core.storage.drafts import SCHEME
 from minireduce.engine.context import TaskContext
 from minireduce.engine.parameters import bounds_parameter
 from minireduce.engine.ranges import choose_bounds, sample_keys
-from minireduce.engine.read_batches import numbers_of, opener
+from minireduce.engine.read import sampled_pairs
+from minireduce.engine.read_batches import batch_of, numbers_of, opener
 from minireduce.engine.split import is_splittable, plan_ranges
-from minireduce.errors import MinireduceError, RequestError
+from minireduce.errors import MinireduceError
 
 PLACES = 40
 PLACE_BYTES = 64 << 10
@@ -42,13 +43,9 @@ def needs_bounds(job: Job[Any, Any]) -> bool:
 
 
 def choose(job: Job[Any, Any], inputs: Inputs, partitions: int, open_file: Open) -> tuple[bytes, ...]:
-    """The bounds for this input. Raises RequestError where it cannot be sampled."""
-    if inputs.parts or inputs.results:
-        raise RequestError(
-            "Range() samples files, and this job reads an earlier result", hint="write the result to files first"
-        )
+    """The bounds for this input."""
     sample: list[bytes] = []
-    step_bytes = max(1, sum(file.size_bytes for file in inputs.files) // PLACES)
+    step_bytes = max(1, sum(file.size_bytes for file in (*inputs.files, *inputs.parts)) // PLACES)
     for index, each in enumerate(inputs.several or (inputs,)):
         step = job.steps[0].of_input(index) if inputs.several else job.steps[0]
         for records, context in _places(step, each, step_bytes, open_file):
@@ -74,18 +71,38 @@ def _places(
             context = TaskContext(path="<sample>")
             yield numbers_of(step)(begin, min(end, begin + KEYS_PER_PLACE_MAX), context=context), context
         return
+    if inputs.parts:
+        yield from _pairs(step, inputs, step_bytes, open_file)
+        return
     waiting = 0
     for file in inputs.files:
         offsets = range(waiting, file.size_bytes, step_bytes)
         waiting = (offsets.stop + step_bytes - 1 - waiting) // step_bytes * step_bytes + waiting - file.size_bytes
         for offset in offsets if is_splittable(file.path) and not inputs.is_whole else offsets[:1]:
             context = TaskContext(path=file.path)
-            try:
-                stream = open_file(f"{SCHEME}{file.path}" if isinstance(file, StoredFile) else file.path)
-            except (OSError, MinireduceError):
-                continue  # the tasks will tell
+            if (stream := _opened(file, open_file)) is None:
+                continue
             with stream:
                 opened = opener(step)(
                     stream, offset=offset, length=PLACE_BYTES, input_format=step.input, context=context
                 )
                 yield opened, context
+
+
+def _pairs(step: Step, inputs: Inputs, step_bytes: int, open_file: Open) -> Iterator[tuple[Iterator[Any], TaskContext]]:
+    """The same of an earlier result, whose parts are read in frames: one of each place."""
+    for part in inputs.parts:
+        if not part.size_bytes or (stream := _opened(part, open_file)) is None:
+            continue
+        with stream, contextlib.suppress(MinireduceError):  # of a damaged part the tasks will tell
+            for found in sampled_pairs(stream, part.path, step_bytes, allow_pickle=True):
+                context = TaskContext(path=part.path)
+                kept = found[:: max(1, len(found) // KEYS_PER_PLACE_MAX)]
+                yield iter([batch_of(kept, step.input)]) if step.map_batch else context.walk(kept), context
+
+
+def _opened(file: InputFile | StoredFile, open_file: Open) -> BinaryIO | None:
+    try:
+        return open_file(f"{SCHEME}{file.path}" if isinstance(file, StoredFile) else file.path)
+    except (OSError, MinireduceError):
+        return None  # the tasks will tell

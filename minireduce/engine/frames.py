@@ -201,6 +201,15 @@ class SectionReader:
         self._pairs += values
         return _decode_pairs(payload, form, keys, values, key_bytes, is_columnar=self._is_columnar)
 
+    def skip(self) -> bool:
+        """Pass over the next pairs unread and unchecked; False at the end. `read` counts no more from then on."""
+        if not self.has_more:
+            return False
+        length = _HEAD.unpack(self._source.read_at(self._offset, _HEAD.size))[6]
+        self.frame_bytes = _HEAD.size + length
+        self._offset = min(self._end, self._offset + self.frame_bytes)
+        return True
+
     def _peek(self) -> int:
         return self._source.read_at(self._offset, 1)[0]
 

@@ -361,14 +361,35 @@ def read_pairs(stream: BinaryIO, *, name: str = "", allow_pickle: bool = True) -
 
 def pair_lists(stream: BinaryIO, name: str, *, allow_pickle: bool) -> Iterator[tuple[list[tuple[Any, Any]], int]]:
     """The pairs of each frame, and its size."""
-    name = name or "a typed part"
+    reader = _part_reader(stream, name or "a typed part")
+    for texts, column in iterate(reader):
+        values = columns.to_values(column, allow_pickle=allow_pickle)
+        yield list(zip(keys.decode_all(texts), values, strict=True)), reader.frame_bytes
+
+
+def sampled_pairs(stream: BinaryIO, name: str, step_bytes: int, *, allow_pickle: bool) -> Iterator[list[Any]]:
+    """The pairs of the frames at every so many bytes of a typed part, from its first one on."""
+    reader = _part_reader(stream, name or "a typed part")
+    wanted = passed = 0
+    while reader.has_more:
+        if passed < wanted:
+            reader.skip()
+            passed += reader.frame_bytes
+            continue
+        found = reader.read()
+        if found is None:
+            return
+        passed += reader.frame_bytes
+        wanted += step_bytes * max(1, -(-(passed - wanted) // step_bytes))
+        texts, column = found
+        yield list(zip(keys.decode_all(texts), columns.to_values(column, allow_pickle=allow_pickle), strict=True))
+
+
+def _part_reader(stream: BinaryIO, name: str) -> SectionReader:
     size_bytes = stream.seek(0, 2)
     source = Source(stream, name)
     if source.read_at(0, min(size_bytes, len(PART_MAGIC))) != PART_MAGIC:
         raise Corruption(f"{name} does not begin as a typed part does")
     if size_bytes == len(PART_MAGIC):
         raise Corruption(f"{name} ends before its pairs")
-    reader = SectionReader(source, len(PART_MAGIC), size_bytes - len(PART_MAGIC))
-    for texts, column in iterate(reader):
-        values = columns.to_values(column, allow_pickle=allow_pickle)
-        yield list(zip(keys.decode_all(texts), values, strict=True)), reader.frame_bytes
+    return SectionReader(source, len(PART_MAGIC), size_bytes - len(PART_MAGIC))

@@ -234,3 +234,11 @@ def test_a_range_is_sampled_from_inputs_mapped_in_batches(tables: dict[str, Path
     found = [key for key, _ in job.run(named, master=cluster, reducers=3, split_size="16KiB")]
     assert found == sorted(found)
     assert len(found) == 6300
+
+
+def test_an_earlier_result_is_sorted_through_all_parts(tables: dict[str, Path], cluster: LocalCluster) -> None:
+    names = JOIN.run({name: str(path) for name, path in tables.items()}, master=cluster, reducers=3)
+    job: Job[str, str] = Job(lambda name, item: [(item, name)], Identity(), input=names, partition=Range())
+    found = list(job.run(master=cluster, reducers=3))
+    assert [item for item, _ in found] == sorted(item for _, item in oracle(tables))
+    assert sorted(found) == sorted((item, name) for name, item in oracle(tables))
