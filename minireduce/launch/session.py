@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from minireduce.client.parts import OpenOwn, PartsOfJob
     from minireduce.client.result import JobResult
     from minireduce.client.staging import OnUpload
+    from minireduce.ids import JobId
     from minireduce.launch.embedded import EmbeddedCluster
 
 K = TypeVar("K")
@@ -166,7 +167,7 @@ class Session:
                 from minireduce.client.sampling import bound
 
                 spec = replace(spec, program=bound(job, spec.program, inputs, spec.steps[0].reducers, self._open))
-            submitted = jobs.submit(connection, spec, key)
+            submitted = self._send(spec, key)
         except RequestError:  # after any other the job may run all the same
             if is_uploaded:
                 remove(connection.fs, key)
@@ -180,6 +181,20 @@ class Session:
             may_skip=spec.skips_bad_records,
             spec=spec,
         )
+
+    def _send(self, spec: JobSpec, key: str) -> JobId:
+        """Submit a job, and say of one whose submission had no answer that it may run all the same."""
+        from minireduce.client import jobs
+
+        try:
+            return jobs.submit(self.connection, spec, key)
+        except Unavailable as error:
+            if self.is_embedded:
+                raise
+            raise Unavailable(
+                f"nobody knows whether {spec.name!r} was submitted: {error.message}",
+                hint=f"once the master is back, `minireduce jobs --master {self.connection.address}` shows it if so",
+            ) from error
 
     def _open(self, path: str) -> BinaryIO:
         from minireduce.client.store_paths import is_store_path

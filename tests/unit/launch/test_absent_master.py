@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
+from minireduce import config
 from minireduce.client.job_spec import Wishes
-from minireduce.core.spec import OutputKind
+from minireduce.core.spec import JobSpec, OutputKind, Program
 from minireduce.errors import Unavailable
 from minireduce.launch.session import JobHandle, Session
+
+if TYPE_CHECKING:
+    from minireduce.launch.embedded import EmbeddedCluster
 
 
 class AbsentMaster:
@@ -45,3 +49,18 @@ def test_of_a_master_that_ended_with_its_session_no_job_can_go_on() -> None:
     with pytest.raises(Unavailable) as gone:
         handle(OutputKind.TEXT, is_embedded=True).follow()
     assert str(gone.value.hint) == "is it running?"
+
+
+class Cluster:
+    """One of somebody else, whose master goes when a job is submitted."""
+
+    def connect(self) -> AbsentMaster:
+        return AbsentMaster(is_embedded=False)
+
+
+def test_a_job_whose_submission_had_no_answer_may_run_and_is_told_by_its_name() -> None:
+    session = Session(config.load({}), cluster=cast("EmbeddedCluster", Cluster()))
+    spec = JobSpec("words", Program("source", b"", ""), (), (), OutputKind.TEXT)
+    with pytest.raises(Unavailable, match=r"whether 'words' was submitted: .* cannot be reached") as gone:
+        session._send(spec, "key")
+    assert "`minireduce jobs --master far:7070`" in str(gone.value.hint)
