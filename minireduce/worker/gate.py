@@ -15,7 +15,7 @@ from typing import Any
 from aiohttp import web
 
 from minireduce.auth.policy import BLOCK_ROUTES, Authenticator, Principal, authorize, bearer_of
-from minireduce.errors import NotFound, Refused, RequestError
+from minireduce.errors import InvariantViolation, MinireduceError, NotFound, Refused, RequestError
 from minireduce.ids import AttemptId, parse_attempt_id
 from minireduce.wire.errors import to_http
 
@@ -46,8 +46,10 @@ def gate(authenticator: Authenticator) -> Any:
             status, body = to_http(NotFound(f"{request.method} {request.path}: {raised.reason}"))
             return web.json_response(body, status=raised.status)
         except Exception as error:
-            if not isinstance(error, RequestError | Refused):
+            if not isinstance(error, MinireduceError) or isinstance(error, InvariantViolation):
                 log.exception("serving %s failed", request.path)
+            elif not isinstance(error, RequestError | Refused):
+                log.warning("%s %s: %s", request.method, request.path, error.message)
             status, body = to_http(error)
             return web.json_response(body, status=status)
 

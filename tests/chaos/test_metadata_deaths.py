@@ -48,8 +48,10 @@ def armed(cluster: ProcessCluster, orders: str, strikes: Path) -> Iterator[None]
 
     nurse = threading.Thread(target=start_again)
     nurse.start()
-    yield
-    nurse.join(60)
+    try:
+        yield
+    finally:
+        nurse.join(60)
     assert failpoints.strikes(strikes) == {site: 1}
 
 
@@ -79,10 +81,11 @@ def test_what_a_client_does_happens_once_though_the_master_dies_at_a_commit(clus
     top = f"/{site}-{number}"
     strikes = tmp_path / "strikes"
     strikes.mkdir()
-    with armed(cluster, f"{site}=kill@{number}", strikes), cluster.connect() as connection:
-        do_script(FileSystem(connection), top)
     with cluster.connect() as connection:
         files = FileSystem(connection)
+        files.ls("/")  # a master that has answered once is waited for
+        with armed(cluster, f"{site}=kill@{number}", strikes):
+            do_script(files, top)
         found = {each.path[len(top) :]: each for each in files.walk(top) if not each.is_directory}
         assert sorted(found) == ["/end", "/kept/a", "/small/0"]
         assert (found["/kept/a"].mode, found["/kept/a"].replication) == (0o600, 2)

@@ -40,7 +40,7 @@ from minireduce.core.worker import (
 )
 from minireduce.errors import Corruption, Refused, RequestError, Unavailable
 from minireduce.wire.local_door import NONCE_HEADER, PROOF_HEADER, SOCKET_HEADER, read_offer
-from minireduce.wire.packets import PACKET_BYTES
+from minireduce.wire.packets import PACKET_BYTES, seal
 from minireduce.worker.block_server_process import BlockServerProcess, listen
 from minireduce.worker.data_directories import NO_ROOM_BYTES
 from minireduce.worker.orders import Orders
@@ -262,6 +262,23 @@ def test_a_body_of_another_length_than_announced_is_refused(servers, doors):
     assert b"sealed" in answer.read()
     door.close()
     assert not servers.data_file("a", Replica(6, 1, 100)).exists()
+
+
+@pytest.mark.parametrize("place", [0, 70_000, 199_999])
+def test_bytes_that_are_damaged_on_their_way_are_refused_by_the_worker_that_they_reach(servers, place):
+    block_id, data = 700 + place, DATA[:200_000]
+    sealed = bytearray(b"".join(seal(data)))
+    sealed[place] ^= 1
+    door = http.client.HTTPConnection(servers.addresses["a"])
+    opens = {"Authorization": f"Bearer {token(block_id, 1, BlockMode.WRITE)}", "Minireduce-Block-Length": "200000"}
+    for body, status in ((bytes(sealed), None), (b"".join(seal(data)), 200)):
+        door.request("PUT", f"/blocks/{block_id}/1", body=body, headers=opens)
+        answer = door.getresponse()
+        said = answer.read()
+        assert servers.data_file("a", Replica(block_id, 1, 200_000)).exists() == (status == 200)
+        assert (answer.status == 200) == (status == 200)
+        assert (b"arrived damaged" in said) == (status is None)
+    door.close()
 
 
 @pytest.mark.parametrize("place", [10, 3 << 20, LENGTH - 1])

@@ -408,6 +408,30 @@ def test_after_a_restart_nothing_is_copied_or_removed_before_workers_had_time_to
     assert len(copies(kit.tick(60))) == 1
 
 
+def test_after_a_restart_each_block_can_be_read_as_soon_as_one_of_its_workers_is_back():
+    kit = StorageKit(4)
+    kit.write("/f", 10)
+    kit.write("/g", 10, key="other", replication=1)
+    everyone = dict(kit.places.all)
+    only = min(stored_on(kit, "/g"))
+    first = min(stored_on(kit) - {only})
+    kit.places.all.clear()
+    kit.places.is_anyone_expected = True
+    kit.restart()
+
+    def readers(path: str) -> tuple[str, ...]:
+        (block,) = kit.state.file_blocks(path, 0, 10).blocks
+        return block.source.workers
+
+    assert (readers("/f"), readers("/g")) == ((), ())
+    kit.places.all[first] = everyone[first]
+    kit.join(first)
+    assert (readers("/f"), readers("/g")) == ((first,), ())
+    kit.places.all[only] = everyone[only]
+    kit.join(only)
+    assert readers("/g") == (only,)
+
+
 def test_after_a_restart_a_last_replica_is_copied_once_the_others_are_given_up():
     kit = StorageKit(4)
     kit.write("/f", 10)
