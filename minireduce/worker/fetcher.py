@@ -21,7 +21,6 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from minireduce.auth import transport
 from minireduce.auth.joining import split_address
 from minireduce.core.work.fetches import PART, Fetched, FetchEnded, FetchOutcome, Gone, StartFetch, Unreachable
-from minireduce.disk import Disk
 from minireduce.errors import Corruption, MinireduceError, NotFound, RequestError, Unavailable
 from minireduce.wire.errors import from_http
 from minireduce.worker.outputs import Outputs
@@ -41,10 +40,9 @@ class Fetcher:
     """All fetches of one worker. Each ends by one `FetchEnded` given to `tell`, unless it is cancelled."""
 
     def __init__(
-        self, outputs: Outputs, disk: Disk, tell: Callable[[FetchEnded], None], *, authority_pem: bytes | None = None
+        self, outputs: Outputs, tell: Callable[[FetchEnded], None], *, authority_pem: bytes | None = None
     ) -> None:
         self._outputs = outputs
-        self._disk = disk
         self._tell = tell
         self._authority_pem = authority_pem
         self._fetches: dict[int, asyncio.Task[None]] = {}
@@ -107,8 +105,7 @@ class Fetcher:
 
     async def _fetch(self, order: StartFetch) -> int:
         """Bring what is missing; gives back the length of the whole."""
-        path = self._outputs.create_fetched(order.attempt, order.source.attempt)
-        with contextlib.closing(self._disk.open_append(path)) as file:
+        with contextlib.closing(self._outputs.open_fetched(order.attempt, order.source.attempt)) as file:
             have = file.tell()
             headers = {"Authorization": f"Bearer {order.read_token}", "Accept-Encoding": "identity"}
             if have:
@@ -128,10 +125,20 @@ class Fetcher:
     async def _copy(self, response: ClientResponse, file: BinaryIO) -> int:
         """Write the body, off the loop, so that a slow disk delays no heartbeat; gives back its length."""
         length = 0
-        async for data in response.content.iter_chunked(SLICE_BYTES):
-            await asyncio.to_thread(file.write, data)
-            length += len(data)
-        await asyncio.to_thread(file.flush)
+        expected = response.content_length
+        if expected is not None and expected <= SLICE_BYTES:  # as most are; each step to a thread costs as much as such
+            pieces: list[bytes] = []
+            try:
+                async for data in response.content.iter_any():
+                    pieces.append(data)  # noqa: PERF401 - what has come counts when the next does not
+            finally:
+                await asyncio.to_thread(_write, file, pieces)
+            length = sum(map(len, pieces))
+        else:
+            async for data in response.content.iter_chunked(SLICE_BYTES):
+                await asyncio.to_thread(file.write, data)
+                length += len(data)
+            await asyncio.to_thread(file.flush)
         if length != response.content_length:
             raise Unavailable(f"the answer ended after {length} of {response.content_length} bytes")
         return length
@@ -159,6 +166,11 @@ class Fetcher:
             self._tls = transport.client_context(self._authority_pem)
         name = transport.expected_name(self._authority_pem, transport.BLOCK_SERVER_ROLE, host)
         return {"ssl": self._tls, "server_hostname": name}
+
+
+def _write(file: BinaryIO, pieces: list[bytes]) -> None:
+    file.writelines(pieces)
+    file.flush()
 
 
 def _url(order: StartFetch) -> str:

@@ -19,6 +19,7 @@ import contextlib
 import os
 import secrets
 from pathlib import Path
+from typing import BinaryIO
 
 import msgpack
 import xxhash
@@ -76,16 +77,20 @@ class Outputs:
         self.place(attempt)
         return self._make(self.directory(attempt))
 
-    def create_fetched(self, attempt: AttemptId, source: AttemptId) -> Path:
-        """Make an empty file for a run to be fetched into, or leave the one that is there to go on with."""
-        self.prepare(attempt)
-        self._make(self.directory(attempt) / FETCHED_NAME)
+    def open_fetched(self, attempt: AttemptId, source: AttemptId) -> BinaryIO:
+        """A file for a run to be fetched into: a new one, or the one that is there, at its end, to go on with."""
         path = self.fetched(attempt, source)
-        with contextlib.suppress(FileExistsError):
-            self._disk.create(path).close()
-            if self._task_ids is not None:
-                os.chown(path, *self._task_ids)
-        return path
+        try:
+            file = self._disk.create(path)
+        except FileExistsError:
+            return self._disk.open_append(path)
+        except FileNotFoundError:  # the first one of this attempt
+            self.prepare(attempt)
+            self._make(path.parent)
+            file = self._disk.create(path)
+        if self._task_ids is not None:
+            os.chown(path, *self._task_ids)
+        return file
 
     def keep(self, report: AttemptSucceeded) -> None:
         """Make a finished output last: from now on it is listed after a restart of the worker.

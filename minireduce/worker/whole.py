@@ -129,7 +129,7 @@ class Worker:
             printed_bytes_max=options.attempt_log_bytes_max,
         )
         self._running = Running(self._outputs, self._slots, inputs, self.loop.tell)
-        self._fetcher = Fetcher(self._outputs, disk, self.loop.tell, authority_pem=options.authority_pem)
+        self._fetcher = Fetcher(self._outputs, self.loop.tell, authority_pem=options.authority_pem)
         self._block_server = BlockServerProcess(
             options.listening,
             Orders(

@@ -253,7 +253,7 @@ class Fetching:
     def __init__(self, tmp_path: Path, authority_pem: bytes | None = None) -> None:
         self.outputs = Outputs(tmp_path / "fetching", RealDisk())
         self.told: asyncio.Queue = asyncio.Queue()
-        self.fetcher = Fetcher(self.outputs, RealDisk(), self.told.put_nowait, authority_pem=authority_pem)
+        self.fetcher = Fetcher(self.outputs, self.told.put_nowait, authority_pem=authority_pem)
         self.numbers = 0
         self.path = self.outputs.fetched(reduce_attempt(0), map_attempt(0))
 
@@ -294,7 +294,8 @@ def test_a_partition_and_a_part_are_fetched_into_their_places(serve, tmp_path: P
 def test_a_fetch_that_broke_off_goes_on_where_it_was(serve, tmp_path: Path):
     async def body(worker: Fetching, address: str) -> None:
         for have in (1, 1 << 20, len(DATA) - 1001, len(DATA) - 1000):
-            worker.outputs.create_fetched(reduce_attempt(0), map_attempt(0)).write_bytes(DATA[1000 : 1000 + have])
+            worker.outputs.open_fetched(reduce_attempt(0), map_attempt(0)).close()
+            worker.path.write_bytes(DATA[1000 : 1000 + have])
             assert await worker.outcome(address) == Fetched(len(DATA) - 1000)
             assert worker.path.read_bytes() == DATA[1000:]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from random import Random
 from typing import TypeVar
 
@@ -30,6 +31,7 @@ from minireduce.core.work.session import (
 )
 from minireduce.core.worker import Action, Event, Ticked, WorkerState
 from minireduce.ids import AttemptId, TaskId, TaskKind
+from minireduce.worker.outputs import Outputs
 
 A = TypeVar("A")
 
@@ -146,3 +148,9 @@ class Scene:
 
     def lose_stream(self) -> None:
         self.see(StreamClosed(self.stream))
+
+
+def fetched_file(outputs: Outputs, attempt: AttemptId, source: AttemptId) -> Path:
+    """An empty file, or the one that is there, in the place of what is fetched."""
+    outputs.open_fetched(attempt, source).close()
+    return outputs.fetched(attempt, source)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import xxhash
-from scenes.worker import JOB, OUTPUT, map_attempt, reduce_attempt, succeeded
+from scenes.worker import JOB, OUTPUT, fetched_file, map_attempt, reduce_attempt, succeeded
 
 from minireduce.core.messages import AttemptSucceeded
 from minireduce.core.task_data import TaskOutput
@@ -89,7 +89,7 @@ def test_a_report_in_the_place_of_another_attempt_counts_as_none(tmp_path: Path)
 def test_removing_an_attempt_or_its_job_leaves_what_it_printed_and_nothing_else(tmp_path: Path):
     outputs = Outputs(tmp_path, RealDisk())
     directory = finish(outputs, succeeded(map_attempt(0)))
-    outputs.create_fetched(map_attempt(0), map_attempt(9))
+    fetched_file(outputs, map_attempt(0), map_attempt(9))
     outputs.remove(map_attempt(0))
     assert [path.name for path in directory.iterdir()] == ["stdout"]
     outputs.remove(map_attempt(0))
@@ -114,9 +114,9 @@ def test_a_job_that_is_no_job_removes_nothing(tmp_path: Path):
 
 def test_a_fetched_run_is_gone_on_with_and_goes_without_the_output(tmp_path: Path):
     outputs = Outputs(tmp_path, RealDisk())
-    path = outputs.create_fetched(reduce_attempt(0), map_attempt(3))
+    path = fetched_file(outputs, reduce_attempt(0), map_attempt(3))
     path.write_bytes(b"half")
-    assert outputs.create_fetched(reduce_attempt(0), map_attempt(3)).read_bytes() == b"half"
+    assert fetched_file(outputs, reduce_attempt(0), map_attempt(3)).read_bytes() == b"half"
     finish(outputs, succeeded(reduce_attempt(0)))
     outputs.remove_fetched(reduce_attempt(0))
     assert not path.exists()
@@ -136,7 +136,7 @@ def test_a_part_is_durable_with_its_name_before_it_counts_and_a_map_output_need_
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
 def test_tasks_with_an_account_of_their_own_reach_and_own_what_is_theirs(tmp_path: Path):
     outputs = Outputs(tmp_path, RealDisk(), task_ids=(65534, 65534))
-    path = outputs.create_fetched(reduce_attempt(0), map_attempt(3))
+    path = fetched_file(outputs, reduce_attempt(0), map_attempt(3))
     owned = [path, path.parent, outputs.directory(reduce_attempt(0))]
     assert {place.stat().st_uid for place in owned} == {65534}
     above = [tmp_path, tmp_path / "jobs", tmp_path / "jobs" / JOB]
@@ -161,7 +161,7 @@ def test_a_part_that_was_kept_survives_a_crash_of_the_machine():
 def fetched_copy(outputs: Outputs, disk, content: bytes) -> AttemptSucceeded:
     """A part that was fetched to be kept; its digest covers what follows the magic, unless it is text."""
     attempt = reduce_attempt(0)
-    path = outputs.create_fetched(attempt, attempt)
+    path = fetched_file(outputs, attempt, attempt)
     with disk.open_append(path) as file:
         file.write(content)
     digest = xxhash.xxh3_128(content.removeprefix(PART_MAGIC)).digest()

@@ -6,7 +6,7 @@ import asyncio
 from pathlib import Path
 
 import pytest
-from scenes.worker import OUTPUT, SPLIT, map_attempt, open_job, reduce_attempt, succeeded
+from scenes.worker import OUTPUT, SPLIT, fetched_file, map_attempt, open_job, reduce_attempt, succeeded
 
 from minireduce.attempt.conversation import MapTask, PartFile, ReduceTask, RunFile
 from minireduce.core.spec import StepSpec
@@ -123,7 +123,7 @@ def test_a_reduce_reads_own_outputs_in_place_and_others_where_they_were_fetched(
     own = outputs.prepare(map_attempt(0))
     (own / "output.data").write_bytes(b"aaabbbb")
     (own / "output.index").write_bytes(encode_index([3, 4]))
-    fetched = outputs.create_fetched(reduce_attempt(), map_attempt(1))
+    fetched = fetched_file(outputs, reduce_attempt(), map_attempt(1))
     fetched.write_bytes(b"12345")
     order = start_reduce(InputRun(map_attempt(0), is_own=True), InputRun(map_attempt(1), is_own=False))
     (task,), _ = play(tmp_path, order, Killed())
@@ -153,7 +153,7 @@ def test_a_map_of_a_later_step_reads_a_part(tmp_path: Path, is_own):
     if is_own:
         path = outputs.prepare(reduce_attempt()) / "part"
     else:
-        path = outputs.create_fetched(map_attempt(), reduce_attempt())
+        path = fetched_file(outputs, map_attempt(), reduce_attempt())
     path.write_bytes(b"pairs")
     source = OutputSource(reduce_attempt(), "w", "w:1", 5)
     (task,), _ = play(tmp_path, start_map(PartInput(source), (InputRun(reduce_attempt(), is_own),)), Killed())
@@ -187,7 +187,7 @@ def test_a_damaged_run_is_named_since_it_would_only_be_read_again(tmp_path: Path
     own = outputs.prepare(map_attempt(0))
     (own / "output.data").write_bytes(b"aaabbbb")
     (own / "output.index").write_bytes(encode_index([3, 4]))
-    fetched = outputs.create_fetched(reduce_attempt(), map_attempt(1))
+    fetched = fetched_file(outputs, reduce_attempt(), map_attempt(1))
     fetched.write_bytes(b"12345")
     order = start_reduce(InputRun(map_attempt(0), is_own=True), InputRun(map_attempt(1), is_own=False))
     _, told = play(tmp_path, order, Lost(f"{own / 'output.data'} is damaged between 3 and 7"))

@@ -1,0 +1,213 @@
+"""Fetch one reducer's share of many map outputs from another worker, beside a raw loop that moves as many bytes.
+
+    python bench/shuffle.py [--mib 512] [--maps 32 512] [--rounds 5]
+
+The block server is a process of its own, the fetcher runs in this one, as in a worker; both are on this machine, and no
+descriptor is handed over. As many fetches are under way as a worker allows from one source. In the clear they meet on
+loopback, under TLS at the machine's own address, which is as far as TLS needs. The raw loops are two processes: one
+sends a file by `sendfile`, or through `ssl` in pieces of 1 MiB, the other writes what comes to a file, as the fetcher
+does; "read only" is the same with a receiver that drops it. Printed are medians.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import multiprocessing
+import os
+import shutil
+import socket
+import ssl
+import statistics
+import tempfile
+import time
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+from minireduce.auth import certificates, scopes, tokens, transport
+from minireduce.auth.scopes import JobReads
+from minireduce.core.messages import AttemptSucceeded
+from minireduce.core.settings import WorkerSettings
+from minireduce.core.task_data import OutputSource, TaskOutput
+from minireduce.core.work.fetches import Fetched, FetchEnded, StartFetch
+from minireduce.disk import RealDisk
+from minireduce.engine.index import DATA_NAME, INDEX_NAME, encode_index
+from minireduce.ids import AttemptId, JobId, TaskId, TaskKind
+from minireduce.worker.block_server_process import BlockServerProcess, listen
+from minireduce.worker.fetcher import Fetcher
+from minireduce.worker.orders import Orders
+from minireduce.worker.outputs import Outputs
+
+PIECE_BYTES = 1 << 20
+PARTITIONS = 8
+FETCHED = 3  # which partition
+JOB = JobId("job-0000ab-1")
+HELD = tokens.generate()
+
+
+def attempt_of(kind: TaskKind, index: int) -> AttemptId:
+    return AttemptId(TaskId(JOB, 0, kind, index), 0)
+
+
+def own_address() -> str:
+    """This machine's address beyond loopback, or loopback when it has no other."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect(("192.0.2.1", 9))  # sends nothing: the system looks up the way
+        except OSError:
+            return "127.0.0.1"
+        return str(probe.getsockname()[0])
+
+
+def keep_outputs(data_dir: Path, maps: int, share_bytes: int) -> None:
+    """As `maps` tasks leave them, of which only one partition has bytes of any number."""
+    outputs = Outputs(data_dir, RealDisk())
+    lengths = [share_bytes if number == FETCHED else 64 for number in range(PARTITIONS)]
+    data = os.urandom(sum(lengths))
+    for index in range(maps):
+        attempt = attempt_of(TaskKind.MAP, index)
+        directory = outputs.prepare(attempt)
+        (directory / DATA_NAME).write_bytes(data)
+        (directory / INDEX_NAME).write_bytes(encode_index(lengths))
+        outputs.keep(AttemptSucceeded(attempt, TaskOutput(b"digest", len(data), 1, bytes(PARTITIONS)), ()))
+
+
+# ── the raw loops ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def serve_raw(path: Path, host: str, certificate: tuple[bytes, bytes] | None, tell: Connection) -> None:
+    """For each caller the whole file, until the process is ended."""
+    context = transport.server_context(*certificate) if certificate is not None else None
+    with socket.create_server((host, 0)) as listening:
+        tell.send(listening.getsockname()[1])
+        while True:
+            plain, _ = listening.accept()
+            with plain, path.open("rb", buffering=0) as file:
+                if context is None:
+                    plain.sendfile(file)
+                    plain.shutdown(socket.SHUT_WR)
+                    plain.recv(1)
+                else:
+                    with context.wrap_socket(plain, server_side=True) as sealed:
+                        while piece := file.read(PIECE_BYTES):
+                            sealed.sendall(piece)
+                        sealed.recv(1)  # that it has all
+
+
+def read_raw(address: tuple[str, int], tls: tuple[ssl.SSLContext, str] | None, length: int, target: Path) -> None:
+    with socket.create_connection(address) as plain, target.open("wb", buffering=0) as file:
+        link = plain if tls is None else tls[0].wrap_socket(plain, server_hostname=tls[1])
+        buffer, got = memoryview(bytearray(PIECE_BYTES)), 0
+        while got < length:
+            count = link.recv_into(buffer)
+            file.write(buffer[:count])
+            got += count
+        link.send(b"x")
+        link.close()
+
+
+# ── ours ────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+async def fetch_all(
+    data_dir: Path, orders: list[StartFetch], authority_pem: bytes | None, under_way_max: int, length: int
+) -> None:
+    ended: asyncio.Queue[FetchEnded] = asyncio.Queue()
+    fetcher = Fetcher(Outputs(data_dir, RealDisk()), ended.put_nowait, authority_pem=authority_pem)
+    waiting, under_way, got = list(reversed(orders)), 0, 0
+    try:
+        while waiting or under_way:
+            while waiting and under_way < under_way_max:
+                fetcher.start(waiting.pop())
+                under_way += 1
+            outcome = (await ended.get()).outcome
+            assert isinstance(outcome, Fetched), outcome
+            got += outcome.bytes_total
+            under_way -= 1
+    finally:
+        await fetcher.close()
+    assert got == length, (got, length)
+
+
+async def measure(root: Path, mib: int, maps: int, rounds: int, *, is_tls: bool) -> None:
+    host = own_address() if is_tls else "127.0.0.1"
+    if is_tls and not transport.needs_tls(host):
+        print("SKIPPED under TLS: this machine has no address but loopback")
+        return
+    certificate, authority_pem, tls = None, None, None
+    if is_tls:
+        authority = certificates.create_authority(time.time())
+        key_pem, request_pem = certificates.make_request()
+        certificate = certificates.sign_request(authority, request_pem, [host], time.time()), key_pem
+        authority_pem = authority.certificate_pem
+        name = transport.expected_name(authority_pem, transport.BLOCK_SERVER_ROLE, host)
+        tls = transport.client_context(authority_pem), name
+    share_bytes = (mib << 20) // maps
+    length = share_bytes * maps
+    keep_outputs(root / "source", maps, share_bytes)
+    (root / "raw").write_bytes(os.urandom(length))
+
+    listening = listen(host, 0)
+    address = f"{host}:{listening.getsockname()[1]}"
+    told = (
+        {} if certificate is None else {"certificate_pem": certificate[0].decode(), "key_pem": certificate[1].decode()}
+    )
+    served = BlockServerProcess(
+        listening, Orders((str(root / "source"),), "w1", HELD.require_worker(), **told), lambda _: None
+    )
+    await served.start()
+    here, there = multiprocessing.Pipe()
+    raw = multiprocessing.get_context("spawn").Process(
+        target=serve_raw, args=(root / "raw", host, certificate, there), daemon=True
+    )
+    raw.start()
+    raw_address = host, await asyncio.to_thread(here.recv)
+    token = scopes.make(scopes.cluster_secret(HELD.require_worker()), JobReads(JOB, int(time.time()) + 3600))
+    taken: dict[str, list[float]] = {"raw loop": [], "raw loop, read only": [], "shuffle": []}
+    try:
+        for number in range(rounds + 1):
+            orders = [
+                StartFetch(
+                    number * maps + index,
+                    attempt_of(TaskKind.REDUCE, number),
+                    OutputSource(attempt_of(TaskKind.MAP, index), "w1", address, share_bytes),
+                    FETCHED,
+                    token,
+                )
+                for index in range(maps)
+            ]
+            for what, seconds in taken.items():
+                began_s = time.perf_counter()
+                if what == "shuffle":
+                    most = WorkerSettings().fetches_per_source_max
+                    await fetch_all(root / "target", orders, authority_pem, most, length)
+                else:
+                    target = Path(os.devnull) if "only" in what else root / "taken"
+                    await asyncio.to_thread(read_raw, raw_address, tls, length, target)
+                if number:  # the first is a warm-up
+                    seconds.append(time.perf_counter() - began_s)
+            shutil.rmtree(root / "target")
+    finally:
+        raw.kill()
+        await served.close()
+    median = {what: statistics.median(each) for what, each in taken.items()}
+    outputs = f"{'TLS' if is_tls else 'plain':<6}{maps:>5} maps of {share_bytes >> 10:>6} KiB"
+    for what, middle_s in median.items():
+        ratio = median["raw loop"] / middle_s
+        print(f"{outputs}  {what:<20}{length / 1e6 / middle_s:>7.0f} MB/s{ratio:>6.2f} of the raw loop")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--mib", type=int, default=512)
+    parser.add_argument("--maps", type=int, nargs="+", default=[32, 512])
+    parser.add_argument("--rounds", type=int, default=5)
+    options = parser.parse_args()
+    for is_tls in (False, True):
+        for maps in options.maps:
+            with tempfile.TemporaryDirectory(prefix="shuffle-") as folder:
+                asyncio.run(measure(Path(folder), options.mib, maps, options.rounds, is_tls=is_tls))
+
+
+if __name__ == "__main__":
+    main()
