@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from minireduce.cli.modes import mode_after
 from minireduce.cli.options import Common, common_options, json_option
 from minireduce.cli.show import plural, print_json
 from minireduce.cli.stored import (
@@ -218,13 +219,13 @@ def _wait_for_replicas(files: FileSystem, status: FileStatus) -> None:
 @json_option
 @common_options
 def chmod(mode: str, paths: tuple[str, ...], common: Common, *, recursive: bool, is_json: bool) -> None:
-    """Set the mode of files and directories, an octal number. It is shown; who has a client's token may do anything."""
-    try:
-        bits = int(mode, 8)
-    except ValueError:
-        raise RequestError(f"{mode} is no mode", hint="a mode is an octal number such as 640") from None
+    """Set the mode of files and directories, 640 or u+x. It is shown; who has a client's token may do anything."""
+    mode_after(mode, 0, is_directory=False)  # one that is none changes nothing
     with opened(common) as files:
-        changed = [files.change(each.path, mode=bits) for each in expand_all(files, paths, recursive=recursive)]
+        changed = [
+            files.change(each.path, mode=mode_after(mode, each.mode, is_directory=each.is_directory))
+            for each in expand_all(files, paths, recursive=recursive)
+        ]
     if is_json:
         print_json(changed)
 
