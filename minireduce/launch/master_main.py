@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import logging
+import os
 import signal
 import socket
 import sys
@@ -44,6 +45,7 @@ HTTP_PORT = 7080
 def main(arguments: Sequence[str] | None = None) -> None:
     """The console script."""
     options = _parser().parse_args(arguments)
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # what it would say, our own messages say in words
     sys.exit(run_daemon(lambda: _copy(options) if options.verb else _run(options)))
 
 

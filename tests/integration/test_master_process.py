@@ -319,6 +319,7 @@ def test_a_port_in_use_is_found_out_before_anything_is_touched(place, flag):
             master.ready()
     assert flag in raised.value.hint
     assert master.process.returncode == 2
+    assert master.log.read_text().startswith("error: ")  # and not with what a library says
     assert not (place.path / "data").exists()
 
 
