@@ -17,6 +17,7 @@ from minireduce.testing.wrong import Wrong
 FAULTS = {
     "block appended",
     "connection broken",
+    "container opened ahead and left",
     "disk lost",
     "dead worker taken back",
     "drained worker thrown away",
