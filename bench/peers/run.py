@@ -26,6 +26,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
@@ -66,13 +67,14 @@ def main() -> None:
     peers = [peer for peer in wanted if not missing[peer.title]]
     print("── limits of this machine", flush=True)
     run.limits = _limits(folder, options.scale, options.rounds)
-    for work in WORKS:
-        if work.name not in options.works:
-            continue
+    wished = [work for work in WORKS if work.name in options.works]
+    for place, work in enumerate(wished):
         _measure(run, work, [peer for peer in peers if not peer.slow], folder, options, 1.0)
         slow = [peer for peer in peers if peer.slow]
         if slow:
             _measure(run, work, slow, folder, options, SLOW_SHARE)
+        run.minutes = (time.monotonic() - began_s) / 60
+        _write(run, options, [*(later.title for later in wished[place + 1 :]), "null job", "empty tasks"])
     if "null" in options.works:
         run.null = _null(options)
     if "empty" in options.works:
@@ -82,10 +84,19 @@ def main() -> None:
     print(written)
     for line in report.compare(run, HERE.parent / "results.json"):
         print(line)
-    if options.write:
-        (HERE.parent / "RESULTS.md").write_text(written, encoding="utf-8")
-        (HERE.parent / "RESULTS.svg").write_text(report.plot(run), encoding="utf-8")
-        (HERE.parent / "results.json").write_text(report.as_json(run), encoding="utf-8")
+    _write(run, options, [])
+
+
+def _write(run: Run, options: argparse.Namespace, missing: list[str]) -> None:
+    """Write down what is known so far, so that a run of hours that is broken off leaves what it has measured."""
+    if not options.write:
+        return
+    so_far = replace(
+        run, skipped=[*run.skipped, *(f"{title}: not reached before this was written" for title in missing)]
+    )
+    (HERE.parent / "RESULTS.md").write_text(report.markdown(so_far), encoding="utf-8")
+    (HERE.parent / "RESULTS.svg").write_text(report.plot(so_far), encoding="utf-8")
+    (HERE.parent / "results.json").write_text(report.as_json(so_far), encoding="utf-8")
 
 
 def _options() -> argparse.Namespace:
