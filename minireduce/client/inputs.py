@@ -226,6 +226,15 @@ SPLIT_BYTES_MIN = 8 << 20
 """Splits are not made smaller than this for want of memory: each is a task, and a run to merge."""
 
 
+SPREAD_BYTES_MIN = 4 << 20
+"""What is smaller is no faster in two tasks than in one."""
+
+
+def spread_split_size(split_size_bytes: int, input_bytes: int, slots: int) -> int:
+    """How large splits may be so that each slot gets one: else a small input would be mapped by one of them alone."""
+    return min(split_size_bytes, max(SPREAD_BYTES_MIN, -(-input_bytes // max(1, slots))))
+
+
 def fitting_split_size(step: Step, split_size_bytes: int, memory_limit_bytes: int) -> int:
     """How large splits of a step may be so that its maps do not spill where that can be: else each pair would be
     written and read once more. Aggregations hold less than they read, and pairs of Python objects far more.

@@ -11,7 +11,7 @@ from typing import Any
 
 from minireduce.api.job import Job, Step
 from minireduce.api.skipping import SkipLimit
-from minireduce.client.inputs import Inputs, fitting_split_size, plan_splits_of_each
+from minireduce.client.inputs import Inputs, fitting_split_size, plan_splits_of_each, spread_split_size
 from minireduce.client.outputs import Destination
 from minireduce.config import Settings
 from minireduce.core.spec import JobSpec, LocalFiles, OutputKind, Program, StepSpec
@@ -62,7 +62,8 @@ def make_spec(
     """The job as it will be submitted. Raises RequestError or Unavailable where this cluster cannot run it."""
     if cluster.workers_live == 0:
         raise Unavailable("the cluster has no live worker", hint="minireduce cluster workers")
-    split_size = fitting_split_size(job.steps[0], settings.split_size, _memory_limit(job.steps[0], settings, cluster))
+    spread = spread_split_size(settings.split_size, inputs.bytes_total, cluster.slots)
+    split_size = fitting_split_size(job.steps[0], spread, _memory_limit(job.steps[0], settings, cluster))
     splits, input_ends = plan_splits_of_each(inputs, split_size, machine_id)
     local = next((split for split in splits if isinstance(split, LocalFiles)), None)
     if local is not None and machine_id not in cluster.machine_ids:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from minireduce import Job, Sum
-from minireduce.client.inputs import InputFile, Inputs
+from minireduce.client.inputs import InputFile, Inputs, spread_split_size
 from minireduce.client.job_spec import Wishes, default_reducers, make_spec
 from minireduce.config import Settings
 from minireduce.core.spec import JobSpec, Program
@@ -97,3 +97,11 @@ def test_a_job_has_backups_unless_it_or_whoever_runs_it_says_no() -> None:
 def test_the_longest_record_is_what_the_settings_say() -> None:
     assert spec(Job(words, Sum())).steps[0].record_bytes_max == 64 * MIB
     assert spec(Job(words, Sum()), settings=Settings(record_bytes_max=MIB)).steps[0].record_bytes_max == MIB
+
+
+@pytest.mark.parametrize(
+    ("input_mib", "slots", "split_mib"),
+    [(1, 2, 4), (6, 2, 4), (32, 2, 16), (32, 4, 8), (32, 100, 4), (128, 2, 64), (1000, 2, 64), (32, 0, 32)],
+)
+def test_splits_are_small_enough_for_each_slot_to_get_one(input_mib: int, slots: int, split_mib: int):
+    assert spread_split_size(64 << 20, input_mib << 20, slots) == split_mib << 20
