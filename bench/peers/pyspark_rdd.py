@@ -17,6 +17,7 @@ def spark_work(body: Body):
     def do(source: Path, output: Path, slots: int) -> None:
         conf = SparkConf().setMaster(f"local[{slots}]").setAppName(body.__name__).set("spark.ui.enabled", "false")
         context = SparkContext.getOrCreate(conf)  # the second, warm run finds it running
+        context.addPyFile(str(Path(__file__).with_name("common.py")))  # its workers find it nowhere else
         context.setLogLevel("ERROR")
         body(context, source, slots).saveAsTextFile(str(output / "text"))
 

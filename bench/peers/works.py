@@ -189,7 +189,13 @@ WORKS = (
         reducers=0,
     ),
     Work("terasort", "sort records of 100 bytes", records, 477, {COLUMNS: JOBS / "terasort.py"}, is_sorted=True),
-    Work("inverted_index", "index the words of 64 files", text_files, 64, {"": HERE / "jobs" / "inverted_index.py"}),
+    Work(
+        "inverted_index",
+        "index the words of 64 files",
+        text_files,
+        64,
+        {"": HERE / "jobs" / "inverted_index.py", COLUMNS: HERE / "jobs" / "inverted_index_columns.py"},
+    ),
     Work(
         "join",
         "join orders with users",
