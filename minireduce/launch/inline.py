@@ -26,7 +26,7 @@ from typing import Any, BinaryIO, Generic, TypeVar
 from minireduce.api.job import Job, Step
 from minireduce.api.partitioners import Range
 from minireduce.api.skipping import BadRecord, SkipLimit
-from minireduce.client.inputs import Inputs, fitting_split_size, plan_splits_of_each, resolve
+from minireduce.client.inputs import Inputs, fitting_split_size, plan_splits_of_each, resolve, spread_split_size
 from minireduce.client.job_spec import default_reducers
 from minireduce.client.publish import part_name, publish_directory
 from minireduce.client.quarantine import read_skipped
@@ -160,7 +160,8 @@ class _InlineRun:
     def steps(self, split_size_bytes: int) -> tuple[Path, ...]:
         """All steps, one after the other; the parts of the last."""
         first = self._job.steps[0]
-        size_bytes = fitting_split_size(first, split_size_bytes, first.memory_limit_bytes or self._limit_bytes)
+        spread = spread_split_size(split_size_bytes, self._inputs.bytes_total, _cores())
+        size_bytes = fitting_split_size(first, spread, first.memory_limit_bytes or self._limit_bytes)
         splits, input_ends = plan_splits_of_each(self._inputs, size_bytes, "")
         # Without a cluster there is no block store, so `resolve` has refused what would lie there.
         sources: list[Source] = [split for split in splits if not isinstance(split, StoredRange | StoredFiles)]
@@ -179,8 +180,7 @@ class _InlineRun:
             parts = [self._map_only(step.of_split(task.index), source, folder, task, output) for task, source in splits]
             self._judge(TaskKind.MAP)
             return parts
-        cores = os.cpu_count() or 1
-        partitions = self._reducers or step.reducers or default_reducers(self._inputs.bytes_total, cores)
+        partitions = self._reducers or step.reducers or default_reducers(self._inputs.bytes_total, _cores())
         if number == 0 and needs_bounds(self._job):
             bounds = choose(self._job, self._inputs, partitions, _opened)
             step = replace(step, partition=Range(bounds))
@@ -308,3 +308,8 @@ def _local(
                 record_bytes_max=record_bytes_max,
                 passes_long=passes_long,
             )
+
+
+def _cores() -> int:
+    """What stands for the slots of a cluster, so that the same parts come out as on one of this machine's own."""
+    return os.cpu_count() or 1

@@ -187,3 +187,15 @@ def test_a_daemon_that_is_killed_ends_the_command_with_what_happened(
     assert command.returncode == 4, errors
     assert b"worker-1 of this command's cluster has ended: status -9" in errors
     assert list((tmp_path / "temporary").iterdir()) == []
+
+
+def test_inline_and_embedded_cut_an_input_of_some_mebibytes_into_the_same_parts(minireduce, tmp_path: Path) -> None:
+    job, text = tmp_path / "upper.py", tmp_path / "in.txt"
+    job.write_text("from minireduce import Job\n\ndef upper(line):\n    yield line.upper(), 1\n\njob = Job(upper)\n")
+    text.write_text("".join(f"line {number} {'x' * 90}\n" for number in range(90_000)))  # 9 MB: a split for each core
+    found = []
+    for name, flags in (("inline", ["--inline"]), ("embedded", ["--slots", str(os.cpu_count())])):
+        minireduce("submit", str(job), str(text), "-o", str(tmp_path / name), *flags)
+        found.append({part.name: part.read_bytes() for part in sorted((tmp_path / name).glob("part-*"))})
+    assert found[0] == found[1]
+    assert len(found[0]) == min(os.cpu_count() or 1, 3)
