@@ -1,9 +1,8 @@
 """A job: what the user wants done, as one immutable value.
 
-A `Job` holds steps, and a `Step` everything that a task of it needs; nothing runs here. Options that do not exist are
-refused by Python itself, as unknown keyword arguments. Types travel: the overloads tell a checker the type of a
-record, of keys and of values, so that a wrong aggregation or a map that returns instead of yields is seen before
-anything runs.
+A `Job` holds steps (step.py); nothing runs here. Options that do not exist are refused by Python itself, as unknown
+keyword arguments. Types travel: the overloads tell a checker the type of a record, of keys and of values, so that a
+wrong aggregation or a map that returns instead of yields is seen before anything runs.
 
 `run`, `submit` and `test` reach what does the work through `hooks`, since this module knows nobody above it.
 """
@@ -11,21 +10,19 @@ anything runs.
 # ruff: noqa: A002  `map` and `input` are the words of the field
 from __future__ import annotations
 
-from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
-from typing import Any, Generic, TypedDict, TypeVar, Unpack, overload
+from typing import Any, Generic, TypeVar, Unpack, overload
 
 from minireduce.api import hooks
 from minireduce.api.aggregations import Aggregation
-from minireduce.api.formats import FixedWidth, InputFormat, Json, Pairs, Text
-from minireduce.api.named_inputs import NamedInput, named_inputs, takes_each
-from minireduce.api.partitioners import Hash, Partitioner, Range
+from minireduce.api.formats import FixedWidth, InputFormat, Pairs
+from minireduce.api.named_inputs import named_inputs, takes_each
+from minireduce.api.partitioners import Partitioner, Range
 from minireduce.api.results import Handle, Result
-from minireduce.api.sizes import parse_size_bytes
 from minireduce.api.skipping import SkipLimit, parse_skip_limit
+from minireduce.api.step import HASH, TEXT, BatchMap, JobOptions, Step, StepOptions, is_count, make_step
 from minireduce.errors import RequestError
-from minireduce.frozen import dataclass
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -36,97 +33,11 @@ V3 = TypeVar("V3")
 R = TypeVar("R")
 T = TypeVar("T")
 
-BatchMap = Callable[[Any], Any]
-"""From a `pyarrow.RecordBatch` to one, a table, or an iterable of them, with the columns `key` and `value`."""
-
 AnyMap = Callable[..., Iterable[tuple[Any, Any]]]
 """The map of one of several inputs; a checker finds no type that maps of different records have in common."""
 
 Format = InputFormat[Any] | Result[Any, Any]
 """What one input is made of."""
-
-REDUCERS_MAX = 100_000
-TEXT = Text()
-HASH = Hash()
-
-
-@dataclass(frozen=True, slots=True)
-class Step:
-    """One map, and one reduce unless the step is map-only, with all that its tasks need to know.
-
-    With several inputs, each of these has its own map and format, and `input_ends` says, once splits are cut, which
-    split is the first after each.
-    """
-
-    map: Callable[..., Iterable[tuple[Any, Any]]] | None = None
-    reduce: Callable[[Any, Iterator[Any]], Iterable[tuple[Any, Any]]] | Aggregation[Any, Any, Any] | None = None
-    combine: Callable[[Any, Iterator[Any]], Iterable[tuple[Any, Any]]] | None = None
-    input: InputFormat[Any] = TEXT
-    reducers: int | None = None
-    partition: Partitioner = HASH
-    sort: bool = True
-    sort_values: bool | Callable[[Any], Any] = False
-    memory_limit_bytes: int | None = None
-    task_timeout_s: float | None = None
-    map_batch: BatchMap | None = None
-    output: FixedWidth | None = None
-    inputs: tuple[NamedInput, ...] = ()
-    input_ends: tuple[int, ...] = ()
-    is_join: bool = False  # whether `reduce` takes the values of each input apart
-
-    def input_of(self, split: int) -> int:
-        """Which of several inputs this split belongs to."""
-        return bisect_right(self.input_ends, split)
-
-    def of_input(self, index: int) -> Step:
-        """The step as those see it who read this one of several inputs."""
-        own = self.inputs[index]
-        return replace(self, map=own.map, map_batch=own.map_batch, input=own.format, inputs=())
-
-    def of_split(self, split: int) -> Step:
-        """The step as the map task of this split sees it."""
-        return self.of_input(self.input_of(split)) if self.inputs else self
-
-    @property
-    def mapper(self) -> Callable[..., Any] | None:
-        """What maps, record by record or batch by batch."""
-        return self.map if self.map_batch is None else self.map_batch
-
-    @property
-    def is_map_only(self) -> bool:
-        """Whether pairs go from the map straight into the output."""
-        return self.reduce is None
-
-    @property
-    def takes_pairs(self) -> bool:
-        """Whether a record is a pair, so that the map is called as `map(key, value)`."""
-        return isinstance(self.input, Pairs)
-
-    @property
-    def aggregation(self) -> Aggregation[Any, Any, Any] | None:
-        """The declared aggregation, if that is what reduces."""
-        return self.reduce if isinstance(self.reduce, Aggregation) else None
-
-
-class StepOptions(TypedDict, total=False):
-    """Options of one step."""
-
-    reducers: int | None
-    partition: Partitioner
-    sort: bool
-    sort_values: bool | Callable[[Any], Any]
-    memory_limit: str | int | None
-    task_timeout_s: float | None
-    output: FixedWidth | None
-
-
-class JobOptions(StepOptions, total=False):
-    """Options of the first step and of the job."""
-
-    name: str | None
-    attempts_max: int | None
-    speculation: bool
-    skip_bad_records: int | str | None
 
 
 class Job(Generic[K, V]):
@@ -365,7 +276,7 @@ class Job(Generic[K, V]):
             raise RequestError(
                 f"input={input!r} is no format", hint="give Text(), Bytes() or a result; paths go to run or submit"
             )
-        step = _step(
+        step = make_step(
             map=None if inputs else map,
             map_batch=None if inputs else map_batch,
             reduce=reduce,
@@ -383,7 +294,7 @@ class Job(Generic[K, V]):
         )
         if step.mapper is None and not step.takes_pairs and not inputs:
             raise RequestError("a job needs a map", hint="give a function of a record that yields (key, value) pairs")
-        if attempts_max is not None and not _is_count(attempts_max, 1, 100):
+        if attempts_max is not None and not is_count(attempts_max, 1, 100):
             raise RequestError(f"attempts_max={attempts_max!r} must be a whole number from 1 to 100")
         if not isinstance(speculation, bool):
             raise RequestError(f"speculation={speculation!r} must be True or False")
@@ -478,7 +389,7 @@ class Job(Generic[K, V]):
             map_batch: instead of `map`: called with a batch of the columns `key` and `value`.
             reduce: as for a Job; so are all options.
         """
-        step = _step(
+        step = make_step(
             map=map,
             map_batch=map_batch,
             reduce=reduce,
@@ -559,54 +470,3 @@ def _name_of(step: Step) -> str:
         return _name(step.mapper)
     is_function = step.reduce is not None and step.aggregation is None
     return _name(step.reduce if is_function else step.inputs[0].mapper)
-
-
-def _is_count(value: object, least: int, most: int) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and least <= value <= most
-
-
-def _no_columns_hint(form: InputFormat[Any]) -> str:
-    if isinstance(form, Json):
-        return 'declare the columns, such as Json({"user": str, "n": int}), or give a map in place of map_batch'
-    return "give a map in place of map_batch"
-
-
-def _step(*, memory_limit: str | int | None, **fields: Any) -> Step:
-    """The step of these options. Raises RequestError for what cannot be."""
-    step = Step(memory_limit_bytes=None if memory_limit is None else parse_size_bytes(memory_limit), **fields)
-    if step.map is not None and step.map_batch is not None:
-        raise RequestError("a step has a map or a map_batch, not both", hint="leave one of them out")
-    if step.map_batch is not None and not step.input.has_columns:
-        raise RequestError(f"{step.input!r} is read record by record", hint=_no_columns_hint(step.input))
-    if step.is_join and step.combine is not None:
-        raise RequestError(
-            "a reduce that takes the values of each input apart has no combine",
-            hint="leave combine out, or write reduce(key, values) for the values of all inputs",
-        )
-    for role in ("map", "map_batch", "reduce", "combine"):
-        given = getattr(step, role)
-        if isinstance(given, type) and issubclass(given, Aggregation):
-            raise RequestError(f"{role}={given.__name__} is the class", hint=f"write {given.__name__}()")
-        if given is not None and not callable(given) and not (role == "reduce" and isinstance(given, Aggregation)):
-            raise RequestError(f"{role}={given!r} cannot be called", hint=f"give a function as {role}")
-    if step.combine is not None and step.reduce is None:
-        raise RequestError("a step with combine needs a reduce")
-    if step.combine is not None and step.aggregation is not None:
-        raise RequestError(f"{type(step.reduce).__name__}() combines by itself", hint="leave combine out")
-    if step.reducers is not None and not _is_count(step.reducers, 1, REDUCERS_MAX):
-        raise RequestError(f"reducers={step.reducers!r} must be a whole number from 1 to {REDUCERS_MAX}")
-    is_named = isinstance(step.partition, Hash | Range)
-    if not is_named and (isinstance(step.partition, type) or not callable(step.partition)):
-        raise RequestError(
-            f"partition={step.partition!r}", hint="give Hash(), Range() or a function (key, partitions) -> int"
-        )
-    if step.output is not None and not isinstance(step.output, FixedWidth):
-        raise RequestError(f"output={step.output!r} is no format", hint="give FixedWidth(n); a place goes to run or -o")
-    if not isinstance(step.sort, bool):
-        raise RequestError(f"sort={step.sort!r} must be True or False")
-    if not isinstance(step.sort_values, bool) and not callable(step.sort_values):
-        raise RequestError(f"sort_values={step.sort_values!r} must be True, False or a key function")
-    timeout = step.task_timeout_s
-    if timeout is not None and not (isinstance(timeout, int | float) and timeout > 0):
-        raise RequestError(f"task_timeout_s={timeout!r} must be a number of seconds above 0")
-    return step

@@ -19,7 +19,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from minireduce.api.job import Job, Step
+from minireduce.api.job import Job
+from minireduce.api.step import Step
 from minireduce.attempt.conversation import (
     Finished,
     InputUnusable,

@@ -40,7 +40,8 @@ from minireduce.frozen import dataclass
 from minireduce.machine import fingerprint
 
 if TYPE_CHECKING:
-    from minireduce.api.job import Job, Step
+    from minireduce.api.job import Job
+    from minireduce.api.step import Step
 
 RANGES_PER_SPLIT_MAX = 4096
 STORED_RANGES_PER_SPLIT_MAX = 256

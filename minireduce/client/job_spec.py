@@ -9,8 +9,9 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from minireduce.api.job import Job, Step
+from minireduce.api.job import Job
 from minireduce.api.skipping import SkipLimit
+from minireduce.api.step import Step
 from minireduce.client.inputs import Inputs, fitting_split_size, plan_splits_of_each, spread_split_size
 from minireduce.client.outputs import Destination
 from minireduce.config import Settings

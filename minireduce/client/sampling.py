@@ -14,8 +14,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any, BinaryIO
 
-from minireduce.api.job import Job, Step
+from minireduce.api.job import Job
 from minireduce.api.partitioners import Range
+from minireduce.api.step import Step
 from minireduce.client.inputs import InputFile, Inputs
 from minireduce.client.stored_inputs import StoredFile
 from minireduce.core.spec import Program

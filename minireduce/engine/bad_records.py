@@ -23,7 +23,7 @@ from contextlib import AbstractContextManager
 from dataclasses import field
 from typing import TypeVar
 
-from minireduce.api.job import Step
+from minireduce.api.step import Step
 from minireduce.engine import keys, values
 from minireduce.engine.context import TaskContext
 from minireduce.engine.emit import Pair, as_pair

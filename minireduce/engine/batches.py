@@ -14,7 +14,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
-from minireduce.api.job import Step
+from minireduce.api.step import Step
 from minireduce.engine import arrow_columns
 from minireduce.engine.bad_records import SUSPECTS_MAX, Care, Suspect, checking
 from minireduce.engine.context import TaskContext

@@ -13,7 +13,7 @@ from functools import partial
 from itertools import chain, starmap
 from typing import Any, cast
 
-from minireduce.api.job import Step
+from minireduce.api.step import Step
 from minireduce.engine.errors import InvalidValue
 
 Pair = tuple[Any, Any]

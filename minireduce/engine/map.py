@@ -20,8 +20,8 @@ import numpy as np
 
 from minireduce.api import task
 from minireduce.api.aggregations import Aggregation
-from minireduce.api.job import Step
 from minireduce.api.partitioners import Hash, Range
+from minireduce.api.step import Step
 from minireduce.disk import Disk
 from minireduce.engine import columns, key_columns, keys, ranges
 from minireduce.engine.arrow_columns import encoded_keys, value_column

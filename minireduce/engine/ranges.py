@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from minireduce.api import task
-from minireduce.api.job import Step
+from minireduce.api.step import Step
 from minireduce.engine import arrow_columns, key_columns, keys
 from minireduce.engine.batches import mapped_batches
 from minireduce.engine.context import TaskContext

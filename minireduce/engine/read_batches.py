@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from minireduce.api.formats import Bytes, Csv, FixedWidth, InputFormat, Json, Pairs, Parquet, Text
-from minireduce.api.job import Step
+from minireduce.api.step import Step
 from minireduce.engine import key_columns
 from minireduce.engine.batches import Batch
 from minireduce.engine.context import TaskContext

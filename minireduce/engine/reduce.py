@@ -14,7 +14,7 @@ from typing import Any
 
 from minireduce.api import task
 from minireduce.api.identity import Identity
-from minireduce.api.job import Step
+from minireduce.api.step import Step
 from minireduce.disk import Disk
 from minireduce.engine.bad_records import Care, checking
 from minireduce.engine.combine import Combiner

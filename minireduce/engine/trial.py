@@ -15,7 +15,8 @@ from typing import Any
 
 from minireduce.api import task
 from minireduce.api.aggregations import Aggregation
-from minireduce.api.job import Job, Step
+from minireduce.api.job import Job
+from minireduce.api.step import Step
 from minireduce.engine import columns, keys, values
 from minireduce.engine.arrow_columns import plain_keys
 from minireduce.engine.batches import Batch, mapped_batches
