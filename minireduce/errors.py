@@ -13,7 +13,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from minireduce.api.skipping import BadRecord
+    from minireduce.api.bad_record import BadRecord
 
 
 class MinireduceError(Exception):

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol, TypeVar, runtime_checkable
 
-from minireduce.api.skipping import BadRecord
+from minireduce.api.bad_record import BadRecord
 
 K = TypeVar("K")
 V = TypeVar("V")

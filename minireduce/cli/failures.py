@@ -26,7 +26,7 @@ from minireduce.errors import (
 )
 
 if TYPE_CHECKING:
-    from minireduce.api.skipping import BadRecord
+    from minireduce.api.bad_record import BadRecord
 
 SKIPPED_SHOWN_MAX = 20
 

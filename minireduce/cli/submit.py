@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from minireduce.api.skipping import BadRecord, SkipLimit, parse_skip_limit
+from minireduce.api.bad_record import BadRecord
+from minireduce.api.skipping import SkipLimit, parse_skip_limit
 from minireduce.cli.failures import found_bad
 from minireduce.cli.options import Common, common_options, json_option
 from minireduce.cli.standard_input import spooled

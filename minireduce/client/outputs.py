@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from minireduce.api.skipping import BadRecord
+from minireduce.api.bad_record import BadRecord
 from minireduce.client.inputs import Inputs
 from minireduce.client.publish import (
     SUCCESS_NAME,

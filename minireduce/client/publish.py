@@ -27,7 +27,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
-from minireduce.api.skipping import BadRecord
+from minireduce.api.bad_record import BadRecord
 from minireduce.client.inputs import InputFile, Inputs
 from minireduce.client.quarantine import QUARANTINE_NAME, QUARANTINE_PART, to_lines
 from minireduce.errors import AlreadyExists, RequestError

@@ -11,7 +11,7 @@ import json
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from minireduce.api.skipping import BadRecord
+from minireduce.api.bad_record import BadRecord
 from minireduce.core.views import SkippedView
 from minireduce.ids import TaskKind
 

@@ -16,7 +16,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from minireduce.api.skipping import BadRecord
+from minireduce.api.bad_record import BadRecord
 from minireduce.client.publish import Parts, part_name
 from minireduce.core.task_data import Counters
 from minireduce.errors import RequestError

@@ -23,9 +23,10 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, BinaryIO, Generic, TypeVar
 
+from minireduce.api.bad_record import BadRecord
 from minireduce.api.job import Job
 from minireduce.api.partitioners import Range
-from minireduce.api.skipping import BadRecord, SkipLimit
+from minireduce.api.skipping import SkipLimit
 from minireduce.api.step import Step
 from minireduce.client.inputs import Inputs, fitting_split_size, plan_splits_of_each, resolve, spread_split_size
 from minireduce.client.job_spec import default_reducers

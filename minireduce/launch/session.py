@@ -20,8 +20,9 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, BinaryIO, Generic, Self, TypeVar
 
 from minireduce import config
+from minireduce.api.bad_record import BadRecord
 from minireduce.api.partitioners import Range
-from minireduce.api.skipping import BadRecord, parse_skip_limit
+from minireduce.api.skipping import parse_skip_limit
 from minireduce.api.step import REDUCERS_MAX
 from minireduce.config import Configuration
 from minireduce.core.spec import JobSpec, OutputKind, Program

@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import field, replace
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from minireduce.core.compute.locality import NOWHERE, Homes
 from minireduce.core.messages import AttemptProgressed, AttemptSucceeded
@@ -23,9 +23,6 @@ from minireduce.core.views import SkippedView
 from minireduce.errors import InvariantViolation
 from minireduce.frozen import dataclass
 from minireduce.ids import AttemptId, TaskId, WorkerId
-
-if TYPE_CHECKING:
-    from minireduce.core.compute.queue import TaskQueue
 
 ATTEMPTS_PER_EPOCH_MAX = 100
 LOSSES_PER_WORKER_MAX = 2
@@ -142,6 +139,13 @@ class Winner:
         return (self.attempt, self.worker) == (source.attempt, source.worker)
 
 
+class WaitingList(Protocol):
+    """Where a task waits for a slot (queue.py)."""
+
+    def left(self, task: Task) -> None:
+        """A task waits no more; called by the task, which is still in this queue."""
+
+
 @dataclass(slots=True)
 class Task:
     """One task; in `queue` while it waits for a slot, and there known to be near `homes`.
@@ -161,7 +165,7 @@ class Task:
     shunned: dict[WorkerId, None] = field(default_factory=dict)  # where it should not be made again
     winner: Winner | None = None
     copies: dict[WorkerId, None] = field(default_factory=dict)  # other workers that hold the winner's part
-    queue: TaskQueue | None = None
+    queue: WaitingList | None = None
     homes: Homes = NOWHERE
     numbers_used: int = 0
     running_since_s: float = 0.0  # since when it has had live attempts without a break
