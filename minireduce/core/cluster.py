@@ -16,8 +16,10 @@ from typing import Any
 from minireduce.core.cluster_views import ClusterViews
 from minireduce.core.compute.arrivals import worker_came, worker_went
 from minireduce.core.compute.completing import complete_if_done
+from minireduce.core.compute.draining import worker_drains, worker_stays
 from minireduce.core.compute.records import restore_jobs
 from minireduce.core.compute.reports import take_report
+from minireduce.core.compute.rounds import Rounds
 from minireduce.core.compute.state import ComputeState
 from minireduce.core.compute.submission import Submissions
 from minireduce.core.effects import Effects, Row
@@ -193,6 +195,7 @@ class ClusterState:
             self.storage.drop_leftovers,
             lambda: self.storage.replica_moves,
         )
+        self._rounds = Rounds(self._compute)
         self.views = ClusterViews(
             self._compute,
             self._membership,
@@ -248,7 +251,7 @@ class ClusterState:
                 self._take_request(event, now, effects)
             case Ticked():
                 self._tick(event.at, now, effects)
-        self._compute.schedule(now, effects)
+        self._rounds.schedule(now, effects)
         return self._actions(event, effects, urgent, now)
 
     def _take_request(self, event: RequestReceived, now: float, effects: Effects) -> None:
@@ -276,10 +279,9 @@ class ClusterState:
                 effects.forget("draining", (worker,))
             self.storage.worker_drains(worker, is_draining=request.is_draining)
             if request.is_draining:
-                self._compute.leave(worker)
+                worker_drains(self._compute, worker)
             else:
-                self._compute.want_copies()
-                self._compute.ask_everybody()
+                worker_stays(self._compute)
         effects.reply(number, self.views.worker(worker, now))
 
     # ── workers ─────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -310,7 +312,7 @@ class ClusterState:
             self.storage.worker_joined(member.id, hello.replicas, effects)
             worker_came(self._compute, member, hello, now, effects)
             if member.is_draining:
-                self._compute.leave(member.id)
+                worker_drains(self._compute, member.id)
         return actions
 
     def _list_anew(self) -> Welcome:
@@ -380,7 +382,7 @@ class ClusterState:
             self.storage.shift_deadlines(gap_s)
         for member in self._membership.lose_the_silent(now):
             self._lose(member, now, effects)
-        self._compute.tick(now, effects)
+        self._rounds.tick(now, effects)
         self.storage.tick(now, effects, at, self._compute.is_unended)
 
     def _lose(self, member: Member, now: float, effects: Effects, *, is_orderly: bool = False) -> None:

@@ -10,7 +10,7 @@ process that found it, or is yet to come, and then the attempt's success comes a
 
 from __future__ import annotations
 
-from minireduce.core.compute import outputs
+from minireduce.core.compute import homes, outputs
 from minireduce.core.compute.excluding import judge_all_workers
 from minireduce.core.compute.job import Job
 from minireduce.core.compute.load import WorkerLoad
@@ -31,7 +31,7 @@ def worker_came(state: ComputeState, member: Member, hello: Hello, now: float, e
     profile = hello.profile
     load.slots, load.memory_bytes, load.is_slow = profile.slots, profile.memory_bytes, False
     load.spot = Spot(profile.machine_id or profile.worker, profile.rack)
-    state.stragglers.forget_worker(member.id)
+    state.speeds.forget_worker(member.id)
     load.opened.clear()
     held = {output.attempt: output for output in hello.outputs}
     running = set(hello.running)
@@ -132,7 +132,7 @@ def worker_went(state: ComputeState, worker: WorkerId, now: float, effects: Effe
     if load is None:
         return
     state.loads[worker] = load  # the changes below look their worker up
-    state.homes.leave(worker)
+    homes.leave(state, worker)
     touched: dict[JobId, Job] = {}
     for task, attempt in list(load.attempts.values()):
         job = state.jobs.get(task.id.job)
@@ -145,7 +145,7 @@ def worker_went(state: ComputeState, worker: WorkerId, now: float, effects: Effe
             outputs.lose_output(state, task, now, f"worker {worker} was lost", effects)
     state.copies.worker_gone(worker)
     del state.loads[worker]
-    state.stragglers.forget_worker(worker)
+    state.speeds.forget_worker(worker)
     state.announcements.forget_worker(worker)
     state.complaints.forget(worker)
     judge_all_workers(state)

@@ -15,22 +15,17 @@ Not here: how a bad record is found and proved (work/bad_records.py), how it is 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
-
+from minireduce.core.compute.ending import end_job
 from minireduce.core.compute.job import Job
 from minireduce.core.compute.records import persist_skipped
+from minireduce.core.compute.state import ComputeState
 from minireduce.core.compute.task import Task
 from minireduce.core.effects import Effects
 from minireduce.core.messages import AttemptSucceeded, RecordsSkipped
 from minireduce.core.spec import SKIPPED_MAX
 from minireduce.core.task_data import Counters, TaskError
-from minireduce.core.texts import RECORDS_LEFT_OUT
 from minireduce.core.views import JobState, SkippedView
 from minireduce.ids import TaskKind, WorkerId
-
-if TYPE_CHECKING:
-    from minireduce.core.compute.state import ComputeState
 
 FLAG = "--skip-bad-records"
 
@@ -49,7 +44,7 @@ def take_skipped(state: ComputeState, worker: WorkerId, report: RecordsSkipped, 
             persist_skipped(view, effects)
     reason = too_many(job.skipped_records, job.spec.skipped_max)
     if reason and job.state is not JobState.SUCCEEDED:
-        state.end_job(job, JobState.FAILED, reason, now, effects)
+        end_job(state, job, JobState.FAILED, reason, now, effects)
 
 
 def too_many(skipped: int, records_max: int) -> str:
@@ -107,10 +102,3 @@ def describe_blamed(task: Task, error: TaskError) -> str:
         where += f" at offset {error.offset}"
     shown = f" {error.record}" if error.record else f" number {error.position + 1}"
     return f"{task.id} failed twice at the {noun}{shown}{where} ({FLAG} leaves such records out)"
-
-
-def notes(job: Job) -> Iterator[str]:
-    """What people are told of a job that leaves records out."""
-    if job.skipped_records:
-        noun = "record is" if job.skipped_records == 1 else "records are"
-        yield f"{job.skipped_records} {noun} {RECORDS_LEFT_OUT}"

@@ -9,15 +9,11 @@ Not here: making the copies (copies.py), the end itself and jobs that nobody pub
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from minireduce.core.compute.job import Job
+from minireduce.core.compute.state import ComputeState
 from minireduce.core.effects import Effects
 from minireduce.core.spec import OutputKind
 from minireduce.core.views import JobState
-
-if TYPE_CHECKING:
-    from minireduce.core.compute.state import ComputeState
 
 
 def complete_if_done(state: ComputeState, job: Job, now: float, effects: Effects) -> None:

@@ -9,22 +9,20 @@ Late is a job that runs beyond its time limit, and one whose parts nobody publis
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 from minireduce.core.compute.job import Job
 from minireduce.core.compute.records import EndedJob, persist_end
 from minireduce.core.compute.show import show_job
+from minireduce.core.compute.state import ComputeState
 from minireduce.core.compute.task import AttemptState
 from minireduce.core.effects import Effects
 from minireduce.core.messages import DropJob
 from minireduce.core.views import JobState
 
-if TYPE_CHECKING:
-    from minireduce.core.compute.state import ComputeState
-
 
 def end_job(state: ComputeState, job: Job, how: JobState, reason: str, now: float, effects: Effects) -> None:
-    """End the attempts of a job that is over, write down what is kept, and have all else dropped."""
+    """The job is over: nothing of it stays in the cluster but what people may ask about it."""
+    state.copying_until.pop(job.id, None)
     for task in job.tasks():
         for attempt in task.live_attempts:
             state.end_attempt(job, task, attempt, AttemptState.KILLED, now, f"the job has {how}")
@@ -42,6 +40,7 @@ def end_job(state: ComputeState, job: Job, how: JobState, reason: str, now: floa
     if ended.skipped:
         _drop_oldest_skipped(state, effects)
     effects.changed(job.id)
+    state.drop_leftovers(job.spec.output_path, job.id, job.key, effects)
 
 
 def end_overdue(state: ComputeState, now: float, effects: Effects) -> None:
@@ -54,12 +53,12 @@ def end_overdue(state: ComputeState, now: float, effects: Effects) -> None:
         if job.complete_s is not None and now - job.complete_s > kept_s:
             if job.state is JobState.PUBLISHING:
                 reason = f"its client did not publish the output within {kept_s:g} s"
-                state.end_job(job, JobState.FAILED, reason, now, effects)
+                end_job(state, job, JobState.FAILED, reason, now, effects)
             else:
-                state.end_job(job, JobState.SUCCEEDED, "", now, effects)
+                end_job(state, job, JobState.SUCCEEDED, "", now, effects)
         elif limit_s and job.state is JobState.RUNNING and not job.is_complete and now - job.started_s > limit_s:
             reason = f"it was not done within its time limit of {limit_s:g} s"
-            state.end_job(job, JobState.FAILED, reason, now, effects)
+            end_job(state, job, JobState.FAILED, reason, now, effects)
 
 
 def _drop_everywhere(state: ComputeState, job: Job, effects: Effects) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from minireduce.core.compute import homes
 from minireduce.core.compute.blame import choose_excluded
 from minireduce.core.compute.job import Job
 from minireduce.core.compute.task import Task
@@ -28,7 +29,7 @@ def note_trouble(state: ComputeState, job: Job, task: Task, worker: WorkerId) ->
 
 def judge_all_workers(state: ComputeState) -> None:
     """Workers came or went: for each job the bound on those excluded may be another, and homes may be."""
-    state.homes.doubt()
+    homes.doubt(state)
     for job in state.jobs.values():
         _judge_workers(state, job)
 
@@ -45,9 +46,9 @@ def _judge_workers(state: ComputeState, job: Job) -> None:
     before, job.excluded = job.excluded, choose_excluded(job.troubles, usable, state.settings.troubled_tasks_min)
     for worker in job.excluded:
         if worker not in before:
-            state.homes.leave_in(job, worker)
+            homes.leave_in(state, job, worker)
     if len(job.excluded) < len(before):
-        state.homes.doubt()
+        homes.doubt(state)
         state.feed(job)
 
 

@@ -9,56 +9,45 @@ Not here: where input lies (inputs.py), and how long a task waits for a home (lo
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING
-
 from minireduce.core.compute.job import Job
+from minireduce.core.compute.state import ComputeState
 from minireduce.ids import WorkerId
-
-if TYPE_CHECKING:
-    from minireduce.core.compute.state import ComputeState
 
 HOMES_LOOKED_UP_PER_TICK = 100
 
 
-class Homes:
-    """The homes of all tasks that wait for a slot. `replica_moves` counts replicas that came or went."""
+def doubt(state: ComputeState) -> None:
+    """Workers came or went: look all homes up again."""
+    state.homes_known = None
 
-    def __init__(self, state: ComputeState, replica_moves: Callable[[], int]) -> None:
-        self._state = state
-        self._replica_moves = replica_moves
-        self._known: int | None = None  # as of so many moves of replicas; None: workers came or went since
 
-    def doubt(self) -> None:
-        """Workers came or went: look all homes up again."""
-        self._known = None
+def leave(state: ComputeState, worker: WorkerId) -> None:
+    """What waits to come to a worker need not wait for that."""
+    for job in state.hungry.values():
+        leave_in(state, job, worker)
 
-    def leave(self, worker: WorkerId) -> None:
-        """What waits to come to a worker need not wait for that."""
-        for job in self._state.hungry.values():
-            self.leave_in(job, worker)
 
-    def leave_in(self, job: Job, worker: WorkerId) -> None:
-        """What waits in one job to come to a worker need not wait for that."""
-        node = self._state.load_of(worker).spot.node
+def leave_in(state: ComputeState, job: Job, worker: WorkerId) -> None:
+    """What waits in one job to come to a worker need not wait for that."""
+    node = state.load_of(worker).spot.node
+    for step in job.steps:
+        for task in step.waiting_maps.near_to(node):
+            step.waiting_maps.move(task, state.inputs.homes(step, task))
+
+
+def look_up(state: ComputeState) -> None:
+    """See replicas that were copied or came back while tasks wait: some tasks each time, one after the other. Where
+    splits lie is looked up again only when some replica has moved or some worker has come.
+    """
+    moves = state.replica_moves()
+    if state.homes_known != moves:
+        state.homes_known = moves
+        for job in state.hungry.values():
+            job.steps[0].homes_doubted = len(job.steps[0].maps)
+    left = HOMES_LOOKED_UP_PER_TICK
+    for job in state.hungry.values():
         for step in job.steps:
-            for task in step.waiting_maps.near_to(node):
-                step.waiting_maps.move(task, self._state.inputs.homes(step, task))
-
-    def look(self) -> None:
-        """See replicas that were copied or came back while tasks wait: some tasks each time, one after the other.
-        Where splits lie is looked up again only when some replica has moved or some worker has come.
-        """
-        hungry = self._state.hungry
-        moves = self._replica_moves()
-        if self._known != moves:
-            self._known = moves
-            for job in hungry.values():
-                job.steps[0].homes_doubted = len(job.steps[0].maps)
-        left = HOMES_LOOKED_UP_PER_TICK
-        for job in hungry.values():
-            for step in job.steps:
-                if left > 0 and step.waiting_maps and (step.index or step.homes_doubted):
-                    for task in step.next_waiting_maps(left):
-                        step.waiting_maps.move(task, self._state.inputs.homes(step, task))
-                        left -= 1
+            if left > 0 and step.waiting_maps and (step.index or step.homes_doubted):
+                for task in step.next_waiting_maps(left):
+                    step.waiting_maps.move(task, state.inputs.homes(step, task))
+                    left -= 1

@@ -6,6 +6,7 @@ is wrong, or that the task itself ends its process in a way that cannot be told 
 
 from __future__ import annotations
 
+from minireduce.core.compute.ending import end_job
 from minireduce.core.compute.job import Job
 from minireduce.core.compute.state import ComputeState
 from minireduce.core.compute.task import Attempt, AttemptState, Task
@@ -39,4 +40,4 @@ def lose_attempt(
         reasons = {each.message for each in task.attempts if each.state is AttemptState.LOST}
         which = "each" if len(reasons) == 1 else "the last"
         reason = f"{task.id} was lost {task.losses} times, {which} time because: {why}"
-        state.end_job(job, JobState.FAILED, reason, now, effects)
+        end_job(state, job, JobState.FAILED, reason, now, effects)

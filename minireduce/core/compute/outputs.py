@@ -42,7 +42,7 @@ def commit(
     for rival in task.live_attempts:
         if rival.is_backup:
             job.count("NUM_BACKUPS_LOST")
-        state.stragglers.overtaken(step, task, rival, now)
+        state.speeds.overtaken(step, task, rival, now)
         state.kill_attempt(job, task, rival, now, f"{report.attempt} was first", fx)
     step.count_done(task, 1)
     if task.id.kind is TaskKind.MAP and step.spec.reducers:

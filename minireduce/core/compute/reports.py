@@ -10,6 +10,8 @@ from __future__ import annotations
 
 from minireduce.core.compute import bad_records, disagreement, fetch_failures, outputs
 from minireduce.core.compute.disagreement import Verdict
+from minireduce.core.compute.draining import worker_drains
+from minireduce.core.compute.ending import end_job
 from minireduce.core.compute.excluding import note_trouble
 from minireduce.core.compute.job import Job
 from minireduce.core.compute.losses import find_live, lost
@@ -67,7 +69,7 @@ def take_report(state: ComputeState, member: Member, report: Report, now: float,
         case WorkerStopping():
             member.is_stopping = True
             state.copies.worker_stops(member.id)
-            state.leave(member.id)
+            worker_drains(state, member.id)
         case PartCopyFailed():
             fetch_failures.part_copy_failed(state, member, report, now, effects)
         case FetchFailed():
@@ -122,14 +124,14 @@ def succeeded(state: ComputeState, member: Member, report: AttemptSucceeded, now
         task.note_input(report)
         if task.id.kind == "map":
             job.steps[task.id.step].brevity.add(report.busy_s)
-        state.stragglers.finished(job.steps[task.id.step], task, attempt, now)
+        state.speeds.finished(job.steps[task.id.step], task, attempt, now)
         state.end_attempt(job, task, attempt, AttemptState.SUCCEEDED, now, "")
     if has_other_digest and winner is not None and not _may_replace(state, job, task, winner, report, now, effects):
         effects.command(member.id, DropOutputs((report.attempt,)))
         return
     too_many = bad_records.exceeds_share(job, task, report)
     if too_many and job.state is not JobState.SUCCEEDED:
-        state.end_job(job, JobState.FAILED, too_many, now, effects)
+        end_job(state, job, JobState.FAILED, too_many, now, effects)
         return
     outputs.commit(state, job, task, member.id, report, now, effects)
     if has_other_digest:
@@ -145,7 +147,7 @@ def _may_replace(
         reason = disagreement.describe(former.attempt, report.attempt, user)
         # What was acknowledged stays so: its result is gone, and nothing else is shown in its place.
         is_acknowledged = job.state is JobState.SUCCEEDED
-        state.end_job(job, JobState.SUCCEEDED if is_acknowledged else JobState.FAILED, reason, now, effects)
+        end_job(state, job, JobState.SUCCEEDED if is_acknowledged else JobState.FAILED, reason, now, effects)
     if verdict is not Verdict.TAKE:
         return False
     for reader, reading in disagreement.readings(job, task):
@@ -168,10 +170,10 @@ def _failed(state: ComputeState, member: Member, report: AttemptFailed, now: flo
     note_trouble(state, job, task, member.id)
     is_blamed_again = bad_records.is_blamed_again(job, task, report.error)
     if is_blamed_again and job.state is not JobState.SUCCEEDED:
-        state.end_job(job, JobState.FAILED, bad_records.describe_blamed(task, report.error), now, effects)
+        end_job(state, job, JobState.FAILED, bad_records.describe_blamed(task, report.error), now, effects)
     elif task.failures >= job.spec.attempts_max and job.state is not JobState.SUCCEEDED:
         times = "once" if task.failures == 1 else f"{task.failures} times"
-        state.end_job(job, JobState.FAILED, f"{task.id} failed {times}", now, effects)
+        end_job(state, job, JobState.FAILED, f"{task.id} failed {times}", now, effects)
     else:
         state.try_again(job, task)
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from minireduce.core.compute import bad_records, disagreement, hot_keys
+from minireduce.core.compute import disagreement, hot_keys
 from minireduce.core.compute.job import Job, Step
 from minireduce.core.compute.task import Attempt, AttemptState, Task, Winner
 from minireduce.core.settings import ClusterSettings
 from minireduce.core.spec import OutputKind
+from minireduce.core.texts import RECORDS_LEFT_OUT
 from minireduce.core.views import AttemptView, JobState, JobView, ResultView, TaskCounts, TaskView
 from minireduce.errors import RequestError, Unavailable
 from minireduce.ids import TaskKind
@@ -37,7 +38,9 @@ def show_job(job: Job, now: float, settings: ClusterSettings, waiting_for: str =
 
 def _notes(job: Job, settings: ClusterSettings) -> Iterator[str]:
     yield from disagreement.notes(job)
-    yield from bad_records.notes(job)
+    if job.skipped_records:
+        noun = "record is" if job.skipped_records == 1 else "records are"
+        yield f"{job.skipped_records} {noun} {RECORDS_LEFT_OUT}"
     yield from hot_keys.notes(job, settings)
     for worker in job.excluded:
         count = len(job.troubles[worker])

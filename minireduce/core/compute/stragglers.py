@@ -6,83 +6,42 @@ ordinary task wants, so none is ordered where anything waits that the worker cou
 has its input and a slot; one that gathers is late only once all maps are done.
 
 Not chased: a task whose partition is one hot key, which is as long wherever it runs, unless its worker is slow.
-Elsewhere: who deserves a backup and where (speculation.py), who is slow (slowness.py), ending the loser (state.py).
+Elsewhere: who deserves a backup and where (speculation.py), how fast workers are (speeds.py), ending the loser
+(outputs.py).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 from minireduce.core.compute.hot_keys import has_hot_key
 from minireduce.core.compute.job import Job, Step
 from minireduce.core.compute.scheduler import Assignment
-from minireduce.core.compute.slowness import WorkerSpeed
 from minireduce.core.compute.speculation import (
     Place,
     Straggler,
-    Underway,
     backups_max,
     choose_backups,
     is_straggler,
     remaining_s,
 )
+from minireduce.core.compute.speeds import underway
+from minireduce.core.compute.state import ComputeState
 from minireduce.core.compute.task import Attempt, Task
 from minireduce.core.effects import Effects
 from minireduce.core.membership import Member
 from minireduce.ids import AttemptId, TaskKind, WorkerId
 
-if TYPE_CHECKING:
-    from minireduce.core.compute.state import ComputeState
-
 
 class Stragglers:
-    """What is known of how long tasks take and how fast workers are; nothing of it outlives the master."""
+    """When running attempts were looked at, and the backups that were ordered since the master began."""
 
     def __init__(self, state: ComputeState) -> None:
         self._state = state
         self._settings = state.settings
-        self._speeds: dict[WorkerId, WorkerSpeed] = {}
         self._backups: dict[AttemptId, Attempt] = {}
         self._look_at_s = 0.0
-
-    # ── what attempts tell ──────────────────────────────────────────────────────────────────────────────────────────
-
-    def started(self, step: Step, task: Task, attempt: Attempt, now: float) -> None:
-        """An attempt is about to run: how long did a reduce wait for its input, its wait for a slot left out?"""
-        if task.id.kind is TaskKind.REDUCE:
-            step.maps_done_s = now if step.maps_done_s is None else step.maps_done_s
-            is_late = attempt.launched_s > step.maps_done_s
-            since_s = max(attempt.launched_s, step.maps_done_s, self._state.load_of(attempt.worker).freed_s)
-            step.gather_paces[is_late].add(now - since_s, task.input_bytes)
-
-    def finished(self, step: Step, task: Task, attempt: Attempt, now: float) -> None:
-        """An attempt is about to succeed: how long did such a task take, here?"""
-        if attempt.started_s is None:
-            return
-        elapsed_s = now - attempt.started_s
-        input_bytes = self._state.inputs.bytes_of(step, task)
-        pace = step.paces[task.id.kind]
-        if pace.is_known:
-            self._tell_speed(attempt.worker, pace.expected_s(input_bytes), elapsed_s, now)
-        pace.add(elapsed_s, input_bytes)
-
-    def overtaken(self, step: Step, task: Task, attempt: Attempt, now: float) -> None:
-        """An attempt is about to be ended because another was first."""
-        pace = step.paces[task.id.kind]
-        if pace.is_known and attempt.started_s is not None:
-            expected_s = pace.expected_s(self._state.inputs.bytes_of(step, task))
-            total_s = now - attempt.started_s + remaining_s(_underway(attempt, now), expected_s)
-            self._tell_speed(attempt.worker, expected_s, total_s, now)
-
-    def _tell_speed(self, worker: WorkerId, expected_s: float, needed_s: float, now: float) -> None:
-        if expected_s >= self._settings.slow_worker_task_s_min:
-            self._speeds.setdefault(worker, WorkerSpeed()).add(expected_s / max(needed_s, 1e-3), now)
-
-    def forget_worker(self, worker: WorkerId) -> None:
-        """The worker starts afresh, or is gone."""
-        self._speeds.pop(worker, None)
 
     # ── looking ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -138,13 +97,13 @@ class Stragglers:
         if since_s is None or now - since_s < self._settings.backup_age_s_min:
             return None
         age_s = now - since_s
-        underway = _underway(attempt, now, since_s)
+        reached = underway(attempt, now, since_s)
         if attempt.started_s is None and task.id.kind is TaskKind.REDUCE:
             gathering = step.gather_paces[attempt.launched_s > (step.maps_done_s or 0.0)]
             if not gathering.is_known or self._state.load_of(attempt.worker).slots_free <= 0:
                 return None  # others wait as well, or it waits for a slot, and its worker gets on
-            underway = replace(underway, still_s=max(underway.still_s, gathering.expected_s(task.input_bytes) - age_s))
-        left_s = remaining_s(underway, expected_s)
+            reached = replace(reached, still_s=max(reached.still_s, gathering.expected_s(task.input_bytes) - age_s))
+        left_s = remaining_s(reached, expected_s)
         if attempt.started_s is not None and age_s > expected_s >= self._settings.slow_worker_task_s_min:
             overdue.setdefault(attempt.worker, []).append(expected_s / (age_s + left_s))
         fresh_s = expected_s + self._gathering_s(step, task)
@@ -182,15 +141,12 @@ class Stragglers:
     # ── slow workers ────────────────────────────────────────────────────────────────────────────────────────────────
 
     def _judge_workers(self, overdue: dict[WorkerId, list[float]], now: float) -> None:
-        for worker in overdue:
-            self._speeds.setdefault(worker, WorkerSpeed())
-        for worker, speed in self._speeds.items():
-            if speed.judge(overdue.get(worker, ()), now, self._settings):
-                self._state.load_of(worker).is_slow = speed.is_slow
-                member = self._state.membership.get(worker)
-                if member is not None:
-                    self._state.load_of(worker).slots = speed.slots_of(member.profile.slots)
-                self._state.ask_everybody()
+        for worker, speed in self._state.speeds.judge(overdue, now):
+            self._state.load_of(worker).is_slow = speed.is_slow
+            member = self._state.membership.get(worker)
+            if member is not None:
+                self._state.load_of(worker).slots = speed.slots_of(member.profile.slots)
+            self._state.ask_everybody()
 
     # ── backups ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -235,9 +191,3 @@ def _since_s(step: Step, attempt: Attempt, freed_s: float) -> float | None:
     if attempt.id.task.kind is TaskKind.MAP:
         return attempt.launched_s
     return max(step.maps_done_s, attempt.launched_s, freed_s) if step.maps_done_s is not None else None
-
-
-def _underway(attempt: Attempt, now: float, since_s: float | None = None) -> Underway:
-    elapsed_s = now - attempt.started_s if attempt.started_s is not None else None
-    still_s = now - max(attempt.moved_s, attempt.launched_s if since_s is None else since_s)
-    return Underway(elapsed_s, attempt.fraction, still_s, attempt.fraction_per_s)

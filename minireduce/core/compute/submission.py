@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+from minireduce.core.compute.ending import end_job
 from minireduce.core.compute.job import Job, make_steps
 from minireduce.core.compute.records import persist_job
 from minireduce.core.compute.state import ComputeState
@@ -93,7 +94,7 @@ class Submissions:
         if isinstance(job, JobState):
             return job
         if job.state is not JobState.SUCCEEDED:
-            self._state.end_job(job, JobState.KILLED, body.reason, now, effects)
+            end_job(self._state, job, JobState.KILLED, body.reason, now, effects)
         return job.state
 
     def _confirm(self, job_id: JobId, now: float, effects: Effects) -> JobState:
@@ -102,7 +103,7 @@ class Submissions:
             return job
         if job.state is not JobState.PUBLISHING:
             raise RequestError(f"{job_id} is {job.state}: there is nothing to confirm")
-        self._state.end_job(job, JobState.SUCCEEDED, "", now, effects)
+        end_job(self._state, job, JobState.SUCCEEDED, "", now, effects)
         return JobState.SUCCEEDED
 
     def _close(self, job_id: JobId, now: float, effects: Effects) -> None:
@@ -111,7 +112,7 @@ class Submissions:
             return  # closed before
         if job.state is not JobState.SUCCEEDED:
             raise RequestError(f"{job_id} is {job.state}: it has no result to close", hint="kill it instead")
-        self._state.end_job(job, JobState.SUCCEEDED, "", now, effects)
+        end_job(self._state, job, JobState.SUCCEEDED, "", now, effects)
 
 
 def _check(key: str, spec: JobSpec) -> None:
