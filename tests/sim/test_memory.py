@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import pytest
 
-from minireduce.core.compute import ending
+from minireduce.core.compute.history import History
 from minireduce.testing import sim
 
 pytestmark = pytest.mark.timeout(600)
 
 
 def test_a_master_that_keeps_the_tasks_of_jobs_that_are_over_is_found(monkeypatch):
-    real = ending.end_job
+    real = History.keep
 
-    def keep(state, job, *rest):
-        real(state, job, *rest)
-        vars(state).setdefault("kept", []).append(job)
+    def keep(history, job, *rest):
+        real(history, job, *rest)
+        vars(history).setdefault("kept", []).append(job)
 
-    monkeypatch.setattr(ending, "end_job", keep)
+    monkeypatch.setattr(History, "keep", keep)
     errors = [sim.run_seed(seed).error for seed in range(3)]
     assert any("all jobs are over, but the master keeps" in error for error in errors), errors
