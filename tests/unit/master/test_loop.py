@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from minireduce.core.cluster import (
+from minireduce.core.cluster_events import (
     CloseStream,
     HelloReceived,
     JobChanged,
