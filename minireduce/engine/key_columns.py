@@ -37,6 +37,17 @@ def of_bytes(keys: Sequence[bytes]) -> Any:
     return of_parts(np.fromiter(map(len, keys), np.int64, len(keys)), b"".join(keys))
 
 
+def of_marked(data: bytes, mark: bytes, count: int) -> Any:
+    """The array of `count` keys, each of which begins at a byte `mark`; None where that byte stands in keys as well."""
+    import pyarrow as pa
+
+    begins = np.flatnonzero(np.frombuffer(data, np.uint8) == mark[0])
+    if len(begins) != count:
+        return None
+    bounds = np.append(begins, len(data)).astype(np.int64, copy=False)
+    return pa.Array.from_buffers(pa.large_binary(), count, [None, pa.py_buffer(bounds), pa.py_buffer(data)])
+
+
 def of_parts(lengths: npt.NDArray[Any], blob: Any) -> Any:
     """The array of keys of these lengths, whose bytes stand one after the other in `blob`, a buffer."""
     import pyarrow as pa

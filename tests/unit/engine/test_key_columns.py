@@ -48,7 +48,7 @@ def test_keys_of_one_length_are_sorted_as_numbers(width: int, data: st.DataObjec
     assert key_columns.order(array).tolist() == sorted(range(len(raw)), key=raw.__getitem__)
 
 
-@given(st.lists(st.text(st.characters(exclude_categories=["Cs"]), max_size=3), max_size=8))
+@given(st.lists(st.text(st.characters(exclude_categories=["Cs"]) | st.sampled_from("\5\6a"), max_size=3), max_size=8))
 def test_strings_and_bytes_are_encoded_at_once_as_one_by_one(words: list[str]) -> None:
     for plain in (words, [word.encode() for word in words]):
         array = keys.array_of(plain)
