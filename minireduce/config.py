@@ -212,7 +212,9 @@ class Settings:
         86400.0, _seconds, "How long uploaded input waits for its job to be submitted, since the upload began."
     )
 
-    split_size: int = _declare(64 << 20, size_bytes, "The most input that one map task reads.")
+    split_size: int = _declare(
+        64 << 20, size_bytes, "The most input that one map task reads. A small input is cut finer."
+    )
     reducers: int | None = _declare(
         None, _count, "Partitions of a job's output.", default_text="input / 64 MiB, at most the slots"
     )

@@ -130,7 +130,7 @@ def _split(column: Any, spaces: tuple[tuple[int, int], ...], wide_spaces: tuple[
     starts, stops = np.flatnonzero(begins), np.flatnonzero(ends)
     offsets = np.zeros(len(starts) + 1, np.int32)
     np.cumsum(stops - starts, out=offsets[1:])
-    buffers = [None, pa.py_buffer(offsets), pa.py_buffer(data[inner])]
+    buffers = [None, pa.py_buffer(offsets), pa.py_buffer(np.compress(inner, data))]
     return pa.Array.from_buffers(column.type, len(starts), buffers)
 
 

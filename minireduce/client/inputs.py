@@ -231,9 +231,17 @@ SPREAD_BYTES_MIN = 4 << 20
 """What is smaller is no faster in two tasks than in one."""
 
 
+EVEN_BYTES_MIN = 16 << 20
+"""A slot's share is cut in two while the halves are not smaller: more tasks than slots even out how long each takes."""
+
+
 def spread_split_size(split_size_bytes: int, input_bytes: int, slots: int) -> int:
-    """How large splits may be so that each slot gets one: else a small input would be mapped by one of them alone."""
-    return min(split_size_bytes, max(SPREAD_BYTES_MIN, -(-input_bytes // max(1, slots))))
+    """How large splits may be so that each slot gets one, or two: else a small input would be mapped by one of them
+    alone, and one that differs in what it holds would leave slots idle until the slowest map is done.
+    """
+    share_bytes = -(-input_bytes // max(1, slots))
+    half_bytes = -(-share_bytes // 2)
+    return min(split_size_bytes, max(SPREAD_BYTES_MIN, half_bytes if half_bytes >= EVEN_BYTES_MIN else share_bytes))
 
 
 def fitting_split_size(step: Step, split_size_bytes: int, memory_limit_bytes: int) -> int:

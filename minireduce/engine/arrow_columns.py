@@ -46,15 +46,15 @@ def given_pairs(result: Any) -> Iterator[tuple[Any, Any]]:
 
 
 def _normal(array: Any) -> Any:
-    """The same values in the one type that stands for those like it: int64, large_string, large_binary."""
+    """The same values in a type that stands for those like it: int64, or strings or bytes each behind the other."""
     import pyarrow as pa
 
     kind = array.type
     if pa.types.is_dictionary(kind):
         return _normal(array.dictionary_decode())
-    if pa.types.is_string(kind) or pa.types.is_string_view(kind):
+    if pa.types.is_string_view(kind):
         return array.cast(pa.large_string())
-    if pa.types.is_binary(kind) or pa.types.is_binary_view(kind) or pa.types.is_fixed_size_binary(kind):
+    if pa.types.is_binary_view(kind) or pa.types.is_fixed_size_binary(kind):
         return array.cast(pa.large_binary())
     if pa.types.is_integer(kind) and not pa.types.is_uint64(kind):
         return array.cast(pa.int64())
@@ -62,10 +62,28 @@ def _normal(array: Any) -> Any:
 
 
 def is_text(array: Any) -> bool:
-    """Whether these are strings or bytes, none of them null."""
+    """Whether these are strings or bytes, none of them null. Their offsets may have 32 bits or 64."""
     import pyarrow as pa
 
-    return not array.null_count and (pa.types.is_large_string(array.type) or pa.types.is_large_binary(array.type))
+    kind = array.type
+    is_bytes = pa.types.is_binary(kind) or pa.types.is_large_binary(kind)
+    return not array.null_count and (is_bytes or is_strings(array))
+
+
+def is_strings(array: Any) -> bool:
+    """Whether these are strings."""
+    import pyarrow as pa
+
+    return bool(pa.types.is_string(array.type) or pa.types.is_large_string(array.type))
+
+
+def widened(array: Any) -> Any:
+    """The same, with offsets of 64 bits where they have 32."""
+    import pyarrow as pa
+
+    if pa.types.is_string(array.type):
+        return array.cast(pa.large_string())
+    return array.cast(pa.large_binary()) if pa.types.is_binary(array.type) else array
 
 
 def is_integers(array: Any) -> bool:
@@ -92,12 +110,10 @@ def admit_first(array: Any, kinds: Kinds) -> None:
 
 def encoded_keys(array: Any, kinds: Kinds) -> Keys:
     """The sortable keys. Raises InvalidKey, InvalidValue."""
-    import pyarrow as pa
-
     if is_text(array):
         admit_first(array, kinds)
         _check_text(array)
-        return keys.marked(array, keys.STR if pa.types.is_large_string(array.type) else keys.BYTES)
+        return keys.marked(array, keys.STR if is_strings(array) else keys.BYTES)
     admitted = [kinds.admit(key) for key in plain_keys(array)]
     return key_columns.of_texts(keys.sortable_all(admitted))
 
@@ -137,10 +153,9 @@ def _packed_text(array: Any) -> Any:
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    is_string = pa.types.is_large_string(array.type)
     stored = array.cast(pa.large_binary())
     lengths = key_columns.lengths(stored)
-    heads, sizes = _heads(lengths, is_string=is_string)
+    heads, sizes = _heads(lengths, is_string=is_strings(array))
     is_used = np.arange(_HEAD_BYTES_MAX) < sizes[:, None]
     return pc.binary_join_element_wise(
         key_columns.of_parts(sizes, heads[is_used]), stored, key_columns.of_bytes([b""])[0]

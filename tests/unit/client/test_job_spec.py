@@ -101,7 +101,12 @@ def test_the_longest_record_is_what_the_settings_say() -> None:
 
 @pytest.mark.parametrize(
     ("input_mib", "slots", "split_mib"),
-    [(1, 2, 4), (6, 2, 4), (32, 2, 16), (32, 4, 8), (32, 100, 4), (128, 2, 64), (1000, 2, 64), (32, 0, 32)],
+    [(1, 2, 4), (6, 2, 4), (32, 2, 16), (32, 4, 8), (32, 100, 4), (1000, 2, 64), (16, 0, 16)],
 )
 def test_splits_are_small_enough_for_each_slot_to_get_one(input_mib: int, slots: int, split_mib: int):
+    assert spread_split_size(64 << 20, input_mib << 20, slots) == split_mib << 20
+
+
+@pytest.mark.parametrize(("input_mib", "slots", "split_mib"), [(64, 2, 16), (128, 2, 32), (200, 2, 50), (60, 2, 30)])
+def test_a_slot_gets_two_splits_where_they_are_not_too_small(input_mib: int, slots: int, split_mib: int):
     assert spread_split_size(64 << 20, input_mib << 20, slots) == split_mib << 20
