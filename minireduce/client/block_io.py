@@ -15,14 +15,13 @@ from dataclasses import replace
 
 from minireduce.client.asking import ANSWER_BYTES_MAX, READ_BYTES, Answer, Hedge, as_error, first_answer
 from minireduce.client.doors import open_door
-from minireduce.client.local_blocks import LocalReplica, LocalReplicas, is_same_host
+from minireduce.client.local_blocks import AskedAhead, LocalReplica, LocalReplicas, ask, is_same_host
 from minireduce.core.replica_messages import BlockSource, Replica
 from minireduce.core.storage import reading, writing
 from minireduce.core.storage.views import BlockTarget, PlacedBlock
 from minireduce.errors import Corruption, MinireduceError, Unavailable
 from minireduce.ids import WorkerId
 from minireduce.wire.errors import from_http
-from minireduce.wire.local_door import NONCE_HEADER, PROOF_HEADER, SOCKET_HEADER, read_offer
 from minireduce.wire.packets import PACKET_BYTES, seal, sealed_length
 from minireduce.wire.pipeline import (
     BASE_HEADER,
@@ -46,10 +45,12 @@ class BlockDoors:
         self._authority = authority
         self._doors: dict[str, http.client.HTTPConnection] = {}
         self._local = LocalReplicas()
+        self._ahead: dict[str, AskedAhead] = {}
 
     def close(self) -> None:
         """Close them all."""
         self._local.close()
+        self._ahead.clear()
         for door in self._doors.values():
             door.close()
         self._doors.clear()
@@ -57,6 +58,42 @@ class BlockDoors:
     def keep_little(self) -> None:
         """Forget large replicas that are open here: once removed they would take up room as long as they are."""
         self._local.keep_up_to(KEPT_BYTES_MAX)
+        for address in self._ahead:
+            self._doors.pop(address).close()
+        self._ahead.clear()
+
+    def _take_door(self, address: str) -> http.client.HTTPConnection | None:
+        """The connection that is open to this worker, once it has answered what it was asked ahead."""
+        door = self._doors.pop(address, None)
+        asked = self._ahead.pop(address, None)
+        if door is None or asked is None:
+            return door
+        try:
+            if asked.is_old:
+                door.getresponse().read()
+            else:
+                self._local.take(door, address, asked.replica)
+        except (OSError, http.client.HTTPException) as error:
+            door.close()
+            if isinstance(error, TimeoutError):  # it is silent: asked anew it would be so once more
+                raise
+            return None
+        return door
+
+    def ask_ahead(self, source: BlockSource, token: str) -> None:
+        """Have the worker that will be read next get ready to hand a descriptor over, if it is on this host."""
+        address = source.addresses[0] if source.addresses else ""
+        door = self._doors.get(address)
+        if door is None or door.sock is None or address in self._ahead:
+            return
+        if not self._local.should_ask(address, source.replica) or not is_same_host(door.sock):
+            return
+        try:
+            ask(door, source.replica, token)
+        except (OSError, http.client.HTTPException):
+            self._doors.pop(address).close()
+        else:
+            self._ahead[address] = AskedAhead(source.replica, time.monotonic())
 
     def send(self, placed: PlacedBlock, data: bytes | memoryview) -> Written:
         """Send a block down its pipeline; who has it on disk. Raises MinireduceError when the first did not take it.
@@ -81,7 +118,7 @@ class BlockDoors:
             return self._put(door, first, path, data, headers)
 
         try:
-            door = self._doors.pop(first.address, None)
+            door = self._take_door(first.address)
             if door is not None:
                 try:
                     if door.sock is not None:
@@ -130,7 +167,7 @@ class BlockDoors:
                 rest = yield from self._read_here(answer.local, read)
                 if rest is None:
                     return
-                answer = self._ask(rest, token, self._doors.pop(rest.address, None))
+                answer = self._ask(rest, token, self._take_door(rest.address))
             try:
                 yield from answer.pieces()
             except BaseException:  # the reader stopped in the middle, too: what is left in there is nobody's
@@ -157,11 +194,11 @@ class BlockDoors:
 
     def _answer(self, fetch: reading.Fetch, token: str, hedge: Hedge | None) -> Answer:
         if hedge is None:
-            return self._ask(fetch, token, self._doors.pop(fetch.address, None))
+            return self._ask(fetch, token, self._take_door(fetch.address))
         if fetch.hedge_after_s < math.inf:
-            return first_answer(fetch, lambda each: self._ask(each, token, self._doors.pop(each.address, None)), hedge)
+            return first_answer(fetch, lambda each: self._ask(each, token, self._take_door(each.address)), hedge)
         began_s = time.monotonic()
-        answer = self._ask(fetch, token, self._doors.pop(fetch.address, None))
+        answer = self._ask(fetch, token, self._take_door(fetch.address))
         hedge.answered(fetch.worker, time.monotonic() - began_s)
         return answer
 
@@ -207,20 +244,8 @@ class BlockDoors:
         if not is_same_host(door.sock):
             self._local.is_elsewhere(fetch.address)
             return None
-        path = f"/local/{replica.block_id}/{replica.generation}"
-        door.request("GET", path, headers={"Authorization": f"Bearer {token}"})
-        answer = door.getresponse()
-        crcs = answer.read()
-        if answer.status == http.client.FORBIDDEN:
-            self._local.is_elsewhere(fetch.address)
-        if answer.status != http.client.OK or answer.getheader(LENGTH_HEADER) != str(replica.length):
-            return None  # asked for its bytes the worker says why
-        headers = [answer.getheader(name, "") for name in (SOCKET_HEADER, NONCE_HEADER, PROOF_HEADER)]
-        try:
-            return self._local.add(fetch.address, replica, read_offer(*headers), crcs)
-        except (Unavailable, OSError):
-            self._local.is_elsewhere(fetch.address)
-            return None
+        ask(door, replica, token)
+        return self._local.take(door, fetch.address, replica)
 
 
 def _gathered(data: bytes | memoryview) -> Iterator[bytes]:

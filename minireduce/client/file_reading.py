@@ -50,15 +50,13 @@ class FileReader(io.RawIOBase):
     def pieces(self, offset: int, length: int) -> Iterator[bytes]:
         """The bytes of a range in pieces as they come. Raises MinireduceError where they cannot be had."""
         end = min(offset + length, self.status.length)
-        while offset < end:
-            block = self._block_at(offset)
-            source = block.source
-            within = offset - source.file_offset
-            count = min(end - offset, source.replica.length - within)
-            self._token = block.read_token
-            with self._connection.doors.borrow() as doors:
-                yield from read_range(
-                    lambda fetch, hedge, doors=doors: doors.fetch(fetch, self._token, hedge),  # type: ignore[misc]
+        with self._connection.doors.borrow() as doors:
+            while offset < end:
+                source, self._token = self._block_at(offset)
+                within = offset - source.file_offset
+                count = min(end - offset, source.replica.length - within)
+                pieces = read_range(
+                    lambda fetch, hedge: doors.fetch(fetch, self._token, hedge),
                     source,
                     within,
                     count,
@@ -67,24 +65,36 @@ class FileReader(io.RawIOBase):
                     tell_damage=self._tell_damage,
                     pace=self._pace,
                 )
-            offset += count
+                offset += count
+                if first := next(pieces, b""):
+                    following = self._known_block(offset) if offset < end else None
+                    if following is not None:  # its worker gets ready while this one is read
+                        doors.ask_ahead(following.source, following.read_token)
+                    yield first
+                yield from pieces
 
-    def _block_at(self, offset: int) -> ReadableBlock:
+    def _known_block(self, offset: int) -> ReadableBlock | None:
         for block in self._blocks:
             if block.source.file_offset <= offset < block.source.file_offset + block.source.replica.length:
                 return block
-        request = GetBlocks(self.status.path, offset, WINDOW_BYTES, self._machine_id)
-        found = self._connection.call(methods.GET_BLOCKS, request)
-        if found.status.inode != self.status.inode:
-            raise NotFound(f"{self.status.path} was replaced while it was read", hint="read it again")
-        self._blocks = found.blocks
-        return found.blocks[0]
+        return None
+
+    def _block_at(self, offset: int) -> tuple[BlockSource, str]:
+        """The block in which this byte lies, and the token that opens it."""
+        block = self._known_block(offset)
+        if block is None:
+            request = GetBlocks(self.status.path, offset, WINDOW_BYTES, self._machine_id)
+            found = self._connection.call(methods.GET_BLOCKS, request)
+            if found.status.inode != self.status.inode:
+                raise NotFound(f"{self.status.path} was replaced while it was read", hint="read it again")
+            self._blocks = found.blocks
+            block = found.blocks[0]
+        return block.source, block.read_token
 
     def _locate_again(self, offset: int) -> BlockSource:
         self._blocks = ()
-        block = self._block_at(offset)
-        self._token = block.read_token
-        return block.source
+        source, self._token = self._block_at(offset)
+        return source
 
     def _tell_damage(self, replica: Replica, worker: WorkerId) -> None:
         with contextlib.suppress(MinireduceError):  # another replica may be good, whatever the master says

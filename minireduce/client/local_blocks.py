@@ -11,22 +11,50 @@ from __future__ import annotations
 
 import array
 import hmac
+import http.client
 import os
 import socket
 import struct
+import time
 from collections.abc import Iterator
-
-import google_crc32c
 
 from minireduce.core.replica_messages import Replica
 from minireduce.errors import Corruption, Unavailable
-from minireduce.wire.local_door import SECRET_BYTES, LocalOffer, address_of, new_socket
-from minireduce.wire.packets import CRC_BYTES, PACKET_BYTES, packets_in, widen
+from minireduce.frozen import dataclass
+from minireduce.wire.local_door import (
+    NONCE_HEADER,
+    OFFER_S,
+    PROOF_HEADER,
+    SECRET_BYTES,
+    SOCKET_HEADER,
+    LocalOffer,
+    address_of,
+    new_socket,
+    read_offer,
+)
+from minireduce.wire.packets import CRC_BYTES, PACKET_BYTES, first_damaged, packets_in, widen
+from minireduce.wire.pipeline import LENGTH_HEADER
 
 HANDOVER_S = 2.0
 """A worker that does not hand a descriptor over within this is asked for the bytes."""
 OPEN_MAX = 16
 """Descriptors that one reader keeps; the one that was not used for longest goes first."""
+PIECE_BYTES_MAX = 8 * PACKET_BYTES
+"""What is read and handed out at once. The first piece is one packet, and each is twice as long as the one before: who
+wants little reads little, and who wants much pays for few steps. Longer ones would leave the processor's cache."""
+
+
+@dataclass(frozen=True, slots=True)
+class AskedAhead:
+    """A descriptor that a worker was asked for before it is needed, at a door that has yet to answer."""
+
+    replica: Replica
+    at_s: float
+
+    @property
+    def is_old(self) -> bool:
+        """Whether the worker may have taken its offer back meanwhile."""
+        return time.monotonic() - self.at_s > OFFER_S / 2
 
 
 class LocalReplica:
@@ -43,17 +71,24 @@ class LocalReplica:
 
     def pieces(self, offset: int, length: int) -> Iterator[bytes]:
         """The bytes of a range, each verified. Raises Corruption."""
-        begin, end = widen(offset, length, self._replica.length)
+        at, end = widen(offset, length, self._replica.length)
         last = offset + length
-        number = begin // PACKET_BYTES
-        for at in range(begin, end, PACKET_BYTES):
-            data = self._packet(at, min(PACKET_BYTES, end - at))
-            if google_crc32c.value(data) != self._crcs[number]:
+        count = PACKET_BYTES
+        while at < end:
+            data = self._read(at, min(count, end - at))
+            number = at // PACKET_BYTES
+            damaged = first_damaged(data, self._crcs[number : number + packets_in(len(data))])
+            good = len(data) if damaged is None else damaged * PACKET_BYTES
+            if offset <= at and at + len(data) <= last and damaged is None:
+                yield data
+            elif wanted := data[max(0, offset - at) : min(good, last - at)]:
+                yield wanted
+            at += good
+            if damaged is not None:
                 raise Corruption(f"block {self._replica.block_id} is damaged in the 64 KiB from byte {at} on")
-            number += 1
-            yield data if offset <= at and at + len(data) <= last else data[max(0, offset - at) : last - at]
+            count = min(2 * count, PIECE_BYTES_MAX)
 
-    def _packet(self, at: int, count: int) -> bytes:
+    def _read(self, at: int, count: int) -> bytes:
         try:
             data = os.pread(self._descriptor, count, at)
         except OSError as error:
@@ -85,6 +120,10 @@ class LocalReplicas:
         """Whether it is worth asking."""
         return address not in self._elsewhere and (address, replica) not in self._distrusted
 
+    def should_ask(self, address: str, replica: Replica) -> bool:
+        """Whether it is worth asking and not open yet."""
+        return self.may_be_here(address, replica) and (address, replica) not in self._open
+
     def is_elsewhere(self, address: str) -> None:
         """Do not ask this worker again."""
         self._elsewhere[address] = None
@@ -97,6 +136,21 @@ class LocalReplicas:
             del self._open[next(iter(self._open))]
         added = self._open[address, replica] = LocalReplica(replica, fetch_descriptor(offer), crcs)
         return added
+
+    def take(self, door: http.client.HTTPConnection, address: str, replica: Replica) -> LocalReplica | None:
+        """The replica that `ask` asked for at this door. Raises OSError, HTTPException when the door broke."""
+        answer = door.getresponse()
+        crcs = answer.read()
+        if answer.status == http.client.FORBIDDEN:
+            self.is_elsewhere(address)
+        if answer.status != http.client.OK or answer.getheader(LENGTH_HEADER) != str(replica.length):
+            return None  # asked for its bytes the worker says why
+        headers = [answer.getheader(name, "") for name in (SOCKET_HEADER, NONCE_HEADER, PROOF_HEADER)]
+        try:
+            return self.add(address, replica, read_offer(*headers), crcs)
+        except (Unavailable, OSError):
+            self.is_elsewhere(address)
+            return None
 
     def keep_up_to(self, length_max: int) -> None:
         """Forget those that are longer."""
@@ -111,6 +165,12 @@ class LocalReplicas:
     def close(self) -> None:
         """Forget them all."""
         self._open.clear()
+
+
+def ask(door: http.client.HTTPConnection, replica: Replica, token: str) -> None:
+    """Ask for a descriptor; `LocalReplicas.take` takes the answer. Raises OSError, HTTPException."""
+    path = f"/local/{replica.block_id}/{replica.generation}"
+    door.request("GET", path, headers={"Authorization": f"Bearer {token}"})
 
 
 def is_same_host(connected: socket.socket) -> bool:

@@ -10,7 +10,8 @@ the writer's memory and the reader's is found. Whoever takes packets in verifies
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import ctypes
+from collections.abc import Iterator, Sequence
 
 import google_crc32c
 
@@ -19,6 +20,7 @@ from minireduce.frozen import dataclass
 
 PACKET_BYTES = 1 << 16
 CRC_BYTES = 4
+_WholePacket = ctypes.c_char * PACKET_BYTES
 
 
 def crc_of(data: bytes) -> bytes:
@@ -41,6 +43,22 @@ def widen(offset: int, length: int, block_length: int) -> tuple[int, int]:
     begin = offset // PACKET_BYTES * PACKET_BYTES
     end = min(block_length, packets_in(offset + length) * PACKET_BYTES)
     return begin, max(begin, end)
+
+
+def first_damaged(data: bytes, crcs: Sequence[int]) -> int | None:
+    """The number of the first packet in `data` that its checksum does not fit, None when all fit.
+
+    `data` begins at a packet. Its packets are looked at where they lie: copies of them would take half as long again,
+    and views that Python makes of bytes are not taken by the library of checksums.
+    """
+    begins = ctypes.cast(ctypes.c_char_p(data), ctypes.c_void_p).value or 0
+    whole = len(data) // PACKET_BYTES
+    for number in range(whole):
+        if google_crc32c.value(_WholePacket.from_address(begins + number * PACKET_BYTES)) != crcs[number]:
+            return number
+    if len(data) > whole * PACKET_BYTES and google_crc32c.value(data[whole * PACKET_BYTES :]) != crcs[whole]:
+        return whole
+    return None
 
 
 @dataclass(frozen=True, slots=True)

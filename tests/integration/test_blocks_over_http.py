@@ -20,7 +20,7 @@ from minireduce.auth import scopes
 from minireduce.auth.scopes import BlockAccess, BlockMode
 from minireduce.auth.tokens import generate
 from minireduce.client.block_io import BlockDoors, read_range, write_block
-from minireduce.client.local_blocks import fetch_descriptor
+from minireduce.client.local_blocks import AskedAhead, fetch_descriptor
 from minireduce.core.replica_messages import (
     BlockSource,
     ByteRange,
@@ -420,6 +420,57 @@ def test_a_descriptor_can_be_read_only_and_outlives_the_removal_of_the_replica(s
     assert not os.get_inheritable(held)
     servers.order("a", RemoveReplica(replica))
     servers.wait_for("a", ReplicaDeleted, 31)
+    assert read(doors, servers.source(replica, "a")) == DATA
+
+
+def ask_ahead(servers, doors, replica: Replica) -> None:
+    opens = token(replica.block_id, replica.generation, BlockMode.READ)
+    doors.ask_ahead(servers.source(replica, "a"), opens)
+
+
+def test_a_descriptor_that_was_asked_for_ahead_is_there_when_it_is_needed(servers, doors, monkeypatch):
+    first, second = Replica(70, 1, LENGTH), Replica(71, 1, LENGTH)
+    for replica in (first, second):
+        doors.send(servers.placed(replica.block_id, 1, "a"), DATA)
+    source = servers.source(first, "a")
+    assert read(doors, source, 0, 10) == DATA[:10]
+    ask_ahead(servers, doors, second)
+    ask_ahead(servers, doors, second)  # asked once
+    monkeypatch.setattr(http.client.HTTPConnection, "request", None)  # would raise
+    assert read(doors, source) == DATA
+    assert read(doors, servers.source(second, "a")) == DATA
+
+
+@pytest.mark.parametrize("what", ["too old", "damaged", "door closed", "gone"])
+def test_what_was_asked_ahead_in_vain_costs_nothing(servers, doors, monkeypatch, what):
+    block_id = 72 + ["too old", "damaged", "door closed", "gone"].index(what)
+    replica = Replica(block_id, 1, LENGTH)
+    for names in ("a", "b"):
+        doors.send(servers.placed(block_id, 1, names), DATA)
+    path, source = servers.data_file("a", replica), servers.source(replica, "a", "b")
+    if what == "damaged":
+        damaged = bytearray(DATA)
+        damaged[3 * PACKET_BYTES] ^= 1
+        path.write_bytes(damaged)
+    if what == "gone":
+        servers.order("a", RemoveReplica(replica))
+        servers.wait_for("a", ReplicaDeleted, block_id)
+    ask_ahead(servers, doors, replica)
+    assert list(doors._ahead) == [servers.addresses["a"]]
+    if what == "too old":
+        monkeypatch.setattr(AskedAhead, "is_old", True)
+    if what == "door closed":
+        doors._doors[servers.addresses["a"]].sock.shutdown(socket.SHUT_RDWR)
+    assert read(doors, source, damage=[]) == DATA
+    assert doors._ahead == {}
+
+
+def test_who_stops_reading_leaves_no_answer_in_the_connection(servers, doors):
+    replica = Replica(76, 1, LENGTH)
+    doors.send(servers.placed(76, 1, "a"), DATA)
+    ask_ahead(servers, doors, replica)
+    doors.keep_little()
+    assert doors._ahead == {}
     assert read(doors, servers.source(replica, "a")) == DATA
 
 

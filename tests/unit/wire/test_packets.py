@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from minireduce.errors import Corruption
-from minireduce.wire.packets import PACKET_BYTES, Unsealer, crc_of, seal, sealed_length, widen
+from minireduce.wire.packets import PACKET_BYTES, Unsealer, crc_of, first_damaged, seal, sealed_length, widen
 
 SIZES = [1, 2, PACKET_BYTES - 1, PACKET_BYTES, PACKET_BYTES + 1, 3 * PACKET_BYTES, 3 * PACKET_BYTES + 7]
 
@@ -64,3 +64,17 @@ def test_a_range_widens_to_the_packets_that_cover_it(offset, length, block_lengt
     assert end <= block_length
     assert end >= offset + length or not length
     assert end == block_length or end % PACKET_BYTES == 0
+
+
+@pytest.mark.parametrize("length", [0, *SIZES])
+def test_the_first_damaged_of_many_packets_is_named(length):
+    data = data_of(length, 5)
+    crcs = [int.from_bytes(crc_of(data[at : at + PACKET_BYTES])) for at in range(0, length, PACKET_BYTES)]
+    assert first_damaged(data, crcs) is None
+    for number in range(len(crcs)):
+        for at in (number * PACKET_BYTES, min(length, (number + 1) * PACKET_BYTES) - 1):
+            damaged = bytearray(data)
+            damaged[at] ^= 1
+            damaged[-1] ^= 128
+            assert first_damaged(bytes(damaged), crcs) == number
+        assert first_damaged(data, [crc ^ (at >= number) for at, crc in enumerate(crcs)]) == number
