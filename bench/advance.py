@@ -16,8 +16,7 @@ import time
 
 from played import DIGEST, PlayedWorker, map_only
 
-from minireduce.core.cluster import ClusterState
-from minireduce.core.cluster_events import Event, HelloReceived, RequestReceived, SendDown, SendWelcome, Ticked
+from minireduce.core.cluster import ClusterState, Event, HelloReceived, RequestReceived, SendDown, SendWelcome, Ticked
 from minireduce.core.messages import AttemptStarted, AttemptSucceeded, LaunchAttempt
 from minireduce.core.requests import SubmitJob
 from minireduce.core.settings import ClusterSettings

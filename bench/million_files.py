@@ -22,8 +22,15 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from minireduce.core.cluster import ClusterState
-from minireduce.core.cluster_events import HelloReceived, Persist, RequestReceived, SendDown, Ticked, UpReceived
+from minireduce.core.cluster import (
+    ClusterState,
+    HelloReceived,
+    Persist,
+    RequestReceived,
+    SendDown,
+    Ticked,
+    UpReceived,
+)
 from minireduce.core.effects import Row
 from minireduce.core.messages import Hello, Up, WorkerProfile
 from minireduce.core.replica_messages import Replica

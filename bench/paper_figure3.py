@@ -26,7 +26,6 @@ from pathlib import Path
 from chart import Curve, Panel, draw
 
 from minireduce.core import cluster as machine
-from minireduce.core import cluster_events
 from minireduce.core.compute import map_outputs
 from minireduce.core.messages import (
     AttemptKilled,
@@ -133,24 +132,24 @@ class Run:
             OutputKind.RESULT,
             speculation=speculation,
         )
-        self._advance(cluster_events.RequestReceived(1, SubmitJob("figure", spec), 0.0))
+        self._advance(machine.RequestReceived(1, SubmitJob("figure", spec), 0.0))
         while not self.is_over:
             self._second()
         self.counters = {name: value for _, name, value in self._view.counters}
 
     # ── the master ──────────────────────────────────────────────────────────────────────────────────────────────────
 
-    def _advance(self, event: cluster_events.Event) -> None:
+    def _advance(self, event: machine.Event) -> None:
         began = time.process_time()
         actions = self._cluster.advance(event, float(self.now))
         self.master_cpu_s += time.process_time() - began
         for action in actions:
             match action:
-                case cluster_events.SendWelcome(stream, welcome):
+                case machine.SendWelcome(stream, welcome):
                     self._by_stream[stream].session = welcome.session
-                case cluster_events.SendDown(stream, down):
+                case machine.SendDown(stream, down):
                     self._hear(self._by_stream[stream], down)
-                case cluster_events.JobChanged(job):
+                case machine.JobChanged(job):
                     self._view = self._cluster.views.job(job, float(self.now))
                     self.is_over = self._view.state.is_ended
 
@@ -162,7 +161,7 @@ class Run:
         profile = WorkerProfile(
             host.name, host.incarnation, host.name, "/r", SLOTS, 1 << 40, f"{host.name}:1", host.name, ""
         )
-        self._advance(cluster_events.HelloReceived(host.stream, Hello(profile, 0, 0, 0, 0, (), ())))
+        self._advance(machine.HelloReceived(host.stream, Hello(profile, 0, 0, 0, 0, (), ())))
 
     def _say(self, host: Host) -> None:
         number = 0
@@ -170,7 +169,7 @@ class Run:
             host.sent += 1
             number = host.sent
         reports, host.reports = tuple(host.reports), []
-        self._advance(cluster_events.UpReceived(host.stream, Up(host.session, number, host.heard, reports)))
+        self._advance(machine.UpReceived(host.stream, Up(host.session, number, host.heard, reports)))
 
     def _hear(self, host: Host, down: machine.Down) -> None:
         if down.number <= host.heard:
@@ -223,7 +222,7 @@ class Run:
                 self._say(host)
                 if self.is_over:
                     break
-        self._advance(cluster_events.Ticked())
+        self._advance(machine.Ticked())
         for rates, mb in zip((self.rates.input, self.rates.shuffle, self.rates.output), done, strict=True):
             rates.append(mb)
 

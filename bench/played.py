@@ -11,9 +11,9 @@ import heapq
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
-from minireduce.core.cluster import ClusterState
-from minireduce.core.cluster_events import (
+from minireduce.core.cluster import (
     Action,
+    ClusterState,
     Event,
     HelloReceived,
     Refuse,

@@ -13,23 +13,6 @@ import random
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from minireduce.core.cluster_events import (
-    Action,
-    CloseStream,
-    Event,
-    HelloReceived,
-    JobChanged,
-    Persist,
-    Refuse,
-    Reply,
-    RequestReceived,
-    SendDown,
-    SendWelcome,
-    StopServing,
-    StreamClosed,
-    Ticked,
-    UpReceived,
-)
 from minireduce.core.cluster_views import ClusterViews
 from minireduce.core.compute.arrivals import worker_came, worker_went
 from minireduce.core.compute.completing import complete_if_done
@@ -41,15 +24,133 @@ from minireduce.core.compute.state import ComputeState
 from minireduce.core.compute.submission import Submissions
 from minireduce.core.effects import Effects, Row
 from minireduce.core.membership import Member, Membership
-from minireduce.core.messages import PROTOCOL_VERSION, Down, Hello, Welcome
+from minireduce.core.messages import PROTOCOL_VERSION, Down, Hello, Up, Welcome
 from minireduce.core.replica_messages import DirectoriesMeasured, ReplicaReport
 from minireduce.core.requests import ComputeRequest, DrainWorker
 from minireduce.core.settings import ClusterSettings
 from minireduce.core.storage.places import MembershipPlaces
+from minireduce.core.storage.requests import FileRequest
 from minireduce.core.storage.state import StorageState
 from minireduce.core.storage.tokens import BlockTokens, NoTokens
-from minireduce.errors import NotFound, Refused
+from minireduce.errors import MinireduceError, NotFound, Refused
+from minireduce.frozen import dataclass
 from minireduce.ids import JobId
+
+# ── what comes in ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True, slots=True)
+class HelloReceived:
+    """A worker opened a stream. The shell numbers streams; a number is never used twice."""
+
+    stream: int
+    hello: Hello
+
+
+@dataclass(frozen=True, slots=True)
+class UpReceived:
+    """A worker's message came in on a stream."""
+
+    stream: int
+    up: Up
+
+
+@dataclass(frozen=True, slots=True)
+class StreamClosed:
+    """A stream broke or was ended by the worker. The worker is not lost by that: it may open another."""
+
+    stream: int
+
+
+@dataclass(frozen=True, slots=True)
+class RequestReceived:
+    """A client asked for a change. The shell numbers requests and answers each by its number."""
+
+    request: int
+    body: ComputeRequest | DrainWorker | FileRequest
+    received_at: float  # wall clock, for people
+
+
+@dataclass(frozen=True, slots=True)
+class Ticked:
+    """Time passed; the shell sends one every `tick_interval_s`. `at` is the wall clock's time, if it is known."""
+
+    at: float = 0.0
+
+
+Event = HelloReceived | UpReceived | StreamClosed | RequestReceived | Ticked
+
+
+# ── what goes out ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True, slots=True)
+class Persist:
+    """Write these rows in one transaction, marked (epoch, txid); txids grow by one."""
+
+    epoch: int
+    txid: int
+    rows: tuple[Row, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SendWelcome:
+    """Answer a `Hello` on its stream."""
+
+    stream: int
+    welcome: Welcome
+
+
+@dataclass(frozen=True, slots=True)
+class SendDown:
+    """Send a message on a stream; drop it silently when the stream is gone, for it will be sent again."""
+
+    stream: int
+    down: Down
+
+
+@dataclass(frozen=True, slots=True)
+class CloseStream:
+    """End a stream: an older one of the same worker, or one that is refused. `error` goes to the worker."""
+
+    stream: int
+    error: MinireduceError
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """Answer a request."""
+
+    request: int
+    value: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Refuse:
+    """Answer a request with an error."""
+
+    request: int
+    error: MinireduceError
+
+
+@dataclass(frozen=True, slots=True)
+class JobChanged:
+    """Wake those who wait for this job: its state changed."""
+
+    job: JobId
+
+
+@dataclass(frozen=True, slots=True)
+class StopServing:
+    """This master must not go on: its metadata is older than what a worker remembers."""
+
+    error: MinireduceError
+
+
+Action = Persist | SendWelcome | SendDown | CloseStream | Reply | Refuse | JobChanged | StopServing
+
+
+# ── the machine ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 class ClusterState:

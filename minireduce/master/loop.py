@@ -22,7 +22,7 @@ from itertools import count
 from typing import Any, Protocol, TypeVar
 
 from minireduce.clock import Clock
-from minireduce.core.cluster_events import (
+from minireduce.core.cluster import (
     Action,
     CloseStream,
     Event,

@@ -12,7 +12,7 @@ import threading
 from collections.abc import Iterable
 from typing import Any, Protocol
 
-from minireduce.core.cluster_events import Persist
+from minireduce.core.cluster import Persist
 from minireduce.core.effects import Row
 from minireduce.core.tables import TABLES, TABLES_BY_NAME, place_of
 

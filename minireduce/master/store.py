@@ -26,7 +26,7 @@ from typing import Any, TextIO
 
 import sqlalchemy as sa
 
-from minireduce.core.cluster_events import Persist
+from minireduce.core.cluster import Persist
 from minireduce.core.effects import Row
 from minireduce.core.tables import TABLES
 from minireduce.errors import Corruption, RequestError, Unavailable

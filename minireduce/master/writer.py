@@ -6,7 +6,7 @@ import queue
 import threading
 from collections.abc import Callable
 
-from minireduce.core.cluster_events import Persist
+from minireduce.core.cluster import Persist
 
 COMMITS_PER_TRANSACTION_MAX = 256
 

@@ -16,7 +16,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from minireduce.core import cluster_events
+from minireduce.core import cluster as machine
 from minireduce.core.compute.task import Attempt
 from minireduce.core.effects import Row
 from minireduce.core.messages import AttemptReturned, FetchFailed, Hello, LaunchAttempt
@@ -88,14 +88,14 @@ class Checker:
                 task = _task(row.key)
                 self._winners[task] = AttemptId(task, row.values[0]), row.values[1]
 
-    def master_advanced(self, event: cluster_events.Event, actions: Sequence[cluster_events.Action]) -> None:
+    def master_advanced(self, event: machine.Event, actions: Sequence[machine.Action]) -> None:
         """Judge one step of the master."""
         self._ears.hear(event, self._master.now())
-        if isinstance(event, cluster_events.Ticked):
+        if isinstance(event, machine.Ticked):
             self.use.look(self._master, self._workers)
             self._judge_copies()
             self._shares.look()
-        if isinstance(event, cluster_events.UpReceived):
+        if isinstance(event, machine.UpReceived):
             is_repeated = self._is_repeated(event)
             for place, report in enumerate(event.up.reports):
                 if isinstance(report, FetchFailed):
@@ -111,14 +111,14 @@ class Checker:
         launched: list[tuple[AttemptId, WorkerId]] = []
         for action in actions:
             match action:
-                case cluster_events.SendWelcome():
+                case machine.SendWelcome():
                     self._ears.welcome(action)
-                    if isinstance(event, cluster_events.HelloReceived) and action.welcome.session:
+                    if isinstance(event, machine.HelloReceived) and action.welcome.session:
                         self._welcome(event.hello)
-                case cluster_events.Persist():
+                case machine.Persist():
                     for row in action.rows:
                         self._row(row)
-                case cluster_events.SendDown():
+                case machine.SendDown():
                     for command in action.down.commands:
                         if isinstance(command, LaunchAttempt) and command.attempt not in self._launched:
                             launched.append((command.attempt, self._master.streams.worker_of(action.stream)))
@@ -126,7 +126,7 @@ class Checker:
         if launched:
             self._shares.launched(launched)
 
-    def _is_repeated(self, event: cluster_events.UpReceived) -> bool:
+    def _is_repeated(self, event: machine.UpReceived) -> bool:
         """Whether the master had taken this message in already, some time ago."""
         member = self._master.state._membership.on_stream(event.stream)  # noqa: SLF001 - the truth
         number, at = self._taken_in.get(event.stream, (0, 0.0))
@@ -376,19 +376,19 @@ class _Ears:
     def heard_at(self, worker: WorkerId) -> float:
         return self._heard_at.get(worker, self._started_at)
 
-    def hear(self, event: cluster_events.Event, now: float) -> None:
-        if isinstance(event, cluster_events.HelloReceived):
+    def hear(self, event: machine.Event, now: float) -> None:
+        if isinstance(event, machine.HelloReceived):
             worker = event.hello.profile.worker
             self._speaker[event.stream] = worker
             self._stream[worker] = event.stream
             self._heard_at[worker] = now
-        elif isinstance(event, cluster_events.UpReceived):
+        elif isinstance(event, machine.UpReceived):
             speaker = self._speaker.get(event.stream)
             is_current = speaker is not None and self._stream[speaker] == event.stream
             if speaker is not None and is_current and self._session.get(event.stream) == event.up.session:
                 self._heard_at[speaker] = now
 
-    def welcome(self, action: cluster_events.SendWelcome) -> None:
+    def welcome(self, action: machine.SendWelcome) -> None:
         self._session[action.stream] = action.welcome.session
 
 

@@ -18,7 +18,7 @@ from typing import Any, BinaryIO
 
 import msgpack
 
-from minireduce.core.cluster_events import Persist
+from minireduce.core.cluster import Persist
 from minireduce.core.effects import Row
 from minireduce.testing.agenda import Agenda, Node
 from minireduce.testing.disk import SimDisk

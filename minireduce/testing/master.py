@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-from minireduce.core import cluster_events
+from minireduce.core import cluster as machine
 from minireduce.core.cluster import ClusterState
 from minireduce.core.messages import Hello, Up
 from minireduce.core.requests import ComputeRequest, DrainWorker
@@ -110,25 +110,25 @@ class SimMaster:
 
     def _tick(self) -> None:
         self.world.agenda.after(self._tick_interval_s, self.node, self._tick)
-        self.handle(cluster_events.Ticked())
+        self.handle(machine.Ticked())
 
     # ── what comes in ───────────────────────────────────────────────────────────────────────────────────────────────
 
     def on_hello(self, stream: int, hello: Hello) -> None:
-        self.handle(cluster_events.HelloReceived(stream, hello))
+        self.handle(machine.HelloReceived(stream, hello))
 
     def on_up(self, stream: int, up: Up) -> None:
-        self.handle(cluster_events.UpReceived(stream, up))
+        self.handle(machine.UpReceived(stream, up))
 
     def on_closed(self, stream: int) -> None:
         self.world.trace.mark("master", f"stream {stream} closed")
-        self.handle(cluster_events.StreamClosed(stream))
+        self.handle(machine.StreamClosed(stream))
 
     def on_request(self, body: ComputeRequest | DrainWorker, answer: Answer) -> None:
         """A client's request; `answer` is given a value or an error."""
         self._requests += 1
         self._answers[self._requests] = answer
-        self.handle(cluster_events.RequestReceived(self._requests, body, self.world.clock.time()))
+        self.handle(machine.RequestReceived(self._requests, body, self.world.clock.time()))
 
     def on_question(self, read: Callable[[ClusterState, float], Any], answer: Answer) -> None:
         """A client's question; its answer is made now and released like any other."""
@@ -138,7 +138,7 @@ class SimMaster:
             value = error
         self._release(lambda: answer(value))
 
-    def handle(self, event: cluster_events.Event) -> None:
+    def handle(self, event: machine.Event) -> None:
         """Let the machine advance, and do what it says."""
         actions = self.state.advance(event, self.now())
         for watcher in self.world.watchers:
@@ -152,26 +152,26 @@ class SimMaster:
 
     # ── what goes out ───────────────────────────────────────────────────────────────────────────────────────────────
 
-    def _perform(self, action: cluster_events.Action) -> None:
+    def _perform(self, action: machine.Action) -> None:
         match action:
-            case cluster_events.Persist():
+            case machine.Persist():
                 self.world.trace.mark("master", repr(action))
                 self._log.append(action)
                 self.world.moment("rows are written", "master")
-            case cluster_events.SendWelcome():
+            case machine.SendWelcome():
                 self._release(lambda: self.streams.send_down(action.stream, action.welcome))
-            case cluster_events.SendDown():
+            case machine.SendDown():
                 self._release(lambda: self.streams.send_down(action.stream, action.down))
-            case cluster_events.CloseStream():
+            case machine.CloseStream():
                 self._release(lambda: self.streams.close_at_master(action.stream, action.error))
-            case cluster_events.Reply():
+            case machine.Reply():
                 self._release(lambda: self._answers.pop(action.request)(action.value))
-            case cluster_events.Refuse():
+            case machine.Refuse():
                 self._release(lambda: self._answers.pop(action.request)(action.error))
-            case cluster_events.StopServing():
+            case machine.StopServing():
                 self.ended_because = action.error
                 self.kill(str(action.error))
-            case cluster_events.JobChanged():
+            case machine.JobChanged():
                 pass  # the simulated client asks again by itself
 
     def _release(self, act: Callable[[], None]) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from minireduce.core import cluster, cluster_events, membership
+from minireduce.core import cluster, membership
 from minireduce.core.compute import fetch_failures, outputs, reports, speculation
 from minireduce.core.compute.arrivals import worker_came
 from minireduce.core.compute.locality import Level, LocalityWait
@@ -128,7 +128,7 @@ def _count_twice(original: Callable[..., None]) -> Callable[..., None]:
 
 
 def _follow_old_master(original: Callable[..., Any]) -> Callable[..., Any]:
-    def take_hello(self: cluster.ClusterState, event: cluster_events.HelloReceived, *rest: Any) -> Any:
+    def take_hello(self: cluster.ClusterState, event: cluster.HelloReceived, *rest: Any) -> Any:
         return original(self, replace(event, hello=replace(event.hello, highest_epoch=0, highest_txid=0)), *rest)
 
     return take_hello

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from minireduce.core import cluster_events, messages
+from minireduce.core import cluster, messages
 from minireduce.core import worker as worker_machine
 from minireduce.core.requests import ConfirmPublished, DrainWorker, KillJob, SubmitJob
 from minireduce.core.views import WorkerView
@@ -43,31 +43,31 @@ def care(of: Care) -> str:
 
 
 def master(
-    event: cluster_events.Event, actions: Sequence[cluster_events.Action], worker_of: Callable[[int], WorkerId]
+    event: cluster.Event, actions: Sequence[cluster.Action], worker_of: Callable[[int], WorkerId]
 ) -> Iterator[str]:
     """What the master took in and what it does about it. `worker_of` names the worker at the end of a stream."""
-    committed = {row.key for action in actions if isinstance(action, cluster_events.Persist) for row in action.rows}
+    committed = {row.key for action in actions if isinstance(action, cluster.Persist) for row in action.rows}
     dropped = {
         attempt
         for action in actions
-        if isinstance(action, cluster_events.SendDown)
+        if isinstance(action, cluster.SendDown)
         for command in action.down.commands
         if isinstance(command, messages.DropOutputs)
         for attempt in command.attempts
     }
     match event:
-        case cluster_events.HelloReceived():
+        case cluster.HelloReceived():
             profile = event.hello.profile
             yield f"hears hello from {profile.worker}, incarnation {profile.incarnation}{_lists(event.hello)}"
-        case cluster_events.RequestReceived(body=SubmitJob() as body):
+        case cluster.RequestReceived(body=SubmitJob() as body):
             yield f"is asked to run {body.key!r}"
-        case cluster_events.RequestReceived(body=ConfirmPublished() as body):
+        case cluster.RequestReceived(body=ConfirmPublished() as body):
             yield f"hears that {body.job} is published"
-        case cluster_events.RequestReceived(body=KillJob() as body):
+        case cluster.RequestReceived(body=KillJob() as body):
             yield f"is asked to kill {body.job}"
-        case cluster_events.RequestReceived(body=DrainWorker() as body):
+        case cluster.RequestReceived(body=DrainWorker() as body):
             yield f"is asked to {'do without' if body.is_draining else 'take back'} {body.worker}"
-        case cluster_events.UpReceived():
+        case cluster.UpReceived():
             for report in event.up.reports:
                 yield from _report(report, committed, dropped, worker_of(event.stream))
     for action in actions:
@@ -114,27 +114,27 @@ def _report(
             yield f"hears from {speaker}: the output of {attempt(report.source)} {how}"
 
 
-def _master_action(action: cluster_events.Action, worker_of: Callable[[int], WorkerId]) -> Iterator[str]:
+def _master_action(action: cluster.Action, worker_of: Callable[[int], WorkerId]) -> Iterator[str]:
     match action:
-        case cluster_events.Persist():
+        case cluster.Persist():
             for row in action.rows:
                 yield from _row(row.table, row.key, row.values)
-        case cluster_events.SendWelcome():
+        case cluster.SendWelcome():
             session, name = action.welcome.session, worker_of(action.stream)
             if not session:
                 yield f"asks {name} to list what it has"
             else:
                 yield f"{'resumes' if action.welcome.resumed else 'opens'} session {session} with {name}"
-        case cluster_events.SendDown():
+        case cluster.SendDown():
             for command in action.down.commands:
                 yield from _command(command, worker_of(action.stream))
-        case cluster_events.Reply(value=WorkerView() as value):
+        case cluster.Reply(value=WorkerView() as value):
             yield f"answers: {value.worker} is {value.condition}"
-        case cluster_events.Reply():
+        case cluster.Reply():
             yield f"answers: {action.value}"
-        case cluster_events.Refuse():
+        case cluster.Refuse():
             yield f"refuses: {action.error.message}"
-        case cluster_events.CloseStream():
+        case cluster.CloseStream():
             yield f"ends a stream: {action.error.message}"
 
 

@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol, TypeVar
 
-from minireduce.core import cluster_events
+from minireduce.core import cluster as master_machine
 from minireduce.core.effects import Row
 from minireduce.ids import JobId, WorkerId
 from minireduce.testing.agenda import Agenda, Node
@@ -28,7 +28,7 @@ class Watcher(Protocol):
     """Judges what happens; raises `checkers.Wrong`."""
 
     def master_started(self, rows: Sequence[Row]) -> None: ...
-    def master_advanced(self, event: cluster_events.Event, actions: Sequence[cluster_events.Action]) -> None: ...
+    def master_advanced(self, event: master_machine.Event, actions: Sequence[master_machine.Action]) -> None: ...
     def submit_acknowledged(self, job: SimJob, job_id: JobId) -> None: ...
 
 

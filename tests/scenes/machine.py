@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from minireduce.core.cluster import ClusterState
-from minireduce.core.cluster_events import (
+from minireduce.core.cluster import (
+    ClusterState,
     HelloReceived,
     Persist,
     Refuse,

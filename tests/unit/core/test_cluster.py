@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from scenes.machine import FakeCluster, FakeWorker, job_spec
 
-from minireduce.core.cluster_events import CloseStream, Persist, Reply, RequestReceived, StopServing, Ticked, UpReceived
+from minireduce.core.cluster import (
+    CloseStream,
+    Persist,
+    Reply,
+    RequestReceived,
+    StopServing,
+    Ticked,
+    UpReceived,
+)
 from minireduce.core.messages import (
     AttemptFailed,
     AttemptKilled,

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from minireduce.core.cluster import ClusterState
-from minireduce.core.cluster_events import CloseStream, HelloReceived, SendWelcome, StopServing
+from minireduce.core.cluster import CloseStream, ClusterState, HelloReceived, SendWelcome, StopServing
 from minireduce.core.messages import Hello, WorkerProfile
 from minireduce.core.settings import ClusterSettings
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from scenes.machine import FakeCluster, job_spec
 
-from minireduce.core.cluster_events import Ticked, UpReceived
+from minireduce.core.cluster import Ticked, UpReceived
 from minireduce.core.compute import scheduler
 from minireduce.core.compute.task import ATTEMPTS_PER_EPOCH_MAX
 from minireduce.core.messages import AttemptStarted, AttemptSucceeded, FetchFailed, MapOutputsLost, MapOutputsReady, Up

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from minireduce.core.cluster import ClusterState
-from minireduce.core.cluster_events import HelloReceived, RequestReceived, SendDown, SendWelcome, StopServing
+from minireduce.core.cluster import ClusterState, HelloReceived, RequestReceived, SendDown, SendWelcome, StopServing
 from minireduce.core.effects import Row
 from minireduce.core.messages import Hello, WorkerProfile
 from minireduce.core.replica_messages import RemoveReplica, Replica

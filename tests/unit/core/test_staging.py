@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from scenes.machine import FakeCluster, job_spec
 
-from minireduce.core.cluster_events import Ticked
+from minireduce.core.cluster import Ticked
 from minireduce.core.requests import CloseResult, KillJob, SubmitJob
 from minireduce.core.storage.paths import parse_path
 from minireduce.core.storage.requests import MakeDirectory

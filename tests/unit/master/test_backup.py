@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from minireduce.core.cluster_events import Persist
+from minireduce.core.cluster import Persist
 from minireduce.core.effects import Row
 from minireduce.core.storage.ids import GAP
 from minireduce.errors import Corruption, RequestError

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from minireduce.core.cluster_events import Persist
+from minireduce.core.cluster import Persist
 from minireduce.core.effects import Row
 from minireduce.errors import Corruption
 from minireduce.master import store as stores

@@ -6,7 +6,7 @@ import pytest
 from scenes.commits import found, write_all
 from scenes.sqlite_faults import faults
 
-from minireduce.core.cluster_events import Persist
+from minireduce.core.cluster import Persist
 from minireduce.core.effects import Row
 from minireduce.master.store import open_store
 

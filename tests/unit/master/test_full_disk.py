@@ -16,7 +16,7 @@ from contextlib import contextmanager
 import pytest
 from scenes.commits import found, write_all
 
-from minireduce.core.cluster_events import Persist
+from minireduce.core.cluster import Persist
 from minireduce.core.effects import Row
 from minireduce.errors import MinireduceError, RequestError, Unavailable
 from minireduce.master.store import LOG_NAME, open_store

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from minireduce.core.cluster_events import (
+from minireduce.core.cluster import (
     CloseStream,
     HelloReceived,
     JobChanged,

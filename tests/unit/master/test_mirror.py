@@ -6,7 +6,7 @@ import logging
 
 import pytest
 
-from minireduce.core.cluster_events import Persist
+from minireduce.core.cluster import Persist
 from minireduce.core.effects import Row
 from minireduce.errors import Corruption, RequestError, Unavailable
 from minireduce.master import store as stores

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 
-from minireduce.core.cluster_events import Persist
+from minireduce.core.cluster import Persist
 from minireduce.master.writer import COMMITS_PER_TRANSACTION_MAX, Writer
 
 DEADLINE_S = 30

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import random
 
-from minireduce.core.cluster_events import Persist
+from minireduce.core.cluster import Persist
 from minireduce.core.effects import Row
 from minireduce.testing import log
 from minireduce.testing.agenda import Agenda, Node

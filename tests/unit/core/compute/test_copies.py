@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from scenes.machine import FakeCluster
 
-from minireduce.core.cluster_events import StreamClosed
+from minireduce.core.cluster import StreamClosed
 from minireduce.core.messages import (
     AttemptFailed,
     AttemptStarted,
