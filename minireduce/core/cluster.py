@@ -13,6 +13,7 @@ import random
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from minireduce.core.admission import Admission
 from minireduce.core.cluster_views import ClusterViews
 from minireduce.core.compute.arrivals import worker_came, worker_went
 from minireduce.core.compute.completing import complete_if_done
@@ -24,7 +25,7 @@ from minireduce.core.compute.state import ComputeState
 from minireduce.core.compute.submission import Submissions
 from minireduce.core.effects import Effects, Row
 from minireduce.core.membership import Member, Membership
-from minireduce.core.messages import PROTOCOL_VERSION, Down, Hello, Up, Welcome
+from minireduce.core.messages import Down, Hello, Up, Welcome
 from minireduce.core.replica_messages import DirectoriesMeasured, ReplicaReport
 from minireduce.core.requests import ComputeRequest, DrainWorker
 from minireduce.core.settings import ClusterSettings
@@ -177,10 +178,9 @@ class ClusterState:
     ) -> None:
         self._cluster_id = cluster_id
         self._epoch = epoch
-        self._txid = self._started_txid = txid
-        self._welcomed: set[str] = set()  # in this epoch; never iterated over
+        self._txid = txid
+        self._admission = Admission(cluster_id, epoch, txid)
         self._settings = settings
-        self._restored_epoch = 0  # that which a restored backup opened; what workers saw before it does not count
         self._ticked_at = now
         self._membership = Membership(settings)
         rng = rng or random.Random(epoch)  # noqa: S311 - placement, no secret
@@ -224,7 +224,7 @@ class ClusterState:
             elif row.table == "settings" and row.key[0] == "jobs_seen" and row.values is not None:
                 jobs_seen = int(row.values[0])
             elif row.table == "settings" and row.key[0] == "restored_epoch" and row.values is not None:
-                self._restored_epoch = int(row.values[0])
+                self._admission.restored_epoch = int(row.values[0])
         effects = Effects()  # queueing what is wanted persists nothing and tells nobody
         for job in compute.jobs.values():
             for task in job.tasks():
@@ -288,14 +288,11 @@ class ClusterState:
 
     def _take_hello(self, event: HelloReceived, now: float, effects: Effects) -> list[Action]:
         hello = event.hello
-        if hello.profile.protocol_version != PROTOCOL_VERSION:
-            return [CloseStream(event.stream, _other_version(hello))]
-        if hello.cluster not in ("", self._cluster_id):
-            return [CloseStream(event.stream, self._of_another_cluster(hello))]
-        if self._lacks_commits_of(hello):
-            error = self._older_than(hello)
+        if (error := self._admission.refusal(hello)) is not None:
+            return [CloseStream(event.stream, error)]
+        if (error := self._admission.outdated(hello, self._txid)) is not None:
             return [CloseStream(event.stream, error), StopServing(error)]
-        self._welcomed.add(hello.profile.worker)
+        self._admission.welcome(hello)
         entrance = self._membership.enter(event.stream, hello, now)
         actions: list[Action] = []
         if entrance.superseded_stream:
@@ -331,33 +328,6 @@ class ClusterState:
             heartbeat_interval_s=self._membership.heartbeat_interval_s,
             worker_lost_s=self._settings.worker_lost_s,
             cluster=self._cluster_id,
-        )
-
-    def _of_another_cluster(self, hello: Hello) -> Refused:
-        return Refused(
-            f"worker {hello.profile.worker} belongs to cluster {hello.cluster}, and this is the master of cluster "
-            f"{self._cluster_id}",
-            hint="name the master of its cluster, or another --data-dir: what lies there is of no use here",
-        )
-
-    def _lacks_commits_of(self, hello: Hello) -> bool:
-        """Whether a worker has seen commits that this master's metadata lack.
-
-        What it saw in an earlier epoch must have been there at the start, since commits of this one bear the same
-        numbers; and if it knows this epoch, but not from us, then another master has opened it as well.
-        """
-        if hello.highest_epoch < self._restored_epoch:
-            return False
-        if hello.highest_epoch < self._epoch:
-            return hello.highest_txid > self._started_txid
-        is_ours = hello.highest_epoch == self._epoch and hello.profile.worker in self._welcomed
-        return not is_ours or hello.highest_txid > self._txid
-
-    def _older_than(self, hello: Hello) -> Refused:
-        return Refused(
-            f"this master's metadata ends at epoch {self._epoch}, commit {self._txid}, but worker "
-            f"{hello.profile.worker} has seen epoch {hello.highest_epoch}, commit {hello.highest_txid}",
-            hint="the metadata is an old copy or lost its end: start the master on the newest copy",
         )
 
     def _take_up(self, event: UpReceived, now: float, effects: Effects) -> None:
@@ -428,11 +398,3 @@ class ClusterState:
 
     def _down(self, member: Member, message: Any) -> Down:
         return Down(member.session, message.number, message.ack, message.items, self._epoch, self._txid)
-
-
-def _other_version(hello: Hello) -> Refused:
-    return Refused(
-        f"worker {hello.profile.worker} runs minireduce {hello.profile.software_version} with protocol "
-        f"{hello.profile.protocol_version}; this master speaks protocol {PROTOCOL_VERSION}",
-        hint="install the same version of minireduce on both machines",
-    )
