@@ -54,7 +54,7 @@ def form(column: Column) -> int:
 def to_values(column: Column, *, allow_pickle: bool = True) -> list[Any]:
     """The values, of the types they had."""
     if not isinstance(column, np.ndarray):
-        return list(packing.unpack_all(packed_blob(column), allow_pickle=allow_pickle))
+        return packing.unpack_each(packed_blob(column), packed_lengths(column), allow_pickle=allow_pickle)
     values: list[Any] = column.tolist()
     return values
 

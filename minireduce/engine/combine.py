@@ -6,13 +6,13 @@ order. A combine that yields another key would break the order of the run; that 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from minireduce.engine import columns
 from minireduce.engine.columns import Column
 from minireduce.engine.context import TaskContext
-from minireduce.engine.emit import Pair, as_pair, calling
+from minireduce.engine.emit import as_pair, calling
 from minireduce.engine.errors import InvalidValue
 from minireduce.engine.faults import blamed
 from minireduce.engine.groups import Group, groups, window_groups
@@ -22,6 +22,7 @@ from minireduce.engine.merge import Merged
 
 _PAIRS_MAX = 4096
 _BYTES_MAX = 1 << 20
+_LOOK_PAIRS_MIN = 16  # pairs after which their size is looked at first; later as rarely as their size allows
 
 
 class Combiner:
@@ -46,29 +47,40 @@ class Combiner:
         return self._combined(groups(merging, self._context))
 
     def _combined(self, grouped: Iterator[Group]) -> Iterator[tuple[list[str], Column]]:
-        texts: list[str] = []
-        values: list[Any] = []
-        for text, key, group in grouped:
+        is_more = True
+        while is_more:
+            texts: list[str] = []
+            values: list[Any] = []
             with blamed(self._context, "combine", self._named):
-                for value in self._kept(key, self._function(key, group)):
-                    texts.append(text)
-                    values.append(value)
-            if len(texts) >= _PAIRS_MAX or held_bytes(values[-16:]) * len(values) > 16 * _BYTES_MAX:
-                self.pairs_out += len(texts)
-                yield texts, columns.make(values)
-                texts, values = [], []
-        self.pairs_out += len(texts)
-        yield texts, columns.make(values)
+                is_more = self._take(grouped, texts, values)
+            self.pairs_out += len(texts)
+            yield texts, columns.make(values)
 
-    def _kept(self, key: Any, pairs: Iterable[Pair]) -> Iterator[Any]:
-        for given in pairs:
-            pair = as_pair(given, "combine")
-            if pair[0] is not key and not _is_same(pair[0], key):
-                raise InvalidValue(
-                    f"combine yielded the key {pair[0]!r:.80} for {key!r:.80}",
-                    hint="combine keeps the key it was given",
-                )
-            yield pair[1]
+    def _take(self, grouped: Iterator[Group], texts: list[str], values: list[Any]) -> bool:
+        """Combine groups until there are enough pairs to be written; whether there may be more groups."""
+        looked_at = size_bytes = 0
+        look_at = _LOOK_PAIRS_MIN
+        for text, key, group in grouped:
+            for pair in self._function(key, group):
+                if pair.__class__ is not tuple or len(pair) != 2:
+                    pair = as_pair(pair, "combine")  # noqa: PLW2901
+                given, value = pair
+                if given is not key and not _is_same(given, key):
+                    raise InvalidValue(
+                        f"combine yielded the key {given!r:.80} for {key!r:.80}",
+                        hint="combine keeps the key it was given",
+                    )
+                texts.append(text)
+                values.append(value)
+            count = len(values)
+            if count < look_at:
+                continue
+            size_bytes += held_bytes(values[looked_at:])
+            if count >= _PAIRS_MAX or size_bytes > _BYTES_MAX:
+                return True
+            looked_at = count
+            look_at = max(count + 1, min(_PAIRS_MAX, 4 * count, _BYTES_MAX * count // max(1, size_bytes)))
+        return False
 
 
 def _is_same(given: Any, key: Any) -> bool:

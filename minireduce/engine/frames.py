@@ -17,6 +17,7 @@ import os
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import chain, repeat
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -26,6 +27,8 @@ import xxhash
 from minireduce.engine import columns, key_columns
 from minireduce.engine.columns import Column, Index
 from minireduce.engine.key_columns import Keys
+from minireduce.engine.keys import decode_all
+from minireduce.engine.values import unpack_each
 from minireduce.errors import Corruption
 
 FRAME_BYTES = 256 << 10
@@ -188,6 +191,15 @@ class SectionReader:
 
     def read(self) -> tuple[Keys, Column] | None:
         """The next pairs; None at the end, once it is sure that none is missing."""
+        frame = self._next_pairs()
+        return None if frame is None else _decode_pairs(*frame, is_columnar=self._is_columnar)
+
+    def read_plain(self, *, allow_pickle: bool) -> tuple[list[Any], list[Any]] | None:
+        """As `read`, the keys and values themselves."""
+        frame = self._next_pairs()
+        return None if frame is None else _plain_pairs(*frame, allow_pickle=allow_pickle)
+
+    def _next_pairs(self) -> tuple[bytes, int, int, int, int] | None:
         if self._offset == self._end:
             return None
         (frame, form, _, keys, values, key_bytes, _, _), payload = self._next()
@@ -199,7 +211,7 @@ class SectionReader:
         if frame != PAIRS or self._offset == self._end:
             raise Corruption(f"{self._source.name} has no end at {self._end}")
         self._pairs += values
-        return _decode_pairs(payload, form, keys, values, key_bytes, is_columnar=self._is_columnar)
+        return payload, form, keys, values, key_bytes
 
     def skip(self) -> bool:
         """Pass over the next pairs unread and unchecked; False at the end. `read` counts no more from then on."""
@@ -253,6 +265,23 @@ def _decode_pairs(
     stops = ends.tolist()
     starts = [at + 4 * values, *stops[:-1]]
     return texts, [payload[start:stop] for start, stop in zip(starts, stops, strict=True)]
+
+
+def _plain_pairs(
+    payload: bytes, form: int, keys: int, values: int, key_bytes: int, *, allow_pickle: bool
+) -> tuple[list[Any], list[Any]]:
+    """Nothing is cut into pieces that would only be put together again, and equal keys are decoded once."""
+    at = 4 * keys if keys == values else 8 * keys
+    texts = _keys(payload[at : at + key_bytes], np.frombuffer(payload, "<u4", keys), is_columnar=False)
+    plain = decode_all(texts)
+    if keys < values:
+        plain = list(chain.from_iterable(map(repeat, plain, np.frombuffer(payload, "<u4", keys, 4 * keys).tolist())))
+    at += key_bytes
+    if form == columns.PACKED:
+        lengths = np.frombuffer(payload, "<u4", values, at).astype(np.int64)
+        packed = memoryview(payload)[at + 4 * values :]
+        return plain, unpack_each(packed, lengths, allow_pickle=allow_pickle)
+    return plain, np.frombuffer(payload, "<i8" if form == columns.INTEGERS else "<f8", values, at).tolist()
 
 
 def _keys(blob: bytes, lengths: Index, *, is_columnar: bool) -> Keys:

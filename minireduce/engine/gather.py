@@ -262,16 +262,16 @@ def _sorted(
     distinct = plain_keys if is_distinct else list(dict.fromkeys(plain_keys))
     texts = keys.sortable_all(distinct)
     parts = partition(lambda: distinct, texts)
-    if len(distinct) < len(plain_keys):
-        places = dict(zip(distinct, range(len(distinct)), strict=True))
-        where = list(map(places.__getitem__, plain_keys))
-        texts = [texts[i] for i in where]
-        parts = parts[where]
-    order = np.array(sorted(range(len(texts)), key=texts.__getitem__), np.int64)
-    parts = parts[order]
-    by_partition = np.argsort(parts, kind="stable")
-    places_in_order = order[by_partition].tolist()
-    return Gathered(_at(texts, places_in_order), _at(values, places_in_order), parts[by_partition], is_plain=True)
+    by_key = np.array(sorted(range(len(texts)), key=texts.__getitem__), np.int64)
+    order = by_key[np.argsort(parts[by_key], kind="stable")]
+    texts, parts = _at(texts, order.tolist()), parts[order]
+    if len(distinct) < len(plain_keys):  # strings are compared once for each key, and numbers for each pair
+        ranks = dict(zip(_at(distinct, order.tolist()), range(len(distinct)), strict=True))
+        rank_of_each = np.fromiter(map(ranks.__getitem__, plain_keys), np.int64, len(plain_keys))
+        order = np.argsort(rank_of_each.astype(np.uint16) if len(distinct) <= 1 << 16 else rank_of_each, kind="stable")
+        in_order = rank_of_each[order]
+        texts, parts = _at(texts, in_order.tolist()), parts[in_order]
+    return Gathered(texts, _at(values, order.tolist()), parts, is_plain=True)
 
 
 def _at(items: Sequence[Any], places: list[int]) -> list[Any]:

@@ -165,7 +165,8 @@ class _MapAttempt:
         if step.map_batch is not None:
             self._buffer = column_buffer(self._kinds, self._aggregation, columnar_min)
         elif self._aggregation is None:
-            self._buffer = PairBuffer(self._kinds, columnar_min)
+            # a combine is called with plain values: to pack them for sorting would be for nothing
+            self._buffer = PairBuffer(self._kinds, columnar_min if self._combiner is None else None)
         else:
             self._buffer = FoldingBuffer(self._kinds, self._aggregation, columnar_min)
         self._spills: list[tuple[Path, list[int]]] = []

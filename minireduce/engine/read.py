@@ -20,10 +20,9 @@ from itertools import chain
 from typing import Any, BinaryIO, cast
 
 from minireduce.api.formats import Bytes, Csv, FixedWidth, InputFormat, Json, Pairs, Parquet, Text
-from minireduce.engine import columns, keys
 from minireduce.engine.context import TaskContext
 from minireduce.engine.errors import UserCodeError
-from minireduce.engine.frames import PART_MAGIC, SectionReader, Source, iterate
+from minireduce.engine.frames import PART_MAGIC, SectionReader, Source
 from minireduce.engine.read_csv import csv_rows, csv_rows_over_lines, header_of
 from minireduce.engine.read_formats import UnreadableRecord, parquet_rows, parsed_json
 from minireduce.errors import Corruption, RequestError
@@ -362,9 +361,8 @@ def read_pairs(stream: BinaryIO, *, name: str = "", allow_pickle: bool = True) -
 def pair_lists(stream: BinaryIO, name: str, *, allow_pickle: bool) -> Iterator[tuple[list[tuple[Any, Any]], int]]:
     """The pairs of each frame, and its size."""
     reader = _part_reader(stream, name or "a typed part")
-    for texts, column in iterate(reader):
-        values = columns.to_values(column, allow_pickle=allow_pickle)
-        yield list(zip(keys.decode_all(texts), values, strict=True)), reader.frame_bytes
+    while (found := reader.read_plain(allow_pickle=allow_pickle)) is not None:
+        yield list(zip(*found, strict=True)), reader.frame_bytes
 
 
 def sampled_pairs(stream: BinaryIO, name: str, step_bytes: int, *, allow_pickle: bool) -> Iterator[list[Any]]:
@@ -376,13 +374,12 @@ def sampled_pairs(stream: BinaryIO, name: str, step_bytes: int, *, allow_pickle:
             reader.skip()
             passed += reader.frame_bytes
             continue
-        found = reader.read()
+        found = reader.read_plain(allow_pickle=allow_pickle)
         if found is None:
             return
         passed += reader.frame_bytes
         wanted += step_bytes * max(1, -(-(passed - wanted) // step_bytes))
-        texts, column = found
-        yield list(zip(keys.decode_all(texts), columns.to_values(column, allow_pickle=allow_pickle), strict=True))
+        yield list(zip(*found, strict=True))
 
 
 def _part_reader(stream: BinaryIO, name: str) -> SectionReader:

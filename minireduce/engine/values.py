@@ -17,10 +17,13 @@ import pickle
 from collections.abc import Callable, Iterable, Iterator
 from datetime import date, datetime
 from decimal import Decimal
-from functools import cache
+from functools import cache, lru_cache
+from itertools import chain
 from typing import Any
 
 import msgpack
+import numpy as np
+import numpy.typing as npt
 
 from minireduce.engine.errors import InvalidValue
 from minireduce.errors import Refused
@@ -28,6 +31,10 @@ from minireduce.errors import Refused
 _TUPLE, _INT, _SET, _FROZENSET, _DATE, _DATETIME, _COMPLEX, _DECIMAL, _PICKLE = range(1, 10)
 _SIMPLE = frozenset({str, bytes, int, float, bool, type(None)})
 _ALTERED = frozenset({bytearray, memoryview, msgpack.ExtType, msgpack.Timestamp})  # which msgpack takes as its own
+_SEQUENCES = frozenset({list, tuple})
+_TOGETHER = 4096  # values that are packed in one go
+_LEVELS_LOOKED_AT = 6  # of lists in each other; values with more are packed one by one
+_TUPLES_MIN = 16  # values for which looking at all their heads at once pays
 _DEPTH_MAX = 100  # of lists and dicts in each other; what is deeper is pickled as a whole
 
 
@@ -53,12 +60,43 @@ def pack(value: Any) -> bytes:
 def pack_all(values: Iterable[Any]) -> list[bytes]:
     """The bytes of each value."""
     values = list(values)
-    if set(map(type, values)) <= _SIMPLE:
-        try:
-            return list(map(_packer().pack, values))
-        except UnicodeEncodeError:
-            return list(map(_packer(unicode_errors="surrogatepass").pack, values))
-    return list(map(pack, values))
+    packed: list[bytes] = []
+    for start in range(0, len(values), _TOGETHER):
+        packed += _packed_together(values[start : start + _TOGETHER])
+    return packed
+
+
+def _packed_together(values: list[Any]) -> list[bytes]:
+    """As `pack` of each value, in loops that run in C where nothing in them needs to be looked at one by one."""
+    types = set(map(type, values))
+    if not (types <= _SIMPLE or _are_as_msgpack_takes_them(values)):
+        return list(map(pack, values))
+    packer = _packer()
+    try:
+        if types == {tuple}:
+            return [_tuple_head(len(body)) + body for body in map(packer.pack, map(list, values))]
+        return list(map(packer.pack, values))
+    except (UnicodeEncodeError, ValueError):
+        return list(map(pack, values))
+
+
+def _are_as_msgpack_takes_them(values: list[Any]) -> bool:
+    """Whether nothing in these values would be changed silently, down to the last list and tuple."""
+    for _ in range(_LEVELS_LOOKED_AT):
+        types = set(map(type, values))
+        if not types.isdisjoint(_ALTERED) or dict in types:
+            return False
+        if types.isdisjoint(_SEQUENCES):
+            return True
+        values = list(chain.from_iterable(value for value in values if type(value) in _SEQUENCES))
+    return False
+
+
+@lru_cache(maxsize=1024)
+def _tuple_head(length: int) -> bytes:
+    """What stands before the elements of a tuple, packed as a list of so many bytes."""
+    packed: bytes = msgpack.packb(msgpack.ExtType(_TUPLE, bytes(length)))
+    return packed[:-length]
 
 
 def unpack(packed: bytes, *, allow_pickle: bool = True) -> Any:
@@ -78,6 +116,33 @@ def unpack_all(packed: bytes | memoryview, *, allow_pickle: bool = True) -> Iter
     unpacker.feed(packed)
     return iter(unpacker)
 
+
+def unpack_each(packed: bytes | memoryview, lengths: npt.NDArray[np.int64], *, allow_pickle: bool = True) -> list[Any]:
+    """The same values, of which it is known how many bytes each has."""
+    if len(lengths) >= _TUPLES_MIN and (bodies := _tuple_bodies(packed, lengths)) is not None:
+        return list(map(tuple, unpack_all(bodies, allow_pickle=allow_pickle)))
+    return list(unpack_all(packed, allow_pickle=allow_pickle))
+
+
+def _tuple_bodies(packed: bytes | memoryview, lengths: npt.NDArray[np.int64]) -> bytes | None:
+    """The elements of each tuple, packed as a list, if all of these are tuples: what calls no hook to be unpacked."""
+    data = np.frombuffer(packed, np.uint8)
+    starts = np.cumsum(lengths) - lengths
+    if _EXTENSION_HEADS[data[starts[0]]] == 0:
+        return None
+    head_bytes = _EXTENSION_HEADS[data[starts]]
+    if not head_bytes.all() or (data[starts + head_bytes - 1] != _TUPLE).any():
+        return None
+    is_body = np.ones(len(data), np.bool_)
+    for place in range(int(head_bytes.max())):
+        is_body[starts[head_bytes > place] + place] = False
+    return data[is_body].tobytes()
+
+
+_EXTENSION_HEADS = np.zeros(256, np.int64)
+"""How many bytes stand before what an extension holds, its code among them, by the first byte; 0 for all else."""
+_EXTENSION_HEADS[0xD4:0xD9] = 2
+_EXTENSION_HEADS[[0xC7, 0xC8, 0xC9]] = 3, 4, 6
 
 _idle: list[msgpack.Packer] = []  # making one costs more than packing most values
 

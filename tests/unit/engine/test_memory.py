@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,9 @@ import pyarrow as pa
 import pytest
 
 from minireduce import Sum
-from minireduce.engine import memory
+from minireduce.engine import keys, memory
+from minireduce.engine.combine import Combiner
+from minireduce.engine.context import TaskContext
 from minireduce.engine.gather_columns import column_buffer
 from minireduce.engine.kinds import Kinds
 from minireduce.engine.memory import MemoryWatch, anonymous_bytes, deep_bytes, held_bytes, newest_bytes
@@ -237,3 +240,16 @@ def test_many_arrays_of_one_row_take_about_what_their_rows_take(aggregation: Sum
     gathered = buffer.drain(lambda _, encoded: np.zeros(len(encoded), np.int64))
     values = [value for _, section in gathered.sections(1) for value in section]
     assert values == list(range(rows))
+
+
+@pytest.mark.parametrize(("value", "pairs_max"), [("x" * 100_000, 16), (["y" * 100] * 50, 320), (1, 4096)])
+def test_a_combine_hands_on_what_it_gave_before_that_is_much(value: object, pairs_max: int) -> None:
+    def twice(key: str, values: Iterator[object]) -> Iterator[tuple[str, object]]:
+        for each in values:
+            yield key, each
+            yield key, each
+
+    texts = keys.sortable_all([f"{number:05}" for number in range(4000)])
+    pieces = list(Combiner(twice, TaskContext()).section(texts, [value] * len(texts)))
+    assert max(len(kept) for kept, _ in pieces) <= pairs_max + 1
+    assert [text for kept, _ in pieces for text in kept] == [text for text in texts for _ in range(2)]

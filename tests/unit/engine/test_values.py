@@ -14,6 +14,8 @@ from typing import Any
 import msgpack
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from minireduce.engine import columns, values
 from minireduce.engine.errors import InvalidValue
@@ -88,6 +90,32 @@ def test_a_value_comes_back_equal_and_of_its_type(value: Any) -> None:
     assert type(back) is type(value)
     assert repr(back) == repr(value)
     assert columns.to_values(columns.make([value, value])) == [value, value]
+
+
+def nested(inner: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
+    some = st.lists(inner, max_size=3)
+    return some | some.map(tuple) | st.dictionaries(st.text(max_size=2), inner, max_size=2)
+
+
+VALUES = st.recursive(st.sampled_from(PLAIN + PICKLED), nested, max_leaves=6)
+
+
+@settings(deadline=None)
+@given(st.lists(VALUES, max_size=40) | st.lists(st.lists(VALUES, max_size=3).map(tuple), max_size=40))
+def test_values_are_packed_together_as_they_are_alone(together: list[Any]) -> None:
+    packed = values.pack_all(together)
+    assert packed == list(map(values.pack, together))
+    assert repr(columns.to_values(packed)) == repr(list(map(values.unpack, packed)))
+
+
+@pytest.mark.parametrize("length", [0, 1, 3, 7, 15, 16, 200, 255, 256, 65_535, 65_536, 70_000])
+def test_tuples_of_any_size_come_back_from_a_column(length: int) -> None:
+    tuples = [("x" * length,), (1, ["y"] * length)] * 20
+    packed = values.pack_all(tuples)
+    assert packed == list(map(values.pack, tuples))
+    assert columns.to_values(packed) == tuples
+    mixed = [*tuples, [1]]
+    assert columns.to_values(values.pack_all(mixed)) == mixed
 
 
 @pytest.mark.parametrize("value", PLAIN, ids=NAMES[: len(PLAIN)])
