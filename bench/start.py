@@ -25,7 +25,7 @@ from minireduce.launch.embedded import EmbeddedCluster
 
 JOB = Path(__file__).resolve().parent.parent / "jobs" / "wordcount.py"
 IMPORTS = {
-    "import of the client": "minireduce.cli.submit, minireduce.launch.session, minireduce.client.publish",
+    "import of the client": "minireduce.cli.submit, minireduce.launch.submission, minireduce.client.publish",
     "import of the master": "minireduce.launch.master_main, minireduce.master.server",
     "import of the worker": "minireduce.launch.worker_main, minireduce.worker.whole",
     "import of the zygote": "minireduce.attempt.zygote, minireduce.attempt.task, numpy.random, pyarrow, cloudpickle",

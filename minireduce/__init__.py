@@ -85,8 +85,8 @@ _HOMES: dict[str, str] = {
     "connect": "minireduce.client.connection",
 }
 
-_hooks.register("run", "minireduce.launch.session", "run")
-_hooks.register("submit", "minireduce.launch.session", "submit")
+_hooks.register("run", "minireduce.launch.submission", "run")
+_hooks.register("submit", "minireduce.launch.submission", "submit")
 _hooks.register("test", "minireduce.engine.trial", "run_trial")
 
 

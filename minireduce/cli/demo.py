@@ -37,6 +37,7 @@ def demo(*, quiet: bool, is_json: bool) -> None:
     from minireduce.client.inputs import resolve
     from minireduce.client.job_spec import Wishes
     from minireduce.launch.session import Session
+    from minireduce.launch.submission import submit_program
 
     began_s = time.monotonic()
     progress = Progress(is_quiet=quiet or is_json)
@@ -46,7 +47,7 @@ def demo(*, quiet: bool, is_json: bool) -> None:
         progress.say(f"counting words in {plural(len(inputs.files), 'file')}, {size(inputs.bytes_total)}")
         program = source_program(JOB_FILE)
         job = load_job(program)
-        handle = session.submit(job, program, inputs, Wishes(name="demo"))
+        handle = submit_program(session, job, program, inputs, Wishes(name="demo"))
         handle.follow(progress, interval_s=progress.interval_s)
         result = handle.wait()
     _tell(result, inputs, time.monotonic() - began_s, is_json=is_json)

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from minireduce.client.result import CounterGroups
     from minireduce.core.spec import Module, Program
     from minireduce.core.views import JobView
-    from minireduce.launch.session import JobHandle
+    from minireduce.launch.job_handle import JobHandle
 
 KILL_WAIT_S = 5.0
 EPILOG = "Example:  minireduce submit wordcount.py books/*.txt -o counts"
@@ -159,6 +159,8 @@ def _run(wanted: Wanted, common: Common, progress: Progress, *, is_spooled: bool
         raise RequestError("--detach needs a cluster that stays", hint="name it with --master")
     is_typed = wanted.detach or (wanted.is_json and wanted.output is None)
     with Session(configuration, slots=wanted.slots) as session:
+        from minireduce.launch.submission import submit_program  # while the cluster starts
+
         job, program, inputs = _load(wanted, progress, session.resolve)
         target = None if wanted.output is None else session.find_output(wanted.output)
         if target is not None:
@@ -173,7 +175,8 @@ def _run(wanted: Wanted, common: Common, progress: Progress, *, is_spooled: bool
             speculation=wanted.speculation,
             skip_limit=wanted.skip_bad_records,
         )
-        handle = session.submit(
+        handle = submit_program(
+            session,
             job,
             program,
             inputs,

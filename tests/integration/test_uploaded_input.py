@@ -18,7 +18,7 @@ from minireduce import Job, Sum, task
 from minireduce.client.fs import FileSystem
 from minireduce.core.storage.staged_paths import STAGING
 from minireduce.errors import JobFailed, RequestError
-from minireduce.launch import session
+from minireduce.launch import submission
 
 SETTINGS = {"MINIREDUCE_REPAIR_DELAY_S": "1", "MINIREDUCE_WORKER_LOST_S": "2"}
 WORDCOUNT = str(Path(__file__).parents[2] / "jobs" / "wordcount.py")
@@ -88,7 +88,7 @@ def test_an_error_names_the_local_file(elsewhere, tmp_path):
 def test_a_job_that_is_refused_leaves_nothing(elsewhere, tmp_path):
     (tmp_path / "in.txt").write_text("a\n")
     with pytest.raises(RequestError, match="queue"):
-        session.run(Job(words_and_places, Sum()), tmp_path / "in.txt", master=elsewhere.address, queue="nobody's")
+        submission.run(Job(words_and_places, Sum()), tmp_path / "in.txt", master=elsewhere.address, queue="nobody's")
     assert left(elsewhere) == []
 
 

@@ -10,7 +10,9 @@ from minireduce import config
 from minireduce.client.job_spec import Wishes
 from minireduce.core.spec import JobSpec, OutputKind, Program
 from minireduce.errors import Unavailable
-from minireduce.launch.session import JobHandle, Session
+from minireduce.launch.job_handle import JobHandle
+from minireduce.launch.session import Session
+from minireduce.launch.submission import send
 
 if TYPE_CHECKING:
     from minireduce.launch.embedded import EmbeddedCluster
@@ -62,5 +64,5 @@ def test_a_job_whose_submission_had_no_answer_may_run_and_is_told_by_its_name() 
     session = Session(config.load({}), cluster=cast("EmbeddedCluster", Cluster()))
     spec = JobSpec("words", Program("source", b"", ""), (), (), OutputKind.TEXT)
     with pytest.raises(Unavailable, match=r"whether 'words' was submitted: .* cannot be reached") as gone:
-        session._send(spec, "key")
+        send(session, spec, "key")
     assert "`minireduce jobs --master far:7070`" in str(gone.value.hint)

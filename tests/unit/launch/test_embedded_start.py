@@ -26,7 +26,7 @@ def test_a_disk_without_room_for_a_temporary_directory_is_named_with_the_way_out
     assert "TMPDIR" in str(refused.value.hint)
 
 
-SUBMITTING = "minireduce.cli.submit, minireduce.launch.session, minireduce.attempt.load, minireduce.client.result"
+SUBMITTING = "minireduce.cli.submit, minireduce.launch.submission, minireduce.attempt.load, minireduce.client.result"
 PUBLISHING = "minireduce.client.jobs, minireduce.client.parts, minireduce.client.publish, minireduce.client.job_spec"
 
 
