@@ -46,7 +46,9 @@ def given_pairs(result: Any) -> Iterator[tuple[Any, Any]]:
 
 
 def _normal(array: Any) -> Any:
-    """The same values in a type that stands for those like it: int64, or strings or bytes each behind the other."""
+    """The same values in a type that stands for those like it: int64, strings or bytes one after the other, or bytes of
+    one length.
+    """
     import pyarrow as pa
 
     kind = array.type
@@ -54,7 +56,7 @@ def _normal(array: Any) -> Any:
         return _normal(array.dictionary_decode())
     if pa.types.is_string_view(kind):
         return array.cast(pa.large_string())
-    if pa.types.is_binary_view(kind) or pa.types.is_fixed_size_binary(kind):
+    if pa.types.is_binary_view(kind) or (pa.types.is_fixed_size_binary(kind) and not is_fixed(array)):
         return array.cast(pa.large_binary())
     if pa.types.is_integer(kind) and not pa.types.is_uint64(kind):
         return array.cast(pa.int64())
@@ -75,6 +77,20 @@ def is_strings(array: Any) -> bool:
     import pyarrow as pa
 
     return bool(pa.types.is_string(array.type) or pa.types.is_large_string(array.type))
+
+
+def is_fixed(array: Any) -> bool:
+    """Whether these are bytes of one length, which is not zero, and none of them null."""
+    import pyarrow as pa
+
+    return bool(pa.types.is_fixed_size_binary(array.type)) and not array.null_count and array.type.byte_width > 0
+
+
+def unfixed(array: Any) -> Any:
+    """The same, as bytes that may differ in length."""
+    import pyarrow as pa
+
+    return array.cast(pa.binary()) if is_fixed(array) else array
 
 
 def widened(array: Any) -> Any:
@@ -110,6 +126,9 @@ def admit_first(array: Any, kinds: Kinds) -> None:
 
 def encoded_keys(array: Any, kinds: Kinds) -> Keys:
     """The sortable keys. Raises InvalidKey, InvalidValue."""
+    if is_fixed(array):
+        admit_first(array, kinds)
+        return _headed(array, keys.BYTES.encode("latin-1"))
     if is_text(array):
         admit_first(array, kinds)
         _check_text(array)
@@ -132,11 +151,24 @@ def value_column(array: Any) -> Column:
         return np.array(key_columns.numbers(array))
     if pa.types.is_float64(array.type) and not array.null_count:
         return np.array(key_columns.numbers(array))
+    if is_fixed(array):
+        heads, sizes = _heads(np.array([array.type.byte_width], np.int64), is_string=False)
+        return _headed(array, heads[0, : sizes[0]].tobytes())
     if is_text(array):
         _check_text(array)
         return _packed_text(array)
     made = columns.make(array.to_pylist())
     return key_columns.of_bytes(made) if isinstance(made, list) else made
+
+
+def _headed(array: Any, head: bytes) -> Any:
+    """Bytes of one length, each after the same head: copied once, as a spill must not change with what a map reuses."""
+    width = array.type.byte_width
+    stored = np.frombuffer(array.buffers()[1], np.uint8, len(array) * width, array.offset * width)
+    matrix = np.empty((len(array), len(head) + width), np.uint8)
+    matrix[:, : len(head)] = np.frombuffer(head, np.uint8)
+    matrix[:, len(head) :] = stored.reshape(-1, width)
+    return key_columns.of_rows(matrix)
 
 
 def _check_text(array: Any) -> None:

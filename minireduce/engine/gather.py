@@ -240,8 +240,10 @@ def arranged(encoded: Keys, column: Column, parts: Index) -> Gathered:
     """The pairs sorted by partition, then key, then the order in which they are."""
     order = key_columns.order(encoded)
     parts = parts[order]
-    order = order[np.argsort(parts.astype(np.uint16) if len(parts) and parts.max() < 1 << 16 else parts, kind="stable")]
-    return Gathered(key_columns.take(encoded, order), columns.take(column, order), np.sort(parts))
+    if (parts[1:] < parts[:-1]).any():  # never where each partition has a range of keys
+        by_partition = np.argsort(parts.astype(np.uint16) if parts.max() < 1 << 16 else parts, kind="stable")
+        order, parts = order[by_partition], parts[by_partition]
+    return Gathered(key_columns.take(encoded, order), columns.take(column, order), parts)
 
 
 def _sorted(

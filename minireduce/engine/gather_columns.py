@@ -111,6 +111,7 @@ class FoldedColumns:
 
     def take_columns(self, key: Any, value: Any) -> int:
         """Take in a batch; how many pairs it has. Raises InvalidKey, InvalidValue."""
+        key = arrow_columns.unfixed(key)
         if not self._is_plain and not self._is_foldable(key, value):
             self._go_plain()
         if self._is_plain:

@@ -24,7 +24,8 @@ Index = npt.NDArray[np.int64]
 Keys = list[str] | Any
 """A list of sortable strings, or a `pyarrow.LargeBinaryArray` of the same bytes."""
 
-_NARROW_BYTES_MAX = 17  # the kind, and what two numbers hold
+_NUMBER_BYTES = 8
+_NARROW_BYTES_MAX = 1 + 2 * _NUMBER_BYTES  # the kind, and what two numbers hold
 
 
 def of_texts(texts: Sequence[str]) -> Any:
@@ -111,7 +112,25 @@ def take(keys: Keys, index: Index) -> Keys:
     """The keys at these places."""
     if isinstance(keys, list):
         return [keys[i] for i in index.tolist()]
-    return keys.take(of_integers(index))
+    matrix = rows(keys)
+    if matrix is None:
+        return keys.take(of_integers(index))
+    taken = np.take(matrix.view(f"V{matrix.shape[1]}").reshape(-1), np.asarray(index, np.int64))
+    return of_rows(taken.view(np.uint8).reshape(-1, matrix.shape[1]))
+
+
+def rows(keys: Any) -> npt.NDArray[np.uint8] | None:
+    """The bytes of each key of an array, a row each, in the same memory; None where lengths differ or are zero."""
+    bounds = offsets(keys) if len(keys) else np.zeros(2, np.int64)
+    width = int(bounds[1] - bounds[0])
+    if not width or bounds[-1] - bounds[0] != width * len(keys) or (np.diff(bounds) != width).any():
+        return None
+    return np.frombuffer(blob(keys), np.uint8).reshape(-1, width)
+
+
+def of_rows(matrix: npt.NDArray[np.uint8]) -> Any:
+    """The array of keys of one length, a row each."""
+    return of_parts(np.full(len(matrix), matrix.shape[1], np.int64), np.ascontiguousarray(matrix))
 
 
 def first_at_least(keys: Keys, key: Any, start: int) -> int:
@@ -162,34 +181,43 @@ def order(keys: Keys) -> Index:
     """The places of the keys in ascending order; equal ones stay in the order in which they are."""
     if isinstance(keys, list):
         return np.array(sorted(range(len(keys)), key=keys.__getitem__), np.int64)
-    width = _common_width(keys)
-    if width is not None:
-        return _narrow_order(keys, width)
+    matrix = rows(keys)
+    if matrix is not None and matrix.shape[1] <= _NARROW_BYTES_MAX and (matrix[:, 0] == matrix[0, 0]).all():
+        return _narrow_order(matrix)
     import pyarrow.compute as pc
 
     return numbers(pc.array_sort_indices(keys)).astype(np.int64)
 
 
-def _common_width(keys: Any) -> int | None:
-    """How long all keys are, if they are of one length that two numbers hold beside the kind, and of one kind."""
-    sizes = lengths(keys)
-    if not len(sizes) or not 0 < sizes[0] <= _NARROW_BYTES_MAX or (sizes != sizes[0]).any():
-        return None
-    width = int(sizes[0])
-    kinds = np.frombuffer(blob(keys), np.uint8)[::width]
-    return width if (kinds == kinds[0]).all() else None
+def _narrow_order(matrix: npt.NDArray[np.uint8]) -> Index:
+    """The order of short keys of one length and one kind, as of two numbers of eight bytes: the first and the last.
 
-
-def _narrow_order(keys: Any, width: int) -> Index:
-    """The order of short keys of one length, as of two numbers of eight bytes, the second of which is seldom needed."""
-    padded = np.zeros((len(keys), _NARROW_BYTES_MAX - 1), np.uint8)
-    padded[:, : width - 1] = np.frombuffer(blob(keys), np.uint8).reshape(-1, width)[:, 1:]
-    words = padded.view(">u8").astype(np.uint64)
-    index = np.argsort(words[:, 0], kind="stable")
-    in_order = words[index, 0]
-    if width > 9 and (in_order[1:] == in_order[:-1]).any():
-        return np.lexsort((words[:, 1], words[:, 0]))
+    The first of them, with the place of its key in the lowest bits, are sorted as numbers, which takes a fifth of the
+    time of sorting places by them. What was pushed out, and the second number, count only for those that are equal in
+    what is left. What the second has in common with the first is equal then.
+    """
+    rows, width = matrix.shape
+    if width <= _NUMBER_BYTES:
+        matrix = np.pad(matrix, ((0, 0), (0, 1 + _NUMBER_BYTES - width)))
+        width = 1 + _NUMBER_BYTES
+    first, last = _numbers_at(matrix, 1), _numbers_at(matrix, width - _NUMBER_BYTES)
+    mask = np.uint64((1 << (rows - 1).bit_length()) - 1)
+    packed = (first & ~mask) | np.arange(rows, dtype=np.uint64)
+    packed.sort()
+    index = (packed & mask).astype(np.int64)
+    packed &= ~mask
+    is_same = packed[1:] == packed[:-1]
+    if is_same.any():
+        tied = np.flatnonzero(np.append(is_same, False) | np.insert(is_same, 0, False))
+        places = index[tied]
+        index[tied] = places[np.lexsort((last[places], first[places]))]
     return index
+
+
+def _numbers_at(matrix: npt.NDArray[np.uint8], place: int) -> npt.NDArray[np.uint64]:
+    """The eight bytes of each row from this place on, as a number that sorts as they do."""
+    rows, width = matrix.shape
+    return np.ndarray((rows,), ">u8", matrix.data, offset=place, strides=(width,)).astype(np.uint64)
 
 
 def of_integers(numbers: Index) -> Any:

@@ -84,22 +84,13 @@ def encoded_records(encoded: Keys, column: Column, width: int) -> memoryview | N
     """
     if isinstance(encoded, list) or isinstance(column, list | np.ndarray):
         return None
-    stored = _matrix(encoded), _matrix(column)
-    if stored[0] is None or stored[1] is None or stored[0].shape[1] + stored[1].shape[1] != width + 3:
+    of_keys, of_values = key_columns.rows(encoded), key_columns.rows(column)
+    if of_keys is None or of_values is None or of_keys.shape[1] + of_values.shape[1] != width + 3:
         return None
-    of_keys, of_values = stored
     length = of_values.shape[1] - 2  # after a head of two bytes: the kind, and the length
     if length > 0xFF or (of_keys[:, 0] != ord(keys.BYTES)).any() or (of_values[:, :2] != (0xC4, length)).any():
         return None
     return np.concatenate((of_keys[:, 1:], of_values[:, 2:]), axis=1).reshape(-1).data
-
-
-def _matrix(array: Any) -> Any:
-    """The bytes of strings of one length, a row each; None if their lengths differ."""
-    lengths = key_columns.lengths(array)
-    if not len(lengths) or lengths.min() != lengths.max():
-        return None
-    return np.frombuffer(key_columns.blob(array), np.uint8).reshape(len(lengths), -1)
 
 
 def _texts(values: Sequence[Any]) -> Sequence[str | None]:

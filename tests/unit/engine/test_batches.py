@@ -19,7 +19,7 @@ from minireduce import Bytes, Collect, Count, Job, Max, Mean, Min, Numbers, Sum,
 from minireduce.api.formats import Pairs
 from minireduce.disk import RealDisk
 from minireduce.engine import gather_columns, read
-from minireduce.engine.arrow_columns import value_column
+from minireduce.engine.arrow_columns import given_pairs, value_column
 from minireduce.engine.columns import to_values
 from minireduce.engine.context import TaskContext
 from minireduce.engine.errors import UserCodeError
@@ -38,6 +38,7 @@ KEYS: dict[str, tuple[st.SearchStrategy[Any], pa.DataType]] = {
     "large str": (WORDS, pa.large_string()),
     "dictionary": (WORDS, pa.dictionary(pa.int32(), pa.string())),
     "bytes": (st.binary(max_size=2), pa.binary()),
+    "bytes of one length": (st.binary(min_size=2, max_size=2), pa.binary(2)),
     "int": (INTS, pa.int64()),
     "float": (st.sampled_from([0.0, -0.0, 1.5, -2.0]), pa.float64()),
     "bool": (st.booleans(), pa.bool_()),
@@ -174,6 +175,19 @@ def test_strings_and_bytes_are_packed_at_once_as_one_by_one(values: list[str]) -
     kinds = [(values, pa.string()), (values, pa.large_string()), (packed, pa.binary()), (packed, pa.large_binary())]
     for array in (pa.array(each, kind) for each, kind in kinds):
         assert to_values(value_column(array)) == array.to_pylist()
+
+
+@pytest.mark.parametrize("width", [0, 1, 255, 256, 65_536])
+def test_bytes_of_one_length_are_packed_at_once_as_one_by_one(width: int) -> None:
+    array = pa.array([bytes([number]) * width for number in range(4)] + [None], pa.binary(width))
+    for each in (array, array[:4], array[1:3], array[:0]):
+        assert to_values(value_column(given_column(each))) == each.to_pylist()
+
+
+def given_column(array: pa.Array) -> pa.Array:
+    """The values of a batch as the lane sees them."""
+    pairs = list(given_pairs(pa.RecordBatch.from_arrays([array, array], names=["key", "value"])))
+    return pairs[0][1] if pairs else array.cast(pa.binary())
 
 
 def doubled(batch: pa.RecordBatch) -> pa.RecordBatch:

@@ -48,6 +48,18 @@ def test_keys_of_one_length_are_sorted_as_numbers(width: int, data: st.DataObjec
     assert key_columns.order(array).tolist() == sorted(range(len(raw)), key=raw.__getitem__)
 
 
+@pytest.mark.parametrize("width", [1, 7, 8, 9, 10, 16])
+@pytest.mark.parametrize("letters", [1, 2, 256])
+@pytest.mark.parametrize("rows", [1, 2, 1000])
+def test_many_keys_of_one_length_keep_their_order_where_they_are_equal(rows: int, letters: int, width: int) -> None:
+    matrix = np.random.default_rng(rows * width).integers(0, letters, (rows, width), np.uint8)
+    raw = [b"\x05" + row.tobytes() for row in matrix]
+    array = key_columns.of_bytes([b"left out", *raw])[1:]
+    order = key_columns.order(array)
+    assert order.tolist() == sorted(range(rows), key=raw.__getitem__)
+    assert key_columns.take(array, order).to_pylist() == sorted(raw)
+
+
 @given(st.lists(st.text(st.characters(exclude_categories=["Cs"]) | st.sampled_from("\5\6a"), max_size=3), max_size=8))
 def test_strings_and_bytes_are_encoded_at_once_as_one_by_one(words: list[str]) -> None:
     for plain in (words, [word.encode() for word in words]):
