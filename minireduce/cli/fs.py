@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import click
 
-from minireduce.cli import fs_changing, fs_checking, fs_copying, fs_looking
+from minireduce.cli import fs_changing, fs_checking, fs_copying, fs_looking, fs_reading
 
 _SAID_OTHERWISE = {
     "appendToFile": "append",
@@ -43,10 +43,10 @@ for _verb in (
     fs_copying.append,
     fs_copying.get,
     fs_looking.ls,
-    fs_looking.cat,
-    fs_looking.head,
-    fs_looking.tail,
-    fs_looking.text,
+    fs_reading.cat,
+    fs_reading.head,
+    fs_reading.tail,
+    fs_reading.text,
     fs_changing.mkdir,
     fs_changing.touch,
     fs_changing.touchz,
@@ -58,11 +58,11 @@ for _verb in (
     fs_looking.count,
     fs_looking.stat,
     fs_looking.test,
-    fs_looking.getmerge,
+    fs_reading.getmerge,
     fs_changing.setrep,
     fs_changing.setquota,
     fs_checking.fsck,
-    fs_looking.checksum,
+    fs_reading.checksum,
     fs_changing.chmod,
     fs_changing.chown,
     fs_changing.expunge,
