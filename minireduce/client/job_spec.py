@@ -12,8 +12,9 @@ from typing import Any
 from minireduce.api.job import Job
 from minireduce.api.skipping import SkipLimit
 from minireduce.api.step import Step
-from minireduce.client.inputs import Inputs, fitting_split_size, plan_splits_of_each, spread_split_size
+from minireduce.client.inputs import Inputs
 from minireduce.client.outputs import Destination
+from minireduce.client.splits import fitting_split_size, plan_splits_of_each, spread_split_size
 from minireduce.config import Settings
 from minireduce.core.spec import JobSpec, LocalFiles, OutputKind, Program, StepSpec
 from minireduce.core.views import ClusterView

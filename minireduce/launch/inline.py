@@ -28,11 +28,12 @@ from minireduce.api.job import Job
 from minireduce.api.partitioners import Range
 from minireduce.api.skipping import SkipLimit
 from minireduce.api.step import Step
-from minireduce.client.inputs import Inputs, fitting_split_size, plan_splits_of_each, resolve, spread_split_size
+from minireduce.client.inputs import Inputs, resolve
 from minireduce.client.job_spec import default_reducers
 from minireduce.client.publish import part_name, publish_directory
 from minireduce.client.quarantine import read_skipped
 from minireduce.client.sampling import choose, needs_bounds
+from minireduce.client.splits import fitting_split_size, plan_splits_of_each, spread_split_size
 from minireduce.core.spec import LocalFiles, NumberRange, StoredFiles, StoredRange
 from minireduce.disk import Disk, RealDisk
 from minireduce.engine.bad_records import Care

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from minireduce import Job, Numbers, Sum
-from minireduce.client.inputs import RANGES_PER_SPLIT_MAX, InputFile, Inputs, find_inputs, plan_input_splits, resolve
+from minireduce.client.inputs import InputFile, Inputs, find_inputs, resolve
+from minireduce.client.splits import RANGES_PER_SPLIT_MAX, plan_input_splits
 from minireduce.core.spec import NumberRange
 from minireduce.errors import NotFound, RequestError
 

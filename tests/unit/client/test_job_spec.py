@@ -7,8 +7,9 @@ from collections.abc import Iterator
 import pytest
 
 from minireduce import Job, Sum
-from minireduce.client.inputs import InputFile, Inputs, spread_split_size
+from minireduce.client.inputs import InputFile, Inputs
 from minireduce.client.job_spec import Wishes, default_reducers, make_spec
+from minireduce.client.splits import spread_split_size
 from minireduce.config import Settings
 from minireduce.core.spec import JobSpec, Program
 from minireduce.core.views import ClusterView

@@ -9,9 +9,10 @@ from types import SimpleNamespace
 import pytest
 
 from minireduce.client import staging
-from minireduce.client.inputs import Inputs, plan_input_splits, resolve
+from minireduce.client.inputs import Inputs, resolve
 from minireduce.client.job_spec import must_be_uploaded
 from minireduce.client.packing import SMALL_FILE_BYTES_MAX
+from minireduce.client.splits import plan_input_splits
 from minireduce.client.stored_inputs import StoredFile
 from minireduce.core.spec import StoredFiles, StoredRange
 from minireduce.core.storage.staged_paths import origin_of

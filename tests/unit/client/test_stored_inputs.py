@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from minireduce.client.inputs import InputFile, Inputs, plan_input_splits, resolve
+from minireduce.client.inputs import InputFile, Inputs, resolve
+from minireduce.client.splits import plan_input_splits
 from minireduce.client.store_paths import parse_store_path
 from minireduce.client.stored_inputs import StoredFile
 from minireduce.core.spec import LocalFiles, LocalRange, StoredFiles, StoredRange
