@@ -1,7 +1,7 @@
 """minireduce from Python, on a cluster of this process that stays up: what a job takes once everything is warm.
 
-Of iterations it is also the whole command, since they are programs and not one job: `jobs/pagerank.py` and
-`jobs/kmeans.py`, as a user would start them.
+Of iterations it is also the whole command, since they are programs and not one job: `jobs/pagerank.py`,
+`jobs/kmeans.py` and `jobs/kmeans_columns.py`, as a user would start them.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ from works import WORKS
 
 from minireduce import Job, LocalCluster
 
-JOBS = Path(__file__).resolve().parent.parent.parent / "jobs"
 _clusters: list[LocalCluster] = []
 
 
@@ -44,16 +43,21 @@ def job_work(path: Path, inputs: tuple[str, ...], reducers: int):
     return do
 
 
-def kmeans(source: Path, output: Path, slots: int) -> None:
-    find_centres = load(JOBS / "kmeans.py")["find_centres"]
-    write_centres(output / "part-00000", find_centres(str(source), CENTRES, ROUNDS, master=cluster(slots)))
+def kmeans(path: Path):
+    def do(source: Path, output: Path, slots: int) -> None:
+        centres = load(path)["find_centres"](str(source), CENTRES, ROUNDS, master=cluster(slots))
+        write_centres(output / "part-00000", centres)
+
+    return do
 
 
-def pagerank(source: Path, output: Path, slots: int) -> None:
-    program = load(JOBS / "pagerank.py")
-    ranks = program["rank_pages"](str(source), ROUNDS, master=cluster(slots), reducers=slots)
-    Job(whole_rank, input=ranks).run(output=str(output), overwrite=True, master=cluster(slots)).close()
-    ranks.close()
+def pagerank(path: Path):
+    def do(source: Path, output: Path, slots: int) -> None:
+        ranks = load(path)["rank_pages"](str(source), ROUNDS, master=cluster(slots), reducers=slots)
+        Job(whole_rank, input=ranks).run(output=str(output), overwrite=True, master=cluster(slots)).close()
+        ranks.close()
+
+    return do
 
 
 def whole_rank(page: str, state: tuple[int, list[str]]) -> list[tuple[str, int]]:
@@ -65,11 +69,14 @@ def null(source: Path, output: Path, slots: int) -> None:
 
 
 if __name__ == "__main__":
-    works: dict[str, Callable[[Path, Path, int], None]] = {"kmeans": kmeans, "pagerank": pagerank, "null": null}
+    programs = {"kmeans": kmeans, "pagerank": pagerank}
+    works: dict[str, Callable[[Path, Path, int], None]] = {"null": null}
     for work in WORKS:
         for lane, path in work.lanes.items():
             if path.exists():
-                works[f"{work.name}{lane}"] = job_work(path, work.inputs, work.reducers)
+                is_program = work.name in programs
+                do = programs[work.name](path) if is_program else job_work(path, work.inputs, work.reducers)
+                works[f"{work.name}{lane}"] = do
     try:
         run(works)
     finally:

@@ -134,7 +134,7 @@ def _measure(run: Run, work: Work, peers: list[Peer], folder: Path, options: arg
     mebibytes = work.mebibytes * options.scale * share
     title = work.title if share == 1 else f"{work.title}, an eighth of it"
     print(f"── {title}, {mebibytes:g} MiB", flush=True)
-    lanes = [lane for lane, path in work.lanes.items() if path.exists()] if work.lanes else [""]
+    lanes = [lane for lane, path in work.lanes.items() if path.exists()]
     if share < 1 and not (peers and lanes):
         return
     lanes = [lane for lane in lanes if share == 1 or not lane]
@@ -158,8 +158,8 @@ def _measure(run: Run, work: Work, peers: list[Peer], folder: Path, options: arg
 
 
 def _ours(work: Work, lane: str, source: Path) -> list[str]:
-    if not work.lanes:
-        return _script("ours.py", work.name, source)
+    if work.is_program:
+        return _script("ours.py", work.name + lane, source)
     submit = [str(Path(sys.executable).with_name("minireduce")), "submit", str(work.lanes[lane])]
     submit += [f"{name}={source / name}.txt" for name in work.inputs] or [str(source)]
     reducers = ("--reducers", str(work.reducers)) if work.reducers else ()

@@ -36,8 +36,8 @@ RECORDS_PER_MIB = (1 << 20) // gensort.RECORD_BYTES
 class Work:
     """One kind of work.
 
-    `mebibytes` is about the size of its input at scale 1. `lanes` are our job files by what is put behind our name; a
-    work without any is a program (`ours.py`). `inputs` are the names of a job's several inputs, each a file.
+    `mebibytes` is about the size of its input at scale 1. `lanes` are our job files by what is put behind our name;
+    iterations are programs, which `ours.py` runs. `inputs` are the names of a job's several inputs, each a file.
     """
 
     name: str
@@ -45,6 +45,7 @@ class Work:
     make_input: Callable[[Path, float], Path]
     mebibytes: float
     lanes: dict[str, Path] = field(default_factory=dict)
+    is_program: bool = False
     reducers: int = SLOTS
     is_sorted: bool = False  # the output is checked by `gensort.check`, not against the others'
     inputs: tuple[str, ...] = ()
@@ -211,8 +212,15 @@ WORKS = (
         64,
         {"": HERE / "jobs" / "group_by.py", COLUMNS: HERE / "jobs" / "group_by_columns.py"},
     ),
-    Work("kmeans", "find 8 centres in 10 rounds", points, 4),
-    Work("pagerank", "rank pages in 10 rounds", edges, 8),
+    Work(
+        "kmeans",
+        "find 8 centres in 10 rounds",
+        points,
+        4,
+        {"": JOBS / "kmeans.py", COLUMNS: JOBS / "kmeans_columns.py"},
+        is_program=True,
+    ),
+    Work("pagerank", "rank pages in 10 rounds", edges, 8, {"": JOBS / "pagerank.py"}, is_program=True),
 )
 ALL = frozenset(work.name for work in WORKS)
 PEERS = (

@@ -25,19 +25,43 @@ _ESCAPED = re.compile(r"\\(.)", re.DOTALL)
 
 
 def pairs(key: Any, value: Any) -> Any:
-    """A record batch of two columns. `value` is an array as long as `key`, or one int, float, bool, string or bytes for
-    all rows.
+    """A record batch of two columns.
+
+    Args:
+        key: an Arrow array, or an array of numpy with numbers; None for keys that are all None.
+        value: an array as long as `key`, where a matrix of numpy is a list of numbers for each row; or one int, float,
+            bool, string or bytes for all rows.
     """
     import pyarrow as pa
 
+    if key is None:
+        value = _array(value)
+        key = pa.nulls(len(value))
+    key = _array(key)
     if isinstance(value, int) and not isinstance(value, bool):
         import numpy as np
 
-        numbers = np.full(len(key), value, np.int64)
-        value = pa.Array.from_buffers(pa.int64(), len(key), [None, pa.py_buffer(numbers)])
+        value = np.full(len(key), value, np.int64)
     elif isinstance(value, str | bytes | float | bool):
         value = pa.repeat(value, len(key))
-    return pa.RecordBatch.from_arrays([key, value], names=["key", "value"])
+    return pa.RecordBatch.from_arrays([key, _array(value)], names=["key", "value"])
+
+
+def rows(column: Any) -> Any:
+    """The lists of numbers of `column`, all of one length, as the rows of a matrix of numpy.
+
+    Raises:
+        ValueError: they are not of one length, or something is null.
+    """
+    import numpy as np
+
+    elements = column.flatten()
+    width = len(elements) // max(1, len(column))
+    if column.null_count or elements.null_count or column.value_lengths().unique().to_pylist() not in ([], [width]):
+        raise ValueError("these are not rows of one length")
+    name = str(elements.type)
+    kind = np.dtype({"double": "float64", "float": "float32", "halffloat": "float16"}.get(name, name))
+    return np.frombuffer(elements.buffers()[1], kind, len(elements), elements.offset * kind.itemsize).reshape(-1, width)
 
 
 def words(column: Any) -> Any:
@@ -102,6 +126,23 @@ def findall(column: Any, pattern: str) -> Any:
         raise ValueError(f"{pattern!r} has {compiled.groups} groups; one column takes one")
     lines = [line for line in column.to_pylist() if line is not None]
     return pa.array(chain.from_iterable(map(compiled.findall, lines)), pa.string())
+
+
+def _array(given: Any) -> Any:
+    """An Arrow array over the memory of an array of numpy; of anything else, what it is. (pyarrow's own conversion
+    imports pandas where that is installed, which takes longer than most tasks do.)
+    """
+    import numpy as np
+    import pyarrow as pa
+
+    if not isinstance(given, np.ndarray) or given.ndim > 2 or given.dtype.kind not in "if":
+        return given
+    numbers = np.ascontiguousarray(given, np.int64 if given.dtype.kind == "i" else np.float64)
+    kind = pa.int64() if given.dtype.kind == "i" else pa.float64()
+    elements = pa.Array.from_buffers(kind, numbers.size, [None, pa.py_buffer(numbers)])
+    if given.ndim == 1:
+        return elements
+    return pa.FixedSizeListArray.from_arrays(elements, given.shape[1])
 
 
 def _split(column: Any, spaces: tuple[tuple[int, int], ...], wide_spaces: tuple[bytes, ...]) -> Any:

@@ -71,6 +71,13 @@ IMPORTED = ("cloudpickle", "msgpack", "numpy", "numpy.random", "pyarrow", "xxhas
 use, and seed it by chance then."""
 
 
+IMPORTED_LATER = ("pyarrow.compute",)
+LATER_AFTER_S = 0.2
+"""What maps in columns need: 60 ms that no start waits for. It is imported once tasks have run and nothing has been
+wanted for so long, for the jobs that follow.
+"""
+
+
 class Zygote:
     """Forks, kills and reaps task processes as the worker at the other end of `control` says."""
 
@@ -78,6 +85,7 @@ class Zygote:
         self._control = control
         self._own_pid = os.getpid()
         self._tasks: set[int] = set()
+        self._has_forked = self._has_all = False
         self._wake_in, self._wake_out = socket.socketpair()
         self._wake_in.setblocking(False)
         self._wake_out.setblocking(False)
@@ -87,13 +95,25 @@ class Zygote:
         signal.signal(signal.SIGCHLD, lambda *_: None)  # a signal without a function would not wake us
         signal.set_wakeup_fd(self._wake_in.fileno(), warn_on_full_buffer=False)
         while True:
-            readable, _, _ = select.select([self._control, self._wake_out], [], [])
+            readable, _, _ = select.select([self._control, self._wake_out], [], [], self._idle_s())
+            if not readable:
+                self._bring_later()
             if self._wake_out in readable:
                 self._wake_out.recv(4096)
                 self._reap()
             if self._control in readable and not self._obey():
                 break
         self._end_everything()
+
+    def _idle_s(self) -> float | None:
+        """How long nothing must happen until there is time for what only some tasks need."""
+        return None if self._has_all or not self._has_forked else LATER_AFTER_S
+
+    def _bring_later(self) -> None:
+        self._has_all = True
+        for name in IMPORTED_LATER:
+            importlib.import_module(name)
+        gc.freeze()
 
     def _obey(self) -> bool:
         """Do what the worker says; False when it is gone."""
@@ -123,6 +143,7 @@ class Zygote:
             if pid == 0:
                 self._become_task(user, descriptors)
             self._tasks.add(pid)
+            self._has_forked = True
             self._tell(Forked(token, pid))
         for descriptor in descriptors:
             os.close(descriptor)

@@ -1,8 +1,8 @@
 """Turn what a `map_batch` gave into keys and values as they stand at the shuffle.
 
-Strings, bytes and ints without nulls go from array to array; every other type becomes Python objects and takes the way
-of the record lane, so that both lanes refuse the same keys and write the same bytes. A row of a struct is a tuple where
-it is a key, and a dict where it is a value.
+Strings, bytes, numbers and lists of numbers without nulls go from array to array; every other type becomes Python
+objects and takes the way of the record lane, so that both lanes refuse the same keys and write the same bytes. A row of
+a struct is a tuple where it is a key, and a dict where it is a value.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from minireduce.engine import columns, key_columns, keys
+from minireduce.engine import columns, key_columns, keys, packed_columns
 from minireduce.engine.columns import Column
 from minireduce.engine.errors import InvalidValue
 from minireduce.engine.key_columns import Keys
@@ -157,6 +157,8 @@ def value_column(array: Any) -> Column:
     if is_text(array):
         _check_text(array)
         return _packed_text(array)
+    if (rows := packed_columns.packed_rows(array)) is not None:
+        return rows
     made = columns.make(array.to_pylist())
     return key_columns.of_bytes(made) if isinstance(made, list) else made
 

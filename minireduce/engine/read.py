@@ -360,14 +360,14 @@ def read_pairs(stream: BinaryIO, *, name: str = "", allow_pickle: bool = True) -
 
 def pair_lists(stream: BinaryIO, name: str, *, allow_pickle: bool) -> Iterator[tuple[list[tuple[Any, Any]], int]]:
     """The pairs of each frame, and its size."""
-    reader = _part_reader(stream, name or "a typed part")
+    reader = part_reader(stream, name or "a typed part")
     while (found := reader.read_plain(allow_pickle=allow_pickle)) is not None:
         yield list(zip(*found, strict=True)), reader.frame_bytes
 
 
 def sampled_pairs(stream: BinaryIO, name: str, step_bytes: int, *, allow_pickle: bool) -> Iterator[list[Any]]:
     """The pairs of the frames at every so many bytes of a typed part, from its first one on."""
-    reader = _part_reader(stream, name or "a typed part")
+    reader = part_reader(stream, name or "a typed part")
     wanted = passed = 0
     while reader.has_more:
         if passed < wanted:
@@ -382,11 +382,12 @@ def sampled_pairs(stream: BinaryIO, name: str, step_bytes: int, *, allow_pickle:
         yield list(zip(*found, strict=True))
 
 
-def _part_reader(stream: BinaryIO, name: str) -> SectionReader:
+def part_reader(stream: BinaryIO, name: str, *, is_columnar: bool = False) -> SectionReader:
+    """What reads the pairs of a typed part. Raises Corruption naming it."""
     size_bytes = stream.seek(0, 2)
     source = Source(stream, name)
     if source.read_at(0, min(size_bytes, len(PART_MAGIC))) != PART_MAGIC:
         raise Corruption(f"{name} does not begin as a typed part does")
     if size_bytes == len(PART_MAGIC):
         raise Corruption(f"{name} ends before its pairs")
-    return SectionReader(source, len(PART_MAGIC), size_bytes - len(PART_MAGIC))
+    return SectionReader(source, len(PART_MAGIC), size_bytes - len(PART_MAGIC), is_columnar=is_columnar)

@@ -8,7 +8,7 @@ as their fields. A batch holds the records of one block of the file.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from functools import partial
+from functools import cache, partial
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -16,10 +16,12 @@ import numpy.typing as npt
 
 from minireduce.api.formats import Bytes, Csv, FixedWidth, InputFormat, Json, Pairs, Parquet, Text
 from minireduce.api.step import Step
-from minireduce.engine import key_columns
+from minireduce.engine import columns, key_columns, keys, packed_columns
 from minireduce.engine.batches import Batch
+from minireduce.engine.columns import Column
 from minireduce.engine.context import TaskContext
 from minireduce.engine.errors import InvalidValue
+from minireduce.engine.key_columns import Keys
 from minireduce.engine.read import (
     BLOCK_NUMBERS,
     FOREVER,
@@ -32,7 +34,7 @@ from minireduce.engine.read import (
     fixed_blocks,
     number_records,
     open_records,
-    pair_lists,
+    part_reader,
     text_of,
 )
 from minireduce.engine.read_csv_batches import batch_of_rows, csv_batches, long_batch
@@ -196,10 +198,27 @@ def _fixed(begin: int, raw: bytes, width: int, context: TaskContext) -> Batch:
 
 
 def _pair_batches(stream: BinaryIO, context: TaskContext) -> Iterator[Batch]:
-    for found, size_bytes in pair_lists(stream, context.path, allow_pickle=True):
+    reader = part_reader(stream, context.path or "a typed part", is_columnar=True)
+    while (frame := reader.read()) is not None:
         context.progress()
-        context.count("MAP_INPUT_RECORDS", len(found))
-        yield _pairs(found, size_bytes)
+        context.count("MAP_INPUT_RECORDS", len(frame[1]))
+        yield _pair_batch(*frame, reader.frame_bytes)
+
+
+def _pair_batch(encoded: Keys, column: Column, size_bytes: int) -> Batch:
+    """A frame of a typed part as it is, or by way of its objects where there is no array of its keys or values."""
+    import pyarrow as pa
+
+    @cache
+    def found() -> list[tuple[Any, Any]]:
+        plain = keys.decode_all(key_columns.to_texts(encoded))
+        return list(zip(plain, columns.to_values(column), strict=True))
+
+    key, value = packed_columns.key_array(encoded), packed_columns.value_array(column)
+    if key is None or value is None:
+        return _pairs(found(), size_bytes)
+    rows = pa.RecordBatch.from_arrays([key, value], names=["key", "value"])
+    return Batch(rows, len(column), lambda index: found()[index], None, size_bytes)
 
 
 def _pairs(found: list[tuple[Any, Any]], size_bytes: int) -> Batch:

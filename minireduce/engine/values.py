@@ -28,6 +28,8 @@ import numpy.typing as npt
 from minireduce.engine.errors import InvalidValue
 from minireduce.errors import Refused
 
+Places = npt.NDArray[np.int64]
+
 _TUPLE, _INT, _SET, _FROZENSET, _DATE, _DATETIME, _COMPLEX, _DECIMAL, _PICKLE = range(1, 10)
 _SIMPLE = frozenset({str, bytes, int, float, bool, type(None)})
 _ALTERED = frozenset({bytearray, memoryview, msgpack.ExtType, msgpack.Timestamp})  # which msgpack takes as its own
@@ -117,26 +119,42 @@ def unpack_all(packed: bytes | memoryview, *, allow_pickle: bool = True) -> Iter
     return iter(unpacker)
 
 
-def unpack_each(packed: bytes | memoryview, lengths: npt.NDArray[np.int64], *, allow_pickle: bool = True) -> list[Any]:
+def unpack_each(packed: bytes | memoryview, lengths: Places, *, allow_pickle: bool = True) -> list[Any]:
     """The same values, of which it is known how many bytes each has."""
     if len(lengths) >= _TUPLES_MIN and (bodies := _tuple_bodies(packed, lengths)) is not None:
         return list(map(tuple, unpack_all(bodies, allow_pickle=allow_pickle)))
     return list(unpack_all(packed, allow_pickle=allow_pickle))
 
 
-def _tuple_bodies(packed: bytes | memoryview, lengths: npt.NDArray[np.int64]) -> bytes | None:
+def _tuple_bodies(packed: bytes | memoryview, lengths: Places) -> bytes | None:
     """The elements of each tuple, packed as a list, if all of these are tuples: what calls no hook to be unpacked."""
     data = np.frombuffer(packed, np.uint8)
     starts = np.cumsum(lengths) - lengths
     if _EXTENSION_HEADS[data[starts[0]]] == 0:
         return None
-    head_bytes = _EXTENSION_HEADS[data[starts]]
-    if not head_bytes.all() or (data[starts + head_bytes - 1] != _TUPLE).any():
+    head_bytes = tuple_heads(data, starts)
+    if head_bytes is None or not head_bytes.all():
         return None
-    is_body = np.ones(len(data), np.bool_)
+    return without_heads(data, starts, head_bytes).tobytes()
+
+
+def tuple_heads(data: npt.NDArray[np.uint8], starts: Places) -> Places | None:
+    """How many bytes stand before the elements of each tuple among the values that begin there, 0 for what is none;
+    nothing at all if one is of a type that msgpack does not have.
+    """
+    head_bytes = _EXTENSION_HEADS[data[starts]]
+    extended = np.flatnonzero(head_bytes)
+    if (data[starts[extended] + head_bytes[extended] - 1] != _TUPLE).any():
+        return None
+    return head_bytes
+
+
+def without_heads(data: npt.NDArray[np.uint8], starts: Places, head_bytes: Places) -> npt.NDArray[np.uint8]:
+    """The same bytes less so many of each value."""
+    is_kept = np.ones(len(data), np.bool_)
     for place in range(int(head_bytes.max())):
-        is_body[starts[head_bytes > place] + place] = False
-    return data[is_body].tobytes()
+        is_kept[starts[head_bytes > place] + place] = False
+    return data[is_kept]
 
 
 _EXTENSION_HEADS = np.zeros(256, np.int64)

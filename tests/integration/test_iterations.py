@@ -90,13 +90,14 @@ def test_pages_are_ranked_as_by_a_plain_loop(where: str, cluster: LocalCluster, 
 
 
 @pytest.mark.parametrize("where", ["inline", "cluster"])
-def test_centres_are_found_as_by_a_plain_loop(where: str, cluster: LocalCluster, tmp_path: Path) -> None:
+@pytest.mark.parametrize("job", ["kmeans.py", "kmeans_columns.py"])
+def test_centres_are_found_as_by_a_plain_loop(job: str, where: str, cluster: LocalCluster, tmp_path: Path) -> None:
     draw = random.Random(6)
     middles = [(0, 0), (900, 100), (400, 800)]
     points = [tuple(int(draw.gauss(at, 60)) for at in draw.choice(middles)) for _ in range(500)]
     path = tmp_path / "points"
     path.write_text("".join(f"{x} {y}\n" for x, y in points))
-    find_centres = runpy.run_path(str(JOBS / "kmeans.py"))["find_centres"]
+    find_centres = runpy.run_path(str(JOBS / job))["find_centres"]
     assert find_centres(str(path), 3, 4, **options(where, cluster)) == plain_centres(points, 3, 4)
 
 

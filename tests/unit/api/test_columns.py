@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+import subprocess
 import sys
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pytest
 from hypothesis import given, settings
@@ -64,3 +66,27 @@ def test_one_value_stands_for_all_rows(value: Any) -> None:
         {"key": key, "value": value} for key in ("a", "b")
     ]
     assert columns.pairs(pa.array([], pa.string()), value).num_rows == 0
+
+
+@pytest.mark.parametrize("kind", [np.int64, np.int16, np.float64, np.float32])
+def test_pairs_take_arrays_of_numpy_and_rows_give_their_matrix_back(kind: type) -> None:
+    matrix = np.arange(12).reshape(4, 3).astype(kind)[:, ::2]
+    batch = columns.pairs(matrix[:, 0], matrix)
+    assert batch.to_pylist() == [
+        {"key": row[0], "value": row} for row in matrix.astype(float if matrix.dtype.kind == "f" else int).tolist()
+    ]
+    assert columns.rows(batch["value"][1:]).tolist() == matrix[1:].tolist()
+    assert columns.rows(pa.array(matrix.tolist())).tolist() == matrix.tolist()
+    assert columns.pairs(None, matrix)["key"].to_pylist() == [None] * 4
+
+
+@pytest.mark.parametrize("given", [[[1, 2], [3]], [[1], None], [[1], [None]]], ids=str)
+def test_rows_of_different_lengths_are_no_matrix(given: list[object]) -> None:
+    with pytest.raises(ValueError, match="one length"):
+        columns.rows(pa.array(given, pa.list_(pa.int64())))
+
+
+def test_arrays_of_numpy_become_columns_without_pandas() -> None:
+    program = "import sys, numpy as np; from minireduce import columns; batch = columns.pairs(None, np.ones((2, 2)))"
+    program += "; columns.rows(batch['value']); assert 'pandas' not in sys.modules"
+    subprocess.run([sys.executable, "-c", program], check=True)
