@@ -3,9 +3,10 @@
     python bench/block_io.py [--mib 256] [--rounds 5]
 
 Read: a client reads a stored file from end to end, beside a loop that reads a file in pieces of 64 KiB and computes the
-CRC32C of each. Write: a client stores a file in blocks of 64 MiB, on one worker and on three workers of this host,
-beside a loop that writes a file in pieces of 64 KiB, computes the CRC32C of each and syncs at the end. All in turn, on
-the same disk and in the same run. Three replicas are three times the work on one disk, so their measure is a third.
+CRC32C of each; so does a task, by what a task process opens, from what its worker gives (whose part is a thread here).
+Write: a client stores a file in blocks of 64 MiB, on one worker and on three workers of this host, beside a loop that
+writes a file in pieces of 64 KiB, computes the CRC32C of each and syncs at the end. All in turn, on the same disk and
+in the same run. Three replicas are three times the work on one disk, so their measure is a third.
 
 Printed are medians of MB/s by the clock, of CPU seconds of all processes, and the share of the bare loop by both.
 """
@@ -13,10 +14,13 @@ Printed are medians of MB/s by the clock, of CPU seconds of all processes, and t
 from __future__ import annotations
 
 import argparse
+import asyncio
 import os
+import socket
 import statistics
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -27,11 +31,21 @@ import psutil
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 from scenes.cluster import ProcessCluster
 
+from minireduce.attempt.conversation import FromTask, RangeBytes, ToTask
+from minireduce.attempt.framing import TaskSocket, to_frame
+from minireduce.attempt.inputs import open_stored
 from minireduce.client.connection import Connection
 from minireduce.core.storage.views import FileStatus
+from minireduce.core.task_data import StoredInput
+from minireduce.disk import RealDisk
+from minireduce.engine.read import BLOCK_BYTES
+from minireduce.ids import AttemptId, TaskId, TaskKind
+from minireduce.wire import methods
+from minireduce.wire.file_questions import GetBlocks
+from minireduce.worker.input_reader import InputReader
 
 PIECE_BYTES = 1 << 16
-GOALS = {"read": 0.9, "write, one replica": 0.8, "write, three replicas": 0.8 / 3}
+GOALS = {"read by a client": 0.9, "read by a task": 0.9, "write, one replica": 0.8, "write, three replicas": 0.8 / 3}
 
 
 def read_bare(path: Path) -> None:
@@ -80,6 +94,44 @@ class Cluster:
             assert sum(len(piece) for piece in reader.pieces(0, len(self.data))) == len(self.data)
 
 
+class TaskReads:
+    """A stored file as a task reads it: every block is on its worker."""
+
+    path = "/of-a-task"
+
+    def __init__(self, connection: Connection, folder: Path, length: int) -> None:
+        found = connection.call(methods.GET_BLOCKS, GetBlocks(self.path, 0, length, ""))
+        sources = tuple(block.source for block in found.blocks)
+        first = sources[0]
+        name = f"{first.replica.block_id}.{first.replica.generation}.data"
+        data_dir = next(folder.rglob(name)).parents[2]
+        self._reader = InputReader(RealDisk(), [data_dir], first.workers[0], None, print)
+        self._stored = StoredInput(self.path, 0, length, length, sources)
+        self._length = length
+
+    def read(self) -> None:
+        ours, theirs = socket.socketpair()
+        with ours, theirs:
+            worker = threading.Thread(target=asyncio.run, args=(self._give(TaskSocket(theirs, FromTask), theirs),))
+            worker.start()
+            with open_stored(self.path, self._length, TaskSocket(ours, ToTask)) as file:
+                assert sum(iter(lambda: len(file.read(BLOCK_BYTES)), 0)) == self._length
+            ours.shutdown(socket.SHUT_RDWR)
+            worker.join()
+
+    async def _give(self, task: TaskSocket, connection: socket.socket) -> None:
+        attempt = AttemptId(TaskId("job-abcdef-1", 0, TaskKind.MAP, 0), 0)
+        self._reader.begin(attempt, (self._stored,), "")
+        while (asked := await asyncio.to_thread(task.receive)) is not None:
+            given = await self._reader.read(attempt, asked)
+            if isinstance(given, bytes):
+                connection.sendall(to_frame(RangeBytes(given)))
+            else:
+                with given.file:
+                    socket.send_fds(connection, [to_frame(given.here)], [given.file.fileno()])
+        self._reader.end(attempt)
+
+
 def measured(what: Callable[[], object], cpu_elsewhere_s: Callable[[], float]) -> tuple[float, float]:
     """Seconds by the clock, and of CPU here and elsewhere."""
     os.sync()  # what earlier runs left to be written is not this run's
@@ -100,11 +152,14 @@ def main() -> None:
         (root / "cluster").mkdir()
         with ProcessCluster(root / "cluster", workers=3) as processes, processes.connect() as connection:
             cluster = Cluster(processes, connection, data)
-            with cluster.files.write("/read", replication=1) as file:
-                file.write(data)
+            for path, replicas in (("/read", 1), (TaskReads.path, 3)):  # for a task, on every worker
+                with cluster.files.write(path, replication=replicas) as file:
+                    file.write(data)
             (root / "bare").write_bytes(data)
+            task_reads = TaskReads(connection, root / "cluster", len(data))
             works: dict[str, tuple[Callable[[], object], Callable[[], object]]] = {
-                "read": (lambda: read_bare(root / "bare"), cluster.read),
+                "read by a client": (lambda: read_bare(root / "bare"), cluster.read),
+                "read by a task": (lambda: read_bare(root / "bare"), task_reads.read),
                 "write, one replica": (lambda: write_bare(root / "raw", data), lambda: cluster.write(1)),
                 "write, three replicas": (lambda: write_bare(root / "raw", data), lambda: cluster.write(3)),
             }

@@ -27,9 +27,10 @@ import google_crc32c
 
 from minireduce.auth import certificates, scopes, tokens, transport
 from minireduce.auth.scopes import BlockAccess, BlockMode
+from minireduce.checksums import PACKET_BYTES
 from minireduce.core.replica_messages import Replica
 from minireduce.disk import RealDisk
-from minireduce.wire.packets import PACKET_BYTES, Unsealer, seal
+from minireduce.wire.packets import Unsealer, seal
 from minireduce.worker.block_server_process import BlockServerProcess, listen
 from minireduce.worker.block_store import BLOCKS_NAME, BlockStore
 from minireduce.worker.orders import Orders

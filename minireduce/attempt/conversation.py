@@ -6,8 +6,9 @@ for or not.
 
 With a task process: it says `Ready` once. Then for each task the worker sends `LoadProgram` (the first time only) and
 `RunTask`, and gets one of `Finished`, `Raised` and `InputUnusable`, before it sends the next. While a task runs it may
-ask for bytes of stored files with `ReadRange`, which is answered by `RangeBytes` or `RangeRefused`; a probe says
-`Probing` before user code sees its record.
+ask for bytes of stored files with `ReadRange`, which is answered by `RangeBytes`, by `BlockHere` with a descriptor of a
+replica, which the task reads and verifies itself from then on, or by `RangeRefused`; a probe says `Probing` before user
+code sees its record.
 
 Many short tasks go in one `RunBatch`. `Ends` tell of them, in their order, until all have ended or are given back; the
 first answer that is not `Finished` is the last. While one of them takes long, those behind it are given back.
@@ -187,13 +188,25 @@ class RangeBytes:
 
 
 @dataclass(frozen=True, slots=True)
+class BlockHere:
+    """The bytes asked for lie in a replica on this machine; a read-only descriptor of it travels beside this.
+
+    The block is the file's bytes [begin, begin + length). `crcs` are its checksums, behind each other.
+    """
+
+    begin: int
+    length: int
+    crcs: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class RangeRefused:
     """The bytes cannot be had."""
 
     reason: str
 
 
-ToTask = LoadProgram | RunTask | RunBatch | RangeBytes | RangeRefused
+ToTask = LoadProgram | RunTask | RunBatch | RangeBytes | BlockHere | RangeRefused
 
 
 # ── task process to worker ──────────────────────────────────────────────────────────────────────────────────────────
@@ -246,11 +259,12 @@ class Ends:
 
 @dataclass(frozen=True, slots=True)
 class ReadRange:
-    """Asks for bytes of a stored file, while a task runs."""
+    """Asks for bytes of a stored file, while a task runs. `in_place`: a descriptor of them will do as well."""
 
     path: str
     offset: int
     length: int
+    in_place: bool = False
 
 
 @dataclass(frozen=True, slots=True)

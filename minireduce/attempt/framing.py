@@ -9,8 +9,10 @@ Invariants: nothing here is ever pickled; a frame longer than its limit is refus
 
 from __future__ import annotations
 
+import os
 import socket
 import struct
+from array import array
 from typing import Any
 
 import msgpack
@@ -68,17 +70,42 @@ class TaskSocket:
     def __init__(self, connection: socket.socket, incoming: Any) -> None:
         self._connection = connection
         self._incoming = incoming
+        self._descriptors: list[int] = []
 
     def send(self, message: object) -> None:
         self._connection.sendall(to_frame(message))
 
     def receive(self) -> Any:
-        """The next message, or None when the worker is gone."""
-        head = self._read(LENGTH.size)
+        """The next message, or None when the worker is gone. A descriptor beside it is there for `take_descriptor`."""
+        self._drop_descriptors()
+        head = self._read_head()
         if head is None:
             return None
         data = self._read(frame_length(head))
         return None if data is None else decode(self._incoming, data)
+
+    def take_descriptor(self) -> int | None:
+        """The descriptor that came with the last message; it is the caller's from now on."""
+        return self._descriptors.pop() if self._descriptors else None
+
+    def _drop_descriptors(self) -> None:
+        while self._descriptors:
+            os.close(self._descriptors.pop())
+
+    def _read_head(self) -> bytes | None:
+        """The length of the next message; what travels beside a message comes with its first byte."""
+        room = socket.CMSG_LEN(array("i").itemsize)
+        try:
+            head, beside, *_ = self._connection.recvmsg(LENGTH.size, room, socket.MSG_CMSG_CLOEXEC)
+        except ConnectionError:
+            return None
+        for level, kind, data in beside:
+            if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
+                self._descriptors += array("i", data)
+        if not head:
+            return None
+        rest = self._read(LENGTH.size - len(head))
+        return None if rest is None else head + rest
 
     def _read(self, length: int) -> bytes | None:
         buffer = bytearray(length)

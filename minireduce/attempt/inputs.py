@@ -13,15 +13,18 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, cast
 
-from minireduce.attempt.conversation import RangeBytes, RangeRefused, ReadRange
+from minireduce.attempt.conversation import BlockHere, RangeBytes, RangeRefused, ReadRange
 from minireduce.attempt.framing import TaskSocket
+from minireduce.attempt.in_place import BlockInPlace
 from minireduce.core.spec import LocalRange
 from minireduce.core.storage.staged_paths import origin_of
-from minireduce.errors import MinireduceError
+from minireduce.errors import Corruption, MinireduceError
 from minireduce.machine import fingerprint
 
 RANGE_BYTES = 1 << 20
 """What one `ReadRange` asks for at least: a round trip to the worker costs as much as reading some 100 KiB."""
+BUFFER_BYTES = 512 << 10
+"""Whoever reads as much at a time, as formats do, has it put where he wants it."""
 
 
 class Unusable(MinireduceError):
@@ -60,13 +63,20 @@ def _check_unchanged(file: BinaryIO, part: LocalRange) -> None:
 
 
 class _RangeReader(io.RawIOBase):
-    """A stored file, read through the worker."""
+    """A stored file, read through the worker, or from descriptors of its blocks that the worker hands over.
+
+    A block that proves damaged here is read through the worker from then on, which looks at it, and elsewhere.
+    """
 
     def __init__(self, path: str, file_bytes: int, worker: TaskSocket) -> None:
         self._path = path
         self._file_bytes = file_bytes
         self._worker = worker
         self._position = 0
+        self._block: BlockInPlace | None = None
+        self._sent = memoryview(b"")
+        self._sent_at = 0
+        self._distrusted = range(0)
 
     def readable(self) -> bool:
         return True
@@ -86,18 +96,62 @@ class _RangeReader(io.RawIOBase):
         wanted = min(len(buffer), max(0, self._file_bytes - self._position))
         if not wanted:
             return 0
-        self._worker.send(ReadRange(self._path, self._position, wanted))
+        target = memoryview(buffer)[:wanted]
+        count = 0
+        if self._block is not None and self._position in self._block:
+            count = self._in_place(self._block, target)
+        elif self._sent_at <= self._position < self._sent_at + len(self._sent):
+            count = self._of_what_was_sent(target)
+        return count or self._asked(target)
+
+    def _in_place(self, block: BlockInPlace, buffer: memoryview) -> int:
+        """How many bytes were read of the block that is open here; none where it is damaged."""
+        try:
+            count = block.read_into(buffer, self._position)
+        except Corruption:
+            self._distrusted = range(block.begin, block.end)
+            self._let_go()
+            return 0
+        self._position += count
+        return count
+
+    def _of_what_was_sent(self, buffer: memoryview) -> int:
+        begin = self._position - self._sent_at
+        count = min(len(buffer), len(self._sent) - begin)
+        buffer[:count] = self._sent[begin : begin + count]
+        self._position += count
+        return count
+
+    def _asked(self, buffer: memoryview) -> int:
+        """How many bytes came of what the worker was asked for."""
+        is_trusted = self._position not in self._distrusted
+        wanted = min(max(len(buffer), RANGE_BYTES), self._file_bytes - self._position)
+        self._worker.send(ReadRange(self._path, self._position, wanted, is_trusted))
         match self._worker.receive():
             case RangeBytes(data) if 0 < len(data) <= wanted:
-                buffer[: len(data)] = data
-                self._position += len(data)
-                return len(data)
+                self._sent, self._sent_at = memoryview(data), self._position
+                return self._of_what_was_sent(buffer)
+            case BlockHere() as here if is_trusted and (descriptor := self._worker.take_descriptor()) is not None:
+                self._let_go()
+                self._block = BlockInPlace(here, descriptor)
+                if self._position not in self._block:
+                    raise Unusable(f"input {origin_of(self._path)}: the worker handed another block over")
+                return self._in_place(self._block, buffer) or self._asked(buffer)
             case RangeRefused(reason):
                 raise Unusable(f"input {origin_of(self._path)} cannot be read at {self._position}: {reason}")
             case answer:
                 raise Unusable(f"input {origin_of(self._path)}: the worker answered {type(answer).__name__} to a read")
 
+    def _let_go(self) -> None:
+        if self._block is not None:
+            self._block.close()
+            self._block = None
+
+    def close(self) -> None:
+        self._let_go()
+        super().close()
+
 
 def open_stored(path: str, file_bytes: int, worker: TaskSocket) -> BinaryIO:
     """A stored file as a seekable stream. Reading it raises Unusable when the worker cannot get the bytes."""
-    return cast(BinaryIO, io.BufferedReader(_RangeReader(path, file_bytes, worker), RANGE_BYTES))
+    return cast(BinaryIO, io.BufferedReader(_RangeReader(path, file_bytes, worker), BUFFER_BYTES))

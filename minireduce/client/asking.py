@@ -14,12 +14,13 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Protocol
 
+from minireduce.checksums import widen
 from minireduce.client.local_blocks import LocalReplica
 from minireduce.core.storage import reading
 from minireduce.errors import Corruption, MinireduceError, Unavailable
 from minireduce.ids import WorkerId
 from minireduce.wire.errors import from_http
-from minireduce.wire.packets import Unsealer, sealed_length, widen
+from minireduce.wire.packets import Unsealer, sealed_length
 
 READ_BYTES = 1 << 20
 ANSWER_BYTES_MAX = 64 << 10

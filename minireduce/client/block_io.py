@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import replace
 
+from minireduce.checksums import PACKET_BYTES
 from minireduce.client.asking import ANSWER_BYTES_MAX, READ_BYTES, Answer, Hedge, as_error, first_answer
 from minireduce.client.doors import open_door
 from minireduce.client.local_blocks import AskedAhead, LocalReplica, LocalReplicas, ask, is_same_host
@@ -22,7 +23,7 @@ from minireduce.core.storage.views import BlockTarget, PlacedBlock
 from minireduce.errors import Corruption, MinireduceError, Unavailable
 from minireduce.ids import WorkerId
 from minireduce.wire.errors import from_http
-from minireduce.wire.packets import PACKET_BYTES, seal, sealed_length
+from minireduce.wire.packets import seal, sealed_length
 from minireduce.wire.pipeline import (
     BASE_HEADER,
     LENGTH_HEADER,

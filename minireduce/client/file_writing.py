@@ -17,6 +17,7 @@ import threading
 from dataclasses import replace
 from types import TracebackType
 
+from minireduce.checksums import PACKET_BYTES
 from minireduce.client.block_io import write_block
 from minireduce.client.connection import Connection
 from minireduce.client.file_reading import FileReader
@@ -36,7 +37,6 @@ from minireduce.errors import MinireduceError, NotFound, RequestError
 from minireduce.ids import WorkerId
 from minireduce.wire import methods
 from minireduce.wire.file_questions import GetBlocks
-from minireduce.wire.packets import PACKET_BYTES
 
 RENEWALS_PER_LEASE = 4
 

@@ -18,6 +18,7 @@ import struct
 import time
 from collections.abc import Iterator
 
+from minireduce.checksums import CRC_BYTES, PACKET_BYTES, first_damaged, packets_in, widen
 from minireduce.core.replica_messages import Replica
 from minireduce.errors import Corruption, Unavailable
 from minireduce.frozen import dataclass
@@ -32,7 +33,6 @@ from minireduce.wire.local_door import (
     new_socket,
     read_offer,
 )
-from minireduce.wire.packets import CRC_BYTES, PACKET_BYTES, first_damaged, packets_in, widen
 from minireduce.wire.pipeline import LENGTH_HEADER
 
 HANDOVER_S = 2.0

@@ -14,6 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from minireduce.checksums import crc_of
 from minireduce.core.replica_messages import (
     BlockSource,
     ByteRange,
@@ -28,7 +29,7 @@ from minireduce.core.task_data import StoredInput
 from minireduce.core.worker import ReplicaDeleted, ReplicaFoundDamaged, ReplicationEnded, ReplicaWritten
 from minireduce.errors import MinireduceError, Unavailable
 from minireduce.testing.disk import SimDisk
-from minireduce.wire.packets import Packet, Unsealer, crc_of, sealed_length
+from minireduce.wire.packets import Packet, Unsealer, sealed_length
 from minireduce.worker.block_store import BlockStore, read_beside
 from minireduce.worker.replica_files import FOLDERS, DamagedReplica
 

@@ -10,55 +10,16 @@ the writer's memory and the reader's is found. Whoever takes packets in verifies
 
 from __future__ import annotations
 
-import ctypes
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
-import google_crc32c
-
+from minireduce.checksums import CRC_BYTES, PACKET_BYTES, crc_of, packets_in
 from minireduce.errors import Corruption
 from minireduce.frozen import dataclass
-
-PACKET_BYTES = 1 << 16
-CRC_BYTES = 4
-_WholePacket = ctypes.c_char * PACKET_BYTES
-
-
-def crc_of(data: bytes) -> bytes:
-    """The CRC32C of `data` as it stands in files and on the wire."""
-    return int(google_crc32c.value(data)).to_bytes(CRC_BYTES, "big")
-
-
-def packets_in(length: int) -> int:
-    """How many packets `length` bytes take."""
-    return -(-length // PACKET_BYTES)
 
 
 def sealed_length(length: int) -> int:
     """The bytes on the wire for `length` bytes of data that begin at a packet."""
     return length + CRC_BYTES * packets_in(length)
-
-
-def widen(offset: int, length: int, block_length: int) -> tuple[int, int]:
-    """The whole packets that cover a range of a block: where they begin and end."""
-    begin = offset // PACKET_BYTES * PACKET_BYTES
-    end = min(block_length, packets_in(offset + length) * PACKET_BYTES)
-    return begin, max(begin, end)
-
-
-def first_damaged(data: bytes, crcs: Sequence[int]) -> int | None:
-    """The number of the first packet in `data` that its checksum does not fit, None when all fit.
-
-    `data` begins at a packet. Its packets are looked at where they lie: copies of them would take half as long again,
-    and views that Python makes of bytes are not taken by the library of checksums.
-    """
-    begins = ctypes.cast(ctypes.c_char_p(data), ctypes.c_void_p).value or 0
-    whole = len(data) // PACKET_BYTES
-    for number in range(whole):
-        if google_crc32c.value(_WholePacket.from_address(begins + number * PACKET_BYTES)) != crcs[number]:
-            return number
-    if len(data) > whole * PACKET_BYTES and google_crc32c.value(data[whole * PACKET_BYTES :]) != crcs[whole]:
-        return whole
-    return None
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,10 +10,10 @@ import json
 import re
 from collections.abc import Sequence
 
+from minireduce.checksums import PACKET_BYTES
 from minireduce.errors import RequestError
 from minireduce.frozen import dataclass
 from minireduce.ids import WorkerId
-from minireduce.wire.packets import PACKET_BYTES
 
 LENGTH_HEADER = "Minireduce-Block-Length"
 BASE_HEADER = "Minireduce-Block-Base"

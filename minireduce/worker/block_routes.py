@@ -31,6 +31,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 from aiohttp import web
 
+from minireduce.checksums import widen
 from minireduce.core.replica_messages import ByteRange, RepackBlock, Replica, ReplicateBlock
 from minireduce.core.worker import (
     ReplicaDeleted,
@@ -42,7 +43,7 @@ from minireduce.errors import MinireduceError, Refused, RequestError, Unavailabl
 from minireduce.failpoints import hit
 from minireduce.ids import WorkerId
 from minireduce.wire.errors import to_http
-from minireduce.wire.packets import Packet, Unsealer, seal, sealed_length, widen
+from minireduce.wire.packets import Packet, Unsealer, seal, sealed_length
 from minireduce.wire.pipeline import (
     BASE_HEADER,
     LENGTH_HEADER,

@@ -25,11 +25,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
+from minireduce.checksums import widen
 from minireduce.core.replica_messages import Replica
 from minireduce.disk import Disk
 from minireduce.errors import MinireduceError, NotFound, Unavailable
 from minireduce.failpoints import hit
-from minireduce.wire.packets import Unsealer, widen
+from minireduce.wire.packets import Unsealer
 from minireduce.worker.data_directories import REOPEN_BYTES, DataDirectories
 from minireduce.worker.replica_files import (
     READ_BYTES,

@@ -1,8 +1,10 @@
 """Get the bytes of stored files for map tasks, which hold no token and speak to nobody but their worker.
 
-A replica of this worker is read from its file, another's comes over HTTP; either way each byte is verified, a replica
-that fails gives way to the next, and a damaged one is told of. When no replica can be read the attempt is lost, not
-failed: the master gives the task out again, with replicas as they are then.
+A replica of this worker is opened and handed over, with its checksums, for the task to read and verify. Where its part
+of the file is short, where the task found it damaged, or where the worker hands nothing over, it is read here; another
+worker's comes over HTTP. Each byte that is read here is verified, a replica that fails gives way to the next, and a
+damaged one is told of. When no replica can be read the attempt is lost, not failed: the master gives the task out
+again, with replicas as they are then.
 
 A task reads on after the end of its range until its last record is whole; the master names blocks for that too.
 """
@@ -14,23 +16,35 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
-from minireduce.attempt.conversation import ReadRange
+from minireduce.attempt.conversation import BlockHere, ReadRange
 from minireduce.core.replica_messages import BlockSource, Replica
 from minireduce.core.storage.reading import Fetch, Pace
 from minireduce.core.task_data import StoredInput
 from minireduce.core.worker import ReplicaFoundDamaged
 from minireduce.disk import Disk
 from minireduce.errors import MinireduceError, NotFound, Unavailable
+from minireduce.frozen import dataclass
 from minireduce.ids import AttemptId, WorkerId
 from minireduce.worker.block_store import BLOCKS_NAME, read_beside, root_of
+from minireduce.worker.replica_files import DamagedReplica, ReplicaPlace, read_sums
 
 if TYPE_CHECKING:  # what speaks HTTP is imported when a stored file is first read, not while a worker starts
     from minireduce.client.asking import Hedge
     from minireduce.client.block_io import BlockDoors
 
 ANSWER_BYTES_MAX = 8 << 20
+IN_PLACE_BYTES_MIN = 1 << 20
+"""A file that has less of a block than this is sent: it takes one answer either way, and others share that block."""
+
+
+@dataclass(frozen=True, slots=True)
+class OpenBlock:
+    """A block that is open, to be handed over with this message. Whoever gets it closes it."""
+
+    here: BlockHere
+    file: BinaryIO
 
 
 class InputReader:
@@ -43,7 +57,10 @@ class InputReader:
         worker: WorkerId,
         authority: bytes | None,
         tell: Callable[[ReplicaFoundDamaged], None],
+        *,
+        hands_over: bool = True,
     ) -> None:
+        self._hands_over = hands_over
         self._disk = disk
         self._roots = [data_dir / BLOCKS_NAME for data_dir in data_dirs]
         self._worker = worker
@@ -69,12 +86,35 @@ class InputReader:
         if ended is not None:
             ended.close()
 
-    async def read(self, attempt: AttemptId, asked: ReadRange) -> bytes:
-        """The bytes from `asked.offset` on, at least one and at most as many as asked for. Raises Unavailable."""
+    async def read(self, attempt: AttemptId, asked: ReadRange) -> bytes | OpenBlock:
+        """The bytes from `asked.offset` on, at least one and at most as many as asked for; or, where that will do, the
+        block in which they lie. Raises Unavailable.
+        """
         found = self._inputs.get(attempt)
         if found is None or asked.path not in found.stored:
             raise Unavailable(f"{attempt} was not given {asked.path} to read")
+        if asked.in_place and self._hands_over:
+            source = found.block_at(asked.path, asked.offset)
+            if self._is_worth_handing_over(source, found.stored[asked.path]):
+                opened = await asyncio.to_thread(self._open, source)
+                if opened is not None:
+                    return opened
         return await asyncio.to_thread(found.read, asked.path, asked.offset, min(asked.length, ANSWER_BYTES_MAX))
+
+    def _is_worth_handing_over(self, source: BlockSource, stored: StoredInput) -> bool:
+        ends = min(stored.file_bytes, source.file_offset + source.replica.length)
+        return self._worker in source.workers and ends - max(0, source.file_offset) >= IN_PLACE_BYTES_MIN
+
+    def _open(self, source: BlockSource) -> OpenBlock | None:
+        """Our replica of a block; None where it cannot be opened: whoever reads it then says why."""
+        place = ReplicaPlace(source.replica, root_of(self._disk, self._roots, source.replica))
+        try:
+            with self._disk.open(place.path("sums")) as sums:
+                crcs = read_sums(sums, place)
+            file = self._disk.open(place.path("data"))
+        except (DamagedReplica, OSError):
+            return None
+        return OpenBlock(BlockHere(source.file_offset, source.replica.length, crcs), file)
 
     def fetch(self, doors: BlockDoors, fetch: Fetch, token: str, hedge: Hedge) -> Iterator[bytes]:
         """A range of a replica, from our own disk if it is ours."""
@@ -134,7 +174,7 @@ class _Input:
     def _read(self, path: str, offset: int, length: int) -> bytes:
         from minireduce.client.block_io import read_range
 
-        source = self._block_at(path, offset)
+        source = self.block_at(path, offset)
         within = offset - source.file_offset
         count = min(length, source.replica.length - within)
 
@@ -162,7 +202,8 @@ class _Input:
             raise Unavailable("its attempt has ended")
         time.sleep(pause_s)
 
-    def _block_at(self, path: str, offset: int) -> BlockSource:
+    def block_at(self, path: str, offset: int) -> BlockSource:
+        """The block in which this byte of the file lies. Raises Unavailable."""
         for source in self.stored[path].blocks:
             if source.file_offset <= offset < source.file_offset + source.replica.length:
                 return source

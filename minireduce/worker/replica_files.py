@@ -12,11 +12,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
+from minireduce.checksums import CRC_BYTES, PACKET_BYTES, crc_of, packets_in
 from minireduce.core.replica_messages import Replica
 from minireduce.disk import Disk
 from minireduce.errors import Corruption
 from minireduce.frozen import dataclass
-from minireduce.wire.packets import CRC_BYTES, PACKET_BYTES, crc_of, packets_in
 
 HEADER = struct.Struct(">4sIQIQ")
 MAGIC = b"MRB1"

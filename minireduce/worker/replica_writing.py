@@ -19,11 +19,12 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
+from minireduce.checksums import CRC_BYTES, PACKET_BYTES, widen
 from minireduce.core.replica_messages import Replica
 from minireduce.disk import Disk
 from minireduce.errors import Corruption, MinireduceError, NotFound, Unavailable
 from minireduce.failpoints import hit
-from minireduce.wire.packets import CRC_BYTES, PACKET_BYTES, Packet, widen
+from minireduce.wire.packets import Packet
 from minireduce.worker.replica_files import (
     READ_BYTES,
     DamagedReplica,

@@ -22,6 +22,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncGenerator, Awaitable, Callable
+from dataclasses import replace
 from pathlib import Path
 
 from minireduce.attempt.conversation import (
@@ -58,6 +59,7 @@ from minireduce.errors import MinireduceError, Unavailable
 from minireduce.ids import AttemptId, JobId
 from minireduce.worker import control_groups
 from minireduce.worker.control_groups import ControlGroups
+from minireduce.worker.input_reader import OpenBlock
 from minireduce.worker.task_memory import TaskMemory
 from minireduce.worker.task_processes import TaskProcess, Zygote
 from minireduce.worker.verdicts import Run, blaming, cut_off, error_at_work, out_of_memory, told_of_the_rest, verdict_on
@@ -68,8 +70,8 @@ EXIT_GRACE_S = 1.0
 WARM_PER_SLOT = 2
 PRINTED_BYTES_MAX = 1 << 20
 
-ReadRangeOf = Callable[[AttemptId, ReadRange], Awaitable[bytes]]
-"""Gets bytes of a stored file for a running attempt; raises MinireduceError when it cannot."""
+ReadRangeOf = Callable[[AttemptId, ReadRange], Awaitable[bytes | OpenBlock]]
+"""Gets bytes of a stored file for a running attempt, or opens their block; raises MinireduceError when it cannot."""
 
 
 class Slots:
@@ -276,9 +278,21 @@ class Slots:
             try:
                 if self._read_range is None:
                     raise Unavailable("this worker reads no stored files")
-                process.send(RangeBytes(await self._read_range(run.task.attempt, message)))
+                await self._give_range(self._read_range, run.task.attempt, process, message)
             except MinireduceError as error:
                 process.send(RangeRefused(str(error)))
+
+    async def _give_range(
+        self, read_range: ReadRangeOf, attempt: AttemptId, process: TaskProcess, asked: ReadRange
+    ) -> None:
+        found = await read_range(attempt, asked)
+        if isinstance(found, OpenBlock):
+            with found.file:
+                if process.hand_over(found.here, found.file.fileno()):
+                    return
+            found = await read_range(attempt, replace(asked, in_place=False))
+        assert isinstance(found, bytes)
+        process.send(RangeBytes(found))
 
     async def _end(self, run: Run, process: TaskProcess, answer: FromTask | None) -> AttemptOutcome:
         """The outcome of an attempt that did not succeed, once its process is gone."""

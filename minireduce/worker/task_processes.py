@@ -51,6 +51,7 @@ class TaskProcess:
     def __init__(
         self,
         pid: int,
+        connection: socket.socket,
         reader: asyncio.StreamReader,
         writer: asyncio.StreamWriter,
         page: ProgressPage,
@@ -63,6 +64,7 @@ class TaskProcess:
         self.idle_bytes = 0
         self.group: ControlGroup | None = None
         self.exited: asyncio.Future[int | None] = asyncio.get_running_loop().create_future()
+        self._connection = connection
         self._reader = reader
         self._writer = writer
         self._zygote = zygote
@@ -80,6 +82,20 @@ class TaskProcess:
 
     def send(self, message: ToTask) -> None:
         self._writer.write(to_frame(message))
+
+    def hand_over(self, message: ToTask, descriptor: int) -> bool:
+        """Send a short message with a descriptor beside it; False, and nothing sent, when the socket is full."""
+        frame = to_frame(message)
+        if self._writer.transport.get_write_buffer_size():
+            return False  # what comes first must go first
+        try:
+            sent = socket.send_fds(self._connection, [frame], [descriptor])
+        except BlockingIOError:
+            return False
+        except OSError:
+            return True  # it is gone, as whoever waits for its answer is about to see
+        self._writer.write(frame[sent:])
+        return True
 
     async def receive(self) -> FromTask | None:
         """What the process says next; None when it has closed its end, as it does by ending, or talks nonsense."""
@@ -197,7 +213,7 @@ class Zygote:
             del self._forking[token]
         ours.setblocking(False)
         reader, writer = await asyncio.open_unix_connection(sock=ours, limit=READ_BUFFER_BYTES)
-        process = TaskProcess(pid, reader, writer, page, printing, self)
+        process = TaskProcess(pid, ours, reader, writer, page, printing, self)
         self._processes[pid] = process
         if self._groups is not None:
             process.group = self._groups.enter(pid)  # before it has a program that could start others

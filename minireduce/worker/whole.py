@@ -118,7 +118,14 @@ class Worker:
             machine, clock, tick_interval_s=options.settings.tick_interval_s, on_joined=self._has_joined
         )
         worker = self._identity.identity.worker
-        inputs = InputReader(disk, options.data_dirs, worker, options.authority_pem, self.loop.tell)
+        inputs = InputReader(
+            disk,
+            options.data_dirs,
+            worker,
+            options.authority_pem,
+            self.loop.tell,
+            hands_over=options.gives_descriptors,
+        )
         self._slots = Slots(
             slots=options.slots,
             on_progress=self.loop.tell,

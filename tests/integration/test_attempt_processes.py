@@ -22,9 +22,19 @@ from pathlib import Path
 
 import pytest
 
-from minireduce.attempt.conversation import MapTask, PartFile, ReadRange, ReduceTask, RunFile, RunTask, StoredFile
+from minireduce.attempt.conversation import (
+    BlockHere,
+    MapTask,
+    PartFile,
+    ReadRange,
+    ReduceTask,
+    RunFile,
+    RunTask,
+    StoredFile,
+)
 from minireduce.attempt.linux import anonymous_share_bytes, children
 from minireduce.attempt.load import python_version
+from minireduce.checksums import PACKET_BYTES, crc_of
 from minireduce.core.spec import LocalFiles, LocalRange, Program
 from minireduce.core.texts import left_out_note
 from minireduce.core.work.attempts import (
@@ -44,6 +54,7 @@ from minireduce.engine.index import read_index
 from minireduce.errors import Unavailable
 from minireduce.ids import AttemptId, TaskId, TaskKind
 from minireduce.machine import fingerprint
+from minireduce.worker.input_reader import OpenBlock
 from minireduce.worker.slots import Slots
 
 MIB = 1 << 20
@@ -254,7 +265,7 @@ def at_bench(
     root: Path,
     scene: Callable[[Bench], Awaitable[None]],
     *,
-    read_range: Callable[[AttemptId, ReadRange], Awaitable[bytes]] | None = None,
+    read_range: Callable[[AttemptId, ReadRange], Awaitable[bytes | OpenBlock]] | None = None,
     task_user: str = "",
 ) -> None:
     async def play() -> None:
@@ -907,6 +918,29 @@ def test_stored_input_is_read_through_the_worker(tmp_path):
 
     at_bench(tmp_path, scene, read_range=read_range)
     assert set(asked) == {"/stored", "/lost"}
+
+
+def test_a_stored_block_that_the_worker_opens_is_read_in_the_task(tmp_path):
+    content = b"".join(b"%d\n" % number for number in range(50_000))
+    crcs = b"".join(crc_of(content[at : at + PACKET_BYTES]) for at in range(0, len(content), PACKET_BYTES))
+    (tmp_path / "good").write_bytes(content)
+    (tmp_path / "damaged").write_bytes(content[:-2] + b"x\n")
+    asked: list[ReadRange] = []
+
+    async def read_range(attempt: AttemptId, wanted: ReadRange) -> bytes | OpenBlock:
+        asked.append(wanted)
+        if not wanted.in_place:
+            return content[wanted.offset : wanted.offset + wanted.length]
+        return OpenBlock(BlockHere(0, len(content), crcs), (tmp_path / wanted.path[1:]).open("rb"))
+
+    async def scene(bench: Bench) -> None:
+        for path in ("/good", "/damaged"):
+            outcome = await bench.run(bench.task_over(StoredFile(path, 0, len(content), len(content))))
+            assert isinstance(outcome, Succeeded), outcome
+            assert [value for _, name, value in outcome.counters if name == "MAP_INPUT_RECORDS"] == [50_000]
+
+    at_bench(tmp_path, scene, read_range=read_range)
+    assert [(each.path, each.in_place) for each in asked] == [("/good", True), ("/damaged", True), ("/damaged", False)]
 
 
 def test_the_zygote_keeps_one_thread_and_never_saw_grpc(tmp_path):

@@ -19,6 +19,7 @@ import pytest
 from minireduce.auth import scopes
 from minireduce.auth.scopes import BlockAccess, BlockMode
 from minireduce.auth.tokens import generate
+from minireduce.checksums import PACKET_BYTES
 from minireduce.client.block_io import BlockDoors, read_range, write_block
 from minireduce.client.local_blocks import AskedAhead, fetch_descriptor
 from minireduce.core.replica_messages import (
@@ -40,7 +41,7 @@ from minireduce.core.worker import (
 )
 from minireduce.errors import Corruption, Refused, RequestError, Unavailable
 from minireduce.wire.local_door import NONCE_HEADER, PROOF_HEADER, SOCKET_HEADER, read_offer
-from minireduce.wire.packets import PACKET_BYTES, seal
+from minireduce.wire.packets import seal
 from minireduce.worker.block_server_process import BlockServerProcess, listen
 from minireduce.worker.data_directories import NO_ROOM_BYTES
 from minireduce.worker.orders import Orders

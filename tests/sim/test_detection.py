@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from minireduce.checksums import crc_of
 from minireduce.testing import detection
 from minireduce.testing.detection import Loss, loss_of, run_seed
 from minireduce.testing.planted import PLANTED
-from minireduce.wire.packets import crc_of
 from minireduce.worker import replica_files
 
 pytestmark = pytest.mark.timeout(600)

@@ -7,10 +7,10 @@ import random
 
 import pytest
 
+from minireduce.checksums import PACKET_BYTES, crc_of
 from minireduce.client.local_blocks import PIECE_BYTES_MAX, LocalReplica
 from minireduce.core.replica_messages import Replica
 from minireduce.errors import Corruption
-from minireduce.wire.packets import PACKET_BYTES, crc_of
 
 LENGTH = 3 * PIECE_BYTES_MAX + PACKET_BYTES + 17
 DATA = random.Random(11).randbytes(LENGTH)

@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from minireduce.checksums import PACKET_BYTES, crc_of, first_damaged, widen
 from minireduce.errors import Corruption
-from minireduce.wire.packets import PACKET_BYTES, Unsealer, crc_of, first_damaged, seal, sealed_length, widen
+from minireduce.wire.packets import Unsealer, seal, sealed_length
 
 SIZES = [1, 2, PACKET_BYTES - 1, PACKET_BYTES, PACKET_BYTES + 1, 3 * PACKET_BYTES, 3 * PACKET_BYTES + 7]
 

@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from minireduce.checksums import PACKET_BYTES
 from minireduce.core.replica_messages import Replica
 from minireduce.errors import Corruption, NotFound, Unavailable
 from minireduce.testing.disk import SimDisk
-from minireduce.wire.packets import PACKET_BYTES, Unsealer, seal
+from minireduce.wire.packets import Unsealer, seal
 from minireduce.worker.block_store import BlockStore
 from minireduce.worker.replica_files import DamagedReplica
 

@@ -8,11 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from minireduce.checksums import PACKET_BYTES
 from minireduce.core.replica_messages import Replica
 from minireduce.disk import RealDisk
 from minireduce.errors import MinireduceError, NotFound, Unavailable
 from minireduce.testing.disk import SimDisk
-from minireduce.wire.packets import PACKET_BYTES, Unsealer, seal
+from minireduce.wire.packets import Unsealer, seal
 from minireduce.worker.block_store import BlockStore, DamagedReplica
 from minireduce.worker.data_directories import NO_ROOM_BYTES
 

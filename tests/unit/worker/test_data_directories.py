@@ -8,11 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from minireduce.checksums import crc_of
 from minireduce.core.replica_messages import Replica
 from minireduce.errors import MinireduceError, NotFound, Unavailable
 from minireduce.testing.disk import SimDisk
 from minireduce.testing.disks import SimDisks
-from minireduce.wire.packets import Packet, Unsealer, crc_of, seal
+from minireduce.wire.packets import Packet, Unsealer, seal
 from minireduce.worker.block_store import BlockStore, root_of
 from minireduce.worker.data_directories import NO_ROOM_BYTES, READ_ERRORS_MAX
 from minireduce.worker.replica_files import DamagedReplica

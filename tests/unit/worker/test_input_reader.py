@@ -5,19 +5,21 @@ from __future__ import annotations
 import asyncio
 import random
 import threading
+from dataclasses import replace
 
 import pytest
 
 from minireduce.attempt.conversation import ReadRange
+from minireduce.checksums import PACKET_BYTES, crc_of
 from minireduce.core.replica_messages import BlockSource, Replica
 from minireduce.core.task_data import StoredInput
 from minireduce.core.worker import ReplicaFoundDamaged
 from minireduce.disk import RealDisk
 from minireduce.errors import NotFound, Unavailable
 from minireduce.ids import AttemptId, TaskId, TaskKind
-from minireduce.wire.packets import PACKET_BYTES, Unsealer, seal
+from minireduce.wire.packets import Unsealer, seal
 from minireduce.worker.block_store import BLOCKS_NAME, BlockStore
-from minireduce.worker.input_reader import InputReader
+from minireduce.worker.input_reader import IN_PLACE_BYTES_MIN, InputReader, OpenBlock
 
 ATTEMPT = AttemptId(TaskId("job-abcdef-1", 0, TaskKind.MAP, 0), 0)
 LENGTHS = (3 * PACKET_BYTES + 11, 2 * PACKET_BYTES)
@@ -53,6 +55,80 @@ class Reading:
                 await asyncio.sleep(0)  # what was told from the thread is taken in
 
         return asyncio.run(ask())
+
+
+LARGE = random.Random(6).randbytes(IN_PLACE_BYTES_MIN + 5)
+
+
+class LargeFile(Reading):
+    """A file with one block of a size that is worth handing over, between others' bytes in that block."""
+
+    before = 100
+
+    def __init__(self, tmp_path, *, hands_over: bool = True, file_bytes: int = IN_PLACE_BYTES_MIN) -> None:
+        super().__init__(tmp_path)
+        store = BlockStore(RealDisk(), (tmp_path / BLOCKS_NAME,))
+        store.open()
+        self.replica = Replica(9, 1, len(LARGE))
+        writer = store.create(self.replica)
+        writer.write(Unsealer(len(LARGE), "it").feed(b"".join(seal(LARGE))))
+        writer.commit()
+        source = BlockSource(self.replica, -self.before, ("w2", "w1"), ("127.0.0.1:1", "127.0.0.1:2"))
+        file_bytes = min(file_bytes, len(LARGE) - self.before)
+        self.stored = StoredInput("/f", 0, file_bytes, file_bytes, (source,))
+        self.reader = InputReader(RealDisk(), [tmp_path], "w1", None, self.told.append, hands_over=hands_over)
+
+    def ask(self, asked: ReadRange):
+        async def read():
+            self.reader.begin(ATTEMPT, (self.stored,), "token")
+            return await self.reader.read(ATTEMPT, asked)
+
+        return asyncio.run(read())
+
+
+def test_a_block_of_this_worker_is_handed_over_with_its_checksums(tmp_path):
+    file = LargeFile(tmp_path)
+    file.before = 0
+    file.stored = replace(file.stored, file_bytes=len(LARGE), blocks=(replace(file.stored.blocks[0], file_offset=0),))
+    opened = file.ask(ReadRange("/f", 7, 10, in_place=True))
+    assert isinstance(opened, OpenBlock)
+    with opened.file:
+        assert opened.file.read() == LARGE
+    assert (opened.here.begin, opened.here.length) == (0, len(LARGE))
+    crcs = [crc_of(LARGE[at : at + PACKET_BYTES]) for at in range(0, len(LARGE), PACKET_BYTES)]
+    assert opened.here.crcs == b"".join(crcs)
+
+
+@pytest.mark.parametrize("why", ["not asked for", "hands nothing over", "others' bytes", "elsewhere"])
+def test_a_block_is_not_handed_over_but_sent(tmp_path, why):
+    """Where it may not be, or where the file has little of it. `others' bytes`: most of it is not this file's."""
+    file_bytes = 1000 if why == "others' bytes" else len(LARGE)
+    file = LargeFile(tmp_path, hands_over=why != "hands nothing over", file_bytes=file_bytes)
+    file.stored = replace(file.stored, file_bytes=file_bytes)
+    if why == "elsewhere":
+        source = replace(file.stored.blocks[0], workers=("w2",), addresses=("127.0.0.1:1",))
+        file.stored = replace(file.stored, blocks=(source,))
+        file.reader.fetch = lambda doors, fetch, token, hedge: iter([LARGE[fetch.offset : fetch.offset + fetch.length]])
+    asked = ReadRange("/f", 7, 10, in_place=why != "not asked for")
+    assert file.ask(asked) == LARGE[file.before + 7 : file.before + 17]
+
+
+def test_a_block_that_cannot_be_opened_is_told_of_and_read_elsewhere(tmp_path):
+    file = LargeFile(tmp_path)
+    (tmp_path / BLOCKS_NAME / "09" / "9.1.sums").write_bytes(b"")
+    own, asked_own = file.reader.fetch, []
+
+    def fetch(doors, wanted, token, hedge):
+        if wanted.worker == "w1":
+            asked_own.append(wanted)
+            return own(doors, wanted, token, hedge)
+        if not asked_own:
+            raise Unavailable("not yet")
+        return iter([LARGE[wanted.offset : wanted.offset + wanted.length]])
+
+    file.reader.fetch = fetch
+    assert file.ask(ReadRange("/f", 7, 10, in_place=True)) == LARGE[file.before + 7 : file.before + 17]
+    assert file.told == [ReplicaFoundDamaged(file.replica, "w1")]
 
 
 def test_ranges_end_with_their_block_at_the_latest(tmp_path):
