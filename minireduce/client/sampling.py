@@ -45,6 +45,11 @@ def needs_bounds(job: Job[Any, Any]) -> bool:
 
 def choose(job: Job[Any, Any], inputs: Inputs, partitions: int, open_file: Open) -> tuple[bytes, ...]:
     """The bounds for this input."""
+    return choose_bounds(take_sample(job, inputs, open_file), partitions)
+
+
+def take_sample(job: Job[Any, Any], inputs: Inputs, open_file: Open) -> list[bytes]:
+    """Encoded keys from all over this input. They depend on nothing else, so no cluster need be there yet."""
     sample: list[bytes] = []
     step_bytes = max(1, sum(file.size_bytes for file in (*inputs.files, *inputs.parts)) // PLACES)
     for index, each in enumerate(inputs.several or (inputs,)):
@@ -52,14 +57,12 @@ def choose(job: Job[Any, Any], inputs: Inputs, partitions: int, open_file: Open)
         for records, context in _places(step, each, step_bytes, open_file):
             with contextlib.suppress(Exception):
                 sample += sample_keys(step, records, context, KEYS_PER_PLACE_MAX)
-    return choose_bounds(sample, partitions)
+    return sample
 
 
-def bound(job: Job[Any, Any], program: Program, inputs: Inputs, partitions: int, open_file: Open) -> Program:
-    """The program with bounds, if its job needs any."""
-    if not needs_bounds(job):
-        return program
-    bounds = choose(job, inputs, partitions, open_file)
+def bound(program: Program, sample: list[bytes], partitions: int) -> Program:
+    """The program with bounds that cut the sample into as many parts."""
+    bounds = choose_bounds(sample, partitions)
     return replace(program, parameters=(*program.parameters, bounds_parameter(bounds)))
 
 

@@ -141,6 +141,7 @@ def submit_program(
     from minireduce.client.job_spec import make_spec, must_be_uploaded
     from minireduce.machine import machine_id
 
+    sample = _sample(session, job, inputs)
     connection, cluster, here, key = (
         session.connection,
         session.describe(),
@@ -156,10 +157,10 @@ def submit_program(
         readable = upload(connection.fs, inputs, key, replication=copies, on_upload=on_upload)
     try:
         spec = make_spec(job, program, readable, wishes, cluster=cluster, settings=session.settings, machine_id=here)
-        if isinstance(job.steps[0].partition, Range):
+        if sample is not None:
             from minireduce.client.sampling import bound
 
-            spec = replace(spec, program=bound(job, spec.program, inputs, spec.steps[0].reducers, session.open_input))
+            spec = replace(spec, program=bound(spec.program, sample, spec.steps[0].reducers))
         submitted = send(session, spec, key)
     except RequestError:  # after any other the job may run all the same
         if is_uploaded:
@@ -174,6 +175,15 @@ def submit_program(
         may_skip=spec.skips_bad_records,
         spec=spec,
     )
+
+
+def _sample(session: Session, job: Job[Any, Any], inputs: Inputs) -> list[bytes] | None:
+    """Keys to choose the bounds of `Range()` from, if the job needs any: taken while a cluster of its own starts."""
+    if not isinstance(job.steps[0].partition, Range):
+        return None
+    from minireduce.client.sampling import needs_bounds, take_sample
+
+    return take_sample(job, inputs, session.open_input) if needs_bounds(job) else None
 
 
 def send(session: Session, spec: JobSpec, key: str) -> JobId:
