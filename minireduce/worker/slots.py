@@ -63,6 +63,7 @@ from minireduce.worker.input_reader import OpenBlock
 from minireduce.worker.task_memory import TaskMemory
 from minireduce.worker.task_processes import TaskProcess, Zygote
 from minireduce.worker.verdicts import Run, blaming, cut_off, error_at_work, out_of_memory, told_of_the_rest, verdict_on
+from minireduce.worker.zygote_process import ZygoteProcess
 
 LOOK_INTERVAL_S = 0.2
 PROGRESS_INTERVAL_S = 0.5
@@ -81,6 +82,7 @@ class Slots:
         self,
         *,
         slots: int,
+        zygote: ZygoteProcess | None = None,
         on_progress: Callable[[ProgressMade], None],
         on_printed: Callable[[TextPrinted], None] = lambda _: None,
         read_range: ReadRangeOf | None = None,
@@ -101,6 +103,7 @@ class Slots:
         self._warm: list[tuple[JobId, TaskProcess]] = []
         self._spare: asyncio.Task[TaskProcess] | None = None
         self._memory = TaskMemory()
+        self._begun = zygote
         self._zygote: Zygote | None = None
         self._starting = asyncio.Lock()
         self._looking: asyncio.Task[None] | None = None
@@ -322,13 +325,15 @@ class Slots:
             if self._is_closed:
                 raise Unavailable("this worker is ending")
             if self._zygote is None:
+                begun, self._begun = self._begun or ZygoteProcess.begin(), None
                 zygote = Zygote(
+                    begun,
                     user=self._task_user,
                     groups=self._groups,
                     when_gone=self._zygote_gone,
                     on_printed=self._on_printed,
                 )
-                await zygote.start()
+                zygote.start()
                 self._zygote = zygote
             return self._zygote
 

@@ -14,8 +14,6 @@ import contextlib
 import itertools
 import os
 import socket
-import sys
-from asyncio.subprocess import Process
 from collections import deque
 from collections.abc import Callable, Sequence
 
@@ -34,11 +32,11 @@ from minireduce.attempt.conversation import (
 )
 from minireduce.attempt.framing import LENGTH, PACKET_BYTES_MAX, decode, encode, frame_length, to_frame
 from minireduce.attempt.progress import ProgressPage, make_page
-from minireduce.attempt.zygote import ENVIRONMENT
 from minireduce.core.work.printed import TextPrinted
 from minireduce.errors import MinireduceError, Unavailable
 from minireduce.worker.control_groups import ControlGroup, ControlGroups
 from minireduce.worker.printing import ProcessPrinting
+from minireduce.worker.zygote_process import ZygoteProcess
 
 READ_BUFFER_BYTES = 1 << 20
 ZYGOTE_END_S_MAX = 5.0
@@ -145,6 +143,7 @@ class Zygote:
 
     def __init__(
         self,
+        process: ZygoteProcess,
         *,
         user: str = "",
         groups: ControlGroups | None = None,
@@ -162,31 +161,18 @@ class Zygote:
         self._early_exits: dict[int, int] = {}
         self._abandoned: set[int] = set()
         self._outgoing: deque[tuple[bytes, Sequence[int]]] = deque()
-        self._process: Process | None = None
+        self._process = process
 
-    async def start(self) -> None:
-        """Start the process. It imports while the worker goes on; what it is asked meanwhile waits in the socket."""
+    def start(self) -> None:
+        """Speak to the process from here on. It imports while the worker goes on; what it is asked meanwhile waits."""
         self._loop = asyncio.get_running_loop()
         self._gone = self._loop.create_future()
-        self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._control = self._process.control
         self._control.setblocking(False)
-        with theirs:
-            self._process = await asyncio.create_subprocess_exec(
-                sys.executable,
-                "-P",  # nothing in the directory where the worker was started is imported by accident
-                "-m",
-                "minireduce.attempt.zygote",
-                str(theirs.fileno()),
-                pass_fds=(theirs.fileno(),),
-                env=_environment(),
-                stdin=asyncio.subprocess.DEVNULL,
-                start_new_session=True,  # a signal from the terminal is for the worker alone
-            )
         self._loop.add_reader(self._control, self._read)
 
     @property
     def pid(self) -> int:
-        assert self._process is not None
         return self._process.pid
 
     async def fork(self) -> TaskProcess:
@@ -238,16 +224,12 @@ class Zygote:
     async def close(self) -> None:
         """End the zygote and every process below it; returns when they are gone."""
         self._is_closing = True
-        if self._process is None:
-            return
         with contextlib.suppress(OSError):
             self._control.shutdown(socket.SHUT_WR)
-        try:
+        with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(asyncio.shield(self._gone), ZYGOTE_END_S_MAX)
-        except TimeoutError:
-            self._process.kill()
-            await self._gone
-        await self._process.wait()
+        self._process.kill()
+        await self._gone
 
     def _send(self, message: ToZygote, descriptors: Sequence[int] = ()) -> None:
         self._outgoing.append((encode(message), descriptors))
@@ -314,7 +296,7 @@ class Zygote:
         """The zygote's end of the socket is closed: it is gone, or about to go."""
         self._loop.remove_reader(self._control)
         self._loop.remove_writer(self._control)
-        self._control.close()
+        self._process.end()
         for _, descriptors in self._outgoing:
             for descriptor in descriptors:
                 os.close(descriptor)
@@ -331,9 +313,3 @@ class Zygote:
             self._gone.set_result(None)
         if not self._is_closing:
             self._when_gone(self)
-
-
-def _environment() -> dict[str, str]:
-    """What the zygote and all tasks see: what the worker does, without its tokens."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("MINIREDUCE_TOKEN")}
-    return {**kept, **ENVIRONMENT}

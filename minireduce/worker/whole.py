@@ -49,6 +49,7 @@ from minireduce.worker.running import Running
 from minireduce.worker.scrubbing import ScrubLimits
 from minireduce.worker.slots import PRINTED_BYTES_MAX, Slots
 from minireduce.worker.stream import MasterStreams
+from minireduce.worker.zygote_process import ZygoteProcess
 
 if TYPE_CHECKING:
     from minireduce.wire.calls import Credentials
@@ -100,7 +101,15 @@ class WorkerOptions:
 class Worker:
     """A worker. `start`, then `run` until it ends, then `close`, whatever happened."""
 
-    def __init__(self, options: WorkerOptions, clock: Clock, disk: Disk, *, on_joined: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        options: WorkerOptions,
+        clock: Clock,
+        disk: Disk,
+        *,
+        zygote: ZygoteProcess,
+        on_joined: Callable[[], None],
+    ) -> None:
         account = options.task_user
         owner = task_ids(account, options.data_dir, python_directories()) if account else None
         self._options = options
@@ -128,6 +137,7 @@ class Worker:
         )
         self._slots = Slots(
             slots=options.slots,
+            zygote=zygote,
             on_progress=self.loop.tell,
             on_printed=self.loop.tell,
             read_range=inputs.read,

@@ -19,7 +19,7 @@ ALL = {"master", "worker", "block server", "zygote"}
 PLANTED = "import pickle\npickle.loads(b'cbuiltins\\nlist\\n.')\n"
 IMPORTED = {
     "minireduce.launch.master_main": "secrets",
-    "minireduce.launch.worker_main": "secrets",
+    "minireduce.launch.worker_main": "socket",
     "minireduce.worker.block_server": "secrets",
     "minireduce.attempt.zygote": "msgpack",
 }
