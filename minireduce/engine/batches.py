@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
 from typing import Any
 
 from minireduce.api.step import Step
@@ -24,6 +23,7 @@ from minireduce.engine.faults import blamed, place
 from minireduce.engine.kinds import Kinds
 from minireduce.engine.read_formats import UnreadableRecord
 from minireduce.errors import MinireduceError, RequestError
+from minireduce.frozen import dataclass
 
 Columns = tuple[Any, Any]  # keys and values, as arrays
 

@@ -11,11 +11,11 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from minireduce.engine.errors import Cancelled
+from minireduce.frozen import dataclass
 
 GROUP = "minireduce"
 

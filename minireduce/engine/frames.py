@@ -16,7 +16,6 @@ from __future__ import annotations
 import os
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
 from itertools import chain, repeat
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -30,6 +29,7 @@ from minireduce.engine.key_columns import Keys
 from minireduce.engine.keys import decode_all
 from minireduce.engine.values import unpack_each
 from minireduce.errors import Corruption
+from minireduce.frozen import dataclass
 
 FRAME_BYTES = 256 << 10
 PART_MAGIC = b"MRPAIRS1"

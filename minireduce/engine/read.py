@@ -15,7 +15,6 @@ import gzip
 import lzma
 import zlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from itertools import chain
 from typing import Any, BinaryIO, cast
 
@@ -26,6 +25,7 @@ from minireduce.engine.frames import PART_MAGIC, SectionReader, Source
 from minireduce.engine.read_csv import csv_rows, csv_rows_over_lines, header_of
 from minireduce.engine.read_formats import UnreadableRecord, parquet_rows, parsed_json
 from minireduce.errors import Corruption, RequestError
+from minireduce.frozen import dataclass
 
 RECORD_BYTES_MAX = 64 << 20
 BLOCK_BYTES = 512 << 10

@@ -12,8 +12,9 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import field
 
+from minireduce.frozen import dataclass
 from minireduce.testing.clock import ManualClock
 
 Act = Callable[[], None]

@@ -12,9 +12,10 @@ which it may do for a bounded time only.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING
 
+from minireduce.frozen import dataclass
 from minireduce.ids import JobId
 from minireduce.testing.wrong import Wrong
 

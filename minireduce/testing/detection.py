@@ -19,7 +19,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections import Counter
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
 from random import Random
@@ -28,6 +28,7 @@ from minireduce.core.membership import Member
 from minireduce.core.replica_messages import Replica
 from minireduce.core.views import JobState
 from minireduce.errors import MinireduceError, Refused
+from minireduce.frozen import dataclass
 from minireduce.testing import log
 from minireduce.testing.blocks import replica_path
 from minireduce.testing.client import SimClient

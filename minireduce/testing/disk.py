@@ -21,9 +21,11 @@ import errno
 import io
 import random
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import BinaryIO, cast
+
+from minireduce.frozen import dataclass
 
 
 @dataclass(eq=False, slots=True)

@@ -7,11 +7,12 @@ that fails can be shrunk to what it needs to fail, and told again in one line.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from random import Random
 
 from minireduce.core.settings import QueueSettings, WorkerSettings
 from minireduce.core.spec import DEFAULT_QUEUE
+from minireduce.frozen import dataclass
 from minireduce.testing.cluster import CLUSTER_SETTINGS, WORKER_SETTINGS, SimCluster
 from minireduce.testing.faults import Plan, draw_plan
 from minireduce.testing.network import Weather

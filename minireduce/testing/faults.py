@@ -14,9 +14,9 @@ first of them early.
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass
 from enum import StrEnum
 
+from minireduce.frozen import dataclass
 from minireduce.testing.network import Weather
 
 

@@ -12,7 +12,6 @@ import random
 import struct
 import zlib
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -20,6 +19,7 @@ import msgpack
 
 from minireduce.core.cluster import Persist
 from minireduce.core.effects import Row
+from minireduce.frozen import dataclass
 from minireduce.testing.agenda import Agenda, Node
 from minireduce.testing.disk import SimDisk
 

@@ -15,8 +15,8 @@ from __future__ import annotations
 import random
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
 
+from minireduce.frozen import dataclass
 from minireduce.testing.agenda import Agenda, Node
 
 

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from typing import Any
 from unittest.mock import patch
 
 from minireduce.errors import InvariantViolation
+from minireduce.frozen import dataclass
 from minireduce.testing import sim, sim_storage
 from minireduce.testing.wrong import Wrong
 

@@ -20,9 +20,10 @@ from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import partial
 
+from minireduce.frozen import dataclass
 from minireduce.testing.busy import SlotUse
 from minireduce.testing.cluster import SimCluster
 from minireduce.testing.draw import WHOLE, Cut, build

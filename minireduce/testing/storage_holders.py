@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from minireduce.core.messages import Command
 from minireduce.core.replica_messages import RemoveReplica, Replica, ReplicaReport
 from minireduce.core.settings import ClusterSettings
+from minireduce.frozen import dataclass
 from minireduce.ids import WorkerId
 
 SETTINGS = ClusterSettings(

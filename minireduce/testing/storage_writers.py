@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -33,6 +33,7 @@ from minireduce.core.storage.requests import (
 )
 from minireduce.core.storage.views import BlockView, PlacedBlock
 from minireduce.errors import MinireduceError, NotFound, RequestError, Unavailable
+from minireduce.frozen import dataclass
 from minireduce.ids import WorkerId
 from minireduce.testing.storage_holders import SETTINGS, Key, key_of
 

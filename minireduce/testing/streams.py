@@ -11,11 +11,11 @@ streams, if the network lets that through.
 from __future__ import annotations
 
 import functools
-from dataclasses import dataclass
 from typing import Any, Protocol
 
 from minireduce.core.messages import Down, Hello, Up, Welcome
 from minireduce.errors import MinireduceError, Unavailable
+from minireduce.frozen import dataclass
 from minireduce.ids import WorkerId
 from minireduce.testing.agenda import Agenda, Node
 from minireduce.testing.network import SimNetwork

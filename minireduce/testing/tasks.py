@@ -7,7 +7,6 @@ worker around them, its fetches and its disk (worker.py).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from minireduce.attempt.batch import LATE_S
@@ -32,6 +31,7 @@ from minireduce.core.work.fetches import (
     PART,
 )
 from minireduce.errors import InvariantViolation, MinireduceError
+from minireduce.frozen import dataclass
 from minireduce.ids import AttemptId, TaskKind
 from minireduce.testing import tell, workload
 from minireduce.testing.bad_lines import meet_bad_lines

@@ -9,7 +9,7 @@ Killed, the process forgets everything else; started again it is a new incarnati
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import field
 from random import Random
 from typing import Any
 
@@ -49,6 +49,7 @@ from minireduce.core.work.session import (
 )
 from minireduce.core.worker import WorkerState
 from minireduce.errors import InvariantViolation, MinireduceError
+from minireduce.frozen import dataclass
 from minireduce.ids import AttemptId, JobId
 from minireduce.testing import tell, workload
 from minireduce.testing.agenda import Node

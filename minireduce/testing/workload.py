@@ -13,7 +13,7 @@ import hashlib
 import zlib
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from enum import StrEnum
 
 from minireduce.core.spec import (
@@ -29,6 +29,7 @@ from minireduce.core.spec import (
 )
 from minireduce.core.task_data import Counters, TaskOutput
 from minireduce.errors import Corruption
+from minireduce.frozen import dataclass
 from minireduce.ids import TaskId, TaskKind
 
 Pair = tuple[str, int]

@@ -15,12 +15,13 @@ import asyncio
 import contextlib
 import os
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 
 from minireduce.attempt.places import STDERR_NAME, STDOUT_NAME
 from minireduce.core.texts import left_out_note
 from minireduce.core.work.printed import TextPrinted
+from minireduce.frozen import dataclass
 from minireduce.ids import AttemptId
 
 READ_BYTES = 1 << 16

@@ -14,7 +14,6 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 from minireduce.attempt.conversation import (
@@ -39,6 +38,7 @@ from minireduce.core.work.attempts import (
     Lost,
     ProgressMade,
 )
+from minireduce.frozen import dataclass
 from minireduce.worker.task_processes import TaskProcess
 
 CRASH_LINES_MAX = 40

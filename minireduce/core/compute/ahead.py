@@ -9,9 +9,8 @@ Only tasks whose input lies nowhere in particular go ahead; any other may yet ge
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from minireduce.core.settings import ClusterSettings
+from minireduce.frozen import dataclass
 
 _NEWEST_WEIGHT = 0.125
 

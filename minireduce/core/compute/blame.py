@@ -17,8 +17,9 @@ Not here: what follows (state.py, reports.py), and workers that are silent (memb
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sized
-from dataclasses import dataclass, field
+from dataclasses import field
 
+from minireduce.frozen import dataclass
 from minireduce.ids import WorkerId
 
 EXCLUDED_SHARE_MAX = 1 / 3

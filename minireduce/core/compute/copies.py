@@ -21,7 +21,7 @@ from __future__ import annotations
 import heapq
 from collections import Counter, deque
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import field
 from itertools import islice
 
 from minireduce.core.compute.job import Job
@@ -33,6 +33,7 @@ from minireduce.core.messages import AttemptSucceeded, CopyPart, ReleaseWorker
 from minireduce.core.settings import ClusterSettings
 from minireduce.core.spec import OutputKind
 from minireduce.core.views import JobState
+from minireduce.frozen import dataclass
 from minireduce.ids import JobId, TaskId, WorkerId
 
 TRIES_MAX = 4

@@ -16,10 +16,10 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 
 from minireduce.core.compute.job import Job
 from minireduce.core.settings import ClusterSettings, QueueSettings
+from minireduce.frozen import dataclass
 from minireduce.ids import JobId
 
 Turn = tuple[float, int, str, bool, int, float, int, int]

@@ -17,7 +17,6 @@ is less.
 from __future__ import annotations
 
 from collections.abc import Container, Iterable, Iterator
-from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
@@ -27,6 +26,7 @@ from minireduce.core.compute.task import Attempt, AttemptState, Winner
 from minireduce.core.effects import Effects, Row
 from minireduce.core.settings import ClusterSettings
 from minireduce.core.views import AttemptView, TaskView
+from minireduce.frozen import dataclass
 from minireduce.ids import AttemptId, JobId, TaskId, TaskKind
 
 TABLE = "history"

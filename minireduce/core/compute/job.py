@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from minireduce.core.compute.ahead import Brevity
 from minireduce.core.compute.locality import Homes, LocalityWait
@@ -19,6 +19,7 @@ from minireduce.core.compute.task import ATTEMPTS_PER_EPOCH_MAX, Attempt, Task, 
 from minireduce.core.spec import JobSpec, LocalFiles, StepSpec
 from minireduce.core.task_data import Counters, OutputSource
 from minireduce.core.views import AttemptError, JobState, SkippedView
+from minireduce.frozen import dataclass
 from minireduce.ids import JobId, TaskId, TaskKind, WorkerId
 
 FindHomes = Callable[["Step", Task], Homes]

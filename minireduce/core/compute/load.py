@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from minireduce.core.compute.locality import NO_SPOT, Spot
 from minireduce.core.compute.task import Attempt, AttemptState, Task
+from minireduce.frozen import dataclass
 from minireduce.ids import AttemptId, JobId, TaskId, TaskKind
 
 

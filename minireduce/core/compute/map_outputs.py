@@ -11,12 +11,13 @@ finish within `ANNOUNCE_INTERVAL_S` go together; the first and the last of a ste
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from minireduce.core.compute.job import Step
 from minireduce.core.effects import Effects
 from minireduce.core.messages import MapOutputsLost, MapOutputsReady
 from minireduce.core.task_data import OutputSource
+from minireduce.frozen import dataclass
 from minireduce.ids import AttemptId, JobId, WorkerId
 
 SOURCES_PER_COMMAND_MAX = 1000

@@ -15,12 +15,13 @@ knows the last one he saw misses nothing that was kept.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from minireduce.core.effects import Effects, Row
 from minireduce.core.messages import AttemptPrinted
 from minireduce.core.settings import ClusterSettings
 from minireduce.core.views import PrintedPiece
+from minireduce.frozen import dataclass
 from minireduce.ids import AttemptId, JobId, TaskId, TaskKind, WorkerId
 
 TABLE = "printed"

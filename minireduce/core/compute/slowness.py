@@ -13,10 +13,11 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from statistics import median
 
 from minireduce.core.settings import ClusterSettings
+from minireduce.frozen import dataclass
 
 ATTEMPTS_COUNTED_MAX = 8
 

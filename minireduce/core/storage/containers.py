@@ -11,11 +11,12 @@ which files should lie elsewhere (`moves`).
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from minireduce.core.effects import Effects
 from minireduce.core.storage.blocks import Block, Blocks
 from minireduce.core.storage.namespace import File, Inode
+from minireduce.frozen import dataclass
 
 FILES_PER_CONTAINER_MAX = 1000
 """So many are named in one transaction."""

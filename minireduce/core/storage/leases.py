@@ -11,10 +11,9 @@ from then.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from minireduce.core.effects import Effects
 from minireduce.errors import NotFound
+from minireduce.frozen import dataclass
 
 TABLE = "open_files"
 

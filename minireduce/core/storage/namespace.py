@@ -15,13 +15,14 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right, insort
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, TypeVar
 
 from minireduce.core.effects import Effects
 from minireduce.core.storage.paths import Names, parse_path
 from minireduce.core.storage.views import DirectoryPage, FileStatus, Summary
 from minireduce.errors import AlreadyExists, InvariantViolation, NotFound, RequestError
+from minireduce.frozen import dataclass
 
 ROOT = 1
 DETACHED = 0

@@ -12,12 +12,12 @@ Not checked are moves to the trash, which free what was there, and compaction, w
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 from minireduce.core.effects import Effects
 from minireduce.core.storage.namespace import Directory, File, Inode, Namespace
 from minireduce.core.storage.paths import Names
 from minireduce.errors import RequestError
+from minireduce.frozen import dataclass
 
 TABLE = "quotas"
 

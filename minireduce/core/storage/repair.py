@@ -23,7 +23,6 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping
-from dataclasses import dataclass
 from itertools import islice
 
 from minireduce.core.effects import Effects
@@ -34,6 +33,7 @@ from minireduce.core.storage.copying import Copying
 from minireduce.core.storage.placement import FREE_BYTES_KEPT, PlacementPolicy, Rule, Want
 from minireduce.core.storage.places import Place, Places
 from minireduce.core.storage.surplus import Surplus
+from minireduce.frozen import dataclass
 from minireduce.ids import WorkerId
 
 LEVELS = 5

@@ -13,7 +13,7 @@ does not answer keeps its replica.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from minireduce.core.effects import Effects
 from minireduce.core.replica_messages import ConfirmReplica, ReplicaConfirmed
@@ -21,6 +21,7 @@ from minireduce.core.settings import ClusterSettings
 from minireduce.core.storage.blocks import Block, Blocks
 from minireduce.core.storage.placement import PlacementPolicy
 from minireduce.core.storage.places import Place
+from minireduce.frozen import dataclass
 from minireduce.ids import WorkerId
 
 
