@@ -192,14 +192,15 @@ def prepare_what_tasks_need() -> None:
 
 
 def main(arguments: list[str]) -> None:
+    gc.disable()
     control = socket.socket(fileno=int(arguments[0]))
     control.set_inheritable(False)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the worker, which closes the socket
     linux.become_subreaper()
     linux.name_process("minireduce-zygo")
     prepare_what_tasks_need()
-    gc.collect()
     gc.freeze()  # the collector then leaves these objects, and the pages that children share with us, alone
+    gc.enable()
     Zygote(control).serve()
 
 

@@ -7,15 +7,21 @@ started the command with Ctrl-C ignored, as a shell does in the background, has 
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 from typing import NoReturn
 
 INTERRUPTED = 130
+GARBAGE_THRESHOLD = 20_000
+"""Objects made before the cycle collector looks at the youngest. At Python's own 700 it took a twelfth of the time that
+modules take to load, of which nothing becomes garbage.
+"""
 
 
 def main() -> NoReturn:
     """Run the command line and exit."""
+    gc.set_threshold(GARBAGE_THRESHOLD)
     is_ignored = signal.getsignal(signal.SIGINT) is not signal.default_int_handler
     if not is_ignored:
         signal.signal(signal.SIGINT, _leave)

@@ -27,6 +27,7 @@ def run_daemon(body: Callable[[], None]) -> int:
     The line begins with `error: `, which whoever started this process as a child looks for. What is no error of ours is
     a mistake in this program, and shows where it happened.
     """
+    gc.disable()  # nothing that is imported becomes garbage, and to look through it took a twelfth of a start
     logging.basicConfig(
         level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s", force=True
     )
@@ -41,8 +42,9 @@ def run_daemon(body: Callable[[], None]) -> int:
 
 
 def rest_collector() -> None:
-    """Have the cycle collector pass over all that is there now, and look at what comes more rarely."""
+    """Have the cycle collector, at rest until now, pass over all that is there, and look more rarely at the rest."""
     gc.freeze()
+    gc.enable()
     gc.set_threshold(*GARBAGE_THRESHOLDS)
 
 
