@@ -1,9 +1,8 @@
 """Say once, in the zygote, what every task process and its worker say to each other.
 
-The first message of a class costs a hundred times the second: its fields' types are looked up, and its methods are
-compiled when they are first called (`minireduce.frozen`). A task process would pay that before the first task of every
-job, with somebody waiting; what its parent has done it finds done. Only the common messages are said here, since a
-worker that starts waits for its zygote.
+The first message of a class costs a hundred times the second, since its fields' types are looked up. A task process
+would pay that before the first task of every job, with somebody waiting; what its parent has done it finds done. Only
+the common messages are said here, since a worker that starts waits for its zygote.
 
 Nothing here computes, reads a file or touches user code.
 """

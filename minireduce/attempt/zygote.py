@@ -202,6 +202,7 @@ def main(arguments: list[str]) -> None:
     gc.freeze()  # the collector then leaves these objects, and the pages that children share with us, alone
     gc.enable()
     Zygote(control).serve()
+    os._exit(0)  # there is nothing to flush, and the worker waits
 
 
 if __name__ == "__main__":

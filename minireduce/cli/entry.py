@@ -25,11 +25,12 @@ def main() -> NoReturn:
     is_ignored = signal.getsignal(signal.SIGINT) is not signal.default_int_handler
     if not is_ignored:
         signal.signal(signal.SIGINT, _leave)
-    from minireduce.cli.main import main as run
+    from minireduce.cli.main import run
+    from minireduce.leaving import leave
 
     if not is_ignored:
         signal.signal(signal.SIGINT, signal.default_int_handler)
-    run()
+    leave(run())
 
 
 def _leave(_number: int, _frame: object) -> NoReturn:

@@ -77,6 +77,11 @@ def minireduce(ctx: click.Context, common: Common) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run the command line and exit."""
+    sys.exit(run(arguments))
+
+
+def run(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and give back the exit status."""
     arguments = sys.argv[1:] if arguments is None else arguments
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _interrupt)
@@ -85,7 +90,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         status = minireduce.main(args=list(arguments), prog_name="minireduce", standalone_mode=False)
     except BaseException as error:  # the border: nothing leaves as a traceback of ours
         status = report(error, is_json=is_json)
-    sys.exit(status if isinstance(status, int) else 0)
+    return status if isinstance(status, int) else 0
 
 
 def _interrupt(_number: int, _frame: object) -> NoReturn:

@@ -125,6 +125,7 @@ class Connection:
         self._calls = Calls(address, credentials)
         self._master_wait_s = master_wait_s
         self._has_answered = False
+        self.is_closed = False
         self.reads = Reads()
         self.doors = DoorPool(credentials.authority)
         self.gatherers = Gatherers()
@@ -137,6 +138,10 @@ class Connection:
 
         `timeout_s` is for one try; `wait_s` for all of them, in place of the connection's own patience.
         """
+        if self.is_closed:
+            raise RequestError(
+                f"the connection to the master at {self.address} is closed", hint="ask before it ends, or open another"
+            )
         patience_s = self._master_wait_s if wait_s is None else wait_s
         retry = Retry(FIRST_WAIT_S, patience_s, on_wait=self.on_wait, has_answered=self._has_answered)
         answer = retry.call(lambda: self._calls.call(method, request, timeout_s=timeout_s))
@@ -152,6 +157,7 @@ class Connection:
 
     def close(self) -> None:
         """End the connection. Jobs go on."""
+        self.is_closed = True
         self.doors.close()
         self._calls.close()
 

@@ -12,28 +12,33 @@ part again removes the name first.
 from __future__ import annotations
 
 import contextlib
-import http.client
 import os
 import stat
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from minireduce.client.local_blocks import fetch_descriptor, is_same_host
 from minireduce.errors import Unavailable
 from minireduce.wire.local_door import NONCE_HEADER, PROOF_HEADER, SOCKET_HEADER, read_offer
 
+if TYPE_CHECKING:
+    import http.client
+
+OK = 200
 READ_BYTES = 1 << 20
 
 
 def open_part(door: http.client.HTTPConnection, path: str, headers: Mapping[str, str]) -> int | None:
     """A descriptor of the part that the worker serves at `path`; None where it gives none. Raises as `door` does."""
+    from minireduce.client.local_blocks import fetch_descriptor, is_same_host
+
     door.connect()
     if not is_same_host(door.sock):
         return None
     door.request("GET", f"{path}/local", headers=dict(headers))
     answer = door.getresponse()
     answer.read()
-    if answer.status != http.client.OK:
+    if answer.status != OK:
         return None  # asked for its bytes the worker says why
     with contextlib.suppress(Unavailable, OSError):
         return fetch_descriptor(

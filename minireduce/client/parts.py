@@ -10,26 +10,21 @@ result; so a part that cannot be had now is asked for again with a fresh result,
 
 from __future__ import annotations
 
-import http.client
 import os
-from collections.abc import Callable, Mapping
-from contextlib import closing
+from collections.abc import Callable
 from pathlib import Path
 
 import xxhash
 
 from minireduce.client import jobs, local_parts
 from minireduce.client.connection import Connection
-from minireduce.client.doors import open_door
 from minireduce.client.retry import Retry
 from minireduce.core.views import JobView, ResultView
 from minireduce.errors import Corruption, NotFound, Unavailable
 from minireduce.ids import AttemptId, JobId
 from minireduce.wire import methods
-from minireduce.wire.errors import from_http
 from minireduce.wire.questions import GetResult
 
-FETCH_BYTES = 1 << 20
 DAMAGED_MAX = 3
 
 OpenOwn = Callable[[AttemptId], int | None]
@@ -116,27 +111,25 @@ def _fetch_verified(
     if not source.bytes_total:
         target.write_bytes(b"")  # nobody keeps what has no bytes
         return
-    path, headers = f"/outputs/{source.attempt}/part", {"Authorization": f"Bearer {result.read_token}"}
-    found = _Found(undigested=0 if result.is_text else _magic_bytes())
-    with closing(open_door(source.worker, source.address, authority)) as door:
-        try:
-            descriptor = open_own(source.attempt) if open_own is not None else None
-            if descriptor is None:
-                descriptor = local_parts.open_part(door, path, headers)
-            if descriptor is not None:
-                _take_file(descriptor, target, found)
-            else:
-                _take_bytes(door, path, headers, target, found, source.worker)
-        except (OSError, http.client.HTTPException) as cause:
-            raise Unavailable(
-                f"the part of {source.attempt} cannot be fetched from {source.worker} at {source.address}: {cause}"
-            ) from cause
+    found = Found(undigested=0 if result.is_text else _magic_bytes())
+    try:
+        descriptor = open_own(source.attempt) if open_own is not None else None
+        if descriptor is not None:
+            take_file(descriptor, target, found)
+        else:
+            from minireduce.client.part_doors import take_from_worker  # HTTP: not for parts of one's own
+
+            take_from_worker(source, result.read_token, target, authority, found)
+    except OSError as cause:
+        raise Unavailable(
+            f"the part of {source.attempt} cannot be fetched from {source.worker} at {source.address}: {cause}"
+        ) from cause
     if (found.length, found.digest.digest()) != (source.bytes_total, result.digests[index]):
         target.unlink()
         raise Corruption(f"the part of {source.attempt} that {source.worker} sent is not the one that was committed")
 
 
-class _Found:
+class Found:
     """What was read of a part so far; its digest leaves out the bytes that it begins with, `undigested` of them."""
 
     def __init__(self, undigested: int) -> None:
@@ -149,7 +142,7 @@ class _Found:
         self.length += len(piece)
 
 
-def _take_file(descriptor: int, target: Path, found: _Found) -> None:
+def take_file(descriptor: int, target: Path, found: Found) -> None:
     """Have a part that lies on this host under the name `target`: the same file, or else a copy."""
     try:
         if local_parts.link(descriptor, target):
@@ -162,19 +155,6 @@ def _take_file(descriptor: int, target: Path, found: _Found) -> None:
                 found.add(piece)
     finally:
         os.close(descriptor)
-
-
-def _take_bytes(
-    door: http.client.HTTPConnection, path: str, headers: Mapping[str, str], target: Path, found: _Found, worker: str
-) -> None:
-    with target.open("xb") as file:
-        door.request("GET", path, headers=dict(headers))
-        answer = door.getresponse()
-        if answer.status != http.client.OK:
-            raise from_http(answer.status, answer.read(FETCH_BYTES), f"the worker {worker}")
-        while piece := answer.read(FETCH_BYTES):
-            file.write(piece)
-            found.add(piece)
 
 
 def _magic_bytes() -> int:

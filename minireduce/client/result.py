@@ -14,7 +14,8 @@ import weakref
 from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 
 from minireduce.api.bad_record import BadRecord
 from minireduce.client.publish import Parts, part_name
@@ -79,8 +80,7 @@ class JobResult(Generic[K, V]):
         self._parts = parts
         self._allow_pickle = allow_pickle
         self._on_close = on_close
-        self._folder = Path(tempfile.mkdtemp(prefix="minireduce-"))
-        self._remove_folder = weakref.finalize(self, shutil.rmtree, self._folder, ignore_errors=True)
+        self._folder: Path | None = None
         self._is_closed = False
 
     def __iter__(self) -> Iterator[tuple[K, V]]:
@@ -147,9 +147,18 @@ class JobResult(Generic[K, V]):
         """Let go of the pairs. Harmless when repeated."""
         if not self._is_closed:
             self._is_closed = True
-            self._remove_folder()
+            if self._folder is not None:
+                self._remove_folder()
             if self._on_close is not None:
                 self._on_close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
 
     def __repr__(self) -> str:
         return f"<JobResult of {self.id}>"
@@ -169,6 +178,9 @@ class JobResult(Generic[K, V]):
     def _part(self, index: int) -> Path:
         """The file of a part, fetched now if no reader came here before."""
         assert self._parts is not None
+        if self._folder is None:
+            self._folder = Path(tempfile.mkdtemp(prefix="minireduce-"))
+            self._remove_folder = weakref.finalize(self, shutil.rmtree, self._folder, ignore_errors=True)
         path = self._folder / part_name(index)
         if not path.exists():
             draft = path.with_suffix(".draft")

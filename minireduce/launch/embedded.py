@@ -41,6 +41,7 @@ class EmbeddedCluster:
         self._root = _make_root()
         self._tokens = tokens.generate()
         self._address: str | None = None
+        self._connection: Connection | None = None
         self._is_closed = False
         self._masters: list[Daemon] = []
         self._workers: list[Daemon] = []
@@ -91,6 +92,13 @@ class EmbeddedCluster:
             self._address = address
         return self._address
 
+    @property
+    def connection(self) -> Connection:
+        """The connection that the jobs of this process share: to make one takes longer than a small job's questions."""
+        if self._connection is None:
+            self._connection = self.connect()
+        return self._connection
+
     def connect(self) -> Connection:
         """A new connection to the master, once `address` can be told."""
         from minireduce.client.connection import Connection
@@ -121,6 +129,8 @@ class EmbeddedCluster:
         """End all processes and remove all they wrote. Harmless when repeated."""
         if not self._is_closed:
             self._is_closed = True
+            if self._connection is not None:
+                self._connection.close()
             # The master has no children and no data that anybody will read; workers end their tasks first.
             daemon.stop(self._workers, at_once=self._masters)
             shutil.rmtree(self._root, ignore_errors=True)

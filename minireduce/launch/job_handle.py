@@ -186,11 +186,16 @@ class JobHandle(Generic[K, V]):
             )
             result.fetch_all()
             return result
+
+        def close_at_master() -> None:
+            if not connection.is_closed:  # a cluster that has ended keeps nothing
+                connection.call(methods.CLOSE_RESULT, CloseResult(self.id))
+
         return JobResult(
             self.id,
             counters,
             self.parts(),
             allow_pickle=True,
             skipped=self.skipped(),
-            on_close=lambda: connection.call(methods.CLOSE_RESULT, CloseResult(self.id)),
+            on_close=close_at_master,
         )

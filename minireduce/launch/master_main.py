@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import argparse
 import os
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from minireduce import __version__
 from minireduce.launch import child
 from minireduce.launch.common import port, run_daemon
+from minireduce.leaving import leave
 
 DEFAULT_DATA_DIR = Path("~/.local/share/minireduce/master")
 GRPC_PORT = 7070
@@ -24,7 +24,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """The console script."""
     options = _parser().parse_args(arguments)
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # what it would say, our own messages say in words
-    sys.exit(run_daemon(lambda: _copy(options) if options.verb else _serve(options)))
+    leave(run_daemon(lambda: _copy(options) if options.verb else _serve(options)))
 
 
 def _parser() -> argparse.ArgumentParser:

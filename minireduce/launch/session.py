@@ -57,13 +57,12 @@ class Session:
     @property
     def connection(self) -> Connection:
         """The connection to the cluster, once that serves."""
+        if self._cluster is not None:
+            return self._cluster.connection
         if self._connection is None:
-            if self._cluster is not None:
-                self._connection = self._cluster.connect()
-            else:
-                from minireduce.client.connection import open_connection
+            from minireduce.client.connection import open_connection
 
-                self._connection = open_connection(self.configuration)
+            self._connection = open_connection(self.configuration)
         return self._connection
 
     @property

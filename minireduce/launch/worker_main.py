@@ -8,13 +8,13 @@ the same time. Nothing heavy may be imported here at the top, so `--help` and mi
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from minireduce import __version__
 from minireduce.launch import child
 from minireduce.launch.common import port, run_daemon
+from minireduce.leaving import leave
 from minireduce.worker.zygote_process import ZygoteProcess
 
 DEFAULT_DATA_DIR = Path("~/.local/share/minireduce/worker")
@@ -25,7 +25,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """The console script."""
     options = _parser().parse_args(arguments)
     options.data_dir = options.data_dir or [DEFAULT_DATA_DIR]
-    sys.exit(run_daemon(lambda: _run(options)))
+    leave(run_daemon(lambda: _run(options)))
 
 
 def _run(options: argparse.Namespace) -> None:

@@ -18,7 +18,7 @@ from minireduce import Job, LocalCluster, Sum
 ALL = {"master", "worker", "block server", "zygote"}
 PLANTED = "import pickle\npickle.loads(b'cbuiltins\\nlist\\n.')\n"
 IMPORTED = {
-    "minireduce.launch.master_main": "secrets",
+    "minireduce.launch.master_main": "logging",
     "minireduce.launch.worker_main": "socket",
     "minireduce.worker.block_server": "secrets",
     "minireduce.attempt.zygote": "msgpack",

@@ -147,6 +147,22 @@ def test_a_closed_result_is_forgotten_by_the_cluster(cluster: LocalCluster, text
             connection.call(methods.GET_RESULT, GetResult(result.id))
 
 
+def test_a_result_is_closed_at_the_end_of_its_block(cluster: LocalCluster, text: Path) -> None:
+    with Job(words, Sum()).run(text, master=cluster) as result:
+        assert dict(result) == {"a": 3, "b": 2, "c": 1}
+    with pytest.raises(RequestError, match="is closed"):
+        list(result)
+
+
+def test_what_outlives_its_cluster_says_so_at_once(text: Path) -> None:
+    with LocalCluster(workers=1, slots=1) as ended:
+        result = Job(words, Sum()).run(text, master=ended)
+        handle = Job(words, Sum()).submit(text, master=ended)
+    with pytest.raises(RequestError, match=r"the connection to the master at .* is closed"):
+        handle.view()
+    result.close()  # nothing is left of it that could be let go
+
+
 def test_slots_belong_to_an_embedded_cluster(cluster: LocalCluster, text: Path) -> None:
     with pytest.raises(RequestError, match="slots belong to workers"):
         Job(words, Sum()).run(text, master=cluster, slots=2)

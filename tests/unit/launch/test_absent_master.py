@@ -56,7 +56,8 @@ def test_of_a_master_that_ended_with_its_session_no_job_can_go_on() -> None:
 class Cluster:
     """One of somebody else, whose master goes when a job is submitted."""
 
-    def connect(self) -> AbsentMaster:
+    @property
+    def connection(self) -> AbsentMaster:
         return AbsentMaster(is_embedded=False)
 
 
