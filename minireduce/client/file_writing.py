@@ -74,7 +74,9 @@ class FileWriter(io.RawIOBase):
         else:
             self._opened = connection.call(methods.APPEND_FILE, request)
         self._placed = self._opened.first
-        self._renewing = threading.Thread(target=self._renew, name="lease", daemon=True)
+        # The thread knows nothing of this object: one that is forgotten ends, and so does its lease.
+        renewing = (connection, self._lease, self._opened.lease_s / RENEWALS_PER_LEASE, self._ended)
+        self._renewing = threading.Thread(target=_renew, args=renewing, name="lease", daemon=True)
         self._renewing.start()
         if isinstance(request, AppendFile):
             self._go_to_end(request.path)
@@ -220,12 +222,13 @@ class FileWriter(io.RawIOBase):
         with FileReader(self._connection, status, self._machine_id) as reader:
             return b"".join(reader.pieces(self._length - count, count))
 
-    def _renew(self) -> None:
-        while not self._ended.wait(self._opened.lease_s / RENEWALS_PER_LEASE):
-            try:
-                self._connection.call(methods.RENEW_LEASE, RenewLease(self._lease))
-            except MinireduceError:
-                continue  # the next request of the writer itself will say what is wrong
+
+def _renew(connection: Connection, lease: str, interval_s: float, ended: threading.Event) -> None:
+    while not ended.wait(interval_s):
+        try:
+            connection.call(methods.RENEW_LEASE, RenewLease(lease))
+        except MinireduceError:
+            continue  # the next request of the writer itself will say what is wrong
 
 
 def new_file(

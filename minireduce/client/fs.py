@@ -19,7 +19,7 @@ import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import BinaryIO, NamedTuple, cast
+from typing import BinaryIO, NamedTuple, NoReturn, cast
 
 import google_crc32c
 
@@ -314,7 +314,7 @@ class FileSystem:
     def _put_together(self, files: Sequence[SmallFile], wishes: _Wishes) -> None:
         """Store these files with one answer, and with those that other threads store at the same time."""
         are_small = all(len(data) <= SMALL_FILE_BYTES_MAX for _, data in files)
-        if files and are_small and _fitting([files]):
+        if files and are_small and _fitting([files], wishes.block_size):
             self._gatherer(wishes, shows=False).store(files)
         else:
             self._put_packs(files, wishes)
@@ -324,14 +324,16 @@ class FileSystem:
 
         ahead = Ahead()
 
-        def together(files: Iterable[SmallFile], ahead: Ahead | None = ahead) -> Sequence[FileStatus]:
+        def together(files: Iterable[SmallFile]) -> Sequence[FileStatus]:
             shown: list[FileStatus] = []
-            self._put_packs(files, wishes, shown if shows else None, ahead)
+            self._put_packs(files, wishes, shown if shows else None, ahead, in_one=True)
             return shown
 
         def alone(files: Sequence[SmallFile]) -> Sequence[FileStatus]:
             if len(files) > 1:
-                return together(files, None)
+                shown: list[FileStatus] = []
+                self._put_packs(files, wishes, shown if shows else None)
+                return shown
             ((path, data),) = files
             return [self._store(path, data, None, wishes)]
 
@@ -340,7 +342,8 @@ class FileSystem:
             return [each.status for each in self._connection.call(methods.GET_FILES, request)] if shows else []
 
         return self._connection.gatherers.get(
-            (wishes, shows, self._owner), lambda: Gatherer(together, alone, show, _fitting)
+            (wishes, shows, self._owner),
+            lambda: Gatherer(together, alone, show, lambda groups: _fitting(groups, wishes.block_size)),
         )
 
     def put_many(
@@ -364,8 +367,13 @@ class FileSystem:
         wishes: _Wishes,
         shown: list[FileStatus] | None = None,
         ahead: Ahead | None = None,
+        *,
+        in_one: bool = False,
     ) -> int:
-        """The bytes stored. `shown` is what is to hold, in the end, the status of each file."""
+        """The bytes stored. `shown` is what is to hold, in the end, the status of each file.
+
+        `in_one`: in one block, or none of them is stored and RequestError raised.
+        """
         total = 0
         pack: Pack | None = None
         try:
@@ -374,6 +382,8 @@ class FileSystem:
                 total += len(data)
                 if pack is not None and pack.add(place, data):
                     continue
+                if pack is not None and in_one:
+                    _refuse_another_block(place)
                 if len(data) <= SMALL_FILE_BYTES_MAX:
                     if pack is not None:
                         pack.close()
@@ -543,9 +553,13 @@ def _up_to(source: BinaryIO, count: int) -> bytes:
     return b"".join(pieces)
 
 
-def _fitting(groups: Sequence[Sequence[SmallFile]]) -> int:
-    """How many of these groups of files, from the first on, go in one pack."""
-    room = PackRoom(PACK_BYTES_MAX)
+def _refuse_another_block(path: str) -> NoReturn:
+    raise RequestError(f"{path} does not fit the block of the files before it", hint="store it by itself")
+
+
+def _fitting(groups: Sequence[Sequence[SmallFile]], block_size: int) -> int:
+    """How many of these groups of files, from the first on, go in one pack; a block that is smaller shows later."""
+    room = PackRoom(min(PACK_BYTES_MAX, block_size or PACK_BYTES_MAX))
     fit = itertools.takewhile(lambda group: all(room.take(path, len(data)) for path, data in group), groups)
     return sum(1 for _ in fit)
 

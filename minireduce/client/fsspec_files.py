@@ -11,7 +11,9 @@ What is removed goes to the trash.
 from __future__ import annotations
 
 import contextlib
+import errno
 import io
+import os
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any, ClassVar
@@ -54,8 +56,8 @@ class MinireduceFileSystem(AbstractFileSystem):  # type: ignore[misc]  # fsspec 
         is_held = mode != "rb" and not options.get("autocommit", True)
         if is_held and mode == "ab":
             raise OSError(f"{path}: what is appended cannot be taken back, so it is part of no transaction")
-        with _as_os_errors(path):
-            is_over = mode == "wb"
+        is_over = mode == "wb"
+        with self._as_os_errors(path, is_over=is_over):
             opened: Any = self._files.open(path, "wb" if mode == "xb" else mode, overwrite=is_over, **sizes)
         return _HeldFile(opened) if is_held else opened
 
@@ -64,13 +66,13 @@ class MinireduceFileSystem(AbstractFileSystem):  # type: ignore[misc]  # fsspec 
     def info(self, path: str, **options: Any) -> dict[str, Any]:
         del options
         path = str(self._strip_protocol(path))
-        with _as_os_errors(path):
+        with self._as_os_errors(path):
             return _described(self._files.stat(path))
 
     def ls(self, path: str, detail: bool = True, **options: Any) -> list[Any]:
         del options
         path = str(self._strip_protocol(path))
-        with _as_os_errors(path):
+        with self._as_os_errors(path):
             listed = [_described(status) for status in self._files.ls(path)]
         return listed if detail else [each["name"] for each in listed]
 
@@ -87,20 +89,29 @@ class MinireduceFileSystem(AbstractFileSystem):  # type: ignore[misc]  # fsspec 
         path = str(self._strip_protocol(path))
         if self.exists(path):
             raise FileExistsError(path)
-        with _as_os_errors(path):
+        with self._as_os_errors(path):
             self._files.mkdir(path, parents=create_parents)
 
     def makedirs(self, path: str, exist_ok: bool = False) -> None:
         path = str(self._strip_protocol(path))
         if not exist_ok and self.exists(path):
             raise FileExistsError(path)
-        with _as_os_errors(path):
+        with self._as_os_errors(path):
             self._files.mkdir(path)
 
     def rmdir(self, path: str) -> None:
+        """Remove an empty directory. Raises NotADirectoryError, FileNotFoundError, OSError."""
+        if self.info(path)["type"] != "directory":
+            raise NotADirectoryError(path)
+        path = str(self._strip_protocol(path))
+        if self._files.ls(path):
+            raise OSError(errno.ENOTEMPTY, os.strerror(errno.ENOTEMPTY), path)
         self._remove(path, recursive=False)
 
     def rm_file(self, path: str) -> None:
+        """Remove a file. Raises IsADirectoryError, FileNotFoundError."""
+        if self.info(path)["type"] == "directory":
+            raise IsADirectoryError(path)
         self._remove(path, recursive=False)
 
     _rm = rm_file
@@ -112,24 +123,52 @@ class MinireduceFileSystem(AbstractFileSystem):  # type: ignore[misc]  # fsspec 
 
     def _remove(self, path: str, *, recursive: bool) -> None:
         path = str(self._strip_protocol(path))
-        with _as_os_errors(path):
+        with self._as_os_errors(path):
             self._files.rm(path, recursive=recursive)
 
     def mv(self, path1: str, path2: str, **options: Any) -> None:
         """Rename, replacing a file; all of it or nothing happens."""
         del options
         source, target = str(self._strip_protocol(path1)), str(self._strip_protocol(path2))
-        with _as_os_errors(source):
+        with self._as_os_errors(source):
             self._files.rename(source, target, replace=self.isfile(target))
 
     def cp_file(self, path1: str, path2: str, **options: Any) -> None:
         del options
         source, target = str(self._strip_protocol(path1)), str(self._strip_protocol(path2))
-        with _as_os_errors(source):
+        with self._as_os_errors(source):
             if self._files.stat(source).is_directory:
                 self._files.mkdir(target)
             else:
                 self._files.copy(source, target, overwrite=True)
+
+    @contextlib.contextmanager
+    def _as_os_errors(self, path: str, *, is_over: bool = False) -> Iterator[None]:
+        """What libraries expect, in the block store's own words. `is_over`: a file in the way is replaced."""
+        try:
+            yield
+        except NotFound as error:
+            raise self._kind_of(path, FileNotFoundError)(f"{path}: {error.message}") from error
+        except AlreadyExists as error:
+            kind = self._kind_of(path, FileExistsError) if is_over else FileExistsError
+            raise kind(f"{path}: {error.message}") from error
+        except RequestError as error:
+            raise self._kind_of(path, OSError)(f"{path}: {error.message}") from error
+
+    def _kind_of(self, path: str, otherwise: type[OSError]) -> type[OSError]:
+        """The error that says what stands in the way, if it is that a file or a directory is no such thing."""
+        above = path
+        with contextlib.suppress(RequestError):  # no path at all, or gone again
+            while above != self.root_marker:
+                try:
+                    found = self._files.stat(above)
+                except NotFound:
+                    above = above.rpartition("/")[0] or self.root_marker
+                    continue
+                if above == path:
+                    return IsADirectoryError if found.is_directory else otherwise
+                return otherwise if found.is_directory else NotADirectoryError
+        return otherwise
 
 
 class _HeldFile(io.RawIOBase):
@@ -172,16 +211,3 @@ def _described(status: FileStatus) -> dict[str, Any]:
         "ino": status.inode,
         "replication": status.replication,
     }
-
-
-@contextlib.contextmanager
-def _as_os_errors(path: str) -> Iterator[None]:
-    """What libraries expect of a file system. The block store's own words are kept."""
-    try:
-        yield
-    except NotFound as error:
-        raise FileNotFoundError(f"{path}: {error.message}") from error
-    except AlreadyExists as error:
-        raise FileExistsError(f"{path}: {error.message}") from error
-    except RequestError as error:
-        raise OSError(f"{path}: {error.message}") from error

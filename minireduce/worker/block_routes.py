@@ -67,6 +67,8 @@ log = logging.getLogger(__name__)
 BLOCK_BYTES_MAX = 1 << 40
 WRITE_BYTES = 1 << 20
 MEASURE_INTERVAL_S = 10.0
+MEASURE_AGAIN_S = 1.0
+"""So soon after a measure the next one may follow, where blocks came or went: people look whether there is room."""
 _NUMBER = re.compile(r"[0-9]{1,18}")
 
 
@@ -84,6 +86,7 @@ class BlockRoutes:
         self._local_reads = local_reads
         self.store = store
         self._worker = worker
+        self._has_changed = asyncio.Event()
         self._sender = sender
         self._tell = tell
 
@@ -117,6 +120,7 @@ class BlockRoutes:
                 last = await self._receive(request, writer, sending, base)
                 await asyncio.to_thread(writer.commit, last)
             self._tell(ReplicaWritten(replica))
+            self._has_changed.set()
             after = await sending.result() if sending is not None else Written(())
         except BaseException as error:
             if isinstance(error, DamagedReplica):  # what was to become longer
@@ -167,13 +171,20 @@ class BlockRoutes:
         return batch
 
     async def watch_directories(self) -> None:
-        """Measure the directories again and again, and open those that were full and have room."""
+        """Measure the directories again and again, and open those that were full and have room.
+
+        A measure goes with the next heartbeat, so that what was stored shows a moment later.
+        """
         directories = self.store.directories
         while True:
             if await asyncio.to_thread(directories.reopen):
                 log.warning("there is room again: blocks are taken in")
+            self._has_changed.clear()
             self._tell(await asyncio.to_thread(directories.measure))
-            await asyncio.sleep(MEASURE_INTERVAL_S)
+            await asyncio.sleep(MEASURE_AGAIN_S)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(MEASURE_INTERVAL_S - MEASURE_AGAIN_S):
+                    await self._has_changed.wait()
 
     # ── out ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -290,6 +301,7 @@ class BlockRoutes:
             log.warning("block %d cannot be removed: %s", replica.block_id, error)
             return
         self._tell(ReplicaDeleted(replica))
+        self._has_changed.set()
 
 
 async def _send_on(batch: Sequence[Packet], sending: Sending | None) -> None:

@@ -128,24 +128,30 @@ def test_a_write_outlives_a_worker_that_hangs(cluster, files, monkeypatch, posit
             process.send_signal(signal.SIGCONT)
 
 
-@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("workers", [1, 2, pytest.param(3, marks=pytest.mark.nightly), 4])
 def test_a_small_cluster_writes_with_what_it_has(tmp_path, monkeypatch, workers):
+    """Until one worker is left, one more is killed in the middle of each write, which goes on with those that live."""
     with (
         ProcessCluster(tmp_path, workers=workers, settings=SETTINGS) as cluster,
         cluster.connect() as connection,
     ):
         files = FileSystem(connection)
-        files.put_stream(io.BytesIO(DATA), "/f")
-        assert is_whole(files, "/f", workers)
-        if workers > 1:
-            with in_the_middle_of_a_block(
-                monkeypatch, lambda placed: cluster.kill(cluster.daemon_of(placed.targets[-1].worker))
-            ):
-                files.put_stream(io.BytesIO(DATA), "/g")
-            with files.open("/g") as stream:
+        files.put_stream(io.BytesIO(DATA), "/f0")
+        assert is_whole(files, "/f0", min(3, workers))
+        killed: list[str] = []
+
+        def kill(placed: PlacedBlock) -> None:
+            names = [cluster.daemon_of(target.worker) for target in placed.targets]
+            name = next(name for name in reversed(names) if name not in killed)
+            cluster.kill(name)
+            killed.append(name)
+
+        for number in range(1, workers):
+            with in_the_middle_of_a_block(monkeypatch, kill):
+                files.put_stream(io.BytesIO(DATA), f"/f{number}")
+            with files.open(f"/f{number}") as stream:
                 assert stream.read() == DATA
-        with files.open("/f") as stream:
-            assert stream.read() == DATA
+        assert len(killed) == workers - 1
 
 
 # ── at exact moments ────────────────────────────────────────────────────────────────────────────────────────────────

@@ -120,3 +120,30 @@ def overwrite_and_fail(files):
         with files.open("/both/c", "wb") as two:
             two.write(b"3")
             raise KeyError
+
+
+ERRORS = {
+    IsADirectoryError: [("open", "d", "rb"), ("open", "d", "wb")],
+    NotADirectoryError: [("open", "f/g", "rb"), ("open", "f/g", "wb"), ("rmdir", "f")],
+    FileExistsError: [("open", "f", "xb"), ("mkdir", "f"), ("mkdir", "d"), ("makedirs", "d")],
+    FileNotFoundError: [("open", "none", "rb"), ("info", "none"), ("rm_file", "none"), ("rmdir", "none")],
+}
+
+
+def test_errors_are_those_of_a_local_file_system(files, tmp_path):
+    for each, root in ((files, "/errors"), (fsspec.filesystem("file"), str(tmp_path / "errors"))):
+        each.makedirs(f"{root}/d/below")
+        each.pipe_file(f"{root}/f", b"1")
+        for kind, calls in ERRORS.items():
+            for verb, name, *rest in calls:
+                with pytest.raises(OSError, match=name) as raised:
+                    getattr(each, verb)(f"{root}/{name}", *rest)
+                assert type(raised.value) is kind, (each.protocol, verb, name, rest)
+        with pytest.raises(OSError, match="not empty"):
+            each.rmdir(f"{root}/d")
+        assert each.isfile(f"{root}/f")
+        assert each.isdir(f"{root}/d/below")
+    with pytest.raises(IsADirectoryError):
+        files.rm_file("/errors/d")
+    with pytest.raises(FileNotFoundError):
+        files.ls("/errors/none")

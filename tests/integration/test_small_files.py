@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import io
 import random
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from scenes.cluster import ProcessCluster
 
-from minireduce.client.fs import FileSystem
+from minireduce.client.fs import FileSystem, _Wishes
 from minireduce.client.packing import SMALL_FILE_BYTES_MAX
-from minireduce.errors import AlreadyExists, NotFound
+from minireduce.errors import AlreadyExists, NotFound, RequestError
 
 SETTINGS = {"MINIREDUCE_REPAIR_DELAY_S": "1", "MINIREDUCE_WORKER_LOST_S": "2"}
 RNG = random.Random(9)
@@ -179,3 +181,29 @@ def test_files_that_threads_open_together_share_blocks_and_are_refused_for_thems
     assert {path: read(files, path) for path in stored} == {path: path.encode() for path in stored}
     assert [entry.path for entry in files.ls("/batches/5")] == [batches[5][9]]
     assert len(blocks_of(files, stored)) < 15
+
+
+def test_what_does_not_fit_one_block_is_not_stored_by_halves_with_others(files):
+    """Those who were written together would find their own files there, and take them for somebody else's."""
+    wishes = _Wishes(overwrite=False, block_size=1000, replication=1)
+    with pytest.raises(RequestError, match="does not fit the block"):
+        files._put_packs([("/halves/a", b"a" * 600), ("/halves/b", b"b" * 600)], wishes, in_one=True)
+    assert not files.exists("/halves")
+
+    def store(number: int) -> int:
+        return files.put_stream(io.BytesIO(b"c" * 600), f"/halves/{number}", block_size=1000).length
+
+    with ThreadPoolExecutor(8) as pool:
+        assert list(pool.map(store, range(32))) == [600] * 32
+
+
+def test_a_writer_that_is_forgotten_renews_its_lease_no_longer(files):
+    before = set(threading.enumerate())
+    writer = files.write("/forgotten")
+    writer.write(b"never closed")
+    (renewing,) = [each for each in set(threading.enumerate()) - before if each.name == "lease"]
+    del writer
+    gc.collect()
+    renewing.join(WAIT_S)
+    assert not renewing.is_alive()
+    assert not files.exists("/forgotten")

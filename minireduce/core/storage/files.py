@@ -156,6 +156,7 @@ class Files:
         found = self._namespace.look_up(request.source)
         if found.id != request.inode:
             raise RequestError(f"{request.source} has been replaced meanwhile", hint="look at it and try again")
+        self._trash.refuse_to_move(request.source)
         self._trash.refuse(request.target)
         self.quotas.check_rename(found, parse_path(request.target))
         self._namespace.rename(found, request.target, effects, replace=request.replace)

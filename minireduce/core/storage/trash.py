@@ -42,6 +42,14 @@ class Trash:
                 f"{path} is kept for what is removed", hint="`minireduce fs rm` puts things there; give another path"
             )
 
+    @staticmethod
+    def refuse_to_move(path: str) -> None:
+        """What is in the trash may be taken out of it, the trash itself may not: it would not expire. RequestError."""
+        if parse_path(path) == (TRASH,):
+            raise RequestError(
+                f"{path} stays where it is", hint="move what is in it, or empty it with `minireduce fs expunge`"
+            )
+
     def put(self, inode: Inode, ids: Iterator[int], at: float, effects: Effects) -> str:
         """Move `inode` to the trash; its path there."""
         target = self._free_path(parse_path(self._namespace.path_of(inode)), at)

@@ -70,6 +70,18 @@ def test_nothing_is_put_into_the_trash_by_hand():
     assert remove(kit, "/old").trash_path == "/.Trash/19700101T0016Z/old"
 
 
+def test_the_trash_itself_stays_where_it_is_and_what_is_in_it_does_not():
+    kit = StorageKit(settings=SETTINGS)
+    kit.write("/old", 1)
+    remove(kit, "/old")
+    for target in ("/elsewhere", "/.Trash2"):
+        with pytest.raises(RequestError, match="stays where it is"):
+            kit.ask(RenamePath("/.Trash", target, kit.state.status("/.Trash").inode))
+    minute = kit.state.status("/.Trash/19700101T0016Z")
+    assert kit.ask(RenamePath(minute.path, "/back", minute.inode)).path == "/back"
+    assert kit.state.status("/back/old").length == 1
+
+
 def test_things_of_one_name_removed_in_one_minute_are_all_kept():
     kit = StorageKit(settings=SETTINGS)
     kit.write("/a", 1, key="1")
