@@ -137,12 +137,22 @@ class FoldingBuffer:
         return self.held_bytes()
 
     def drain(self, partition: Partition) -> Gathered:
+        states = self.take_out()
+        return _sorted(list(states), list(states.values()), partition, self._columnar_min, is_distinct=True)
+
+    def take_out(self) -> dict[Any, Any]:
+        """The states of all keys, in no order; nothing is held afterwards."""
         self._fold()
         states, self._states = self._states, {}
         for key, state in self._folded.items():
             states[key] = self._aggregation.merge(states[key], state) if key in states else state
         self._folded, self._grown_bytes = {}, 0
-        return _sorted(list(states), list(states.values()), partition, self._columnar_min, is_distinct=True)
+        return states
+
+    @property
+    def keys_held(self) -> int:
+        """How many keys have a state that came the fast way."""
+        return len(self._states)
 
     def add_states(self, plain_keys: list[Any], states: list[Any]) -> None:
         """States of values that came before all that are yet to come, under keys that are not held here."""

@@ -20,7 +20,8 @@ from minireduce.engine.gather import Buffer, FoldingBuffer, Gathered, Partition,
 from minireduce.engine.key_columns import Keys
 from minireduce.engine.kinds import Kinds
 
-_INT64_MAX = (1 << 63) - 1
+INT64_MAX = (1 << 63) - 1
+ONE = np.ones(1, np.int64)
 _PAIR_COPIES = 1.4  # of what is held: a spill has it joined, and once more in order, for which limits leave room
 _PAIR_ORDER_BYTES = 24  # and for each pair its place, its partition, and its place among the others
 _FOLDED_COPIES = 5.0  # the same, and the hash of the keys by which states are brought together
@@ -35,8 +36,8 @@ ROWS_WAITING = 2_000_000  # partial states that are brought together at the late
 _KERNELS: dict[type, tuple[np.ufunc, int]] = {
     Sum: (np.add, 0),
     Count: (np.add, 0),
-    Min: (np.minimum, _INT64_MAX),
-    Max: (np.maximum, -_INT64_MAX - 1),
+    Min: (np.minimum, INT64_MAX),
+    Max: (np.maximum, -INT64_MAX - 1),
 }
 
 
@@ -92,32 +93,30 @@ class PairColumns:
             return Gathered([], [], np.zeros(0, np.int64), is_plain=True)
         encoded, column = key_columns.concatenate(self._keys), columns.concatenate(self._columns)
         self._keys, self._columns, self._held_bytes, self._pairs, self._small = [], [], 0, 0, _SmallParts()
-        return arranged(encoded, column, partition(lambda: _decoded(encoded), encoded))
+        return arranged(encoded, column, partition(lambda: decoded(encoded), encoded))
 
 
-class FoldedColumns:
-    """One state for each key."""
+class PartialStates:
+    """States of some batches, side by side until there are many: then each key has one. For those with a kernel."""
 
-    def __init__(self, kinds: Kinds, aggregation: Aggregation[Any, Any, Any], columnar_min: int | None) -> None:
-        self._kinds, self._aggregation = kinds, aggregation
-        self._plain = FoldingBuffer(kinds, aggregation, columnar_min)
-        self._is_plain = False
+    def __init__(self, aggregation: Aggregation[Any, Any, Any]) -> None:
+        self._aggregation = aggregation
         self._keys: list[Any] = []
         self._states: list[Integers] = []
-        self._rows = self._rows_folded = 0
-        self._magnitude = 0  # no sum of any of the ints that are held is larger
-        self._held_bytes = 0
+        self._rows = self._rows_folded = self._held_bytes = 0
         self._small = _SmallParts()
 
-    def take_columns(self, key: Any, value: Any) -> int:
-        """Take in a batch; how many pairs it has. Raises InvalidKey, InvalidValue."""
-        key = arrow_columns.unfixed(key)
-        if not self._is_plain and not self._is_foldable(key, value):
-            self._go_plain()
-        if self._is_plain:
-            return self._plain.take(iter(zip(arrow_columns.plain_keys(key), value.to_pylist(), strict=True)))
-        arrow_columns.admit_first(key, self._kinds)
-        distinct, states = _fold_batch(self._aggregation, key, value)
+    def __bool__(self) -> bool:
+        return bool(self._keys)
+
+    @property
+    def latest_keys(self) -> Any:
+        """Those of the latest batch."""
+        return self._keys[-1]
+
+    def add(self, key: Any, numbers: Integers) -> None:
+        """Take in a batch: its keys, and what each row stands for; one number where all rows stand for the same."""
+        distinct, states = _fold_batch(self._aggregation, key, numbers)
         self._keys.append(distinct)
         self._states.append(states)
         self._rows += len(distinct)
@@ -125,55 +124,27 @@ class FoldedColumns:
         if (first := self._small.joinable_from(len(self._keys), distinct.nbytes + states.nbytes)) is not None:
             self._fold_from(first)
         if self._rows - self._rows_folded > max(ROWS_WAITING, self._rows_folded):
-            self._fold()
-        return len(key)
+            self.fold()
 
     def held_bytes(self) -> int:
         """What is held, and what bringing it together takes besides."""
-        return self._plain.held_bytes() if self._is_plain else int(_FOLDED_COPIES * self._held_bytes)
+        return int(_FOLDED_COPIES * self._held_bytes)
 
-    def settle(self) -> int:
-        """As `held_bytes`, once partial states are brought together."""
-        if self._is_plain:
-            return self._plain.settle()
-        self._fold()
-        return self.held_bytes()
-
-    def drain(self, partition: Partition) -> Gathered:
-        """All that was held; the buffer is empty afterwards."""
-        if self._is_plain:
-            self._is_plain = False
-            return self._plain.drain(partition)
-        if not self._keys:
-            return Gathered([], [], np.zeros(0, np.int64), is_plain=True)
-        self._fold()
-        distinct, states = self._keys[0], self._states[0]
-        self._clear()
-        encoded = arrow_columns.encoded_keys(distinct, self._kinds)
-        return arranged(encoded, states, partition(lambda: _decoded(encoded), encoded))
-
-    def _is_foldable(self, key: Any, value: Any) -> bool:
-        kind = type(self._aggregation)
-        if kind not in _KERNELS or not (is_text(key) or is_integers(key)):
-            return False
-        if self._keys and _kind_of(self._keys[-1]) is not _kind_of(key):
-            return False
-        if kind is Count:
-            return True
-        if not is_integers(value):
-            return False
-        if kind is Sum and len(value):
-            numbers = key_columns.numbers(value)
-            self._magnitude += max(int(numbers.max()), -int(numbers.min())) * len(numbers)
-        return self._magnitude <= _INT64_MAX
-
-    def _fold(self) -> None:
-        """Bring the partial states together."""
+    def fold(self) -> None:
+        """Bring them together."""
         if len(self._keys) < 2:
             return
         self._fold_from(0)
         self._rows_folded = self._rows
         self._small = _SmallParts(1)
+
+    def drain(self) -> tuple[Any, Integers]:
+        """All keys, each once, and their states, of which there must be some; nothing is held afterwards."""
+        self.fold()
+        (distinct,), (states,) = self._keys, self._states
+        self._keys, self._states, self._small = [], [], _SmallParts()
+        self._rows = self._rows_folded = self._held_bytes = 0
+        return distinct, states
 
     def _fold_from(self, first: int) -> None:
         """Bring those of this part and the following together."""
@@ -183,17 +154,77 @@ class FoldedColumns:
         self._rows += len(distinct) - sum(map(len, parts))
         self._held_bytes = sum(each.nbytes for each in (*self._keys, *self._states))
 
+
+class FoldedColumns:
+    """One state for each key."""
+
+    def __init__(self, kinds: Kinds, aggregation: Aggregation[Any, Any, Any], columnar_min: int | None) -> None:
+        self._kinds, self._aggregation = kinds, aggregation
+        self._plain = FoldingBuffer(kinds, aggregation, columnar_min)
+        self._is_plain = False
+        self._partial = PartialStates(aggregation)
+        self._magnitude = 0  # no sum of any of the ints that are held is larger
+
+    def take_columns(self, key: Any, value: Any) -> int:
+        """Take in a batch; how many pairs it has. Raises InvalidKey, InvalidValue."""
+        key = arrow_columns.unfixed(key)
+        if not self._is_plain and not self._is_foldable(key, value):
+            self._go_plain()
+        if self._is_plain:
+            return self._plain.take(iter(zip(arrow_columns.plain_keys(key), value.to_pylist(), strict=True)))
+        arrow_columns.admit_first(key, self._kinds)
+        self._partial.add(key, ONE if type(self._aggregation) is Count else key_columns.numbers(value))
+        return len(key)
+
+    def held_bytes(self) -> int:
+        """What is held, and what bringing it together takes besides."""
+        return self._plain.held_bytes() if self._is_plain else self._partial.held_bytes()
+
+    def settle(self) -> int:
+        """As `held_bytes`, once partial states are brought together."""
+        if self._is_plain:
+            return self._plain.settle()
+        self._partial.fold()
+        return self.held_bytes()
+
+    def drain(self, partition: Partition) -> Gathered:
+        """All that was held; the buffer is empty afterwards."""
+        if self._is_plain:
+            self._is_plain = False
+            return self._plain.drain(partition)
+        if not self._partial:
+            return Gathered([], [], np.zeros(0, np.int64), is_plain=True)
+        distinct, states = self._partial.drain()
+        self._magnitude = 0
+        encoded = arrow_columns.encoded_keys(distinct, self._kinds)
+        return arranged(encoded, states, partition(lambda: decoded(encoded), encoded))
+
+    def _is_foldable(self, key: Any, value: Any) -> bool:
+        kind = type(self._aggregation)
+        if kind not in _KERNELS or not (is_text(key) or is_integers(key)):
+            return False
+        if self._partial and _kind_of(self._partial.latest_keys) is not _kind_of(key):
+            return False
+        if kind is Count:
+            return True
+        if not is_integers(value):
+            return False
+        if kind is Sum:
+            self._magnitude += magnitude(key_columns.numbers(value), len(value))
+        return self._magnitude <= INT64_MAX
+
     def _go_plain(self) -> None:
         """Hand what is held to the record lane."""
-        self._fold()
-        if self._keys:
-            self._plain.add_states(arrow_columns.plain_keys(self._keys[0]), self._states[0].tolist())
-        self._clear()
+        if self._partial:
+            distinct, states = self._partial.drain()
+            self._plain.add_states(arrow_columns.plain_keys(distinct), states.tolist())
+        self._magnitude = 0
         self._is_plain = True
 
-    def _clear(self) -> None:
-        self._keys, self._states, self._rows, self._rows_folded, self._magnitude, self._held_bytes = [], [], 0, 0, 0, 0
-        self._small = _SmallParts()
+
+def magnitude(numbers: Integers, count: int) -> int:
+    """What no sum of so many of these exceeds."""
+    return max(int(numbers.max()), -int(numbers.min())) * count if count else 0
 
 
 class _SmallParts:
@@ -214,11 +245,11 @@ class _SmallParts:
         return first if is_small else None
 
 
-def _fold_batch(aggregation: Aggregation[Any, Any, Any], key: Any, value: Any) -> tuple[Any, Integers]:
+def _fold_batch(aggregation: Aggregation[Any, Any, Any], key: Any, numbers: Integers) -> tuple[Any, Integers]:
     """The keys of one batch, each once, and their states."""
-    kind = type(aggregation)
-    numbers = np.ones(1, np.int64) if kind is Count else key_columns.numbers(value)
-    if kind in (Sum, Count) and len(numbers) and numbers.min() == numbers.max():  # every row counts the same
+    if (
+        type(aggregation) in (Sum, Count) and len(numbers) and numbers.min() == numbers.max()
+    ):  # every row counts the same
         counted = key.value_counts()
         return counted.field(0), key_columns.numbers(counted.field(1)) * numbers[0]
     return _grouped(aggregation, key, numbers)
@@ -248,5 +279,6 @@ def _kind_of(array: Any) -> type:
     return int if is_integers(array) else str if is_strings(array) else bytes
 
 
-def _decoded(encoded: Keys) -> list[Any]:
+def decoded(encoded: Keys) -> list[Any]:
+    """The plain keys."""
     return keys.decode_all(key_columns.to_texts(encoded))

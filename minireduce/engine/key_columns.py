@@ -49,6 +49,18 @@ def of_marked(data: bytes, mark: bytes, count: int) -> Any:
     return pa.Array.from_buffers(pa.large_binary(), count, [None, pa.py_buffer(bounds), pa.py_buffer(data)])
 
 
+def narrowed(keys: Any) -> Any:
+    """The same array with offsets of 32 bits, by which grouping takes half as long, where they reach."""
+    import pyarrow as pa
+
+    bounds = offsets(keys)
+    if not len(keys) or bounds[-1] >= 1 << 31:
+        return keys
+    return pa.Array.from_buffers(
+        pa.binary(), len(keys), [None, pa.py_buffer(bounds.astype(np.int32)), keys.buffers()[2]]
+    )
+
+
 def of_parts(lengths: npt.NDArray[Any], blob: Any) -> Any:
     """The array of keys of these lengths, whose bytes stand one after the other in `blob`, a buffer."""
     import pyarrow as pa

@@ -35,8 +35,9 @@ from minireduce.engine.errors import InvalidValue
 from minireduce.engine.faults import blamed, place
 from minireduce.engine.fold import folded
 from minireduce.engine.frames import SectionWriter
-from minireduce.engine.gather import COLUMNAR_PAIRS_MIN, FoldingBuffer, Gathered, PairBuffer, TakingBuffer
+from minireduce.engine.gather import COLUMNAR_PAIRS_MIN, Gathered, PairBuffer, TakingBuffer
 from minireduce.engine.gather_columns import ColumnBuffer, column_buffer
+from minireduce.engine.gather_many import folding_buffer
 from minireduce.engine.index import DATA_NAME, INDEX_NAME, encode_index
 from minireduce.engine.key_columns import Keys
 from minireduce.engine.kinds import Kinds
@@ -168,7 +169,7 @@ class _MapAttempt:
             # a combine is called with plain values: to pack them for sorting would be for nothing
             self._buffer = PairBuffer(self._kinds, columnar_min if self._combiner is None else None)
         else:
-            self._buffer = FoldingBuffer(self._kinds, self._aggregation, columnar_min)
+            self._buffer = folding_buffer(self._kinds, self._aggregation, columnar_min)
         self._spills: list[tuple[Path, list[int]]] = []
         self._pairs = 0
         self._folded = 0
