@@ -175,7 +175,7 @@ class SectionReader:
     ) -> None:
         self.frames_at_once = frames_at_once
         self._source = source
-        self._is_columnar = is_columnar  # keys and packed values come as arrays, not as lists
+        self.is_columnar = is_columnar  # keys and packed values come as arrays, not as lists
         self._offset = offset
         self._end = offset + length
         self._pairs = 0
@@ -192,7 +192,7 @@ class SectionReader:
     def read(self) -> tuple[Keys, Column] | None:
         """The next pairs; None at the end, once it is sure that none is missing."""
         frame = self._next_pairs()
-        return None if frame is None else _decode_pairs(*frame, is_columnar=self._is_columnar)
+        return None if frame is None else _decode_pairs(*frame, is_columnar=self.is_columnar)
 
     def read_plain(self, *, allow_pickle: bool) -> tuple[list[Any], list[Any]] | None:
         """As `read`, the keys and values themselves."""

@@ -83,19 +83,30 @@ class _Head:
         self.pair_bytes = 0.0
 
     def load(self) -> bool:
-        """Take the next frames in; False at the end of the run."""
+        """Take the next frames in, behind what is left of those before; False at the end of the run."""
         frames: list[tuple[Keys, Column]] = []
-        size_bytes = 0
+        left = len(self.keys) - self.position
+        size_bytes = left * self.pair_bytes
         while len(frames) < self.reader.frames_at_once and (frame := self.reader.read()) is not None:
             frames.append(frame)
             size_bytes += self.reader.frame_bytes
         if not frames:
             return False
+        if left:
+            frames.insert(0, (self.keys[self.position :], self.column[self.position :]))
         self.keys = key_columns.concatenate([keys for keys, _ in frames])
         self.column = columns.concatenate([column for _, column in frames])
         self.position = 0
         self.pair_bytes = size_bytes / max(len(self.keys), 1)
         return True
+
+    def refill(self) -> None:
+        """Load once half of what was loaded is done with, where keys come as arrays.
+
+        Else the run that ends next would bound a window for each frame of any run, however little stood below it.
+        """
+        if self.reader.is_columnar and self.position * 2 > len(self.keys) and self.reader.has_more:
+            self.load()
 
     def take(self, end: int) -> Window:
         """The pairs up to `end`, which are now done with."""
@@ -107,6 +118,8 @@ def merged(readers: Sequence[SectionReader]) -> Iterator[Merged]:
     """All pairs of these runs by ascending key; those of one key in the order of runs, within a run as written."""
     heads = [head for head in map(_Head, readers) if head.load()]
     while heads:
+        for head in heads:
+            head.refill()
         bound = min((key_columns.at(head.keys, -1) for head in heads if head.reader.has_more), default=None)
         if bound is None:
             yield _window([head.take(len(head.keys)) for head in heads])

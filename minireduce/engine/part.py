@@ -33,6 +33,7 @@ OutputKind = Literal["text", "pairs"]
 
 _YIELDED_PAIRS_MAX = 4096
 _YIELDED_BYTES = 1 << 20  # of pairs that wait to be written
+_ENCODED_BYTES = 256 << 10  # of keys whose lines are made at once
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,12 +85,11 @@ class PartWriter:
             self._records += len(texts)
             self._typed_section().add(texts, column)
             return
-        width = self._width
-        lines = encoded_lines(texts, column) if width is None else encoded_records(texts, column, width)
-        if lines is None:
-            self._write_lines(keys.decode_all(key_columns.to_texts(texts)), columns.to_values(column))
-        else:
-            self._write_bytes(lines, len(texts))
+        at_once = len(texts)
+        if not isinstance(texts, list):  # lines of a few are made at a time: they need not fit beside what is merged
+            at_once = max(1, at_once * _ENCODED_BYTES // key_columns.size_bytes(texts))
+        for start in range(0, len(texts), at_once):
+            self._write_encoded(texts[start : start + at_once], column[start : start + at_once])
 
     def add_yielded(self, pairs: Iterable[Pair]) -> None:
         """Pairs that user code yields; each is checked when it comes."""
@@ -149,6 +149,14 @@ class PartWriter:
             self._section = SectionWriter(self._opened())
             self._section.write_magic(PART_MAGIC)
         return self._section
+
+    def _write_encoded(self, texts: Keys, column: Column) -> None:
+        width = self._width
+        lines = encoded_lines(texts, column) if width is None else encoded_records(texts, column, width)
+        if lines is None:
+            self._write_lines(keys.decode_all(key_columns.to_texts(texts)), columns.to_values(column))
+        else:
+            self._write_bytes(lines, len(texts))
 
     def _write_lines(self, plain: list[Any], values: list[Any]) -> None:
         made = text_lines(plain, values) if self._width is None else fixed_records(plain, values, self._width)
