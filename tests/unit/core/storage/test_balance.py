@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from dataclasses import replace
 
 import pytest
@@ -152,3 +153,34 @@ def test_a_draining_worker_gets_nothing_and_is_left_to_repair():
     kit.places.all["w5"] = replace(kit.places.all["w5"], is_draining=True, takes_replicas=False)
     kit.state.worker_drains("w5", is_draining=True)
     assert kit.pass_time(30) == []
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_workers_and_masters_that_are_killed_while_balancing_cost_no_replica(seed):
+    """At any moment of it, `check` holds; and once nobody is killed any more, it comes to its end."""
+    chance = random.Random(seed)
+    kit = Kit(3, settings=replace(SETTINGS, repair_delay_s=2.0))
+    kit.measure()
+    fill(kit, 40)
+    kit.add("w4")
+    copies, struck = 0, 0
+    for _ in range(30):
+        copies += len(kit.pass_time(chance.randrange(3)))
+        kit.tick()  # what this orders is under way when it strikes
+        struck += any(isinstance(command, ReplicateBlock | RemoveReplica) for _, command in kit.commands)
+        victim = chance.choice(["master", *sorted(kit.places.all)])
+        if victim == "master":
+            kit.restart()
+            for worker in sorted(kit.places.all):
+                kit.join(worker)
+        else:
+            kit.lose(victim)
+            kit.commands = [(worker, command) for worker, command in kit.commands if worker != victim]
+            copies += len(kit.pass_time(chance.randrange(5)))
+            kit.join(victim)
+        kit.measure()
+    assert copies >= 10
+    assert struck >= 5
+    kit.pass_time(200)
+    assert sum(map(kit.use_of, kit.disks)) == 80
+    assert all(abs(kit.use_of(worker) - 20) <= 10 for worker in kit.disks)
