@@ -7,9 +7,11 @@ from collections import Counter
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scenes.storage import GIB, place
+from scenes.storage import GIB, StorageKit, place
 
-from minireduce.core.storage.placement import Want, choose_surplus, choose_targets
+from minireduce.core.storage.placement import RackAware, Want, choose_surplus, choose_targets, is_taker
+from minireduce.core.storage.state import StorageState
+from minireduce.core.storage.tokens import NoTokens
 
 
 def choose(places, replicas=3, seed=1, **options):
@@ -70,3 +72,27 @@ def test_surplus_goes_from_where_most_replicas_lie_and_least_room_is():
     assert choose_surplus(holders).worker == "a2"
     twins = [place("x", "/a", machine="m"), place("y", "/b", machine="m"), place("z", "/b", free=1)]
     assert choose_surplus(twins).worker in {"x", "y"}
+
+
+class InOrderOfName(RackAware):
+    """Another policy: the first workers by name that may have it."""
+
+    def choose_targets(self, places, want, recent, rng):
+        held = {each.worker for each in want.holders}
+        takers = [each for each in places if each.worker not in held and is_taker(each, want.bytes_needed)]
+        return sorted(takers, key=lambda each: each.worker)[: want.replicas]
+
+
+class KitWithPolicy(StorageKit):
+    def _new_state(self) -> StorageState:
+        return StorageState(self.settings, self.places, NoTokens(), random.Random(7), InOrderOfName())
+
+
+def test_another_policy_decides_where_new_replicas_and_copies_go():
+    kit = KitWithPolicy(6)
+    for number in range(4):
+        kit.write(f"/f{number}", 1, key=str(number))
+        assert kit.holders(f"/f{number}") == [{"w1", "w2", "w3"}]
+    kit.lose("w2")
+    kit.settle(int(kit.settings.repair_delay_s) + 10)
+    assert [kit.holders(f"/f{number}") for number in range(4)] == [[{"w1", "w3", "w4"}]] * 4
