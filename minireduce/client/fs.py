@@ -228,7 +228,7 @@ class FileSystem:
         Raises NotFound, AlreadyExists, RequestError.
         """
         if mode == "rb":
-            return cast("BinaryIO", io.BufferedReader(self.read(path), BUFFER_BYTES))
+            return cast("BinaryIO", _buffered(self.read(path)))
         if mode == "wb":
             return cast(
                 "BinaryIO", self.write(path, overwrite=overwrite, block_size=block_size, replication=replication)
@@ -264,7 +264,7 @@ class FileSystem:
             request = GetFiles(tuple(wanted[begin : begin + FILES_PER_CALL_MAX]), WINDOW_BYTES, self._machine_id)
             found.extend(self._connection.call(methods.GET_FILES, request))
         readers = (FileReader(self._connection, each.status, self._machine_id, each.blocks) for each in found)
-        return ManyFiles(cast("BinaryIO", io.BufferedReader(reader, BUFFER_BYTES)) for reader in readers)
+        return ManyFiles(cast("BinaryIO", _buffered(reader)) for reader in readers)
 
     def read(self, path: str) -> FileReader:
         """A file for reading."""
@@ -542,6 +542,11 @@ class _Wishes(NamedTuple):
     overwrite: bool
     block_size: int
     replication: int
+
+
+def _buffered(reader: FileReader) -> io.BufferedReader:
+    """With a buffer no larger than the file: one of its full size is mapped anew for every small file."""
+    return io.BufferedReader(reader, max(1, min(BUFFER_BYTES, reader.status.length)))
 
 
 def _up_to(source: BinaryIO, count: int) -> bytes:

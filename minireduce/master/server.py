@@ -12,6 +12,7 @@ import logging
 import random
 from collections.abc import Callable
 from dataclasses import field
+from functools import lru_cache
 from pathlib import Path
 
 import grpc
@@ -37,6 +38,7 @@ log = logging.getLogger(__name__)
 
 JOB_READ_S = 7 * 24 * 3600  # how long a job's read token holds from when it is given
 BLOCK_ACCESS_S = 3600  # a block is read or written in one go; whoever needs longer asks again
+TOKENS_KEPT_MAX = 1024
 STOP_GRACE_S = 1.0
 
 
@@ -154,11 +156,19 @@ def _read_tokens(tokens: Tokens, clock: Clock) -> Callable[[JobId], str]:
 
 
 class _SignedBlockTokens:
-    """Satisfies `core.storage.tokens.BlockTokens`."""
+    """Satisfies `core.storage.tokens.BlockTokens`.
+
+    Small files share blocks, and many are asked about at once, so what was signed within the same second is kept.
+    """
 
     def __init__(self, tokens: Tokens, clock: Clock) -> None:
-        self._secret = scopes.cluster_secret(tokens.require_worker())
+        secret = scopes.cluster_secret(tokens.require_worker())
         self._clock = clock
+        self._signed = lru_cache(TOKENS_KEPT_MAX)(
+            lambda block_id, generation, mode, expires_at_s: scopes.make(
+                secret, BlockAccess(block_id, generation, mode, expires_at_s)
+            )
+        )
 
     def read(self, block_id: int, generation: int) -> str:
         return self._make(block_id, generation, BlockMode.READ)
@@ -167,8 +177,7 @@ class _SignedBlockTokens:
         return self._make(block_id, generation, BlockMode.WRITE)
 
     def _make(self, block_id: int, generation: int, mode: BlockMode) -> str:
-        expires_at_s = int(self._clock.time()) + BLOCK_ACCESS_S
-        return scopes.make(self._secret, BlockAccess(block_id, generation, mode, expires_at_s))
+        return self._signed(block_id, generation, mode, int(self._clock.time()) + BLOCK_ACCESS_S)
 
 
 def _bind(server: grpc.aio.Server, options: MasterOptions) -> int:
