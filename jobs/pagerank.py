@@ -16,10 +16,10 @@ from minireduce import Job, JobResult, LocalCluster, Pairs
 ONE = 10**9
 ITERATIONS = 10
 
-Page = tuple[int, list[str]]
-"""The rank of a page, and the pages that it links to."""
+Page = tuple[int, str]
+"""The rank of a page, and the pages that it links to: words of one string, handed on faster than a list."""
 
-Part = int | list[str]
+Part = int | str
 """What comes to a page: a share of another one's rank, or its own links."""
 
 
@@ -29,14 +29,16 @@ def edge(line: str) -> Iterator[tuple[str, str]]:
 
 
 def begin(page: str, targets: Iterator[str]) -> Iterator[tuple[str, Page]]:
-    yield page, (ONE, list(targets))
+    yield page, (ONE, " ".join(targets))
 
 
 def hand_on(page: str, state: Page) -> Iterator[tuple[str, Part]]:
-    rank, targets = state
-    yield page, targets
-    for target in targets:
-        yield target, rank // len(targets)
+    rank, links = state
+    yield page, links
+    if targets := links.split():
+        share = rank // len(targets)
+        for target in targets:
+            yield target, share
 
 
 def add(page: str, parts: Iterator[Part]) -> Iterator[tuple[str, Part]]:
@@ -48,10 +50,10 @@ def add(page: str, parts: Iterator[Part]) -> Iterator[tuple[str, Part]]:
 
 def rank(page: str, parts: Iterator[Part]) -> Iterator[tuple[str, Page]]:
     shares, links = gather(parts)
-    yield page, (ONE * 15 // 100 + shares * 85 // 100, links or [])
+    yield page, (ONE * 15 // 100 + shares * 85 // 100, links or "")
 
 
-def gather(parts: Iterator[Part]) -> tuple[int, list[str] | None]:
+def gather(parts: Iterator[Part]) -> tuple[int, str | None]:
     shares, links = 0, None
     for part in parts:
         if isinstance(part, int):

@@ -60,7 +60,7 @@ def pagerank(path: Path):
     return do
 
 
-def whole_rank(page: str, state: tuple[int, list[str]]) -> list[tuple[str, int]]:
+def whole_rank(page: str, state: tuple[int, str]) -> list[tuple[str, int]]:
     return [(page, state[0])]
 
 
