@@ -219,8 +219,13 @@ class Distinct(Aggregation[T, "list[T]", "list[T]"]):
         return state
 
     def add_all(self, state: list[T], values: Sequence[T]) -> list[T]:
+        both = [*state, *values]
+        if len(both) < 2:
+            return both
+        if frozenset(map(type, both)) in _TOTALLY_ORDERED:  # where values that are equal are the same
+            return sorted(set(both))  # type: ignore[type-var]
         kept: list[T] = []
-        for value in sorted([*state, *values], key=_none_first):
+        for value in sorted(both, key=_none_first):
             if not kept or value != kept[-1]:
                 kept.append(value)
         return kept

@@ -8,6 +8,7 @@ a struct is a tuple where it is a key, and a dict where it is a value.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -111,7 +112,34 @@ def is_integers(array: Any) -> bool:
 
 def plain_keys(array: Any) -> list[Any]:
     """The keys as Python objects."""
-    return [_without_names(key) for key in array.to_pylist()]
+    import pyarrow as pa
+
+    plain = plain_values(array)
+    return list(map(_without_names, plain)) if pa.types.is_struct(array.type) else plain
+
+
+def plain_values(array: Any) -> list[Any]:
+    """The values as Python objects. (pyarrow makes two for each.)"""
+    import pyarrow as pa
+
+    if is_integers(array) or (pa.types.is_float64(array.type) and not array.null_count):
+        numbers: list[Any] = key_columns.numbers(array).tolist()
+        return numbers
+    if not is_text(array):
+        plain: list[Any] = array.to_pylist()
+        return plain
+    stored = array.cast(pa.large_binary())
+    blob = bytes(key_columns.blob(stored))
+    if not blob:
+        return array.to_pylist()  # type: ignore[no-any-return]
+    bounds = key_columns.offsets(stored)
+    places = pairwise((bounds - bounds[0]).tolist())
+    if not is_strings(array):
+        return [blob[start:stop] for start, stop in places]
+    if blob.isascii():
+        text = blob.decode()
+        return [text[start:stop] for start, stop in places]
+    return [blob[start:stop].decode() for start, stop in places]
 
 
 def _without_names(key: Any) -> Any:
@@ -159,7 +187,7 @@ def value_column(array: Any) -> Column:
         return _packed_text(array)
     if (rows := packed_columns.packed_rows(array)) is not None:
         return rows
-    made = columns.make(array.to_pylist())
+    made = columns.make(plain_values(array))
     return key_columns.of_bytes(made) if isinstance(made, list) else made
 
 

@@ -11,13 +11,14 @@ from typing import Any
 
 import numpy as np
 
-from minireduce.api.aggregations import Aggregation, Count, Max, Min, Sum
+from minireduce.api.aggregations import Aggregation, Collect, Count, Distinct, Max, Min, Sum, TopK
 from minireduce.engine import columns, key_columns
 from minireduce.engine.columns import Column, Index
 from minireduce.engine.key_columns import Keys
 from minireduce.engine.merge import Merged, Window
 
 _INT64_MAX = (1 << 63) - 1
+_FINISHED_AS_THEY_ARE = (Collect, Distinct, TopK)  # their result is their state, a list
 
 
 def folded(aggregation: Aggregation[Any, Any, Any], merging: Iterator[Merged]) -> Iterator[tuple[Keys, Column]]:
@@ -44,6 +45,8 @@ def finished(aggregation: Aggregation[Any, Any, Any], column: Column) -> Column:
     form = columns.form(column)
     if kind in (Sum, Count, Min, Max) and form in (columns.INTEGERS, columns.FLOATS):
         return column
+    if kind in _FINISHED_AS_THEY_ARE:
+        return column
     return columns.make([aggregation.finish(state) for state in columns.to_values(column)])
 
 
@@ -62,9 +65,24 @@ def _all_column(aggregation: Aggregation[Any, Any, Any], column: Column, starts:
                 return np.add.reduceat(column, starts)
         elif kind in (Min, Max):
             return (np.minimum if kind is Min else np.maximum).reduceat(column, starts)
+    counts = np.diff(starts, append=len(column))
+    is_alone = counts == 1
+    if columns.form(column) == columns.PACKED and 0 < (alone := int(is_alone.sum())) < len(starts):
+        # states that meet no other stay packed
+        brought = _all_column(aggregation, *_of_several(column, counts))
+        together = columns.concatenate([columns.take(column, starts[is_alone]), brought])
+        places = np.empty(len(starts), np.int64)
+        places[is_alone], places[~is_alone] = np.arange(alone), np.arange(alone, len(starts))
+        return columns.take(together, places)
     states = columns.to_values(column)
     ends = [*starts.tolist()[1:], len(states)]
     return columns.make([_merged(aggregation, states[a:b]) for a, b in zip(starts.tolist(), ends, strict=True)])
+
+
+def _of_several(column: Column, counts: Index) -> tuple[Column, Index]:
+    """The states of the keys that have several, and where those of each key begin among them."""
+    several = counts[counts > 1]
+    return columns.take(column, np.flatnonzero(np.repeat(counts > 1, counts))), np.cumsum(several) - several
 
 
 def _merged(aggregation: Aggregation[Any, Any, Any], states: list[Any]) -> Any:

@@ -171,7 +171,9 @@ class FoldedColumns:
         if not self._is_plain and not self._is_foldable(key, value):
             self._go_plain()
         if self._is_plain:
-            return self._plain.take(iter(zip(arrow_columns.plain_keys(key), value.to_pylist(), strict=True)))
+            return self._plain.take(
+                iter(zip(arrow_columns.plain_keys(key), arrow_columns.plain_values(value), strict=True))
+            )
         arrow_columns.admit_first(key, self._kinds)
         self._partial.add(key, ONE if type(self._aggregation) is Count else key_columns.numbers(value))
         return len(key)

@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from datetime import date
 from decimal import Decimal
 from itertools import chain
+from json.encoder import encode_basestring
 from typing import Any
 
 import numpy as np
@@ -100,6 +101,12 @@ def _texts(values: Sequence[Any]) -> Sequence[str | None]:
         return [value.translate(_ESCAPES) for value in values] if _SPECIAL.search("".join(values)) else values
     if types == {int}:
         return list(map(str, values))
+    if types == {list}:
+        inner = set(map(type, chain.from_iterable(values)))
+        if inner == {str}:
+            return [f"[{', '.join(map(encode_basestring, value))}]" for value in values]
+        if inner == {int}:
+            return list(map(str, values))
     return [None if value is None else text_of(value) for value in values]
 
 

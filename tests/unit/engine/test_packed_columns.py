@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from minireduce.engine import columns, key_columns, keys, packed_columns, values
-from minireduce.engine.arrow_columns import value_column
+from minireduce.engine.arrow_columns import plain_values, value_column
 
 EDGES = [0, 1, 127, 128, 255, 256, 65_535, 65_536, (1 << 32) - 1, 1 << 32, (1 << 63) - 1]
 INTEGERS = st.sampled_from([*EDGES, *(-each for each in EDGES), -32, -33, -129, -(1 << 63)]) | st.integers(
@@ -88,3 +88,25 @@ def test_rows_of_a_matrix_are_packed_as_lists() -> None:
     numbers = np.arange(-300, 300, 7).reshape(-1, 2)
     fixed = pa.FixedSizeListArray.from_arrays(pa.array(numbers.reshape(-1)), 2)
     assert bytes(columns.packed_blob(value_column(fixed[3:]))) == b"".join(values.pack_all(numbers[3:].tolist()))
+
+
+@pytest.mark.parametrize(
+    "plain",
+    [
+        ["a", "", "b"],
+        ["é", "a", "😀"],
+        [b"\xff", b""],
+        [1, -1],
+        [0.5, -0.0],
+        [None, "a"],
+        [True, False],
+        ["", ""],
+        [[1], []],
+    ],
+    ids=str,
+)
+def test_objects_of_an_array_are_those_that_pyarrow_makes(plain: list[Any]) -> None:
+    made = pa.array([*plain, *plain])
+    wide = {pa.string(): pa.large_string(), pa.binary(): pa.large_binary()}.get(made.type, made.type)
+    assert plain_values(made[1:]) == [*plain, *plain][1:]
+    assert plain_values(made.cast(wide)[1:]) == [*plain, *plain][1:]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from datetime import UTC, date, datetime
 from decimal import Decimal
@@ -35,6 +36,23 @@ from minireduce.engine.write import text_lines
 )
 def test_a_pair_as_a_line(key: Any, value: Any, line: str) -> None:
     assert text_lines([key], [value]).decode() == line + "\n"
+
+
+@pytest.mark.parametrize(
+    "lists",
+    [
+        [["a", 'q"\\', "tab\t é \x00 😀"], []],
+        [[1, -5, 1 << 70], [0]],
+        [[True], [1]],
+        [["a"], [1]],
+        [["a", None]],
+        [[], []],
+    ],
+    ids=str,
+)
+def test_lists_are_written_together_as_alone(lists: list[Any]) -> None:
+    lines = [f"k\t{json.dumps(each, ensure_ascii=False)}\n" for each in lists]
+    assert text_lines(["k"] * len(lists), lists).decode() == "".join(lines)
 
 
 def test_ints_of_any_length_are_written() -> None:
