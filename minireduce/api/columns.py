@@ -22,6 +22,7 @@ _WIDE_SPACES = tuple(
 _LEADS = bytes(sorted({space[0] for space in _WIDE_SPACES}))
 _LITERAL = re.compile(r"(?:[^\\.^$*+?{}\[\]|()]|\\[^a-zA-Z0-9])*")  # of a pattern: plain and escaped characters
 _ESCAPED = re.compile(r"\\(.)", re.DOTALL)
+_ROWS_PER_PLACE = 8  # with a place in more rows than one of so many, a kernel looks at each row as fast
 
 
 def pairs(key: Any, value: Any) -> Any:
@@ -99,7 +100,8 @@ def contains(column: Any, text: str) -> Any:
     """Whether `text` stands in each string: a boolean array, to filter a batch with; False for a null."""
     import pyarrow.compute as pc
 
-    return pc.fill_null(pc.match_substring(column, text), False)
+    found = _found(column, text.encode()) if str(column.type) in {"string", "binary"} else None
+    return pc.fill_null(pc.match_substring(column, text), False) if found is None else found
 
 
 def matches(column: Any, pattern: str) -> Any:
@@ -126,6 +128,33 @@ def findall(column: Any, pattern: str) -> Any:
         raise ValueError(f"{pattern!r} has {compiled.groups} groups; one column takes one")
     lines = [line for line in column.to_pylist() if line is not None]
     return pa.array(chain.from_iterable(map(compiled.findall, lines)), pa.string())
+
+
+def _found(column: Any, sought: bytes) -> Any:
+    """What `contains` gives, by looking through all rows at once, which takes an eighth of the time that a look at each
+    does. None where that is of no use, since many rows have it.
+    """
+    import numpy as np
+    import pyarrow as pa
+
+    if not sought or not len(column) or column.null_count:
+        return None
+    offsets = np.frombuffer(column.buffers()[1], np.int32, len(column) + 1, column.offset * 4)
+    first, last = int(offsets[0]), int(offsets[-1])
+    content = column.buffers()[2].slice(first, last - first).to_pybytes() if last > first else b""
+    places: list[int] = []
+    at = content.find(sought)
+    while at >= 0:
+        if len(places) * _ROWS_PER_PLACE > len(column):
+            return None
+        places.append(at)
+        at = content.find(sought, at + 1)
+    begins = np.array(places, np.int64) + first
+    rows = np.searchsorted(offsets, begins, side="right") - 1
+    is_found = np.zeros(len(column), np.bool_)
+    is_found[rows[begins + len(sought) <= offsets[rows + 1]]] = True  # the others go on in the next row
+    bits = np.packbits(is_found, bitorder="little")
+    return pa.Array.from_buffers(pa.bool_(), len(column), [None, pa.py_buffer(bits)])
 
 
 def _array(given: Any) -> Any:

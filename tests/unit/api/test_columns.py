@@ -54,6 +54,22 @@ def test_matches_are_those_of_re(pattern: str, lines: list[str]) -> None:
     assert columns.findall(array, pattern).to_pylist() == [each for line in lines for each in re.findall(pattern, line)]
 
 
+@given(st.lists(st.text("abé", max_size=6), max_size=60), st.text("abé", max_size=3), st.integers(0, 3))
+def test_contains_is_in_whether_few_or_many_rows_have_it(lines: list[str], sought: str, start: int) -> None:
+    expected = [sought in line for line in lines][start:]
+    assert columns.contains(pa.array(lines, pa.string())[start:], sought).to_pylist() == expected
+    raw = pa.array([line.encode() for line in lines], pa.binary())[start:]
+    assert columns.contains(raw, sought).to_pylist() == expected
+    assert columns.contains(pa.array(lines, pa.large_string())[start:], sought).to_pylist() == expected
+
+
+def test_contains_finds_few_rows_among_many_and_nothing_across_two() -> None:
+    lines = ["", "xa", "bx", "", *["x"] * 60, "xab", "", "abab", "a", "b"]
+    found = columns.contains(pa.array(lines, pa.string()), "ab")
+    assert found.to_pylist() == ["ab" in line for line in lines]
+    assert found.type == pa.bool_()
+
+
 def test_findall_with_one_group_gives_the_group_and_with_two_is_refused() -> None:
     assert columns.findall(pa.array(["a1b2"]), r"[a-z](\d)").to_pylist() == ["1", "2"]
     with pytest.raises(ValueError, match="2 groups"):
