@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from minireduce.api.bad_record import BadRecord
 
 
+HINT_MARK = "\n  hint: "
+"""Between an error's message and its hint, where both are one text."""
+
+
 class MinireduceError(Exception):
     """An error with a message for people and, where there is one, a hint at the next step."""
 
@@ -25,7 +29,7 @@ class MinireduceError(Exception):
         self.hint = hint
 
     def __str__(self) -> str:
-        return self.message if self.hint is None else f"{self.message}\n  hint: {self.hint}"
+        return self.message if self.hint is None else f"{self.message}{HINT_MARK}{self.hint}"
 
     def __reduce__(self) -> tuple[object, ...]:
         return (_rebuild, (type(self), self.message, self.hint))

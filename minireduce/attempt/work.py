@@ -2,7 +2,8 @@
 
 Which fault is whose is decided here, once: what user code raised is `Raised` and counts against the task's attempts;
 an input that changed, damaged bytes and files or disks that fail are `InputUnusable`, for which user code is not to
-blame. Memory that could not be had is `Raised` with kind "memory", as it is when the worker finds the limit overrun.
+blame. A file that is not of its format is the same for every attempt, so it counts, though it blames no record. Memory
+that could not be had is `Raised` with kind "memory", as it is when the worker finds the limit overrun.
 
 User code may fork. A child that comes back from user code, or raises out of it, ends: it has the parent's files and
 socket, and there is one task and one answer. It finds no further record, so it forks no children of its own.
@@ -45,7 +46,7 @@ from minireduce.core.work.bad_records import NO_PROBE
 from minireduce.disk import Disk, RealDisk
 from minireduce.engine.bad_records import Care, Suspect
 from minireduce.engine.context import TaskContext
-from minireduce.engine.errors import UserCodeError
+from minireduce.engine.errors import UnreadableFile, UserCodeError
 from minireduce.engine.faults import user_traceback
 from minireduce.engine.map import run_map, run_map_only
 from minireduce.engine.merge import RunSlice
@@ -259,6 +260,8 @@ def answer_to(error: BaseException) -> Answer:
                     proof=error.proof,
                 )
             )
+        case UnreadableFile():  # to read it elsewhere or later would not help
+            return Raised(TaskError("raised", "Corruption", _told(str(error))))
         case Unusable() | Corruption():
             return InputUnusable(str(error))
         case OSError():  # the engine tells apart what user code raised

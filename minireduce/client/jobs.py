@@ -11,13 +11,13 @@ import builtins
 import contextlib
 import secrets
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from minireduce.client.connection import CALL_TIMEOUT_S, Connection
 from minireduce.core.requests import KillJob, SubmitJob
 from minireduce.core.spec import JobSpec
-from minireduce.core.views import JobState, JobView
-from minireduce.errors import JobFailed, JobKilled
+from minireduce.core.views import AttemptError, JobState, JobView
+from minireduce.errors import HINT_MARK, JobFailed, JobKilled
 from minireduce.ids import JobId
 from minireduce.wire import methods
 from minireduce.wire.questions import GetJob, WaitJob
@@ -87,10 +87,18 @@ def failure(shown: JobView) -> JobFailed:
     """The error of a failed job."""
     type_name = shown.errors[0].error.type_name if shown.errors else ""
     message = f"{shown.job} failed: {shown.reason}"
+    own = own_hint(shown.errors)
     if shown.errors:  # a program sees nothing but this message: what went wrong belongs into it
         said = shown.errors[0].error.message.split("\n", 1)[0]
         message += f": {said[:SAID_CHARACTERS_MAX]}" if said else ""
-    return job_failed(message, type_name, hint=f"minireduce logs {shown.job}", errors=shown.errors)
+    logs = f"minireduce logs {shown.job}"
+    hint = f"{own}; {logs} shows what was printed" if own else logs
+    return job_failed(message, type_name, hint=hint, errors=shown.errors)
+
+
+def own_hint(errors: Sequence[AttemptError]) -> str:
+    """What the error that ended a job says to do, if it says anything."""
+    return errors[0].error.message.partition(HINT_MARK)[2].partition("\n")[0] if errors else ""
 
 
 def job_failed(message: str, type_name: str, *, hint: str | None, errors: tuple[object, ...]) -> JobFailed:

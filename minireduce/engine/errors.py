@@ -7,7 +7,11 @@ same attempt on the same record would fail again; whether to try again all the s
 
 from __future__ import annotations
 
-from minireduce.errors import MinireduceError, RequestError
+from minireduce.errors import Corruption, MinireduceError, RequestError
+
+
+class UnreadableFile(Corruption):
+    """A file that could be read, but is not what its name or its format says: it is the same for whoever reads it."""
 
 
 class UserCodeError(RequestError):

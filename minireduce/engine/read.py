@@ -20,7 +20,7 @@ from typing import Any, BinaryIO, cast
 
 from minireduce.api.formats import Bytes, Csv, FixedWidth, InputFormat, Json, Pairs, Parquet, Text
 from minireduce.engine.context import TaskContext
-from minireduce.engine.errors import UserCodeError
+from minireduce.engine.errors import UnreadableFile, UserCodeError
 from minireduce.engine.frames import PART_MAGIC, SectionReader, Source
 from minireduce.engine.read_csv import csv_rows, csv_rows_over_lines, header_of
 from minireduce.engine.read_formats import UnreadableRecord, parquet_rows, parsed_json
@@ -284,13 +284,14 @@ def _read(stream: BinaryIO, context: TaskContext, block_bytes: int | None = None
 
 
 def read_unpacked(stream: BinaryIO, path: str, count: int) -> bytes:
-    """Up to `count` bytes more of what `decompressed` gave. Raises Corruption where the file cannot be unpacked."""
+    """Up to `count` bytes more of what `decompressed` gave. Raises UnreadableFile where it cannot be unpacked."""
     try:
         return stream.read(count)
     except (EOFError, zlib.error, lzma.LZMAError, OSError) as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise
-        raise Corruption(f"{path} cannot be unpacked: {error}", hint="is the file whole?") from error
+        hint = "is the file whole, and of the kind that its name says?"
+        raise UnreadableFile(f"{path} cannot be unpacked: {error}", hint=hint) from error
 
 
 def text_of(begin: int, raw: bytes, context: TaskContext) -> bytes | None:

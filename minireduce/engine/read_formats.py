@@ -14,8 +14,7 @@ from typing import Any, BinaryIO
 
 from minireduce.api.formats import Json, Parquet
 from minireduce.engine.context import TaskContext
-from minireduce.engine.errors import UserCodeError
-from minireduce.errors import Corruption
+from minireduce.engine.errors import UnreadableFile, UserCodeError
 
 _ROWS_AT_ONCE = 8192
 _INT64_MIN, _INT64_MAX = -(1 << 63), (1 << 63) - 1
@@ -173,4 +172,5 @@ def _damage_named(context: TaskContext) -> Iterator[None]:
     except (pa.ArrowInvalid, pa.ArrowTypeError, OSError) as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise
-        raise Corruption(f"{context.path or 'the input'} cannot be read as Parquet: {error}") from error
+        what = f"{context.path or 'the input'} cannot be read as Parquet: {error}"
+        raise UnreadableFile(what, hint="is the file whole, and a Parquet file?") from error

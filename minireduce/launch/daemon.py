@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from minireduce.errors import RequestError, Unavailable
+from minireduce.errors import HINT_MARK, RequestError, Unavailable
 from minireduce.launch.child import read_announcement
 
 MASTER = "minireduce.launch.master_main"
@@ -82,7 +82,7 @@ class Daemon:
         """The error that the daemon printed last, or that it ended without one."""
         before, marker, said = self._log_end().rpartition("error: ")
         if marker and (not before or before.endswith("\n")):
-            message, _, hint = said.partition("\n  hint: ")
+            message, _, hint = said.partition(HINT_MARK)
             return RequestError(message.strip(), hint=hint.strip() or None)
         return RequestError(f"the {self.name} ended at its start with {self.last_words()}")
 

@@ -103,7 +103,7 @@ class JobHandle(Generic[K, V]):
         except JobFailed as failed:
             failed.skipped = fetch_skipped(self._session.connection, self.id)
             if self._session.is_embedded:  # its logs end with it
-                failed.hint = EMBEDDED_HINT if failed.errors else None
+                failed.hint = (jobs.own_hint(shown.errors) or EMBEDDED_HINT) if failed.errors else None
             raise
         return shown
 

@@ -238,3 +238,20 @@ def test_a_port_in_use(minireduce, tmp_path: Path) -> None:
         ran = minireduce("cluster", "up", "--port", taken.getsockname()[1], "--http-port", 0)
     assert ran.status == 2
     assert "in use" in last_words(ran.err)[0]
+
+
+@pytest.mark.parametrize(
+    ("name", "form", "said"),
+    [("in.gz", "", "in.gz cannot be unpacked: Not a gzipped file"), ("in.parquet", ", input=Parquet()", "as Parquet")],
+)
+def test_a_file_that_is_not_of_its_format_fails_the_job_by_its_name(
+    submit, tmp_path: Path, name: str, form: str, said: str
+) -> None:
+    job = f"from minireduce import Count, Job, Parquet\njob = Job(lambda record: [(1, 1)], Count(){form})\n"
+    ran = submit(job_file(tmp_path, job), text_file(tmp_path, name=name))
+    assert ran.status == 1
+    error, hint = last_words(ran.err)
+    assert f"{tmp_path}/{name} cannot be" in error
+    assert said in error
+    assert "lost" not in error
+    assert hint.startswith("is the file whole")

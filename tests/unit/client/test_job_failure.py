@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from minireduce.client.jobs import failure, raise_for_state
@@ -9,9 +11,10 @@ from minireduce.core.spec import OutputKind
 from minireduce.core.task_data import TaskError
 from minireduce.core.views import AttemptError, JobState, JobView
 from minireduce.errors import JobFailed, JobKilled
-from minireduce.ids import AttemptId, TaskId, TaskKind
+from minireduce.ids import AttemptId, JobId, TaskId, TaskKind
 
 JOB = "job-3f9a01-1"
+ATTEMPT = AttemptId(TaskId(JobId(JOB), 0, TaskKind.MAP, 0), 0)
 
 
 class OutOfLuck(Exception):
@@ -47,6 +50,16 @@ def test_a_class_that_is_not_here_or_does_not_fit_is_left_out(name: str) -> None
 def test_a_failure_without_errors_of_user_code_has_its_reason() -> None:
     with pytest.raises(JobFailed, match=f"{JOB} failed: user code raised"):
         raise_for_state(shown(JobState.FAILED))
+
+
+def test_the_hint_of_the_error_itself_comes_first() -> None:
+    error = AttemptError(
+        ATTEMPT, "worker-1", TaskError("raised", "RequestError", "no such column\n  hint: it has a, b")
+    )
+    view = replace(shown(JobState.FAILED), errors=(error,))
+    assert failure(view).hint == f"it has a, b; minireduce logs {JOB} shows what was printed"
+    assert failure(view).message.endswith("user code raised: no such column")
+    assert failure(shown(JobState.FAILED, "ValueError")).hint == f"minireduce logs {JOB}"
 
 
 def test_a_killed_job_is_told_from_a_failed_one() -> None:
