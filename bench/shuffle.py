@@ -1,12 +1,12 @@
 """Fetch one reducer's share of many map outputs from another worker, beside a raw loop that moves as many bytes.
 
-    python bench/shuffle.py [--mib 512] [--maps 32 512] [--rounds 5]
+    python bench/shuffle.py [--mib 512] [--maps 64 1024 8192] [--rounds 5]
 
 The block server is a process of its own, the fetcher runs in this one, as in a worker; both are on this machine, and no
-descriptor is handed over. As many fetches are under way as a worker allows from one source. In the clear they meet on
-loopback, under TLS at the machine's own address, which is as far as TLS needs. The raw loops are two processes: one
-sends a file by `sendfile`, or through `ssl` in pieces of 1 MiB, the other writes what comes to a file, as the fetcher
-does; "read only" is the same with a receiver that drops it. Printed are medians.
+descriptor is handed over. What goes into one request, and how many are under way, a worker's machine decides. In the
+clear they meet on loopback, under TLS at the machine's own address, which is as far as TLS needs. The raw loops are two
+processes: one sends a file by `sendfile`, or through `ssl` in pieces of 1 MiB, the other writes what comes to a file,
+as the fetcher does; "read only" is the same with a receiver that drops it. Printed are medians.
 """
 
 from __future__ import annotations
@@ -23,16 +23,17 @@ import tempfile
 import time
 from multiprocessing.connection import Connection
 from pathlib import Path
+from random import Random
 
 from minireduce.auth import certificates, scopes, tokens, transport
 from minireduce.auth.scopes import JobReads
 from minireduce.core.messages import AttemptSucceeded
 from minireduce.core.settings import WorkerSettings
 from minireduce.core.task_data import OutputSource, TaskOutput
-from minireduce.core.work.fetches import Fetched, FetchEnded, StartFetch
+from minireduce.core.work.fetches import Fetched, FetchEnded, Fetches
 from minireduce.disk import RealDisk
 from minireduce.engine.index import DATA_NAME, INDEX_NAME, encode_index
-from minireduce.ids import AttemptId, JobId, TaskId, TaskKind
+from minireduce.ids import AttemptId, JobId, TaskId, TaskKind, WorkerId
 from minireduce.worker.block_server_process import BlockServerProcess, listen
 from minireduce.worker.fetcher import Fetcher
 from minireduce.worker.orders import Orders
@@ -110,23 +111,27 @@ def read_raw(address: tuple[str, int], tls: tuple[ssl.SSLContext, str] | None, l
 
 
 async def fetch_all(
-    data_dir: Path, orders: list[StartFetch], authority_pem: bytes | None, under_way_max: int, length: int
-) -> None:
+    data_dir: Path, reduce: AttemptId, sources: list[OutputSource], token: str, authority_pem: bytes | None
+) -> int:
+    """As a worker does, with its limits; gives back the bytes."""
+    fetches = Fetches(worker=WorkerId("w2"), own_outputs=(), settings=WorkerSettings(), rng=Random(0))
+    tasks = tuple(source.attempt.task for source in sources)
+    fetches.expect(reduce, tasks, partition=FETCHED, shares=1, read_token=token)
+    fetches.announce(reduce, tuple(sources))
     ended: asyncio.Queue[FetchEnded] = asyncio.Queue()
     fetcher = Fetcher(Outputs(data_dir, RealDisk()), ended.put_nowait, authority_pem=authority_pem)
-    waiting, under_way, got = list(reversed(orders)), 0, 0
+    got = 0
     try:
-        while waiting or under_way:
-            while waiting and under_way < under_way_max:
-                fetcher.start(waiting.pop())
-                under_way += 1
-            outcome = (await ended.get()).outcome
-            assert isinstance(outcome, Fetched), outcome
-            got += outcome.bytes_total
-            under_way -= 1
+        while not fetches.is_complete(reduce):
+            for order in fetches.plan(0.0, 1):
+                fetcher.start(order)
+            event = await ended.get()
+            assert isinstance(event.outcome, Fetched), event
+            fetches.ended(event, 0.0)
+            got += event.outcome.bytes_total
     finally:
         await fetcher.close()
-    assert got == length, (got, length)
+    return got
 
 
 async def measure(root: Path, mib: int, maps: int, rounds: int, *, is_tls: bool) -> None:
@@ -166,21 +171,16 @@ async def measure(root: Path, mib: int, maps: int, rounds: int, *, is_tls: bool)
     taken: dict[str, list[float]] = {"raw loop": [], "raw loop, read only": [], "shuffle": []}
     try:
         for number in range(rounds + 1):
-            orders = [
-                StartFetch(
-                    number * maps + index,
-                    attempt_of(TaskKind.REDUCE, number),
-                    OutputSource(attempt_of(TaskKind.MAP, index), "w1", address, share_bytes),
-                    FETCHED,
-                    token,
-                )
+            reduce = attempt_of(TaskKind.REDUCE, number)
+            sources = [
+                OutputSource(attempt_of(TaskKind.MAP, index), WorkerId("w1"), address, share_bytes)
                 for index in range(maps)
             ]
             for what, seconds in taken.items():
                 began_s = time.perf_counter()
                 if what == "shuffle":
-                    most = WorkerSettings().fetches_per_source_max
-                    await fetch_all(root / "target", orders, authority_pem, most, length)
+                    got = await fetch_all(root / "target", reduce, sources, token, authority_pem)
+                    assert got == length, (got, length)
                 else:
                     target = Path(os.devnull) if "only" in what else root / "taken"
                     await asyncio.to_thread(read_raw, raw_address, tls, length, target)
@@ -200,7 +200,7 @@ async def measure(root: Path, mib: int, maps: int, rounds: int, *, is_tls: bool)
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--mib", type=int, default=512)
-    parser.add_argument("--maps", type=int, nargs="+", default=[32, 512])
+    parser.add_argument("--maps", type=int, nargs="+", default=[64, 1024, 8192])
     parser.add_argument("--rounds", type=int, default=5)
     options = parser.parse_args()
     for is_tls in (False, True):

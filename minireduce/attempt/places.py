@@ -6,6 +6,7 @@ from outside.
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from minireduce.ids import AttemptId
@@ -20,4 +21,9 @@ META_NAME = "output.meta"
 
 def attempt_directory(data_dir: Path, attempt: AttemptId) -> Path:
     """The one place of an attempt under a data directory."""
-    return data_dir / JOBS_NAME / attempt.task.job / str(attempt)
+    return Path(attempt_place(str(data_dir), attempt))
+
+
+def attempt_place(data_dir: str, attempt: AttemptId) -> str:
+    """The same as text, for whoever finds the outputs of many small tasks: putting a path together takes longer."""
+    return os.path.join(data_dir, JOBS_NAME, attempt.task.job, str(attempt))  # noqa: PTH118

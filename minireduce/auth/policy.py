@@ -132,6 +132,7 @@ MASTER_ROUTES: Doors = {
 BLOCK_ROUTES: Doors = {
     "GET /healthz": _EVERYBODY,
     "GET /outputs/*": _JOB_READERS,
+    "POST /outputs/*": _JOB_READERS,
     "GET /logs/*": _JOB_READERS,
     "GET /blocks/*": frozenset({Kind.JOB_READS, Kind.BLOCK_READ}),
     "GET /local/*": frozenset({Kind.JOB_READS, Kind.BLOCK_READ}),

@@ -102,8 +102,10 @@ class WorkerSettings:
     remember_interval_s: float = 1.0  # how often the master's latest commit is written down, within one epoch
     stop_wait_s: float = 5.0  # how long an orderly end may take
     probes_max: int = 1000  # of one attempt that looks for bad records, after which it fails
-    fetches_max: int = 8  # under way at once
+    fetches_max: int = 8  # requests for outputs under way at once
     fetches_per_source_max: int = 4
+    request_outputs_max: int = 64  # outputs that one request names
+    request_bytes_max: int = 8 << 20  # expected of a request, after which no more outputs are added to it
     fetch_retry_s_min: float = 0.2  # the pause after a source did not answer; it doubles up to the bound
     fetch_retry_s_max: float = 10.0
     fetch_tries_per_report: int = 3  # so many tries without an answer, then the master is told, and again

@@ -297,6 +297,6 @@ def iterate(reader: SectionReader) -> Iterator[tuple[Keys, Column]]:
         yield frame
 
 
-def source_name(file: Path | int) -> str:
-    """How errors call a file that may be known by its descriptor only."""
-    return str(file) if isinstance(file, Path) else f"a map output (descriptor {file})"
+def source_name(file: Path | int, offset: int) -> str:
+    """How errors call a section: by its file, which may hold others and may be known by its descriptor only."""
+    return f"{file}@{offset}" if isinstance(file, Path) else f"a map output (descriptor {file})"

@@ -37,12 +37,26 @@ def encode_index(lengths: Sequence[int]) -> bytes:
 
 def read_index(source: Path | bytes) -> list[tuple[int, int]]:
     """(offset, length) of each partition. Raises Corruption naming the file."""
+    return list(_RANGE.iter_unpack(_verified(source)))
+
+
+def read_range(source: Path | bytes, partition: int) -> tuple[int, int] | None:
+    """(offset, length) of one partition; None if there is none of that number. Raises Corruption naming the file."""
+    ranges = _verified(source)
+    if not 0 <= partition < len(ranges) // _RANGE.size:
+        return None
+    offset, length = _RANGE.unpack_from(ranges, partition * _RANGE.size)
+    return offset, length
+
+
+def _verified(source: Path | bytes) -> memoryview:
+    """The ranges of an index, one after the other."""
     data = source if isinstance(source, bytes) else source.read_bytes()
     name = "a map output index" if isinstance(source, bytes) else str(source)
     if len(data) < _COUNT.size + _CHECK.size or data[: len(MAGIC)] != MAGIC:
         raise Corruption(f"{name} is no map output index")
-    body = data[: -_CHECK.size]
+    body = memoryview(data)[: -_CHECK.size]
     (_, partitions), (check,) = _COUNT.unpack_from(data), _CHECK.unpack_from(data, len(body))
     if len(body) != _COUNT.size + partitions * _RANGE.size or xxhash.xxh3_64_intdigest(body) != check:
         raise Corruption(f"{name} is damaged")
-    return list(_RANGE.iter_unpack(body[_COUNT.size :]))
+    return body[_COUNT.size :]

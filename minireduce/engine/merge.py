@@ -202,7 +202,7 @@ def open_runs(
     for run in runs:
         if run.length:
             file = run.file if isinstance(run.file, int) else stack.enter_context(disk.open(run.file))
-            source = Source(file, source_name(run.file))
+            source = Source(file, source_name(run.file, run.offset))
             reader = SectionReader(
                 source, run.offset, run.length, is_columnar=is_columnar, frames_at_once=frames_at_once
             )

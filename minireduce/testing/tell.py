@@ -12,7 +12,8 @@ from minireduce.core.views import WorkerView
 from minireduce.core.work import session
 from minireduce.core.work.attempts import AttemptEnded, Failed, Killed, Lost, Succeeded
 from minireduce.core.work.bad_records import NO_PROBE, Care
-from minireduce.core.work.fetches import FetchEnded, Gone, StartFetch, Unreachable
+from minireduce.core.work.fetches import FetchEnded, Gone, Unreachable
+from minireduce.core.work.requests import StartFetches
 from minireduce.errors import MinireduceError
 from minireduce.ids import AttemptId, TaskId, TaskKind, WorkerId
 
@@ -192,8 +193,9 @@ def worker(event: worker_machine.Event, actions: Sequence[worker_machine.Action]
             yield f"loses its stream: {_error(event.error)}"
     for action in actions:
         match action:
-            case StartFetch():
-                yield f"fetches the output of {attempt(action.source.attempt)} from {action.source.worker}"
+            case StartFetches(fetches):
+                for fetch in fetches:
+                    yield f"fetches the output of {attempt(fetch.source.attempt)} from {fetch.source.worker}"
             case session.CloseStream():
                 yield "gives up its stream"
 

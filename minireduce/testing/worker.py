@@ -8,6 +8,7 @@ Killed, the process forgets everything else; started again it is a new incarnati
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 from dataclasses import field
 from random import Random
@@ -30,10 +31,11 @@ from minireduce.core.work.fetches import (
     FetchEnded,
     FetchOutcome,
     Gone,
-    StartFetch,
+    NotReached,
     Unreachable,
 )
 from minireduce.core.work.orders import CloseProgram, OpenProgram, RemoveFetched, RemoveJob, RemoveOutputs
+from minireduce.core.work.requests import Fetch, StartFetches
 from minireduce.core.work.session import (
     CloseStream,
     DownReceived,
@@ -278,8 +280,8 @@ class SimWorker:
                 self.tasks.start_batch(action)
             case StopAttempt():
                 self.tasks.stop(action)
-            case StartFetch():
-                self._start_fetch(action)
+            case StartFetches():
+                self._ask_for_outputs(action.fetches)
             case CancelFetch():
                 self._cancelled.add(action.fetch)
             case KeepCopy():
@@ -341,27 +343,47 @@ class SimWorker:
 
     # ── fetches ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
-    def _start_fetch(self, order: StartFetch) -> None:
+    def _ask_for_outputs(self, fetches: tuple[Fetch, ...]) -> None:
+        """Have the outputs of one request come one after the other: what breaks one off leaves out those behind it."""
+        for fetch in fetches:
+            self.world.trace.mark(self.name, f"fetches {fetch.source.attempt} for {fetch.attempt}")
+        self._ask_for_next(deque(fetches), has_begun=False)
+
+    def _ask_for_next(self, waiting: deque[Fetch], *, has_begun: bool) -> None:
         """Ask the other worker; whatever comes first counts, the answer or the timeout."""
+        while waiting and waiting[0].number in self._cancelled:
+            waiting.popleft()
+        if not waiting:
+            return
+        fetch = waiting.popleft()
+        address = fetch.source.address
 
-        def end(outcome: FetchOutcome, data: bytes = b"") -> None:
-            if order.fetch in self._cancelled:
+        def answered(answer: tuple[FetchOutcome, bytes] | None) -> None:
+            if answer is not None:
+                self._fetch_ended(fetch, *answer)
+                self._ask_for_next(waiting, has_begun=True)
                 return
-            if isinstance(outcome, Fetched):
-                self.fetched[order.attempt, order.source.attempt] = data
-                self.damaged.pop((order.attempt, order.source.attempt), None)
-                self.world.moment("a run is fetched", self.name)
-            self.handle(FetchEnded(order.fetch, outcome))
+            source = self._peers.get(address)
+            silence = Unreachable("no answer" if source is not None and source.node.is_up else "connection refused")
+            self._fetch_ended(fetch, silence)
+            for behind in waiting:
+                self._fetch_ended(behind, NotReached() if has_begun else silence)
 
-        self.world.trace.mark(self.name, f"fetches {order.source.attempt} for {order.attempt}")
-        source = self._peers.get(order.source.address)
-        silence = "no answer" if source is not None and source.node.is_up else "connection refused"
         self.ask_peer(
-            order.source.address,
-            lambda peer, reply: reply(peer.serve(order.source.attempt, order.partition, order.read_token)),
-            lambda answer: end(*(answer or (Unreachable(silence),))),
+            address,
+            lambda peer, reply: reply(peer.serve(fetch.source.attempt, fetch.partition, fetch.read_token)),
+            answered,
             timeout_s=FETCH_TIMEOUT_S,
         )
+
+    def _fetch_ended(self, fetch: Fetch, outcome: FetchOutcome, data: bytes = b"") -> None:
+        if fetch.number in self._cancelled or not self.node.is_up:
+            return
+        if isinstance(outcome, Fetched):
+            self.fetched[fetch.attempt, fetch.source.attempt] = data
+            self.damaged.pop((fetch.attempt, fetch.source.attempt), None)
+            self.world.moment("a run is fetched", self.name)
+        self.handle(FetchEnded(fetch.number, outcome))
 
     def ask_peer(
         self,

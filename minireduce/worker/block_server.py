@@ -1,4 +1,4 @@
-"""Serve what a worker holds over HTTP: map outputs by partition, parts, what attempts printed, and blocks.
+"""Serve what a worker holds over HTTP: map outputs by partition and parts, what attempts printed, and blocks.
 
 It is a process of its own, so that moving bytes never delays a heartbeat: `python -m minireduce.worker.block_server`,
 started by its worker with the listening socket and, on standard input, one line of JSON (`Orders`). It ends when that
@@ -9,8 +9,8 @@ lines that follow on standard input say, and it tells on standard output what be
 Who may read what is asked before anything else, in `gate`. In a path stand ids only, which are parsed; no text of a
 request becomes part of a file name.
 
-In the clear, bytes go from file to socket in the kernel (`sendfile`); under TLS in slices of `SLICE_BYTES`. A range
-`bytes=N-` is understood, so that a fetch that broke goes on where it was.
+Workers fetch many outputs by one request (`output_sending`). Clients read parts and logs one by one: there a range
+`bytes=N-` is understood, so that who was cut off goes on where it was.
 """
 
 from __future__ import annotations
@@ -25,23 +25,22 @@ import ssl
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO
 
 from aiohttp import web
 
 from minireduce.attempt import linux
-from minireduce.attempt.places import META_NAME, PART_NAME, attempt_directory
+from minireduce.attempt.places import attempt_directory
 from minireduce.auth import transport
 from minireduce.auth.policy import Authenticator
 from minireduce.auth.tokens import Tokens
 from minireduce.clock import SystemClock
 from minireduce.core.replica_messages import RemoveReplica, RepackBlock, ReplicateBlock, VerifyReplica
+from minireduce.core.work.fetches import PART
 from minireduce.core.worker import ReplicaFoundDamaged, ReplicaWritten
 from minireduce.disk import RealDisk
-from minireduce.engine.index import DATA_NAME, INDEX_NAME, read_index
-from minireduce.errors import Corruption, NotFound, Refused
-from minireduce.frozen import dataclass
+from minireduce.errors import Corruption, NotFound, Refused, RequestError
 from minireduce.wire.http_server import Runner
+from minireduce.wire.many_outputs import decode_wanted
 from minireduce.worker.block_messages import ReplicaEvent, command_from_line, to_line
 from minireduce.worker.block_routes import BlockRoutes
 from minireduce.worker.block_sending import BlockSender
@@ -49,23 +48,22 @@ from minireduce.worker.block_store import BLOCKS_NAME, BlockStore
 from minireduce.worker.gate import attempt_named, gate
 from minireduce.worker.local_reads import LocalReads
 from minireduce.worker.orders import Orders
+from minireduce.worker.output_sending import (
+    SLICE_BYTES,
+    Piece,
+    breaking_off,
+    copy,
+    find_output,
+    find_sections,
+    send_sections,
+    whole,
+)
 from minireduce.worker.outputs import LOG_NAMES
 from minireduce.worker.scrubbing import STATE_NAME, Scrubber, ScrubLimits
 
 log = logging.getLogger(__name__)
 
-SLICE_BYTES = 1 << 20
 _OPEN_END = re.compile(r"bytes=([0-9]{1,18})-")
-_NUMBER = re.compile(r"[0-9]{1,9}")
-
-
-@dataclass(frozen=True, slots=True)
-class Piece:
-    """A range of a file that is to be sent."""
-
-    path: Path
-    offset: int
-    length: int
 
 
 class Doors:
@@ -75,29 +73,26 @@ class Doors:
         self._data_dir = data_dir
         self._local_reads = local_reads
 
-    async def partition(self, request: web.Request) -> web.StreamResponse:
-        """One partition of a map output."""
-        directory = self._finished(request)
-        number = request.match_info["partition"]
-        with _telling_missing(request):
-            ranges = read_index(directory / INDEX_NAME)
-        if not _NUMBER.fullmatch(number) or int(number) >= len(ranges):
-            raise NotFound(f"{directory.name} has {len(ranges)} partitions, and none is number {number!r}")
-        return await _send(request, Piece(directory / DATA_NAME, *ranges[int(number)]))
+    async def many(self, request: web.Request) -> web.StreamResponse:
+        """Partitions of map outputs and parts, as many as the body names."""
+        wanted = decode_wanted(await request.read())
+        if any(each.attempt.task.job != request.match_info["job"] for each in wanted):
+            raise RequestError(f"this door opens to outputs of {request.match_info['job']} alone")
+        return await send_sections(request, await asyncio.to_thread(find_sections, self._data_dir, wanted))
 
     async def part(self, request: web.Request) -> web.StreamResponse:
         """A part, whole."""
-        directory = self._finished(request)
+        piece = find_output(self._data_dir, attempt_named(request), PART)
         with _telling_missing(request):
-            return await _send(request, _whole(directory / PART_NAME))
+            return await _send(request, piece)
 
     async def offer_part(self, request: web.Request) -> web.StreamResponse:
         """Offer a descriptor of a part to a reader on this host."""
-        directory = self._finished(request)
+        piece = find_output(self._data_dir, attempt_named(request), PART)
         if self._local_reads is None:
             raise Refused("this worker gives no descriptors of its parts", hint="ask for the bytes")
         with _telling_missing(request):
-            file = (directory / PART_NAME).open("rb")
+            file = piece.open()
         return web.Response(headers=self._local_reads.offer(file).to_headers())
 
     async def printed(self, request: web.Request) -> web.StreamResponse:
@@ -106,17 +101,11 @@ class Doors:
         if name not in LOG_NAMES:
             raise NotFound(f"attempts print to {' and '.join(LOG_NAMES)}, not to {name!r}")
         with _telling_missing(request):
-            return await _send(request, _whole(attempt_directory(self._data_dir, attempt_named(request)) / name))
+            return await _send(request, whole(attempt_directory(self._data_dir, attempt_named(request)) / name))
 
     async def healthz(self, _: web.Request) -> web.StreamResponse:
         """That this process serves."""
         return web.Response(text="ok\n")
-
-    def _finished(self, request: web.Request) -> Path:
-        directory = attempt_directory(self._data_dir, attempt_named(request))
-        if not (directory / META_NAME).exists():
-            raise NotFound(f"this worker holds no output of {directory.name}")
-        return directory
 
 
 def make_app(
@@ -129,7 +118,7 @@ def make_app(
     doors = Doors(data_dir, local_reads)
     app = web.Application(middlewares=[gate(authenticator)])
     app.router.add_get("/healthz", doors.healthz)
-    app.router.add_get("/outputs/{attempt}/partitions/{partition}", doors.partition)
+    app.router.add_post("/outputs/{job}", doors.many)
     app.router.add_get("/outputs/{attempt}/part", doors.part)
     app.router.add_get("/outputs/{attempt}/part/local", doors.offer_part)
     app.router.add_get("/logs/{attempt}/{name}", doors.printed)
@@ -146,10 +135,6 @@ def _telling_missing(request: web.Request) -> Iterator[None]:
         raise NotFound(f"there is no {request.path} here any more") from None
 
 
-def _whole(path: Path) -> Piece:
-    return Piece(path, 0, path.stat().st_size)
-
-
 async def _send(request: web.Request, piece: Piece) -> web.StreamResponse:
     """Answer with a piece of a file, or the rest of it from where the request says."""
     start = _start(request)
@@ -162,34 +147,15 @@ async def _send(request: web.Request, piece: Piece) -> web.StreamResponse:
     response.headers["Accept-Ranges"] = "bytes"
     if start:
         response.headers["Content-Range"] = f"bytes {start}-{piece.length - 1}/{piece.length}"
-    with piece.path.open("rb") as file:
+    with piece.open() as file:
         if file.seek(0, os.SEEK_END) < piece.offset + piece.length:
-            raise Corruption(f"{piece.path.parent.name}/{piece.path.name} is shorter than its index says")
+            raise Corruption(f"{piece.path} is shorter than its index says")
         await response.prepare(request)
         if length and request.method != "HEAD":
-            await _copy(request, response, file, Piece(piece.path, piece.offset + start, length))
+            with breaking_off(request):
+                await copy(request, response, file, Piece(piece.path, piece.offset + start, length))
     await response.write_eof()
     return response
-
-
-async def _copy(request: web.Request, response: web.StreamResponse, file: BinaryIO, piece: Piece) -> None:
-    """Move the bytes. Once an answer has begun, an error can only be told by breaking it off."""
-    transport_ = request.transport
-    if transport_ is None:
-        raise ConnectionResetError("the caller has gone")
-    try:
-        if not request.secure:
-            await asyncio.get_running_loop().sendfile(transport_, file, piece.offset, piece.length)
-            return
-        file.seek(piece.offset)
-        left = piece.length
-        while left and (data := file.read(min(SLICE_BYTES, left))):
-            await response.write(data)
-            left -= len(data)
-    except OSError as error:
-        log.warning("sending %s broke off: %s", request.path, error)
-        transport_.abort()
-        raise ConnectionResetError("the answer was broken off") from error
 
 
 def _start(request: web.Request) -> int:

@@ -1,28 +1,32 @@
-"""Fetch outputs of other workers over HTTP into files of the attempt that needs them.
+"""Fetch outputs of other workers over HTTP into files of the attempts that need them.
 
-One fetch is one request. A fetch that breaks leaves what it brought, and the next one for the same place asks for the
-rest; which fetches there are, how many at once and when to try again the machine decides (`core.work.fetches`).
+One request names many outputs of one worker, which come one after the other; each is told as soon as it is here. A
+fetch that breaks leaves what it brought, and the next one for the same place asks for the rest. Which fetches there
+are, what goes into one request and when to try again the machine decides (`core.work`). While a piece of an answer is
+written, in a thread, the next one comes in.
 
-Length is checked here; what the bytes are is checked frame by frame when a task reads them.
-
-Invariant: at most one fetch at a time writes to a file: one that was cancelled is waited for before the next begins.
+Invariant: at most one request at a time writes to a file: one that was cancelled is waited for before the next begins.
+Where one fetch of several is cancelled, the request is broken off and made again for the others that have not ended.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import ssl
-from collections.abc import Callable
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 from minireduce.auth import transport
 from minireduce.auth.joining import split_address
-from minireduce.core.work.fetches import PART, Fetched, FetchEnded, FetchOutcome, Gone, StartFetch, Unreachable
-from minireduce.errors import Corruption, MinireduceError, NotFound, RequestError, Unavailable
+from minireduce.core.work.fetches import FetchEnded
+from minireduce.core.work.requests import Fetch, StartFetches
+from minireduce.errors import MinireduceError, Unavailable
+from minireduce.ids import AttemptId
 from minireduce.wire.errors import from_http
+from minireduce.wire.many_outputs import ERROR_BYTES_MAX, encode_wanted
+from minireduce.worker.fetched_files import Ended, FetchedFiles
 from minireduce.worker.outputs import Outputs
 
 if TYPE_CHECKING:
@@ -33,7 +37,16 @@ log = logging.getLogger(__name__)
 CONNECT_S = 5.0
 SILENCE_S = 30.0
 SLICE_BYTES = 1 << 20
-ERROR_BYTES_MAX = 64 << 10
+Place = tuple[AttemptId, AttemptId]
+"""Whose input, and whose output: a file."""
+
+
+@dataclass(slots=True)
+class _Asked:
+    """A request under way, and the fetches in it that have not ended."""
+
+    fetches: list[Fetch]
+    task: asyncio.Task[None] | None = None
 
 
 class Fetcher:
@@ -45,103 +58,123 @@ class Fetcher:
         self._outputs = outputs
         self._tell = tell
         self._authority_pem = authority_pem
-        self._fetches: dict[int, asyncio.Task[None]] = {}
-        self._writers: dict[Path, asyncio.Task[None]] = {}
+        self._asked: dict[int, _Asked] = {}
+        self._writers: dict[Place, asyncio.Task[None]] = {}
         self._session: ClientSession | None = None
         self._tls: ssl.SSLContext | None = None
 
-    def start(self, order: StartFetch) -> None:
-        """Begin a fetch."""
-        path = self._outputs.fetched(order.attempt, order.source.attempt)
-        before = self._writers.get(path)
-        task = asyncio.create_task(self._live(order, before), name=f"fetch {order.fetch}")
-        self._fetches[order.fetch] = self._writers[path] = task
-        task.add_done_callback(lambda _: self._forget_writer(path, task))
+    def start(self, order: StartFetches) -> None:
+        """Ask for outputs."""
+        self._ask(_Asked(list(order.fetches)))
 
     def cancel(self, fetch: int) -> None:
         """End a fetch, of which no more is told."""
-        task = self._fetches.pop(fetch, None)
-        if task is not None:
-            task.cancel()
+        asked = self._asked.pop(fetch, None)
+        if asked is None or asked.task is None:
+            return
+        asked.task.cancel()
+        others = [other for other in asked.fetches if other.number != fetch]
+        if others:
+            self._ask(_Asked(others))
 
     async def close(self) -> None:
         """End all fetches."""
         writers = list(self._writers.values())
-        for fetch in list(self._fetches):
-            self.cancel(fetch)
+        self._asked.clear()
+        for writer in writers:
+            if not writer.cancelling():  # a second time would end the wait for what a thread still writes
+                writer.cancel()
         await asyncio.gather(*writers, return_exceptions=True)
         if self._session is not None:
             await self._session.close()
 
-    def _forget_writer(self, path: Path, task: asyncio.Task[None]) -> None:
-        if self._writers.get(path) is task:
-            del self._writers[path]
+    def _ask(self, asked: _Asked) -> None:
+        places = [(fetch.attempt, fetch.source.attempt) for fetch in asked.fetches]
+        before = {self._writers[place] for place in places if place in self._writers}
+        first = asked.fetches[0]
+        asked.task = task = asyncio.create_task(self._live(asked, before), name=f"fetches from {first.number}")
+        for fetch, place in zip(asked.fetches, places, strict=True):
+            self._asked[fetch.number] = asked
+            self._writers[place] = task
+        task.add_done_callback(lambda _: self._forget_writers(places, task))
 
-    async def _live(self, order: StartFetch, before: asyncio.Task[None] | None) -> None:
-        if before is not None:
-            await asyncio.wait([before])
-        outcome = await self._outcome(order)
-        if self._fetches.pop(order.fetch, None) is not None:
-            self._tell(FetchEnded(order.fetch, outcome))
+    def _forget_writers(self, places: Sequence[Place], task: asyncio.Task[None]) -> None:
+        for place in places:
+            if self._writers.get(place) is task:
+                del self._writers[place]
 
-    async def _outcome(self, order: StartFetch) -> FetchOutcome:
+    async def _live(self, asked: _Asked, before: set[asyncio.Task[None]]) -> None:
+        if before:
+            await asyncio.wait(before)
+            asked.fetches = [fetch for fetch in asked.fetches if fetch.number in self._asked]  # others ended there
+        if not asked.fetches:
+            return
+        files = FetchedFiles(self._outputs, asked.fetches)
+        try:
+            reason = await self._fetch_and_say(asked, files)
+        except BaseException:
+            files.close()
+            raise
+        self._tell_ended(asked, files.break_off(reason))
+
+    def _tell_ended(self, asked: _Asked, ended: Ended) -> None:
+        for fetch, outcome in ended:
+            asked.fetches.remove(fetch)
+            if self._asked.pop(fetch.number, None) is not None:
+                self._tell(FetchEnded(fetch.number, outcome))
+
+    async def _fetch_and_say(self, asked: _Asked, files: FetchedFiles) -> str:
+        """Fetch until nothing more comes, and say why that is, for those that have not ended."""
         import aiohttp
 
-        source = order.source
+        source = asked.fetches[0].source
         try:
-            return Fetched(await self._fetch(order))
-        except (NotFound, Corruption, RequestError) as error:
-            return Gone(error.message)
+            await self._fetch(asked, files)
         except MinireduceError as error:
-            return Unreachable(error.message)
+            return error.message
         except (aiohttp.ClientError, TimeoutError, ConnectionError) as error:
-            return Unreachable(f"{source.worker} at {source.address}: {error or type(error).__name__}")
+            return f"{source.worker} at {source.address}: {error or type(error).__name__}"
         except OSError as error:  # our own disk; another try may find it better, or this attempt another worker
-            log.warning("the output of %s cannot be written here: %s", source.attempt, error)
-            return Unreachable(f"this worker cannot write what it fetches: {error.strerror}")
+            log.warning("what %s sends cannot be written here: %s", source.worker, error)
+            return f"this worker cannot write what it fetches: {error.strerror}"
         except Exception as error:
-            log.exception("fetching the output of %s failed", source.attempt)
-            return Unreachable(f"fetching failed: {error!r}")
+            log.exception("fetching from %s failed", source.worker)
+            return f"fetching failed: {error!r}"
+        return f"the answer of {source.worker} ended early"
 
-    async def _fetch(self, order: StartFetch) -> int:
-        """Bring what is missing; gives back the length of the whole."""
-        with contextlib.closing(self._outputs.open_fetched(order.attempt, order.source.attempt)) as file:
-            have = file.tell()
-            headers = {"Authorization": f"Bearer {order.read_token}", "Accept-Encoding": "identity"}
-            if have:
-                headers["Range"] = f"bytes={have}-"
-            async with self._open_session().get(_url(order), headers=headers, **self._tls_options(order)) as response:
-                if response.status == 416:  # all of it is here, as far as a second look can tell
-                    return _whole_length(response, have)
-                if response.status >= 400:
-                    body = await response.content.read(ERROR_BYTES_MAX)
-                    raise from_http(response.status, body, f"the worker {order.source.worker}")
-                if response.status == 200 and have:
-                    file.seek(0)
-                    file.truncate()
-                    have = 0
-                return have + await self._copy(response, file)
+    async def _fetch(self, asked: _Asked, files: FetchedFiles) -> None:
+        """Ask for what is missing, and take it in."""
+        first = asked.fetches[0]
+        body = encode_wanted(await asyncio.to_thread(files.wanted))
+        headers = {"Authorization": f"Bearer {first.read_token}", "Accept-Encoding": "identity"}
+        url, tls = _url(first), self._tls_options(first)
+        async with self._open_session().post(url, data=body, headers=headers, **tls) as response:
+            if response.status >= 400:
+                told = await response.content.read(ERROR_BYTES_MAX)
+                raise from_http(response.status, told, f"the worker {first.source.worker}")
+            await self._take_in(response, asked, files)
 
-    async def _copy(self, response: ClientResponse, file: BinaryIO) -> int:
-        """Write the body, off the loop, so that a slow disk delays no heartbeat; gives back its length."""
-        length = 0
-        expected = response.content_length
-        if expected is not None and expected <= SLICE_BYTES:  # as most are; each step to a thread costs as much as such
-            pieces: list[bytes] = []
-            try:
-                async for data in response.content.iter_any():
-                    pieces.append(data)  # noqa: PERF401 - what has come counts when the next does not
-            finally:
-                await asyncio.to_thread(_write, file, pieces)
-            length = sum(map(len, pieces))
-        else:
-            async for data in response.content.iter_chunked(SLICE_BYTES):
-                await asyncio.to_thread(file.write, data)
-                length += len(data)
-            await asyncio.to_thread(file.flush)
-        if length != response.content_length:
-            raise Unavailable(f"the answer ended after {length} of {response.content_length} bytes")
-        return length
+    async def _take_in(self, response: ClientResponse, asked: _Asked, files: FetchedFiles) -> None:
+        """Write the answer, off the loop, so that a slow disk delays no heartbeat."""
+        writing: asyncio.Future[Ended] | None = None
+        pieces: list[bytes] = []
+        size = 0
+        try:
+            async for piece, _ in response.content.iter_chunks():
+                pieces.append(piece)
+                size += len(piece)
+                if size >= SLICE_BYTES:
+                    if writing is not None:
+                        await asyncio.wait([writing])
+                        written, writing = writing, None
+                        self._tell_ended(asked, written.result())
+                    writing = asyncio.ensure_future(asyncio.to_thread(files.write, pieces))
+                    pieces, size = [], 0
+        finally:  # what has come counts when the next does not
+            if writing is not None:
+                await asyncio.wait([writing])  # which a thread goes on with, also when we are cancelled
+                self._tell_ended(asked, writing.result())
+            self._tell_ended(asked, await asyncio.to_thread(files.write, pieces))
 
     def _open_session(self) -> ClientSession:
         if self._session is None:
@@ -156,33 +189,19 @@ class Fetcher:
             )
         return self._session
 
-    def _tls_options(self, order: StartFetch) -> dict[str, Any]:
-        host, _ = split_address(order.source.address)
+    def _tls_options(self, first: Fetch) -> dict[str, Any]:
+        host, _ = split_address(first.source.address)
         if not transport.needs_tls(host):
             return {}
         if self._authority_pem is None:
-            raise Unavailable(f"{order.source.address} is beyond loopback, and this worker knows no authority to trust")
+            raise Unavailable(f"{first.source.address} is beyond loopback, and this worker knows no authority to trust")
         if self._tls is None:
             self._tls = transport.client_context(self._authority_pem)
         name = transport.expected_name(self._authority_pem, transport.BLOCK_SERVER_ROLE, host)
         return {"ssl": self._tls, "server_hostname": name}
 
 
-def _write(file: BinaryIO, pieces: list[bytes]) -> None:
-    file.writelines(pieces)
-    file.flush()
-
-
-def _url(order: StartFetch) -> str:
-    host, _ = split_address(order.source.address)
+def _url(fetch: Fetch) -> str:
+    host, _ = split_address(fetch.source.address)
     scheme = "https" if transport.needs_tls(host) else "http"
-    door = "part" if order.partition == PART else f"partitions/{order.partition}"
-    return f"{scheme}://{order.source.address}/outputs/{order.source.attempt}/{door}"
-
-
-def _whole_length(response: ClientResponse, have: int) -> int:
-    """The length of what a range lies behind, which must be what is here. Raises Corruption."""
-    told = response.headers.get("Content-Range", "").rpartition("/")[2]
-    if told != str(have):
-        raise Corruption(f"the other side has {told or 'an unknown number of'} bytes, and {have} are here")
-    return have
+    return f"{scheme}://{fetch.source.address}/outputs/{fetch.attempt.task.job}"

@@ -1,8 +1,8 @@
 """The one gate of the block server: who calls, whether this door opens to them, and how errors are told.
 
 Asked before anything else of a request is looked at. A door is `METHOD PATTERN`; one without a row in
-`auth.policy.BLOCK_ROUTES` is shut, also when nothing is behind it. Where a path names an attempt, the caller's token
-must be that of its job; other things that a door opens onto are asked about by whoever serves them (`PRINCIPAL`).
+`auth.policy.BLOCK_ROUTES` is shut, also when nothing is behind it. Where a path names a job or an attempt, the caller's
+token must be that of the job; other things that a door opens onto are asked about by whoever serves them (`PRINCIPAL`).
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from aiohttp import web
 
 from minireduce.auth.policy import BLOCK_ROUTES, Authenticator, Principal, authorize, bearer_of
 from minireduce.errors import InvariantViolation, MinireduceError, NotFound, Refused, RequestError
-from minireduce.ids import AttemptId, parse_attempt_id
+from minireduce.ids import AttemptId, JobId, parse_attempt_id
 from minireduce.wire.errors import to_http
 
 log = logging.getLogger(__name__)
@@ -37,7 +37,7 @@ def gate(authenticator: Authenticator) -> Any:
             door = f"{request.method} {resource.canonical if resource is not None else request.path}"
             principal = authenticator.authenticate(bearer_of(request.headers.get("Authorization")))
             authorize(BLOCK_ROUTES, door, principal)
-            _authorize_attempt(request, principal)
+            _authorize_job(request, principal)
             request[PRINCIPAL] = principal
             return await handler(request)
         except (ConnectionError, asyncio.CancelledError):
@@ -61,9 +61,12 @@ def attempt_named(request: web.Request) -> AttemptId:
     return parse_attempt_id(request.match_info["attempt"])
 
 
-def _authorize_attempt(request: web.Request, principal: Principal) -> None:
-    if "attempt" not in request.match_info:
+def _authorize_job(request: web.Request, principal: Principal) -> None:
+    if "attempt" in request.match_info:
+        job = attempt_named(request).task.job
+    elif "job" in request.match_info:
+        job = JobId(request.match_info["job"])
+    else:
         return
-    job = attempt_named(request).task.job
     if not principal.may_read_job(job):
-        raise Refused(f"this token does not open what belongs to {job}", hint="each job has a token of its own")
+        raise Refused(f"this token does not open what belongs to {job[:40]}", hint="each job has a token of its own")

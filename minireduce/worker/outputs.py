@@ -3,7 +3,8 @@
     jobs/JOB/ATTEMPT/output.data, output.index   a map's output (engine)
     jobs/JOB/ATTEMPT/part                        a part (engine)
     jobs/JOB/ATTEMPT/output.meta                 the attempt's report, written last: what has one is whole
-    jobs/JOB/ATTEMPT/fetched/SOURCE              runs that were fetched for it
+    jobs/JOB/ATTEMPT/fetched/SOURCE              a run that was fetched for it
+    jobs/JOB/ATTEMPT/fetched/NUMBER.runs         small ones that came by one request, one after the other
     jobs/JOB/ATTEMPT/stdout, stderr              what it printed, for people; outlives the job by `orphans_keep_s`
     jobs/.aside-JOB.NUMBER                       what is being removed
 
@@ -31,6 +32,7 @@ from minireduce.attempt.places import (
     STDERR_NAME,
     STDOUT_NAME,
     attempt_directory,
+    attempt_place,
 )
 from minireduce.core.messages import AttemptSucceeded
 from minireduce.core.plain import from_plain, to_plain
@@ -49,9 +51,11 @@ class Outputs:
 
     def __init__(self, data_dir: Path, disk: Disk, *, task_ids: tuple[int, int] | None = None) -> None:
         self._data_dir = data_dir
+        self._data_dir_text = str(data_dir)
         self._jobs = data_dir / JOBS_NAME
         self._disk = disk
         self._task_ids = task_ids
+        self._together: dict[AttemptId, dict[AttemptId, tuple[str, int, int]]] = {}  # path, offset and length of each
         self._placed: dict[JobId, str] = {}  # jobs whose directory was made, and where that is
 
     def directory(self, attempt: AttemptId) -> Path:
@@ -77,9 +81,36 @@ class Outputs:
         self.place(attempt)
         return self._make(self.directory(attempt))
 
+    def fetched_bytes(self, attempt: AttemptId, source: AttemptId) -> int:
+        """How much of the output of `source` is here that is being fetched for `attempt`."""
+        path = f"{attempt_place(self._data_dir_text, attempt)}/{FETCHED_NAME}/{source}"
+        try:
+            return os.stat(path).st_size  # noqa: PTH116 - a path takes longer to make than this does
+        except FileNotFoundError:
+            return 0
+
+    def open_together(self, attempt: AttemptId, number: int) -> tuple[BinaryIO, str]:
+        """A new file for small runs that are fetched together, and its path. `number` is used once."""
+        path = self.directory(attempt) / FETCHED_NAME / f"{number}.runs"
+        return self._open_fetched(attempt, path), str(path)
+
+    def keep_together(self, attempt: AttemptId, source: AttemptId, path: str, offset: int, length: int) -> None:
+        """A run that was fetched lies there. Only this process knows: after another start it would be fetched again."""
+        self._together.setdefault(attempt, {})[source] = path, offset, length
+
+    def fetched_run(self, attempt: AttemptId, source: AttemptId) -> tuple[str, int, int]:
+        """Path, offset and length of a run that was fetched."""
+        together = self._together.get(attempt, {}).get(source)
+        if together is not None:
+            return together
+        path = self.fetched(attempt, source)
+        return str(path), 0, path.stat().st_size
+
     def open_fetched(self, attempt: AttemptId, source: AttemptId) -> BinaryIO:
         """A file for a run to be fetched into: a new one, or the one that is there, at its end, to go on with."""
-        path = self.fetched(attempt, source)
+        return self._open_fetched(attempt, self.fetched(attempt, source))
+
+    def _open_fetched(self, attempt: AttemptId, path: Path) -> BinaryIO:
         try:
             file = self._disk.create(path)
         except FileExistsError:
@@ -146,6 +177,7 @@ class Outputs:
 
     def remove(self, attempt: AttemptId) -> None:
         """Remove what an attempt wrote and what was fetched for it, but not what it printed."""
+        self._together.pop(attempt, None)
         directory = self.directory(attempt)
         self._disk.remove(directory / META_NAME)  # first: what is half removed must not count as whole
         for name in self._disk.names(directory):
@@ -163,11 +195,12 @@ class Outputs:
 
     def remove_fetched(self, attempt: AttemptId) -> None:
         """Remove what was fetched for an attempt."""
+        self._together.pop(attempt, None)
         self._disk.remove_tree(self.directory(attempt) / FETCHED_NAME)
 
     def remove_job(self, job: JobId) -> None:
         """Remove everything of a job but what its attempts printed, which goes in time like any orphan."""
-        self._placed.pop(job, None)
+        self._forget_places(job)
         if not is_job_id(job):
             return
         place = self._jobs / job
@@ -190,7 +223,7 @@ class Outputs:
 
     def set_aside(self, job: JobId) -> None:
         """Take a job's directory out of the way, at once; `remove_set_aside` removes it."""
-        self._placed.pop(job, None)
+        self._forget_places(job)
         if is_job_id(job):
             with contextlib.suppress(FileNotFoundError):
                 self._disk.rename(self._jobs / job, self._jobs / f"{ASIDE_PREFIX}{job}.{secrets.token_hex(4)}")
@@ -216,6 +249,11 @@ class Outputs:
                 return
             self._disk.remove(Path(oldest))
             left -= size
+
+    def _forget_places(self, job: JobId) -> None:
+        self._placed.pop(job, None)
+        for attempt in [attempt for attempt in list(self._together) if attempt.task.job == job]:
+            self._together.pop(attempt, None)
 
     def _make(self, directory: Path) -> Path:
         self._disk.make_directories(directory)

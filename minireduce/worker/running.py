@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from minireduce.attempt.conversation import (
@@ -44,6 +45,7 @@ from minireduce.core.work.attempts import (
     Succeeded,
 )
 from minireduce.core.work.bad_records import PLAIN
+from minireduce.engine.frames import source_name
 from minireduce.engine.index import DATA_NAME, INDEX_NAME, read_index
 from minireduce.errors import Corruption, NotFound
 from minireduce.ids import AttemptId, JobId
@@ -219,17 +221,17 @@ class Running:
     def _tell_damage(self, order: StartAttempt, task: RunTask, reason: str) -> None:
         """Where an attempt was lost to a damaged run, say which one: it would only be read again.
 
-        A task process names the file first in what it says, and each run has a file of its own.
+        A task process names the run first in what it says, or the file, which may hold several that are all lost then.
         """
         match task.work:
             case ReduceTask(runs):
-                paths = [run.path for run in runs]
+                names = [(run.path, source_name(Path(run.path), run.offset)) for run in runs]
             case MapTask(PartFile(path)):
-                paths = [path]
+                names = [(path, path)]
             case _:
                 return
-        for run, path in zip(order.runs, paths, strict=True):
-            if reason.startswith(f"{path} "):
+        for run, (path, name) in zip(order.runs, names, strict=True):
+            if reason.startswith((f"{path} ", f"{name} ")):
                 is_own = run.is_own
                 self._tell(OutputFoundMissing(run.source) if is_own else CopyFoundDamaged(order.attempt, run.source))
 
@@ -267,8 +269,7 @@ class Running:
     def _run_file(self, attempt: AttemptId, run: InputRun, partition: int) -> RunFile:
         order = run.source.task.index
         if not run.is_own:
-            path = self._outputs.fetched(attempt, run.source)
-            return RunFile(str(path), 0, path.stat().st_size, order)
+            return RunFile(*self._outputs.fetched_run(attempt, run.source), order)
         directory = self._outputs.directory(run.source)
         try:
             offset, length = read_index(directory / INDEX_NAME)[partition]

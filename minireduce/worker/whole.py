@@ -26,8 +26,9 @@ from minireduce.core.replica_messages import RemoveReplica, VerifyReplica
 from minireduce.core.settings import WorkerSettings
 from minireduce.core.work.attempts import StartAttempt, StartBatch, StopAttempt
 from minireduce.core.work.copies import CopyEnded, KeepCopy
-from minireduce.core.work.fetches import CancelFetch, StartFetch
+from minireduce.core.work.fetches import CancelFetch
 from minireduce.core.work.orders import CloseProgram, OpenProgram, RemoveFetched, RemoveJob, RemoveOutputs
+from minireduce.core.work.requests import StartFetches
 from minireduce.core.work.session import CloseStream, OpenStream, Remember, SendHello, SendUp
 from minireduce.core.worker import CheckReplica, DeleteReplica, StartReplication, WorkerState
 from minireduce.disk import Disk
@@ -190,7 +191,7 @@ class Worker:
                 StartAttempt: self._running.start,
                 StartBatch: self._running.start_batch,
                 StopAttempt: lambda action: self._running.stop(action.attempt),
-                StartFetch: self._fetcher.start,
+                StartFetches: self._fetcher.start,
                 CancelFetch: lambda action: self._fetcher.cancel(action.fetch),
                 KeepCopy: self._keep_copy,
                 RemoveOutputs: self._remove_outputs,

@@ -7,10 +7,14 @@ import contextlib
 import http.client
 import json
 import os
+import re
+import struct
 import time
 from pathlib import Path
 
+import msgpack
 import pytest
+import xxhash
 from scenes.worker import JOB, OUTPUT, map_attempt, reduce_attempt
 
 from minireduce.auth import certificates, scopes, tokens, transport
@@ -19,7 +23,8 @@ from minireduce.auth.scopes import BlockAccess, BlockMode, JobReads, Login
 from minireduce.core.messages import AttemptSucceeded
 from minireduce.core.replica_messages import RemoveReplica, Replica
 from minireduce.core.task_data import OutputSource
-from minireduce.core.work.fetches import PART, Fetched, Gone, StartFetch, Unreachable
+from minireduce.core.work.fetches import PART, Fetched, Gone, NotReached, Unreachable
+from minireduce.core.work.requests import Fetch, StartFetches
 from minireduce.disk import RealDisk
 from minireduce.engine.index import encode_index
 from minireduce.worker.block_routes import BlockRoutes
@@ -68,12 +73,12 @@ class Server:
             listening, Orders((str(data_dir),), "w1", HELD.require_worker(), **tls), lambda event: None
         )
 
-    def get(self, path: str, token: str | None = READ, **headers: str) -> tuple[int, bytes]:
+    def get(self, path: str, token: str | None = READ, body: bytes | None = None, **headers: str) -> tuple[int, bytes]:
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
         with contextlib.closing(connection):
             if token is not None:
                 headers["Authorization"] = f"Bearer {token}"
-            connection.request(headers.pop("method", "GET"), path, headers=headers)
+            connection.request(headers.pop("method", "GET"), path, body, headers)
             answer = connection.getresponse()
             return answer.status, answer.read()
 
@@ -118,26 +123,26 @@ def answers(expected_status: int, expected: bytes | None = None):
 
 MAP_0 = map_attempt(0)
 MAP = f"/outputs/{map_attempt(0)}"
+PART_DOOR = f"/outputs/{reduce_attempt(0)}/part"
+PART_BYTES = b"key\tvalue\n"
+MANY = f"/outputs/{JOB}"
 
 
-def test_partitions_parts_and_logs_come_whole_and_from_where_a_range_says(serve):
+def test_parts_and_logs_come_whole_and_from_where_a_range_says(serve):
     serve(
         asking(
-            (answers(200, b""), f"{MAP}/partitions/0", {}),
-            (answers(200, DATA[:1000]), f"{MAP}/partitions/1", {}),
-            (answers(200, DATA[1000:]), f"{MAP}/partitions/2", {}),
-            (answers(206, DATA[1500:]), f"{MAP}/partitions/2", {"Range": "bytes=500-"}),
-            (answers(416), f"{MAP}/partitions/1", {"Range": "bytes=1000-"}),
-            (answers(200, DATA[:1000]), f"{MAP}/partitions/1", {"Range": "bytes=1-2"}),
-            (answers(200, b"key\tvalue\n"), f"/outputs/{reduce_attempt(0)}/part", {}),
+            (answers(200, PART_BYTES), PART_DOOR, {}),
+            (answers(206, PART_BYTES[5:]), PART_DOOR, {"Range": "bytes=5-"}),
+            (answers(416), PART_DOOR, {"Range": "bytes=10-"}),
+            (answers(200, PART_BYTES), PART_DOOR, {"Range": "bytes=1-2"}),
             (answers(200, b"hello"), f"/logs/{map_attempt(0)}/stdout", {}),
-            (answers(200, b""), f"{MAP}/partitions/2", {"method": "HEAD"}),
+            (answers(200, b""), PART_DOOR, {"method": "HEAD"}),
             (answers(200), "/healthz", {"token": None}),
         )
     )
 
 
-PLACES = {"attempt": map_attempt(0), "partition": 1, "name": "stdout", "block": 1, "generation": 1}
+PLACES = {"attempt": map_attempt(0), "job": JOB, "name": "stdout", "block": 1, "generation": 1}
 OPEN_BLOCKS = {"another job's", "a block's"}
 """A job may name any stored file as its input, so its token opens every block; outputs and logs it does not."""
 
@@ -175,13 +180,13 @@ def test_what_is_no_http_is_not_repeated_to_who_sent_it(serve):
 
 def test_what_is_no_door_opens_to_nobody(serve):
     shut = ["/", "/jobs", "/healthz/x", "/blocks"]
-    missing = ["/outputs/x", f"{MAP}/partitions", f"{MAP}/output.data", f"{MAP}/partitions/0/x"]
+    missing = ["/outputs/x/y", f"{MAP}/partitions/0", f"{MAP}/output.data", f"{PART_DOOR}/x"]
     serve(
         asking(
             *[(answers(403), path, {}) for path in shut],
             *[(answers(403), path, {"token": None}) for path in shut + missing],
             *[(answers(404), path, {}) for path in missing],
-            (answers(403), f"{MAP}/partitions/1", {"method": "PUT"}),
+            (answers(403), PART_DOOR, {"method": "PUT"}),
         )
     )
 
@@ -197,16 +202,83 @@ def told(expected_status: int):
 def test_what_is_not_there_is_told_and_no_name_leads_out_of_the_directory(serve):
     serve(
         asking(
-            (told(404), f"{MAP}/partitions/3", {}),
-            (told(404), f"{MAP}/partitions/-1", {}),
-            (told(404), f"{MAP}/partitions/1e0", {}),
             (told(404), f"{MAP}/part", {}),
-            (told(404), f"/outputs/{map_attempt(9)}/partitions/0", {}),
+            (told(404), f"/outputs/{map_attempt(9)}/part", {}),
             (told(404), f"/logs/{map_attempt(0)}/stderr", {}),
             (told(404), f"/logs/{map_attempt(0)}/output.data", {}),
             (told(404), f"/logs/{map_attempt(0)}/..%2f..%2f..%2fworker.msgpack", {}),
-            (told(400), "/outputs/..%2f..%2fetc/partitions/0", {}),
+            (told(400), "/outputs/..%2f..%2fetc/part", {}),
             (told(400), f"/outputs/{JOB}/part", {}),
+        )
+    )
+
+
+def sections(answer: bytes) -> list[tuple[int, bytes]]:
+    """Status and bytes of each section of an answer, as docs/formats.md has it."""
+    found = []
+    while answer:
+        status, length, check = struct.unpack_from("<HQQ", answer)
+        assert xxhash.xxh3_64_intdigest(answer[:10]) == check
+        found.append((status, answer[18 : 18 + length]))
+        answer = answer[18 + length :]
+    return found
+
+
+def many(*rows: tuple[object, object, object], token: str | None = READ):
+    """The arguments of a request for these outputs."""
+    body = msgpack.packb([(str(attempt), partition, start) for attempt, partition, start in rows])
+    return {"method": "POST", "body": body, "token": token}
+
+
+def gives(*expected: tuple[int, bytes | str]):
+    """That these are the sections; of an error its kind is told."""
+
+    def check(path: str, status: int, answer: bytes) -> None:
+        assert status == 200, answer
+        found = [(code, data if code == 200 else json.loads(data)["error"]) for code, data in sections(answer)]
+        assert found == list(expected)
+
+    return check
+
+
+def test_many_outputs_come_in_one_answer_and_what_is_missing_is_told_in_its_place(serve):
+    rows = [
+        (MAP_0, 0, 0),
+        (MAP_0, 1, 0),
+        (map_attempt(9), 0, 0),
+        (MAP_0, 2, 0),
+        (MAP_0, 3, 0),
+        (MAP_0, -1, 0),
+        (reduce_attempt(0), PART, 3),
+        (MAP_0, 2, 5000),
+        (MAP_0, 1, 1000),
+        (MAP_0, 1, 1001),
+    ]
+    expected = [
+        (200, b""),
+        (200, DATA[:1000]),
+        (404, "NotFound"),
+        (200, DATA[1000:]),
+        (404, "NotFound"),
+        (404, "NotFound"),
+        (200, PART_BYTES[3:]),
+        (200, DATA[6000:]),
+        (200, b""),
+        (410, "Corruption"),
+    ]
+    serve(asking((gives(*expected), MANY, many(*rows)), (gives(), MANY, many())))
+
+
+def test_what_names_no_outputs_or_those_of_another_job_is_refused(serve):
+    other = str(map_attempt(0)).replace(JOB, "job-0000aa-2")
+    bodies = [b"", b"\x01", b"\xc1", msgpack.packb([1]), msgpack.packb([("x", 0, 0)]), msgpack.packb([[None] * 3])]
+    rows = [(MAP_0, -2, 0), (MAP_0, 0, -1), (MAP_0, 1.5, 0), (MAP_0, 0, True), (MAP_0, "0", 0), (other, 0, 0)]
+    serve(
+        asking(
+            *[(told(400), MANY, {"method": "POST", "body": body}) for body in bodies],
+            *[(told(400), MANY, many(row)) for row in rows],
+            (told(400), MANY, many(*[(MAP_0, 0, 0)] * 4097)),
+            (told(403), "/outputs/job-0000aa-2", many((other, 0, 0))),
         )
     )
 
@@ -215,20 +287,45 @@ def test_an_output_that_was_not_finished_is_not_served(serve):
     async def body(server: Server) -> None:
         server.outputs.remove(map_attempt(0))
         (server.outputs.prepare(map_attempt(0)) / "output.index").write_bytes(encode_index([0]))
-        assert server.get(f"{MAP}/partitions/0")[0] == 404
+        gives((404, "NotFound"))(MANY, *await asyncio.to_thread(server.get, MANY, **many((MAP_0, 0, 0))))
 
     serve(body)
 
 
-def test_a_damaged_output_is_gone_and_not_sent_short(serve):
+def test_a_damaged_output_is_gone_and_not_sent_short_and_those_beside_it_are_sent(serve):
     async def body(server: Server) -> None:
         directory = server.outputs.directory(map_attempt(0))
         index = (directory / "output.index").read_bytes()
-        for data_bytes, damaged in ((len(DATA), index[:-1] + bytes([index[-1] ^ 1])), (5000, index)):
+        for data_bytes, damaged in ((len(DATA), index[:-1] + bytes([index[-1] ^ 1])), (5000, index), (500, index)):
             os.truncate(directory / "output.data", data_bytes)
             (directory / "output.index").write_bytes(damaged)
-            status, answer = await asyncio.to_thread(server.get, f"{MAP}/partitions/2")
-            assert (status, json.loads(answer)["error"]) == (410, "Corruption")
+            asked = many((MAP_0, 2, 0), (MAP_0, 1, 0), (reduce_attempt(0), PART, 0))
+            first = (200, DATA[:1000]) if data_bytes == 5000 else (410, "Corruption")
+            check = gives((410, "Corruption"), first, (200, PART_BYTES))
+            check(MANY, *await asyncio.to_thread(server.get, MANY, **asked))
+
+    serve(body)
+
+
+def test_what_disappears_while_it_is_sent_breaks_the_answer_off(serve, tmp_path: Path):
+    async def body(server: Server) -> None:
+        data = server.outputs.directory(MAP_0) / "output.data"
+        os.truncate(data, 40 << 20)
+        (data.parent / "output.index").write_bytes(encode_index([0, 1000, (40 << 20) - 1000]))
+        reader, writer = await asyncio.open_connection("127.0.0.1", server.port, limit=1 << 16)
+        asked = many((MAP_0, 2, 0), (reduce_attempt(0), PART, 0))["body"]
+        head = (
+            f"POST {MANY} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {READ}\r\nContent-Length: {len(asked)}\r\n\r\n"
+        )
+        writer.write(head.encode() + asked)
+        promised = await reader.readuntil(b"\r\n\r\n")
+        os.truncate(data, 1000)
+        came = 0
+        with contextlib.suppress(ConnectionError):
+            while piece := await reader.read(1 << 16):
+                came += len(piece)
+        assert came < int(re.search(rb"Content-Length: (\d+)", promised)[1])
+        writer.close()
 
     serve(body)
 
@@ -238,7 +335,7 @@ def test_a_server_that_was_killed_is_started_again_on_the_same_port(serve):
         first = server.process.pid
         await asyncio.to_thread(server.get, "/healthz", None)
         os.kill(first, 9)
-        assert (await asyncio.to_thread(server.get, f"{MAP}/partitions/1")) == (200, DATA[:1000])
+        assert (await asyncio.to_thread(server.get, PART_DOOR)) == (200, PART_BYTES)
         assert server.process.pid != first
 
     serve(body)
@@ -260,7 +357,7 @@ class Fetching:
     def start(self, address: str, partition: int = 2, source=MAP_0, token: str = READ) -> int:
         self.numbers += 1
         found = OutputSource(source, "w2", address, len(DATA))
-        self.fetcher.start(StartFetch(self.numbers, reduce_attempt(0), found, partition, token))
+        self.fetcher.start(StartFetches((Fetch(self.numbers, reduce_attempt(0), found, partition, token),)))
         return self.numbers
 
     async def outcome(self, *arguments, **options):
@@ -304,8 +401,9 @@ def test_a_fetch_that_broke_off_goes_on_where_it_was(serve, tmp_path: Path):
 
 def test_an_empty_partition_is_fetched_and_fetched_again(serve, tmp_path: Path):
     async def body(worker: Fetching, address: str) -> None:
-        assert await worker.outcome(address, 0) == Fetched(0)
-        assert await worker.outcome(address, 0) == Fetched(0)
+        for _ in range(2):
+            assert await worker.outcome(address, 0) == Fetched(0)
+            assert worker.outputs.fetched_run(reduce_attempt(0), MAP_0)[2] == 0
 
     serve(fetching(tmp_path, body))
 
@@ -334,9 +432,12 @@ def test_nobody_at_the_address_is_out_of_reach(tmp_path: Path):
 
 
 async def broken_source(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """Promises 1000 bytes and sends 10."""
+    """Promises all and sends 10 bytes of it."""
     await reader.readuntil(b"\r\n\r\n")
-    writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n" + DATA[1000:1010])
+    length = len(DATA) - 1000
+    head = struct.pack("<HQ", 200, length)
+    head += struct.pack("<Q", xxhash.xxh3_64_intdigest(head))
+    writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % (18 + length) + head + DATA[1000:1010])
     await writer.drain()
     writer.close()
 
@@ -362,6 +463,87 @@ def test_a_cancelled_fetch_tells_nothing_and_lets_the_next_one_write(serve, tmp_
         assert worker.path.read_bytes() == DATA[1000:]
 
     serve(fetching(tmp_path, body))
+
+
+def fetches(address: str, *wanted: tuple[object, object, int]) -> StartFetches:
+    """A request: for whom, of whom, which partition."""
+    return StartFetches(
+        tuple(
+            Fetch(number, attempt, OutputSource(source, "w2", address, 100), partition, READ)
+            for number, (attempt, source, partition) in enumerate(wanted, 1)
+        )
+    )
+
+
+async def outcomes(worker: Fetching, count: int) -> dict[int, object]:
+    events = [await asyncio.wait_for(worker.told.get(), 30) for _ in range(count)]
+    return {event.fetch: event.outcome for event in events}
+
+
+def test_of_one_request_what_is_missing_is_gone_and_the_others_are_fetched_small_ones_together(serve, tmp_path: Path):
+    async def body(worker: Fetching, address: str) -> None:
+        one, other = reduce_attempt(0), reduce_attempt(1)
+        asked = [(one, MAP_0, 1), (one, map_attempt(9), 1), (other, MAP_0, 2), (other, reduce_attempt(0), 0)]
+        worker.fetcher.start(fetches(address, *asked, (one, reduce_attempt(0), PART)))
+        found = await outcomes(worker, 5)
+        assert (found[1], found[3], found[5]) == (Fetched(1000), Fetched(len(DATA) - 1000), Fetched(10))
+        assert (type(found[2]), type(found[4])) == (Gone, Gone)
+        path, offset, length = worker.outputs.fetched_run(one, MAP_0)
+        together = worker.outputs.fetched(one, MAP_0).with_name("1.runs")
+        assert path == str(together)
+        assert together.read_bytes()[offset:][:length] == DATA[:1000]
+        assert worker.outputs.fetched(other, MAP_0).read_bytes() == DATA[1000:]
+        assert worker.outputs.fetched(one, reduce_attempt(0)).read_bytes() == PART_BYTES
+
+    serve(fetching(tmp_path, body))
+
+
+def test_what_a_broken_answer_did_not_reach_says_nothing_about_its_source(tmp_path: Path):
+    async def body() -> None:
+        worker = Fetching(tmp_path)
+        async with await asyncio.start_server(broken_source, "127.0.0.1", 0) as source:
+            address = f"127.0.0.1:{source.sockets[0].getsockname()[1]}"
+            worker.fetcher.start(fetches(address, *[(reduce_attempt(0), map_attempt(index), 2) for index in range(3)]))
+            found = await outcomes(worker, 3)
+        await worker.fetcher.close()
+        assert isinstance(found[1], Unreachable)
+        assert (found[2], found[3]) == (NotReached(), NotReached())
+
+    asyncio.run(body())
+
+
+def test_of_one_request_one_fetch_is_cancelled_and_the_others_come(serve, tmp_path: Path):
+    async def body(worker: Fetching, address: str) -> None:
+        asked = [(reduce_attempt(index), MAP_0, 2) for index in range(4)]
+        worker.fetcher.start(fetches(address, *asked))
+        worker.fetcher.cancel(2)
+        worker.fetcher.cancel(1)
+        assert await outcomes(worker, 2) == {3: Fetched(len(DATA) - 1000), 4: Fetched(len(DATA) - 1000)}
+        for index in (2, 3):
+            assert worker.outputs.fetched(reduce_attempt(index), MAP_0).read_bytes() == DATA[1000:]
+        assert worker.told.empty()
+
+    serve(fetching(tmp_path, body))
+
+
+def test_an_answer_with_a_flipped_bit_in_a_head_is_gone_and_the_rest_not_reached(tmp_path: Path):
+    async def damaged(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 18\r\n\r\n" + struct.pack("<HQQ", 200, 8, 1))
+        await writer.drain()
+        writer.close()
+
+    async def body() -> None:
+        worker = Fetching(tmp_path)
+        async with await asyncio.start_server(damaged, "127.0.0.1", 0) as source:
+            address = f"127.0.0.1:{source.sockets[0].getsockname()[1]}"
+            worker.fetcher.start(fetches(address, (reduce_attempt(0), MAP_0, 2), (reduce_attempt(1), MAP_0, 2)))
+            found = await outcomes(worker, 2)
+        await worker.fetcher.close()
+        assert isinstance(found[1], Unreachable)
+        assert "damaged" in found[1].reason
+
+    asyncio.run(body())
 
 
 def certified() -> tuple[bytes, dict[str, str]]:

@@ -29,6 +29,7 @@ def test_no_method_is_open_to_everybody():
 
 JOINED = {
     # made of what `ids` parsed, or of numbers
+    ("attempt/places.py", "data_dir"): "the daemon's own directory",
     ("attempt/places.py", "attempt.task.job"): "an attempt comes over the wire through parse_attempt_id",
     ("attempt/places.py", "str(attempt)"): "the same",
     ("worker/outputs.py", "str(source)"): "the same",
@@ -48,6 +49,7 @@ JOINED = {
     # one of a few names that stand in the code
     ("worker/block_server.py", "name"): "one of LOG_NAMES, asked first",
     ("worker/printing.py", "stream"): "stdout and stderr",
+    ("worker/outputs.py", "f'{number}.runs'"): "the number of a fetch, and our suffix",
     ("worker/outputs.py", "f'{ASIDE_PREFIX}{job}.{secrets.token_hex(4)}'"): "a job's id, checked, and chance",
     ("worker/control_groups.py", "f'{TASK_PREFIX}{pid}'"): "a number",
     ("worker/control_groups.py", "name"): "files of /proc and of a control group that stand in the code",

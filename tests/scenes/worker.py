@@ -20,6 +20,7 @@ from minireduce.core.messages import (
 from minireduce.core.settings import WorkerSettings
 from minireduce.core.spec import LocalFiles, LocalRange, Program, StepSpec
 from minireduce.core.task_data import OutputSource, PartitionInput, TaskOutput
+from minireduce.core.work.requests import Fetch, StartFetches
 from minireduce.core.work.session import (
     DownReceived,
     OpenStream,
@@ -75,7 +76,7 @@ def open_job(steps: int = 1, reducers: int = 2, memory_limit_bytes: int = GIB) -
 
 
 class Scene:
-    """One worker and its master. Actions are kept in `done` until taken."""
+    """One worker and its master. Actions are kept in `done` until taken, and so is each fetch that they start."""
 
     def __init__(
         self,
@@ -93,7 +94,7 @@ class Scene:
         self.session = 0
         self.number = 0
         self.heard = 0
-        self.done: list[Action] = []
+        self.done: list[Action | Fetch] = []
 
     def see(self, event: Event, after_s: float = 0.0) -> list[Action]:
         self.now += after_s
@@ -101,6 +102,8 @@ class Scene:
         for action in actions:
             if isinstance(action, SendUp) and action.up.number == self.heard + 1:
                 self.heard += 1
+            if isinstance(action, StartFetches):
+                self.done.extend(action.fetches)
         self.done.extend(actions)
         return actions
 

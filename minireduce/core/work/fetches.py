@@ -13,9 +13,12 @@ A source that does not answer is tried again after a pause that doubles, and the
 `fetch_tries_per_report` tries, since it alone sees whether others get through. A source that answers that it does not
 have the output is reported at once and left until the master names another.
 
-Invariants: at most `fetches_max` fetches under way, at most `fetches_per_source_max` from one address; one at most for
-each (attempt, task).
-Not here: connections, files and checksums (worker.fetcher), and when an attempt with all its input runs (attempts.py).
+Many outputs of one worker go into one request (requests.py). When its answer breaks off, the output that was coming
+was tried, and those behind it were not reached: they are asked for again at once.
+
+Invariants: at most one fetch under way for each (attempt, task); every fetch is part of one request.
+Not here: limits of requests (requests.py), connections, files and checksums (worker.fetcher), and when an attempt with
+all its input runs (attempts.py).
 """
 
 from __future__ import annotations
@@ -30,6 +33,7 @@ from minireduce.core.messages import FetchFailed
 from minireduce.core.settings import WorkerSettings
 from minireduce.core.task_data import OutputSource
 from minireduce.core.work.attempts import InputRun
+from minireduce.core.work.requests import Fetch, Requests, StartFetches
 from minireduce.errors import InvariantViolation
 from minireduce.frozen import dataclass
 from minireduce.ids import AttemptId, TaskId, WorkerId
@@ -61,7 +65,15 @@ class Unreachable:
     reason: str
 
 
-FetchOutcome = Fetched | Gone | Unreachable
+@dataclass(frozen=True, slots=True)
+class NotReached:
+    """The answer broke off before it came to this output, which says nothing about it.
+
+    Of each request at least one fetch ends in another way, so that what breaks off every answer is given a pause.
+    """
+
+
+FetchOutcome = Fetched | Gone | Unreachable | NotReached
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,21 +85,6 @@ class FetchEnded:
 
 
 # ── what goes out ───────────────────────────────────────────────────────────────────────────────────────────────────
-
-
-@dataclass(frozen=True, slots=True)
-class StartFetch:
-    """Bring partition `partition` (or the part: `PART`) of `source` here, as an input of `attempt`.
-
-    Fetches are numbered; a number is never used twice. A second fetch into the same place (attempt, source) may go on
-    where the first broke off.
-    """
-
-    fetch: int
-    attempt: AttemptId
-    source: OutputSource
-    partition: int
-    read_token: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +146,7 @@ class Fetches:
         self._rng = rng
         self._waiting: dict[AttemptId, Inputs] = {}
         self._under_way: dict[int, tuple[Inputs, OutputSource]] = {}
-        self._by_address: Counter[str] = Counter()
+        self._requests = Requests(settings)
         self._retries: list[tuple[float, int, AttemptId, OutputSource]] = []
         self._fetches_seen = 0
         self._retries_seen = 0
@@ -232,26 +229,21 @@ class Fetches:
         """Whether no attempt waits for anything."""
         return not self._waiting
 
-    def plan(self, now: float, exceeding_max: int) -> list[StartFetch]:
+    def plan(self, now: float, exceeding_max: int) -> list[StartFetches]:
         """The fetches to start now. `exceeding_max`: how many attempts may fetch beyond the budget."""
         self._requeue_due(now)
-        started: list[StartFetch] = []
         bytes_held = sum(inputs.bytes_held for inputs in self._waiting.values() if not inputs.is_copy)
         for inputs in self._waiting.values():
-            if len(self._under_way) >= self._settings.fetches_max:
-                break
             if inputs.is_complete:
                 continue
             if inputs.is_copy:
-                started.extend(self._start_some(inputs, None))
+                self._start_some(inputs, None)
                 continue
             may_exceed = inputs.is_announced and exceeding_max > 0
             exceeding_max -= may_exceed
             budget = self._settings.prefetch_bytes_max - bytes_held
-            begun = self._start_some(inputs, None if may_exceed else budget)
-            bytes_held += sum(inputs.expected_bytes(start.source) for start in begun)
-            started.extend(begun)
-        return started
+            bytes_held += self._start_some(inputs, None if may_exceed else budget)
+        return self._requests.take_gathered()
 
     def ended(self, event: FetchEnded, now: float) -> tuple[AttemptId | None, list[FetchFailed]]:
         """What became of a fetch: the attempt that it was for, and what the master must hear."""
@@ -270,6 +262,9 @@ class Fetches:
                 return inputs.attempt, [FetchFailed(inputs.attempt, source.attempt, is_gone=True, reason=reason)]
             case Unreachable(reason):
                 return inputs.attempt, self._plan_retry(inputs, source, reason, now)
+            case NotReached():
+                inputs.queues.setdefault(source.address, deque()).append(task)
+                return inputs.attempt, []
 
     def _plan_retry(self, inputs: Inputs, source: OutputSource, reason: str, now: float) -> list[FetchFailed]:
         inputs.tries[source.attempt.task] += 1
@@ -289,41 +284,37 @@ class Fetches:
             if inputs is not None and inputs.sources.get(source.attempt.task) == source:
                 inputs.queues.setdefault(source.address, deque()).append(source.attempt.task)
 
-    def _start_some(self, inputs: Inputs, budget: int | None) -> list[StartFetch]:
-        """Start what limits allow for one attempt; `budget` None: no limit of bytes."""
-        started: list[StartFetch] = []
+    def _start_some(self, inputs: Inputs, budget: int | None) -> int:
+        """Start what limits allow for one attempt; gives back the bytes expected. `budget` None: no limit of bytes."""
+        begun_bytes = 0
         for address in tuple(inputs.queues):
             queue = inputs.queues[address]
-            while queue and self._has_room(address) and (budget is None or budget > 0):
+            while queue and self._requests.has_room(address, inputs.read_token):
+                if budget is not None and begun_bytes >= budget:
+                    break
                 task = queue.popleft()
                 source = inputs.sources.get(task)
                 if source is None or source.address != address or task in inputs.under_way:
                     continue  # queued before later news of this task
-                if budget is not None:
-                    budget -= inputs.expected_bytes(source)
-                started.append(self._start(inputs, source))
+                begun_bytes += self._start(inputs, source)
             if not queue:
                 del inputs.queues[address]
-        return started
+        return begun_bytes
 
-    def _has_room(self, address: str) -> bool:
-        is_room_in_all = len(self._under_way) < self._settings.fetches_max
-        return is_room_in_all and self._by_address[address] < self._settings.fetches_per_source_max
-
-    def _start(self, inputs: Inputs, source: OutputSource) -> StartFetch:
+    def _start(self, inputs: Inputs, source: OutputSource) -> int:
         self._fetches_seen += 1
-        self._under_way[self._fetches_seen] = inputs, source
-        self._by_address[source.address] += 1
-        inputs.under_way[source.attempt.task] = self._fetches_seen
-        inputs.bytes_held += inputs.expected_bytes(source)
-        return StartFetch(self._fetches_seen, inputs.attempt, source, inputs.partition, inputs.read_token)
+        number, expected_bytes = self._fetches_seen, inputs.expected_bytes(source)
+        self._under_way[number] = inputs, source
+        inputs.under_way[source.attempt.task] = number
+        inputs.bytes_held += expected_bytes
+        fetch = Fetch(number, inputs.attempt, source, inputs.partition, inputs.read_token)
+        self._requests.add(fetch, expected_bytes)
+        return expected_bytes
 
     def _forget_fetch(self, number: int) -> tuple[Inputs, OutputSource]:
         inputs, source = self._under_way.pop(number)
         if inputs.under_way.pop(source.attempt.task) != number:
             raise InvariantViolation(f"fetch {number} of {source.attempt} for {inputs.attempt} was under way twice")
-        self._by_address[source.address] -= 1
-        if not self._by_address[source.address]:
-            del self._by_address[source.address]
+        self._requests.ended(number)
         inputs.bytes_held -= inputs.expected_bytes(source)
         return inputs, source

@@ -11,7 +11,8 @@ from dataclasses import field
 from minireduce.core.messages import AttemptFailed, AttemptKilled, AttemptLost, OpenJob, Report
 from minireduce.core.work.attempts import StartAttempt, StartBatch, StopAttempt
 from minireduce.core.work.copies import KeepCopy
-from minireduce.core.work.fetches import CancelFetch, StartFetch
+from minireduce.core.work.fetches import CancelFetch
+from minireduce.core.work.requests import StartFetches
 from minireduce.frozen import dataclass
 from minireduce.ids import AttemptId, JobId
 
@@ -57,7 +58,7 @@ AssignmentAction = (
     | StartAttempt
     | StartBatch
     | StopAttempt
-    | StartFetch
+    | StartFetches
     | CancelFetch
     | KeepCopy
     | RemoveOutputs

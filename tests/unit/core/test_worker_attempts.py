@@ -55,8 +55,9 @@ from minireduce.core.work.attempts import (
     StopAttempt,
     Succeeded,
 )
-from minireduce.core.work.fetches import PART, CancelFetch, Fetched, FetchEnded, StartFetch
+from minireduce.core.work.fetches import PART, CancelFetch, Fetched, FetchEnded
 from minireduce.core.work.orders import CloseProgram, OpenProgram, RemoveFetched, RemoveJob, RemoveOutputs
+from minireduce.core.work.requests import Fetch
 from minireduce.core.work.session import Warn
 from minireduce.core.worker import (
     DeleteReplica,
@@ -108,9 +109,9 @@ def test_an_attempt_larger_than_the_worker_runs_alone():
 def test_a_reduce_takes_a_slot_only_when_all_its_input_is_here():
     scene = Scene(slots=1).join()
     scene.command(open_job(), launch_reduce(0), ready(source(0)))
-    (fetch,) = scene.take(StartFetch)
+    (fetch,) = scene.take(Fetch)
     assert (fetch.attempt, fetch.partition, fetch.read_token) == (reduce_attempt(0), 0, "read")
-    scene.see(FetchEnded(fetch.fetch, Fetched(50)))
+    scene.see(FetchEnded(fetch.number, Fetched(50)))
     assert started(scene) == []
     scene.command(launch_map(5))
     assert started(scene) == [map_attempt(5)]
@@ -120,8 +121,8 @@ def test_a_reduce_whose_input_is_complete_goes_before_queued_maps():
     scene = Scene(slots=1).join()
     scene.command(open_job(), launch_map(7))
     scene.command(launch_map(8), launch_reduce(0), ready(source(0), source(1)))
-    for fetch in scene.take(StartFetch):
-        scene.see(FetchEnded(fetch.fetch, Fetched(50)))
+    for fetch in scene.take(Fetch):
+        scene.see(FetchEnded(fetch.number, Fetched(50)))
     started(scene)
     scene.see(AttemptEnded(map_attempt(7), Succeeded(OUTPUT, ())))
     assert started(scene) == [reduce_attempt(0)]
@@ -130,10 +131,10 @@ def test_a_reduce_whose_input_is_complete_goes_before_queued_maps():
 def test_own_outputs_are_read_in_place_and_runs_come_in_the_order_of_their_tasks():
     scene = Scene(slots=1, outputs=(succeeded(map_attempt(1)),)).join()
     scene.command(open_job(), launch_reduce(0, maps=3), ready(source(2), source(1, worker="w1"), source(0)))
-    fetches = {fetch.source.attempt: fetch for fetch in scene.take(StartFetch)}
+    fetches = {fetch.source.attempt: fetch for fetch in scene.take(Fetch)}
     assert list(fetches) == [map_attempt(2), map_attempt(0)]
     for fetch in fetches.values():
-        scene.see(FetchEnded(fetch.fetch, Fetched(50)))
+        scene.see(FetchEnded(fetch.number, Fetched(50)))
     (start,) = scene.take(StartAttempt)
     assert start.runs == (
         InputRun(map_attempt(0), is_own=False),
@@ -163,9 +164,9 @@ def test_a_map_of_a_later_step_waits_for_the_part_that_it_reads():
     part = OutputSource(reduce_attempt(4), "other", "other:1", 70)
     late = map_attempt(4, step=1)
     scene.command(open_job(steps=2), LaunchAttempt(late, PartInput(part)))
-    (fetch,) = scene.take(StartFetch)
+    (fetch,) = scene.take(Fetch)
     assert (fetch.source, fetch.partition) == (part, PART)
-    scene.see(FetchEnded(fetch.fetch, Fetched(70)))
+    scene.see(FetchEnded(fetch.number, Fetched(70)))
     (start,) = scene.take(StartAttempt)
     assert start.runs == (InputRun(reduce_attempt(4), is_own=False),)
 
@@ -173,7 +174,7 @@ def test_a_map_of_a_later_step_waits_for_the_part_that_it_reads():
 def test_what_was_fetched_goes_when_its_attempt_has_succeeded():
     scene = Scene().join()
     scene.command(open_job(), launch_reduce(0, maps=1), ready(source(0)))
-    scene.see(FetchEnded(scene.take(StartFetch)[0].fetch, Fetched(50)))
+    scene.see(FetchEnded(scene.take(Fetch)[0].number, Fetched(50)))
     scene.see(AttemptEnded(reduce_attempt(0), Succeeded(OUTPUT, ())))
     assert scene.take(RemoveFetched) == [RemoveFetched(reduce_attempt(0))]
     assert scene.take(RemoveOutputs) == []
@@ -233,11 +234,11 @@ def test_a_killed_attempt_holds_its_slot_until_its_process_ended():
 def test_killing_a_waiting_attempt_ends_it_and_its_fetches_at_once():
     scene = Scene().join()
     scene.command(open_job(), launch_reduce(0), ready(source(0)))
-    (fetch,) = scene.take(StartFetch)
+    (fetch,) = scene.take(Fetch)
     scene.command(KillAttempt(reduce_attempt(0), "no longer wanted"))
-    assert scene.take(CancelFetch) == [CancelFetch(fetch.fetch)]
+    assert scene.take(CancelFetch) == [CancelFetch(fetch.number)]
     assert scene.reports() == [AttemptKilled(reduce_attempt(0))]
-    assert scene.see(FetchEnded(fetch.fetch, Fetched(50))) == []
+    assert scene.see(FetchEnded(fetch.number, Fetched(50))) == []
 
 
 def test_killing_an_attempt_that_has_ended_changes_nothing():
@@ -276,7 +277,7 @@ def test_a_reduce_whose_own_input_was_dropped_waits_again():
     scene.see(AttemptEnded(map_attempt(7), Failed(ERROR)))
     assert started(scene) == []
     scene.command(ready(source(0, number=1)))
-    scene.see(FetchEnded(scene.take(StartFetch)[0].fetch, Fetched(50)))
+    scene.see(FetchEnded(scene.take(Fetch)[0].number, Fetched(50)))
     assert started(scene) == [reduce_attempt(0)]
 
 

@@ -1,0 +1,141 @@
+"""Write what one request brings into the files of the attempts that need it, one output after the other.
+
+A large run has a file of its own, and what came of one that broke off stays there for the next try, which goes on with
+it. Runs of less than `TOGETHER_BYTES` that one request brings for an attempt lie together in one file, as creating a
+file would cost more than all else of a small one; such a one that broke off is fetched anew. Length is checked here;
+what the bytes are is checked frame by frame when a task reads them.
+
+For one thread at a time. Which outputs ended, and how, is given back as they do.
+Not here: the connection (fetcher.py), how an answer is cut (wire.many_outputs).
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from typing import BinaryIO
+
+from minireduce.core.work.fetches import PART, Fetched, FetchOutcome, Gone, NotReached, Unreachable
+from minireduce.core.work.requests import Fetch
+from minireduce.errors import Corruption, MinireduceError, NotFound, RequestError
+from minireduce.ids import AttemptId
+from minireduce.wire.errors import from_http
+from minireduce.wire.many_outputs import OK, Head, Sections, Wanted
+from minireduce.worker.outputs import Outputs
+
+TOGETHER_BYTES = 1 << 20
+Ended = list[tuple[Fetch, FetchOutcome]]
+
+
+class FetchedFiles:
+    """The files of one request, in the order in which it names them."""
+
+    def __init__(self, outputs: Outputs, fetches: Sequence[Fetch]) -> None:
+        self._outputs = outputs
+        self._waiting = deque(fetches)
+        self._begun_before: set[int] = set()  # fetches of which a file of their own has a beginning
+        self._sections = Sections()
+        self._has_begun = False
+        self._together: dict[AttemptId, tuple[BinaryIO, str]] = {}
+        self._file: BinaryIO | None = None
+        self._status = OK
+        self._left = 0
+        self._told = b""
+        self._begun_at = 0  # where the output at hand begins in its file
+
+    def wanted(self) -> list[Wanted]:
+        """What to ask for: what is not here yet."""
+        wanted = []
+        for fetch in self._waiting:
+            start = self._outputs.fetched_bytes(fetch.attempt, fetch.source.attempt)
+            if start:
+                self._begun_before.add(fetch.number)
+            wanted.append(Wanted(fetch.source.attempt, fetch.partition, start))
+        return wanted
+
+    def write(self, pieces: Sequence[bytes]) -> Ended:
+        """Take in a part of the answer. Raises OSError, and Corruption for an answer that cannot be understood."""
+        ended: Ended = []
+        for piece in pieces:
+            for part in self._sections.feed(piece):
+                self._has_begun = True
+                if isinstance(part, Head):
+                    self._begin(part)
+                else:
+                    self._go_on(part)
+                if not self._left:
+                    ended.append(self._end())
+        for file, _ in self._together.values():
+            file.flush()  # what is told of is there
+        return ended
+
+    def break_off(self, reason: str) -> Ended:
+        """Nothing more comes: what became of the outputs that have not ended. None of them is known to be gone."""
+        self.close()
+        outcome = Unreachable(reason)
+        behind: FetchOutcome = NotReached() if self._has_begun else outcome
+        ended: Ended = [(fetch, behind if number else outcome) for number, fetch in enumerate(self._waiting)]
+        self._waiting.clear()
+        return ended
+
+    def close(self) -> None:
+        """Let go of all files."""
+        files = [file for file, _ in self._together.values()]
+        if self._file is not None and self._file not in files:
+            files.append(self._file)
+        self._together, self._file = {}, None
+        for file in files:
+            file.close()
+
+    def _begin(self, head: Head) -> None:
+        if not self._waiting:
+            raise Corruption("the answer tells of more outputs than were asked for")
+        self._status, self._left, self._told = head.status, head.length, b""
+        if head.status != OK:
+            return
+        fetch = self._waiting[0]
+        if self._is_small(fetch, head):
+            if fetch.attempt not in self._together:
+                self._together[fetch.attempt] = self._outputs.open_together(fetch.attempt, fetch.number)
+            self._file, _ = self._together[fetch.attempt]
+            self._begun_at = self._file.tell()
+        else:
+            self._file, self._begun_at = self._outputs.open_fetched(fetch.attempt, fetch.source.attempt), 0
+
+    def _is_small(self, fetch: Fetch, head: Head) -> bool:
+        is_begun = fetch.number in self._begun_before
+        return fetch.partition != PART and head.length < TOGETHER_BYTES and not is_begun
+
+    def _go_on(self, data: memoryview) -> None:
+        if self._file is not None:
+            self._file.write(data)
+        else:
+            self._told += data
+        self._left -= len(data)
+
+    def _end(self) -> tuple[Fetch, FetchOutcome]:
+        fetch = self._waiting[0]
+        if self._file is None:
+            outcome = _outcome_of(from_http(self._status, self._told, f"the worker {fetch.source.worker}"))
+        else:
+            outcome = Fetched(self._put_away(fetch, self._file))
+        self._waiting.popleft()
+        return fetch, outcome
+
+    def _put_away(self, fetch: Fetch, file: BinaryIO) -> int:
+        """Be done with the file at hand; gives back the length of the run."""
+        length = file.tell() - self._begun_at
+        self._file = None
+        shared, path = self._together.get(fetch.attempt, (None, ""))
+        if shared is file:
+            self._outputs.keep_together(fetch.attempt, fetch.source.attempt, path, self._begun_at, length)
+        else:
+            file.close()
+        return length
+
+
+def _outcome_of(error: MinireduceError) -> FetchOutcome:
+    """What an error says of an output: that it is no more, or that nobody knows."""
+    if isinstance(error, NotFound | Corruption | RequestError):
+        return Gone(error.message)
+    return Unreachable(error.message)
