@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pytest
 
@@ -52,6 +53,21 @@ def bench_partitions(benchmark: Any, words: list[str]) -> None:
 def bench_order_of_keys(benchmark: Any, words: list[str]) -> None:
     column = key_columns.of_texts(keys.sortable_all(words))
     benchmark(key_columns.order, column)
+
+
+def bench_order_of_keys_of_one_length(benchmark: Any) -> None:
+    benchmark(key_columns.order, key_columns.of_rows(_rows(11)))
+
+
+def bench_records_put_in_order(benchmark: Any) -> None:
+    records = key_columns.of_rows(_rows(92))
+    benchmark(key_columns.take, records, np.random.default_rng(2).permutation(COUNT))
+
+
+def _rows(width: int) -> Any:
+    rows = np.random.default_rng(1).integers(0, 256, (COUNT, width), np.uint8)
+    rows[:, 0] = ord(keys.BYTES)
+    return rows
 
 
 def bench_values_made_a_column(benchmark: Any) -> None:
