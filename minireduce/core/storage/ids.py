@@ -9,6 +9,8 @@ a time that the metadata do not know.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from minireduce.core.effects import Effects
 
 RESERVED_AT_ONCE = 1000
@@ -33,6 +35,11 @@ class IdSequence:
             effects.persist("settings", (self.name,), (str(self._reserved_end),))
         self._next += 1
         return self._next - 1
+
+    def supply(self, effects: Effects) -> Iterator[int]:
+        """Numbers one after the other, each taken when it is asked for."""
+        while True:
+            yield self.take(effects)
 
     def was_given(self, number: int) -> bool:
         """Whether `number` may have been in use at some time."""

@@ -106,7 +106,7 @@ class StorageState:
         self._recent_until_s = 0.0
 
     def _new_ids(self, effects: Effects) -> tuple[int, int]:
-        return self._files.inode_ids.take(effects), self._files.block_ids.take(effects)
+        return self._files.inode_ids.take(effects), self._files.open_blocks.ids.take(effects)
 
     def restore(self, row: Row) -> bool:
         """Take in a row that an earlier master persisted, if it is of a table that nobody else reads; in any order.
@@ -138,7 +138,7 @@ class StorageState:
         self._blocks.restored(self._replication_of)
         for file_id in self._leases.appended():
             self._blocks.expect_longer(file_id)
-        sequences = {sequence.name: sequence for sequence in (self._files.inode_ids, self._files.block_ids)}
+        sequences = {sequence.name: sequence for sequence in (self._files.inode_ids, self._files.open_blocks.ids)}
         for name, text in tables.get("settings", []):
             sequence = sequences.get(str(name).removesuffix("_gaps"))
             if sequence is not None and sequence.name == name:
@@ -255,7 +255,7 @@ class StorageState:
     def _stored(self, worker: WorkerId, replica: Replica, effects: Effects) -> None:
         block = self._blocks.get(replica.block_id)
         if block is None:
-            is_of_removed_file = self._files.block_ids.was_given(replica.block_id)
+            is_of_removed_file = self._files.open_blocks.ids.was_given(replica.block_id)
             is_wanted = not is_of_removed_file  # of a later time than this metadata: never removed on our word
         else:
             is_wanted = self._blocks.stored(block, worker, replica)
@@ -274,7 +274,7 @@ class StorageState:
         """A worker says so of its own replica, which may be one that nothing else was known of: it must go, too."""
         block = self._blocks.get(replica.block_id)
         if block is None:
-            is_void = self._files.block_ids.was_given(replica.block_id)
+            is_void = self._files.open_blocks.ids.was_given(replica.block_id)
         else:
             is_void = replica.generation != block.generation and replica.generation <= block.tried
             if is_void and block.longer is not None:
@@ -293,10 +293,10 @@ class StorageState:
         `is_needed`: whether the job of the submission with this key has not ended.
         """
         for file in self._leases.expired(now):
-            self._files.recover(file, at, effects)
+            self._files.open_files.recover(file, at, effects)
         if now >= self._recent_until_s:
             self._recent_until_s = now + RECENT_S
-            self._files.forget_recent()
+            self._files.open_blocks.forget_recent()
         self._files.collect(at, is_needed, effects)
         self._moves.tick(now, effects)
         self._repair.tick(now, effects)
