@@ -23,7 +23,7 @@ import psutil
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 from scenes.cluster import ProcessCluster
 
-from minireduce.client.fs import FILES_AT_ONCE
+from minireduce.client.local_copies import FILES_AT_ONCE
 
 FILES_PER_CALL = 16
 OPENS_ALONE = f"opens, each alone, {FILES_AT_ONCE} threads"

@@ -11,39 +11,33 @@ import contextlib
 import fnmatch
 import getpass
 import io
-import itertools
 import os
 import secrets
-import shutil
-import tempfile
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import BinaryIO, NamedTuple, NoReturn, cast
+from typing import BinaryIO, cast
 
 import google_crc32c
 
+from minireduce.client import local_copies
 from minireduce.client.connection import Connection
 from minireduce.client.file_reading import BUFFER_BYTES, WINDOW_BYTES, FileReader
-from minireduce.client.file_writing import FileWriter, new_file
-from minireduce.client.gathering import Gatherer, SmallFile
-from minireduce.client.local_tree import local_tree
+from minireduce.client.file_writing import FileWriter
+from minireduce.client.local_copies import names_below
 from minireduce.client.many_files import ManyFiles, NewFiles
-from minireduce.client.packing import PACK_BYTES_MAX, SMALL_FILE_BYTES_MAX, Ahead, Pack, PackRoom
 from minireduce.client.store_paths import has_glob, join, name_of, parse_store_path
-from minireduce.core.storage.containers import FILES_PER_CONTAINER_MAX
-from minireduce.core.storage.paths import Names, parse_path
+from minireduce.client.storing import Storing, Wishes
+from minireduce.core.storage.paths import parse_path
 from minireduce.core.storage.requests import (
     AppendFile,
     ChangeAttributes,
-    CreateFile,
     HurryRepair,
     MakeDirectory,
     RemovePath,
     RenamePath,
 )
 from minireduce.core.storage.trash import TRASH
-from minireduce.core.storage.views import FileBlocks, FileHealth, FileStatus, ReadableBlock, Removed, Summary
+from minireduce.core.storage.views import FileBlocks, FileHealth, FileStatus, Removed, Summary
 from minireduce.errors import AlreadyExists, NotFound, RequestError
 from minireduce.machine import machine_id
 from minireduce.wire import methods
@@ -58,12 +52,6 @@ from minireduce.wire.file_questions import (
 )
 from minireduce.wire.questions import DescribeCluster
 
-COPY_BYTES = 1 << 20
-FILES_AT_ONCE = 8
-"""How many files of a directory are copied at a time: each waits for disks and other machines most of its time."""
-SMALL_FILES_PER_GET = 64
-"""How many small files of a directory are asked about at a time: the question costs more than the answers."""
-
 
 class FileSystem:
     """The files of one cluster."""
@@ -72,6 +60,7 @@ class FileSystem:
         self._connection = connection
         self._machine_id = machine_id()
         self._owner = _user_name()
+        self._storing = Storing(connection, self._machine_id, self._owner)
 
     # ── looking ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -256,7 +245,7 @@ class FileSystem:
         """
         wanted = [parse_store_path(path) for path in paths]
         if mode == "wb":
-            return NewFiles(wanted, lambda files: self._put_together(files, _Wishes(overwrite, 0, 0)))
+            return NewFiles(wanted, lambda files: self._storing.put_together(files, Wishes(overwrite, 0, 0)))
         if mode != "rb":
             raise RequestError(f"several files are opened with mode 'rb' or 'wb', not {mode!r}")
         found: list[FileBlocks] = []
@@ -275,19 +264,8 @@ class FileSystem:
 
     def write(self, path: str, *, overwrite: bool = False, block_size: int = 0, replication: int = 0) -> FileWriter:
         """A new file for writing. Sizes and counts of 0 take the cluster's defaults."""
-        request = self._new_file(parse_store_path(path), _Wishes(overwrite, block_size, replication))
+        request = self._storing.new_file(parse_store_path(path), Wishes(overwrite, block_size, replication))
         return FileWriter(self._connection, request, self._machine_id)
-
-    def _new_file(self, path: str, wishes: _Wishes, *, has_bytes: bool = False) -> CreateFile:
-        """`has_bytes`: the first ones are at hand."""
-        return new_file(
-            path,
-            overwrite=wishes.overwrite,
-            block_size_bytes=wishes.block_size,
-            replication=wishes.replication,
-            owner=self._owner,
-            places_first=has_bytes,
-        )
 
     def put_stream(
         self, source: BinaryIO, path: str, *, overwrite: bool = False, block_size: int = 0, replication: int = 0
@@ -296,55 +274,7 @@ class FileSystem:
 
         Small files that several threads store at the same time share blocks, as those of `put_many` do.
         """
-        head = _up_to(source, SMALL_FILE_BYTES_MAX + 1)
-        wishes = _Wishes(overwrite, block_size, replication)
-        if len(head) <= SMALL_FILE_BYTES_MAX:
-            return self._gatherer(wishes).store([(parse_store_path(path), head)])[0]
-        return self._store(path, head, source, wishes)
-
-    def _store(self, path: str, head: bytes, rest: BinaryIO | None, wishes: _Wishes) -> FileStatus:
-        request = self._new_file(parse_store_path(path), wishes, has_bytes=bool(head))
-        with FileWriter(self._connection, request, self._machine_id) as file:
-            file.write(head)
-            if rest is not None:
-                shutil.copyfileobj(rest, file, COPY_BYTES)
-        assert file.status is not None
-        return file.status
-
-    def _put_together(self, files: Sequence[SmallFile], wishes: _Wishes) -> None:
-        """Store these files with one answer, and with those that other threads store at the same time."""
-        are_small = all(len(data) <= SMALL_FILE_BYTES_MAX for _, data in files)
-        if files and are_small and _fitting([files], wishes.block_size):
-            self._gatherer(wishes, shows=False).store(files)
-        else:
-            self._put_packs(files, wishes)
-
-    def _gatherer(self, wishes: _Wishes, *, shows: bool = True) -> Gatherer:
-        """Where small files with these wishes meet; `shows`: those that want to see what was stored."""
-
-        ahead = Ahead()
-
-        def together(files: Iterable[SmallFile]) -> Sequence[FileStatus]:
-            shown: list[FileStatus] = []
-            self._put_packs(files, wishes, shown if shows else None, ahead, in_one=True)
-            return shown
-
-        def alone(files: Sequence[SmallFile]) -> Sequence[FileStatus]:
-            if len(files) > 1:
-                shown: list[FileStatus] = []
-                self._put_packs(files, wishes, shown if shows else None)
-                return shown
-            ((path, data),) = files
-            return [self._store(path, data, None, wishes)]
-
-        def show(files: Sequence[SmallFile]) -> Sequence[FileStatus]:
-            request = GetFiles(tuple(path for path, _ in files), 0, self._machine_id)
-            return [each.status for each in self._connection.call(methods.GET_FILES, request)] if shows else []
-
-        return self._connection.gatherers.get(
-            (wishes, shows, self._owner),
-            lambda: Gatherer(together, alone, show, lambda groups: _fitting(groups, wishes.block_size)),
-        )
+        return self._storing.put_stream(source, parse_store_path(path), Wishes(overwrite, block_size, replication))
 
     def put_many(
         self,
@@ -359,50 +289,7 @@ class FileSystem:
         Each appears whole or not at all, those of one block together: the first that is refused ends it, and what went
         before in other blocks stays. Raises AlreadyExists, RequestError.
         """
-        return self._put_packs(files, _Wishes(overwrite, block_size, replication))
-
-    def _put_packs(
-        self,
-        files: Iterable[SmallFile],
-        wishes: _Wishes,
-        shown: list[FileStatus] | None = None,
-        ahead: Ahead | None = None,
-        *,
-        in_one: bool = False,
-    ) -> int:
-        """The bytes stored. `shown` is what is to hold, in the end, the status of each file.
-
-        `in_one`: in one block, or none of them is stored and RequestError raised.
-        """
-        total = 0
-        pack: Pack | None = None
-        try:
-            for path, data in files:
-                place = parse_store_path(path)
-                total += len(data)
-                if pack is not None and pack.add(place, data):
-                    continue
-                if pack is not None and in_one:
-                    _refuse_another_block(place)
-                if len(data) <= SMALL_FILE_BYTES_MAX:
-                    if pack is not None:
-                        pack.close()
-                    pack = self._pack(wishes, shown, ahead)
-                    if pack.add(place, data):
-                        continue
-                status = self._store(place, data, None, wishes)
-                if shown is not None:
-                    shown.append(status)
-            if pack is not None:
-                pack.close()
-        except BaseException:
-            if pack is not None:
-                pack.abandon()
-            raise
-        return total
-
-    def _pack(self, wishes: _Wishes, shown: list[FileStatus] | None, ahead: Ahead | None) -> Pack:
-        return Pack(self._connection, self._new_file("", wishes, has_bytes=True), self._machine_id, shown, ahead)
+        return self._storing.put_packs(files, Wishes(overwrite, block_size, replication))
 
     def touch(self, path: str) -> FileStatus:
         """A new empty file. Raises AlreadyExists."""
@@ -422,7 +309,7 @@ class FileSystem:
         self.mkdir(place)
         total = 0
         for entry in self.walk(found.path):
-            inner = join(place, "/".join(_names_below(above, entry.path)))
+            inner = join(place, "/".join(names_below(above, entry.path)))
             if entry.is_directory:
                 self.mkdir(inner)
             else:
@@ -457,159 +344,25 @@ class FileSystem:
         """
         source = Path(local)
         target = self._within(parse_store_path(path), source.name or source.resolve().name)
-        if not source.is_dir():
-            return self._put_file(source, target, overwrite, block_size, replication)
-        found = list(local_tree(source, target))
-        self.mkdir(target)
-        for _, place, is_directory in found:
-            if is_directory:
-                self.mkdir(place)
-
-        def put_batch(batch: list[tuple[Path, str]]) -> int:
-            if len(batch) == 1:
-                return self._put_file(*batch[0], overwrite, block_size, replication)
-            contents = ((place, _content(path)) for path, place in batch)
-            return self.put_many(contents, overwrite=overwrite, block_size=block_size, replication=replication)
-
-        batches = list(_batches((path, place) for path, place, is_directory in found if not is_directory))
-        with ThreadPoolExecutor(FILES_AT_ONCE, thread_name_prefix="put") as pool:
-            return sum(pool.map(put_batch, batches))
-
-    def _put_file(self, source: Path, target: str, overwrite: bool, block_size: int, replication: int) -> int:
-        with _local(source) as stream:
-            done = self.put_stream(stream, target, overwrite=overwrite, block_size=block_size, replication=replication)
-        return done.length
+        wishes = Wishes(overwrite, block_size, replication)
+        if source.is_dir():
+            return local_copies.put_tree(self, source, target, wishes)
+        return local_copies.put_file(self, source, target, wishes)
 
     def get(self, path: str, local: str | os.PathLike[str], *, overwrite: bool = False) -> int:
         """Write a file, or a directory with all below, to the local disk; into `local` if that is one. Their bytes."""
         found, target = self.stat(path), Path(local)
-        above = parse_path(found.path)
         if target.is_dir():
-            target = target.joinpath(*above[-1:])
-        if not found.is_directory:
-            return self._get_file(found, target, overwrite=overwrite)
-        target.mkdir(parents=True, exist_ok=True)
-        files: list[tuple[FileStatus, Path]] = []
-        for entry in self.walk(found.path):
-            place = target.joinpath(*_names_below(above, entry.path))
-            if entry.is_directory:
-                place.mkdir(exist_ok=True)
-            else:
-                files.append((entry, place))
-        # Small ones are asked about together; a large one is a thread's work by itself, so that threads share them out.
-        small = [each for each in files if each[0].length <= SMALL_FILE_BYTES_MAX]
-        batches = [[each] for each in files if each[0].length > SMALL_FILE_BYTES_MAX]
-        batches.extend(
-            small[begin : begin + SMALL_FILES_PER_GET] for begin in range(0, len(small), SMALL_FILES_PER_GET)
-        )
-        with ThreadPoolExecutor(FILES_AT_ONCE, thread_name_prefix="get") as pool:
-            return sum(pool.map(lambda batch: self._get_batch(batch, overwrite=overwrite), batches))
-
-    def _get_batch(self, batch: Sequence[tuple[FileStatus, Path]], *, overwrite: bool) -> int:
-        request = GetFiles(tuple(status.path for status, _ in batch), WINDOW_BYTES, self._machine_id)
-        for (status, target), found in zip(batch, self._connection.call(methods.GET_FILES, request), strict=True):
-            if found.status.inode != status.inode:
-                raise NotFound(f"{status.path} was replaced while it was read", hint="read it again")
-            self._get_file(status, target, found.blocks, overwrite=overwrite)
-        return sum(status.length for status, _ in batch)
-
-    def _get_file(
-        self, found: FileStatus, target: Path, blocks: tuple[ReadableBlock, ...] = (), *, overwrite: bool
-    ) -> int:
-        """The file appears whole or not at all. `blocks`: where its first ones are, if that is known."""
-        if target.exists() and not overwrite:
-            raise AlreadyExists(f"{target} exists", hint="remove it first, or overwrite it")
-        try:
-            with tempfile.NamedTemporaryFile(prefix=".minireduce-", dir=target.parent, delete=False) as draft:
-                place = Path(draft.name)
-                try:
-                    with FileReader(self._connection, found, self._machine_id, blocks) as reader:
-                        for piece in reader.pieces(0, found.length):
-                            draft.write(piece)
-                    place.chmod(0o666 & ~_umask())
-                    place.replace(target)
-                except BaseException:
-                    place.unlink(missing_ok=True)
-                    raise
-        except OSError as cause:
-            raise RequestError(f"{target} cannot be written: {cause.strerror}") from cause
-        return found.length
-
-
-class _Wishes(NamedTuple):
-    """What is asked of new files; 0: the cluster's defaults."""
-
-    overwrite: bool
-    block_size: int
-    replication: int
+            target = target.joinpath(*parse_path(found.path)[-1:])
+        getting = local_copies.Getting(self._connection, self._machine_id, overwrite=overwrite)
+        if found.is_directory:
+            return getting.tree(found, self.walk(found.path), target)
+        return getting.file(found, target)
 
 
 def _buffered(reader: FileReader) -> io.BufferedReader:
     """With a buffer no larger than the file: one of its full size is mapped anew for every small file."""
     return io.BufferedReader(reader, max(1, min(BUFFER_BYTES, reader.status.length)))
-
-
-def _up_to(source: BinaryIO, count: int) -> bytes:
-    """The next `count` bytes, fewer only at the end; some sources give less than they are asked for."""
-    pieces: list[bytes] = []
-    while count and (piece := source.read(count)):
-        pieces.append(piece)
-        count -= len(piece)
-    return b"".join(pieces)
-
-
-def _refuse_another_block(path: str) -> NoReturn:
-    raise RequestError(f"{path} does not fit the block of the files before it", hint="store it by itself")
-
-
-def _fitting(groups: Sequence[Sequence[SmallFile]], block_size: int) -> int:
-    """How many of these groups of files, from the first on, go in one pack; a block that is smaller shows later."""
-    room = PackRoom(min(PACK_BYTES_MAX, block_size or PACK_BYTES_MAX))
-    fit = itertools.takewhile(lambda group: all(room.take(path, len(data)) for path, data in group), groups)
-    return sum(1 for _ in fit)
-
-
-def _local(source: Path) -> BinaryIO:
-    try:
-        return source.open("rb")
-    except FileNotFoundError:
-        raise NotFound(f"{source} does not exist") from None
-    except OSError as cause:
-        raise RequestError(f"{source} cannot be read: {cause.strerror}") from cause
-
-
-def _content(source: Path) -> bytes:
-    with _local(source) as stream:
-        return stream.read()
-
-
-def _batches(files: Iterable[tuple[Path, str]]) -> Iterator[list[tuple[Path, str]]]:
-    """Small files in batches that fit a pack, in order, and each large one by itself."""
-    batch: list[tuple[Path, str]] = []
-    size = 0
-    for path, place in files:
-        try:
-            own = path.stat().st_size
-        except OSError as cause:
-            raise RequestError(f"{path} cannot be read: {cause.strerror}") from cause
-        if own > SMALL_FILE_BYTES_MAX:
-            yield [(path, place)]
-            continue
-        if len(batch) == FILES_PER_CONTAINER_MAX or size + own > PACK_BYTES_MAX:
-            yield batch
-            batch, size = [], 0
-        batch.append((path, place))
-        size += own
-    if batch:
-        yield batch
-
-
-def _names_below(above: Names, path: str) -> Names:
-    """The names of `path` below a directory, fit for a local path whoever answered. Raises RequestError."""
-    names = parse_path(path)
-    if names[: len(above)] != above or len(names) == len(above):
-        raise RequestError(f"{path!r} was listed, which is not below /{'/'.join(above)}")
-    return names[len(above) :]
 
 
 def _user_name() -> str:
@@ -618,9 +371,3 @@ def _user_name() -> str:
         return getpass.getuser()
     except (KeyError, OSError):
         return str(os.getuid())
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

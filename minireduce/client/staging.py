@@ -20,8 +20,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO, cast
 
-from minireduce.client.fs import FILES_AT_ONCE, FileSystem
+from minireduce.client.fs import FileSystem
 from minireduce.client.inputs import InputFile, Inputs
+from minireduce.client.local_copies import FILES_AT_ONCE
 from minireduce.client.packing import PACK_BYTES_MAX, SMALL_FILE_BYTES_MAX
 from minireduce.client.stored_inputs import StoredFile
 from minireduce.core.storage.containers import FILES_PER_CONTAINER_MAX

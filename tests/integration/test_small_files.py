@@ -13,8 +13,9 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from scenes.cluster import ProcessCluster
 
-from minireduce.client.fs import FileSystem, _Wishes
+from minireduce.client.fs import FileSystem
 from minireduce.client.packing import SMALL_FILE_BYTES_MAX
+from minireduce.client.storing import Wishes
 from minireduce.errors import AlreadyExists, NotFound, RequestError
 
 SETTINGS = {"MINIREDUCE_REPAIR_DELAY_S": "1", "MINIREDUCE_WORKER_LOST_S": "2"}
@@ -185,9 +186,9 @@ def test_files_that_threads_open_together_share_blocks_and_are_refused_for_thems
 
 def test_what_does_not_fit_one_block_is_not_stored_by_halves_with_others(files):
     """Those who were written together would find their own files there, and take them for somebody else's."""
-    wishes = _Wishes(overwrite=False, block_size=1000, replication=1)
+    wishes = Wishes(overwrite=False, block_size=1000, replication=1)
     with pytest.raises(RequestError, match="does not fit the block"):
-        files._put_packs([("/halves/a", b"a" * 600), ("/halves/b", b"b" * 600)], wishes, in_one=True)
+        files._storing.put_packs([("/halves/a", b"a" * 600), ("/halves/b", b"b" * 600)], wishes, in_one=True)
     assert not files.exists("/halves")
 
     def store(number: int) -> int:
