@@ -69,12 +69,15 @@ def _number(value: object, wanted: str) -> float:
         raise ValueError(wanted) from None
 
 
-def _seconds(value: object) -> float:
-    wanted = "a number of seconds above 0"
+def _above_0(value: object, wanted: str = "a number above 0") -> float:
     number = _number(value, wanted)
     if not 0 < number < float("inf"):
         raise ValueError(wanted)
     return number
+
+
+def _seconds(value: object) -> float:
+    return _above_0(value, "a number of seconds above 0")
 
 
 def _seconds_or_none(value: object) -> float:
@@ -138,16 +141,8 @@ def _queues(value: object) -> JobQueues:
         if unknown := sorted(set(table) - {"weight", "slots_max"}):
             raise ValueError(f"a table of weight and slots_max for each queue; [queues.{name}] has {unknown[0]}")
         slots_max = table.get("slots_max")
-        queues[name] = JobQueue(name, _weight(table.get("weight", 1)), 0 if slots_max is None else _count(slots_max))
+        queues[name] = JobQueue(name, _above_0(table.get("weight", 1)), 0 if slots_max is None else _count(slots_max))
     return JobQueues(tuple(queues.values()))
-
-
-def _weight(value: object) -> float:
-    wanted = "a number above 0"
-    number = _number(value, wanted)
-    if not 0 < number < float("inf"):
-        raise ValueError(wanted)
-    return number
 
 
 def _priority(value: object) -> int:
@@ -250,7 +245,7 @@ class Settings:
 
     queue: str = _declare("default", _text, "The queue that a job is submitted to.")
     priority: int = _declare(0, _priority, "A job's priority: within its queue, the higher goes first.")
-    job_weight: float = _declare(1.0, _weight, "A job's weight among those of its queue and priority.")
+    job_weight: float = _declare(1.0, _above_0, "A job's weight among those of its queue and priority.")
     time_limit_s: float = _declare(0.0, _seconds_or_none, "How long a job may take before it is ended; 0: any time.")
     queues: JobQueues = _declare(
         JobQueues(), _queues, "The queues of the master: tables `[queues.NAME]` with `weight` and `slots_max`."

@@ -105,6 +105,12 @@ class JobOptions(StepOptions, total=False):
     skip_bad_records: int | str | None
 
 
+def check_reducers(reducers: object) -> None:
+    """Raise RequestError for a number of reducers that cannot be."""
+    if reducers is not None and not is_count(reducers, 1, REDUCERS_MAX):
+        raise RequestError(f"reducers={reducers!r} must be a whole number from 1 to {REDUCERS_MAX}")
+
+
 def is_count(value: object, least: int, most: int) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and least <= value <= most
 
@@ -137,8 +143,7 @@ def make_step(*, memory_limit: str | int | None, **fields: Any) -> Step:
         raise RequestError("a step with combine needs a reduce")
     if step.combine is not None and step.aggregation is not None:
         raise RequestError(f"{type(step.reduce).__name__}() combines by itself", hint="leave combine out")
-    if step.reducers is not None and not is_count(step.reducers, 1, REDUCERS_MAX):
-        raise RequestError(f"reducers={step.reducers!r} must be a whole number from 1 to {REDUCERS_MAX}")
+    check_reducers(step.reducers)
     is_named = isinstance(step.partition, Hash | Range)
     if not is_named and (isinstance(step.partition, type) or not callable(step.partition)):
         raise RequestError(

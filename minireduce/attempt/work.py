@@ -14,7 +14,7 @@ from __future__ import annotations
 import os
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -42,7 +42,7 @@ from minireduce.attempt.watch import Watch
 from minireduce.core.spec import LocalFiles, NumberRange
 from minireduce.core.storage.staged_paths import origin_of
 from minireduce.core.task_data import Counters, TaskError, TaskOutput
-from minireduce.core.work.bad_records import NO_PROBE
+from minireduce.core.work import bad_records
 from minireduce.disk import Disk, RealDisk
 from minireduce.engine.bad_records import Care, Suspect
 from minireduce.engine.context import TaskContext
@@ -90,12 +90,7 @@ class TaskRun:
             marks=watch.page.marks,
             on_each=watch.note_record if task.care.is_place_exact else None,
         )
-        self._care = Care(
-            is_careful=task.care.is_careful,
-            skips={place.position: place.proof for place in task.care.skips},
-            probe=None if task.care.probe == NO_PROBE else task.care.probe,
-            on_probe=self._tell_probe,
-        )
+        self._care = care_of(task.care, self._tell_probe)
 
     def run(self, began_s: float) -> Answer:
         """Do the task, which began then by `perf_counter`. Never raises for what can go wrong in it."""
@@ -241,6 +236,16 @@ def _leave_no_records() -> None:
 
 
 os.register_at_fork(after_in_child=_leave_no_records)
+
+
+def care_of(care: bad_records.Care, on_probe: Callable[[], None]) -> Care:
+    """How the engine is to treat bad records in a run that the worker wants with this care."""
+    return Care(
+        is_careful=care.is_careful,
+        skips={place.position: place.proof for place in care.skips},
+        probe=None if care.probe == bad_records.NO_PROBE else care.probe,
+        on_probe=on_probe,
+    )
 
 
 def answer_to(error: BaseException) -> Answer:

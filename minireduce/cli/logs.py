@@ -155,8 +155,6 @@ def _follow(connection: Connection, job: str, only: TaskId | None, *, is_json: b
     from minireduce.client import jobs as client
     from minireduce.client import printed
     from minireduce.core.views import JobState
-    from minireduce.wire import methods
-    from minireduce.wire.questions import WaitJob
 
     shown = client.view(connection, job)
     flow = _Flow(is_json=is_json)
@@ -172,7 +170,7 @@ def _follow(connection: Connection, job: str, only: TaskId | None, *, is_json: b
         elif is_over:
             return
         else:
-            shown = connection.call(methods.WAIT_JOB, WaitJob(shown.job, shown.state, FOLLOW_INTERVAL_S))
+            shown = client.await_change(connection, shown.job, shown.state, FOLLOW_INTERVAL_S)
 
 
 class _Flow:

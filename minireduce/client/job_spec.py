@@ -79,7 +79,7 @@ def make_spec(
         program=with_input_ends(program, input_ends),
         steps=tuple(
             StepSpec(
-                reducers=_reducers(step, wishes, settings, inputs.bytes_total, cluster.slots),
+                reducers=choose_reducers(step, wishes.reducers, settings.reducers, inputs.bytes_total, cluster.slots),
                 memory_limit_bytes=_memory_limit(step, settings, cluster),
                 task_timeout_s=step.task_timeout_s or settings.task_timeout_s,
                 record_bytes_max=settings.record_bytes_max,
@@ -112,10 +112,13 @@ def default_reducers(input_bytes: int, slots: int) -> int:
     return max(1, min(-(-input_bytes // INPUT_BYTES_PER_REDUCER), slots))
 
 
-def _reducers(step: Step, wishes: Wishes, settings: Settings, input_bytes: int, slots: int) -> int:
+def choose_reducers(step: Step, wished: int | None, usual: int | None, input_bytes: int, slots: int) -> int:
+    """How many reducers a step has: as its submitter wished, else as it says itself, else as is usual by the settings,
+    else by the size of the input.
+    """
     if step.is_map_only:
         return 0
-    return wishes.reducers or step.reducers or settings.reducers or default_reducers(input_bytes, slots)
+    return wished or step.reducers or usual or default_reducers(input_bytes, slots)
 
 
 def _memory_limit(step: Step, settings: Settings, cluster: ClusterView) -> int:

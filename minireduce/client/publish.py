@@ -23,7 +23,7 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
@@ -105,11 +105,8 @@ def publish_directory(
     *,
     overwrite: bool,
     skipped: Sequence[BadRecord] = (),
-    on_part: Callable[[int, int], None] | None = None,
 ) -> None:
-    """Make `output` appear with all parts, and with what they lack in quarantine. `on_part(done, count)` is called
-    after each part. Raises AlreadyExists.
-    """
+    """Make `output` appear with all parts, and with what they lack in quarantine. Raises AlreadyExists."""
     output = output.absolute()
     output.parent.mkdir(parents=True, exist_ok=True)
     draft = output.with_name(f".{output.name}.{job}")
@@ -120,8 +117,6 @@ def publish_directory(
             target = draft / part_name(index)
             parts.fetch(index, target)
             _sync(target)
-            if on_part is not None:
-                on_part(index + 1, parts.count)
         if skipped:
             quarantine = draft / QUARANTINE_NAME
             quarantine.mkdir()

@@ -74,7 +74,7 @@ class RequestReceived:
 
 @dataclass(frozen=True, slots=True)
 class Ticked:
-    """Time passed; the shell sends one every `tick_interval_s`. `at` is the wall clock's time, if it is known."""
+    """Time passed; the shell sends one several times a second. `at` is the wall clock's time, if it is known."""
 
     at: float = 0.0
 

@@ -132,7 +132,7 @@ def _fields(place: _Line, form: Csv, names: tuple[str, ...], context: TaskContex
     not to be read.
     """
     offset, line = place
-    what, hint = "", "see the line; Csv() has options for names and delimiter"
+    what, hint, is_fatal = "", "see the line; Csv() has options for names and delimiter", False
     try:
         fields = fields_of(line, form)
         if len(fields) == len(names):
@@ -142,12 +142,13 @@ def _fields(place: _Line, form: Csv, names: tuple[str, ...], context: TaskContex
         what = f"is no row of CSV: {cause}"
         if UNCLOSED in str(cause):
             what, hint = "has a quoted field that does not end in its line", "Csv(multiline=True) reads it"
+            is_fatal = True  # the lines that follow are not what they seem
     path = context.path
     error = UserCodeError(
         f"the record of {path or 'the input'} at offset {offset} {what}", hint=hint, path=path, offset=offset
     )
     error.record = repr(line)[:200]
-    if hint.startswith("Csv(multiline"):
+    if is_fatal:
         raise error
     raw = line.encode(errors="replace")
     return UnreadableRecord(raw[:KEPT_BYTES], offset, len(raw), error)

@@ -7,6 +7,7 @@ import gc
 import logging
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 from minireduce.errors import MinireduceError, Refused, RequestError, Unavailable
 
@@ -65,3 +66,11 @@ def port(text: str) -> int:
 def join_address(host: str, port: int) -> str:
     """`host:port`, with brackets around an IPv6 address."""
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def read_file(path: Path) -> bytes:
+    """What a file holds that a flag names. Raises RequestError."""
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise RequestError(f"{path} cannot be read: {error.strerror}") from error

@@ -16,7 +16,7 @@ import secrets
 import shutil
 import tempfile
 import weakref
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from itertools import chain
@@ -29,7 +29,7 @@ from minireduce.api.partitioners import Range
 from minireduce.api.skipping import SkipLimit
 from minireduce.api.step import Step
 from minireduce.client.inputs import Inputs, resolve
-from minireduce.client.job_spec import default_reducers
+from minireduce.client.job_spec import choose_reducers
 from minireduce.client.publish import part_name, publish_directory
 from minireduce.client.quarantine import read_skipped
 from minireduce.client.sampling import choose, needs_bounds
@@ -107,6 +107,7 @@ def run_inline(
     output: OutputKind | None = None,
     overwrite: bool = False,
     reducers: int | None = None,
+    usual_reducers: int | None = None,
     split_size_bytes: int = SPLIT_SIZE_BYTES,
     memory_limit_bytes: int = MEMORY_LIMIT_BYTES,
     record_bytes_max: int = RECORD_BYTES_MAX,
@@ -115,14 +116,19 @@ def run_inline(
     """Run `job`; with `output_dir` its text parts are published there.
 
     `output` is the form of the last step's parts, text for an `output_dir` and typed pairs else. `reducers` goes before
-    what the job's steps say; without either, the size of the input and this machine's cores decide.
+    what the job's steps say, and that before `usual_reducers`; without any, the size of the input and this machine's
+    cores decide.
     Raises UserCodeError, Corruption, RequestError, and JobFailed where more records cannot be computed than allowed.
     """
     found = inputs if isinstance(inputs, Inputs) else resolve(inputs)
     kind: OutputKind = output or ("pairs" if output_dir is None else "text")
     job_id = f"job-{secrets.token_hex(3)}-1"
     tasks = InlineTasks(skip_limit or job.skip_limit)
-    run = _InlineRun(job, job_id, found, reducers, memory_limit_bytes, record_bytes_max, kind, tasks)
+
+    def reducers_of(step: Step) -> int:
+        return choose_reducers(step, reducers, usual_reducers, found.bytes_total, _cores())
+
+    run = _InlineRun(job, job_id, found, reducers_of, memory_limit_bytes, record_bytes_max, kind, tasks)
     try:
         parts = run.steps(split_size_bytes)
     except BaseException as error:
@@ -145,7 +151,7 @@ class _InlineRun:
         job: Job[Any, Any],
         job_id: JobId,
         inputs: Inputs,
-        reducers: int | None,
+        reducers_of: Callable[[Step], int],
         memory_limit_bytes: int,
         record_bytes_max: int,
         output: OutputKind,
@@ -154,7 +160,7 @@ class _InlineRun:
         self._job, self._inputs, self._output = job, inputs, output
         self._job_id, self._tasks = job_id, tasks
         self._contexts: list[TaskContext] = []
-        self._reducers, self._limit_bytes = reducers, memory_limit_bytes
+        self._reducers_of, self._limit_bytes = reducers_of, memory_limit_bytes
         self._record_bytes_max = record_bytes_max
         self._disk: Disk = RealDisk()
         self.folder = Path(tempfile.mkdtemp(prefix="minireduce-"))
@@ -183,7 +189,7 @@ class _InlineRun:
             parts = [self._map_only(step.of_split(task.index), source, folder, task, output) for task, source in splits]
             self._judge(TaskKind.MAP)
             return parts
-        partitions = self._reducers or step.reducers or default_reducers(self._inputs.bytes_total, _cores())
+        partitions = self._reducers_of(step)
         if number == 0 and needs_bounds(self._job):
             bounds = choose(self._job, self._inputs, partitions, _opened)
             step = replace(step, partition=Range(bounds))

@@ -14,13 +14,13 @@ from pathlib import Path
 
 from minireduce.api.skipping import SkipLimit
 from minireduce.attempt.conversation import Raised
-from minireduce.attempt.work import answer_to, record_data, suspect_error
+from minireduce.attempt.work import answer_to, care_of, record_data, suspect_error
 from minireduce.core.compute.bad_records import too_large_share, too_many
 from minireduce.core.settings import WorkerSettings
 from minireduce.core.task_data import SkippedRecord, TaskError
 from minireduce.core.views import SkippedView
 from minireduce.core.work import bad_records
-from minireduce.core.work.bad_records import NO_PROBE, PLAIN, GiveUp, Search
+from minireduce.core.work.bad_records import PLAIN, GiveUp, Search
 from minireduce.engine.bad_records import Care
 from minireduce.engine.context import TaskContext
 from minireduce.engine.seeding import seed_text, seeded
@@ -95,12 +95,7 @@ class _Trial:
         self._context = context
         self._probed: tuple[bytes, bool, int] | None = None
         self.error: RequestError | None = None
-        self.care = Care(
-            is_careful=care.is_careful,
-            skips={place.position: place.proof for place in care.skips},
-            probe=None if care.probe == NO_PROBE else care.probe,
-            on_probe=self._note_probe,
-        )
+        self.care = care_of(care, self._note_probe)
 
     @property
     def has_failed(self) -> bool:

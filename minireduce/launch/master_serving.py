@@ -25,7 +25,7 @@ from minireduce.config import Configuration
 from minireduce.core.settings import ClusterSettings, QueueSettings
 from minireduce.errors import MinireduceError, RequestError
 from minireduce.launch import child
-from minireduce.launch.common import join_address, rest_collector
+from minireduce.launch.common import join_address, read_file, rest_collector
 from minireduce.web.listen import Pages, listen
 
 if TYPE_CHECKING:
@@ -162,8 +162,8 @@ def _certificate(options: argparse.Namespace, token_file: Path) -> Certificate |
         from minireduce.auth import private_files
 
         if options.tls_ca:
-            private_files.replace(transport.authority_path(token_file), _read(options.tls_ca))
-        return Certificate(_read(options.tls_cert), _read(options.tls_key))
+            private_files.replace(transport.authority_path(token_file), read_file(options.tls_ca))
+        return Certificate(read_file(options.tls_cert), read_file(options.tls_key))
     from minireduce.auth.certificates import issue_master, load_or_create_authority, sign_request
 
     authority = load_or_create_authority(token_file, time.time())
@@ -174,10 +174,3 @@ def _certificate(options: argparse.Namespace, token_file: Path) -> Certificate |
         identity.key_pem,
         sign=lambda request_pem, names: sign_request(authority, request_pem, names, time.time()),
     )
-
-
-def _read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise RequestError(f"{path} cannot be read: {error.strerror}") from error

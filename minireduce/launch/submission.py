@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from minireduce import config
 from minireduce.api.partitioners import Range
 from minireduce.api.skipping import parse_skip_limit
-from minireduce.api.step import REDUCERS_MAX
+from minireduce.api.step import check_reducers
 from minireduce.core.spec import JobSpec, OutputKind, Program
 from minireduce.errors import RequestError, Unavailable
 from minireduce.launch.job_handle import JobHandle
@@ -37,10 +37,14 @@ def run(
     master: str | EmbeddedCluster | None = None,
     slots: int | None = None,
     reducers: int | None = None,
+    name: str | None = None,
+    speculation: bool = True,
     skip_bad_records: int | str | None = None,
     **options: Any,
 ) -> JobResult[K, V]:
-    """Run `job` over `inputs` and wait for its end; see `Job.run`."""
+    """Run `job` over `inputs` and wait for its end; see `Job.run`. Inline, nobody sees the name, and nothing is tried
+    twice.
+    """
     if not inline:
         handle = submit(
             job,
@@ -50,6 +54,8 @@ def run(
             master=master,
             slots=slots,
             reducers=reducers,
+            name=name,
+            speculation=speculation,
             skip_bad_records=skip_bad_records,
             **options,
         )
@@ -60,7 +66,7 @@ def run(
 
     if master is not None or slots is not None:
         raise RequestError("inline runs here and now, one task at a time", hint="leave master and slots out")
-    _check_reducers(reducers)
+    check_reducers(reducers)
     configuration = config.load(options)
     target = None if output is None else find_output(output, None)
     if target is not None:
@@ -95,7 +101,7 @@ def submit(
     from minireduce.client.job_spec import Wishes
     from minireduce.client.program import pickle_program
 
-    _check_reducers(reducers)
+    check_reducers(reducers)
     cluster = None if isinstance(master, str) else master
     configuration = config.load({"master": master if cluster is None else None, **settings})
     session = Session(configuration, slots=slots, cluster=cluster)
@@ -199,8 +205,3 @@ def send(session: Session, spec: JobSpec, key: str) -> JobId:
             f"nobody knows whether {spec.name!r} was submitted: {error.message}",
             hint=f"once the master is back, `minireduce jobs --master {session.connection.address}` shows it if so",
         ) from error
-
-
-def _check_reducers(reducers: object) -> None:
-    if reducers is not None and (type(reducers) is not int or not 1 <= reducers <= REDUCERS_MAX):
-        raise RequestError(f"reducers={reducers!r} must be a whole number from 1 to {REDUCERS_MAX}")

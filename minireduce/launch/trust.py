@@ -18,6 +18,7 @@ from minireduce.auth.joining import split_address
 from minireduce.client.retry import Retry
 from minireduce.errors import RequestError, Unavailable
 from minireduce.frozen import dataclass
+from minireduce.launch.common import read_file
 
 if TYPE_CHECKING:
     from minireduce.wire.calls import Credentials
@@ -109,11 +110,3 @@ class Trust:
                 log.warning("waiting for the master: %s", error.message)
 
         return Retry(_FOREVER_S, _FOREVER_S, on_wait=tell)
-
-
-def read_file(path: Path) -> bytes:
-    """What a file holds that a flag names. Raises RequestError."""
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise RequestError(f"{path} cannot be read: {error.strerror}") from error

@@ -3,7 +3,6 @@
     for the job whose turn it is                                fair_share.py
         for its best pair of a free worker and a task that may go so far from its input now
             launch it
-    what is left free, while nothing waits for it               given back: for backup attempts
     workers that are busy get short tasks ahead                 ahead.py
 
 The best pair is chosen over all free workers: the worker with the fewest local choices first, since the others find
@@ -75,8 +74,8 @@ class Scheduler:
         self._loads = loads
         self._everybody = everybody
 
-    def assign(self, jobs: Iterable[Job], asked: list[Member], now: float, launch: Launch) -> list[Member]:
-        """Launch tasks until none of the workers asked finds one; gives back those that have slots left."""
+    def assign(self, jobs: Iterable[Job], asked: list[Member], now: float, launch: Launch) -> None:
+        """Launch tasks until none of the workers asked finds one."""
         hungry = list(jobs)
         for job in hungry:
             for step in job.steps:
@@ -89,7 +88,6 @@ class Scheduler:
         for member in asked if ahead else ():
             if _is_worth_telling(self._loads[member.id], ahead):  # mostly not: all are asked with each tick
                 self._give_ahead([job for job in hungry if job.wants_slots], member, now, launch)
-        return list(free.values())
 
     def _give_ahead(self, jobs: list[Job], member: Member, now: float, launch: Launch) -> None:
         """Give a worker without a free slot some short tasks more, as long as it is the turn of the job of these."""

@@ -45,6 +45,24 @@ def lines(paths: list[Path]) -> Iterator[str]:
         yield from (line.removesuffix("\r") for line in data.removesuffix("\n").split("\n") if data)
 
 
+def test_a_job_s_own_reducers_go_before_those_of_the_settings_and_a_call_s_before_both(
+    texts: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MINIREDUCE_REDUCERS", "2")
+    for job, options, parts in (
+        (Job(words, Sum(), reducers=3), {}, 3),
+        (Job(words, Sum()), {}, 2),
+        (Job(words, Sum(), reducers=3), {"reducers": 4}, 4),
+    ):
+        out = tmp_path / f"out-{parts}"
+        job.run(*texts, output=out, inline=True, **options)
+        assert len(list(out.glob("part-*"))) == parts
+
+
+def test_a_call_inline_takes_what_one_to_a_cluster_takes(texts: list[Path]) -> None:
+    assert sorted(Job(words, Sum()).run(*texts, inline=True, name="counting", speculation=False))
+
+
 def test_a_word_count_over_many_splits_is_that_of_a_counter(texts: list[Path]) -> None:
     job: Job[str, int] = runpy.run_path(str(JOBS / "wordcount.py"))["job"]
     expected = collections.Counter(word for line in lines(texts) for word in line.split())
