@@ -204,7 +204,7 @@ def order(keys: Keys) -> Index:
 def _narrow_order(matrix: npt.NDArray[np.uint8]) -> Index:
     """The order of short keys of one length and one kind, as of two numbers of eight bytes: the first and the last.
 
-    The first of them, with the place of its key in the lowest bits, are sorted as numbers, which takes a fifth of the
+    The first of them, with the place of its key in the lowest bits, are sorted as numbers, which takes half the
     time of sorting places by them. What was pushed out, and the second number, count only for those that are equal in
     what is left. What the second has in common with the first is equal then.
     """
