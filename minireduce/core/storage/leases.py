@@ -11,6 +11,8 @@ from then.
 
 from __future__ import annotations
 
+import itertools
+
 from minireduce.core.effects import Effects
 from minireduce.errors import NotFound
 from minireduce.frozen import dataclass
@@ -42,7 +44,7 @@ class Leases:
     def __init__(self, lease_s: float) -> None:
         self._lease_s = lease_s
         self._files: dict[int, WritingFile] = {}
-        self._expires_s: dict[str, float] = {}
+        self._expires_s: dict[str, float] = {}  # in this order, since every lease lasts as long
 
     def __len__(self) -> int:
         return len(self._files)
@@ -80,6 +82,7 @@ class Leases:
 
     def renew(self, lease: str, now: float) -> None:
         """The writer was heard."""
+        self._expires_s.pop(lease, None)  # it comes behind all others
         self._expires_s[lease] = now + self._lease_s
 
     def end(self, file: WritingFile, effects: Effects) -> None:
@@ -89,10 +92,11 @@ class Leases:
 
     def expired(self, now: float) -> list[WritingFile]:
         """Open files whose writers have not been heard for too long. Leases without files are forgotten."""
-        over = {lease for lease, expires_s in self._expires_s.items() if expires_s < now}
+        over = dict(itertools.takewhile(lambda lease: lease[1] < now, self._expires_s.items()))
         if not over:
             return []
-        self._expires_s = {lease: at for lease, at in self._expires_s.items() if lease not in over}
+        for lease in over:
+            del self._expires_s[lease]
         return [file for file in self._files.values() if file.lease in over]
 
     def shift_deadlines(self, jump_s: float) -> None:
