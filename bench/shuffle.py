@@ -1,12 +1,16 @@
 """Fetch one reducer's share of many map outputs from another worker, beside a raw loop that moves as many bytes.
 
     python bench/shuffle.py [--mib 512] [--maps 64 1024 8192] [--rounds 5]
+    python bench/shuffle.py --link-mbit 200 [--mib 64] [--maps 128]
 
 The block server is a process of its own, the fetcher runs in this one, as in a worker; both are on this machine, and no
 descriptor is handed over. What goes into one request, and how many are under way, a worker's machine decides. In the
 clear they meet on loopback, under TLS at the machine's own address, which is as far as TLS needs. The raw loops are two
 processes: one sends a file by `sendfile`, or through `ssl` in pieces of 1 MiB, the other writes what comes to a file,
 as the fetcher does; "read only" is the same with a receiver that drops it. Printed are medians.
+
+With `--link-mbit` (as root) all that runs in a network namespace whose loopback is so slow, in the clear, over sorted
+words with counts and over chance, with each setting of `shuffle_compression`.
 """
 
 from __future__ import annotations
@@ -15,18 +19,23 @@ import argparse
 import asyncio
 import multiprocessing
 import os
+import shlex
 import shutil
 import socket
 import ssl
 import statistics
+import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from multiprocessing.connection import Connection
 from pathlib import Path
 from random import Random
+from typing import NoReturn
 
 from minireduce.auth import certificates, scopes, tokens, transport
 from minireduce.auth.scopes import JobReads
+from minireduce.config import ShuffleCompression
 from minireduce.core.messages import AttemptSucceeded
 from minireduce.core.settings import WorkerSettings
 from minireduce.core.task_data import OutputSource, TaskOutput
@@ -40,6 +49,7 @@ from minireduce.worker.orders import Orders
 from minireduce.worker.outputs import Outputs
 
 PIECE_BYTES = 1 << 20
+RAW = ("raw loop", "raw loop, read only")
 PARTITIONS = 8
 FETCHED = 3  # which partition
 JOB = JobId("job-0000ab-1")
@@ -60,11 +70,18 @@ def own_address() -> str:
         return str(probe.getsockname()[0])
 
 
-def keep_outputs(data_dir: Path, maps: int, share_bytes: int) -> None:
+def words(length: int) -> bytes:
+    """Sorted lines of a word and a count, as a word count would leave them."""
+    chance = Random(length)
+    lines = [f"{''.join(chance.choices('etaoinshrdlu', k=7))}\t{chance.randrange(1000)}\n" for _ in range(length // 10)]
+    return "".join(sorted(lines)).encode().ljust(length, b"\n")[:length]
+
+
+def keep_outputs(data_dir: Path, maps: int, share_bytes: int, *, is_text: bool = False) -> None:
     """As `maps` tasks leave them, of which only one partition has bytes of any number."""
     outputs = Outputs(data_dir, RealDisk())
     lengths = [share_bytes if number == FETCHED else 64 for number in range(PARTITIONS)]
-    data = os.urandom(sum(lengths))
+    data = words(sum(lengths)) if is_text else os.urandom(sum(lengths))
     for index in range(maps):
         attempt = attempt_of(TaskKind.MAP, index)
         directory = outputs.prepare(attempt)
@@ -110,31 +127,41 @@ def read_raw(address: tuple[str, int], tls: tuple[ssl.SSLContext, str] | None, l
 # ── ours ────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-async def fetch_all(
-    data_dir: Path, reduce: AttemptId, sources: list[OutputSource], token: str, authority_pem: bytes | None
-) -> int:
-    """As a worker does, with its limits; gives back the bytes."""
-    fetches = Fetches(worker=WorkerId("w2"), own_outputs=(), settings=WorkerSettings(), rng=Random(0))
-    tasks = tuple(source.attempt.task for source in sources)
-    fetches.expect(reduce, tasks, partition=FETCHED, shares=1, read_token=token)
-    fetches.announce(reduce, tuple(sources))
-    ended: asyncio.Queue[FetchEnded] = asyncio.Queue()
-    fetcher = Fetcher(Outputs(data_dir, RealDisk()), ended.put_nowait, authority_pem=authority_pem)
-    got = 0
-    try:
+class Receiver:
+    """A worker that fetches as it would for a reduce, with its limits; it learns how fast its source is."""
+
+    def __init__(self, data_dir: Path, authority_pem: bytes | None, compression: ShuffleCompression) -> None:
+        self._ended: asyncio.Queue[FetchEnded] = asyncio.Queue()
+        outputs = Outputs(data_dir, RealDisk())
+        self.fetcher = Fetcher(outputs, self._ended.put_nowait, authority_pem=authority_pem, compression=compression)
+
+    async def fetch_all(self, reduce: AttemptId, sources: list[OutputSource], token: str) -> int:
+        """The bytes that came."""
+        fetches = Fetches(worker=WorkerId("w2"), own_outputs=(), settings=WorkerSettings(), rng=Random(0))
+        tasks = tuple(source.attempt.task for source in sources)
+        fetches.expect(reduce, tasks, partition=FETCHED, shares=1, read_token=token)
+        fetches.announce(reduce, tuple(sources))
+        got = 0
         while not fetches.is_complete(reduce):
             for order in fetches.plan(0.0, 1):
-                fetcher.start(order)
-            event = await ended.get()
+                self.fetcher.start(order)
+            event = await self._ended.get()
             assert isinstance(event.outcome, Fetched), event
             fetches.ended(event, 0.0)
             got += event.outcome.bytes_total
-    finally:
-        await fetcher.close()
-    return got
+        return got
 
 
-async def measure(root: Path, mib: int, maps: int, rounds: int, *, is_tls: bool) -> None:
+async def measure(
+    root: Path,
+    mib: int,
+    maps: int,
+    rounds: int,
+    *,
+    is_tls: bool,
+    compressions: Sequence[ShuffleCompression] = (),
+    is_text: bool = False,
+) -> None:
     host = own_address() if is_tls else "127.0.0.1"
     if is_tls and not transport.needs_tls(host):
         print("SKIPPED under TLS: this machine has no address but loopback")
@@ -149,7 +176,7 @@ async def measure(root: Path, mib: int, maps: int, rounds: int, *, is_tls: bool)
         tls = transport.client_context(authority_pem), name
     share_bytes = (mib << 20) // maps
     length = share_bytes * maps
-    keep_outputs(root / "source", maps, share_bytes)
+    keep_outputs(root / "source", maps, share_bytes, is_text=is_text)
     (root / "raw").write_bytes(os.urandom(length))
 
     listening = listen(host, 0)
@@ -168,7 +195,11 @@ async def measure(root: Path, mib: int, maps: int, rounds: int, *, is_tls: bool)
     raw.start()
     raw_address = host, await asyncio.to_thread(here.recv)
     token = scopes.make(scopes.cluster_secret(HELD.require_worker()), JobReads(JOB, int(time.time()) + 3600))
-    taken: dict[str, list[float]] = {"raw loop": [], "raw loop, read only": [], "shuffle": []}
+    receivers = {
+        f"shuffle, {choice}" if compressions else "shuffle": Receiver(root / "target" / choice, authority_pem, choice)
+        for choice in compressions or (ShuffleCompression.AUTO,)
+    }
+    taken: dict[str, list[float]] = {what: [] for what in (*RAW[: 1 if compressions else 2], *receivers)}
     try:
         for number in range(rounds + 1):
             reduce = attempt_of(TaskKind.REDUCE, number)
@@ -178,8 +209,8 @@ async def measure(root: Path, mib: int, maps: int, rounds: int, *, is_tls: bool)
             ]
             for what, seconds in taken.items():
                 began_s = time.perf_counter()
-                if what == "shuffle":
-                    got = await fetch_all(root / "target", reduce, sources, token, authority_pem)
+                if what in receivers:
+                    got = await receivers[what].fetch_all(reduce, sources, token)
                     assert got == length, (got, length)
                 else:
                     target = Path(os.devnull) if "only" in what else root / "taken"
@@ -188,10 +219,12 @@ async def measure(root: Path, mib: int, maps: int, rounds: int, *, is_tls: bool)
                     seconds.append(time.perf_counter() - began_s)
             shutil.rmtree(root / "target")
     finally:
+        for receiver in receivers.values():
+            await receiver.fetcher.close()
         raw.kill()
         await served.close()
     median = {what: statistics.median(each) for what, each in taken.items()}
-    outputs = f"{'TLS' if is_tls else 'plain':<6}{maps:>5} maps of {share_bytes >> 10:>6} KiB"
+    outputs = f"{'words' if is_text else 'TLS' if is_tls else 'plain':<6}{maps:>5} maps of {share_bytes >> 10:>6} KiB"
     for what, middle_s in median.items():
         ratio = median["raw loop"] / middle_s
         print(f"{outputs}  {what:<20}{length / 1e6 / middle_s:>7.0f} MB/s{ratio:>6.2f} of the raw loop")
@@ -202,11 +235,34 @@ def main() -> None:
     parser.add_argument("--mib", type=int, default=512)
     parser.add_argument("--maps", type=int, nargs="+", default=[64, 1024, 8192])
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--link-mbit", type=int, default=0)
+    parser.add_argument("--is-slow", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
-    for is_tls in (False, True):
+    if options.link_mbit and not options.is_slow:
+        measure_behind_a_slow_link(options.link_mbit)
+    for is_tls in (False,) if options.is_slow else (False, True):
         for maps in options.maps:
-            with tempfile.TemporaryDirectory(prefix="shuffle-") as folder:
-                asyncio.run(measure(Path(folder), options.mib, maps, options.rounds, is_tls=is_tls))
+            for is_text in (True, False) if options.is_slow else (False,):
+                with tempfile.TemporaryDirectory(prefix="shuffle-") as folder:
+                    compressions = tuple(ShuffleCompression) if options.is_slow else ()
+                    asyncio.run(
+                        measure(
+                            Path(folder),
+                            options.mib,
+                            maps,
+                            options.rounds,
+                            is_tls=is_tls,
+                            compressions=compressions,
+                            is_text=is_text,
+                        )
+                    )
+
+
+def measure_behind_a_slow_link(mbit: int) -> NoReturn:
+    """Become the same command in a network of its own, whose loopback passes so many million bits a second."""
+    slow = f"tc qdisc add dev lo root tbf rate {mbit}mbit burst 512kb latency 50ms"
+    again = shlex.join([sys.executable, *sys.argv, "--is-slow"])
+    os.execvp("unshare", ["unshare", "--net", "sh", "-c", f"ip link set lo up && {slow} && exec {again}"])
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import MISSING, field, fields
+from enum import StrEnum
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
@@ -46,6 +47,21 @@ def _text(value: object) -> str:
     if not isinstance(value, str) or not value.strip():
         raise ValueError("a text that is not empty")
     return value.strip()
+
+
+class ShuffleCompression(StrEnum):
+    """When what workers fetch from each other is compressed."""
+
+    AUTO = "auto"
+    ALWAYS = "always"
+    NEVER = "never"
+
+
+def _shuffle_compression(value: object) -> ShuffleCompression:
+    try:
+        return ShuffleCompression(_text(value))
+    except ValueError:
+        raise ValueError("auto, always or never") from None
 
 
 def _path(value: object) -> Path:
@@ -227,6 +243,11 @@ class Settings:
         "Attempts of a job that the master keeps, of an ended one those that did not succeed first.",
     )
     history_max: int = _declare(200_000, _count, "Attempts of all ended jobs that the master keeps.")
+    shuffle_compression: ShuffleCompression = _declare(
+        ShuffleCompression.AUTO,
+        _shuffle_compression,
+        "Whether a worker fetches outputs compressed: where that is faster (`auto`), `always` or `never`.",
+    )
     attempt_log_size: int = _declare(
         1 << 20, size_bytes, "What a worker keeps of each stream that an attempt prints, half of it from the end."
     )

@@ -160,6 +160,7 @@ def _worker(
             task_user=settings.task_user if os.geteuid() == 0 and options.embedded is None else "",
             groups=take_ours(os.getpid()) if options.embedded is None else None,
             attempt_log_bytes_max=settings.attempt_log_size,
+            shuffle_compression=settings.shuffle_compression,
             collection=CollectionLimits(
                 interval_s=min(COLLECT_INTERVAL_S_MAX, settings.orphans_keep_s),
                 orphan_kept_s=settings.orphans_keep_s,

@@ -12,13 +12,15 @@ Not here: the connection (fetcher.py), how an answer is cut (wire.many_outputs).
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from itertools import chain
 from typing import BinaryIO
 
 from minireduce.core.work.fetches import PART, Fetched, FetchOutcome, Gone, NotReached, Unreachable
 from minireduce.core.work.requests import Fetch
 from minireduce.errors import Corruption, MinireduceError, NotFound, RequestError
 from minireduce.ids import AttemptId
+from minireduce.wire.compression import Decompressor
 from minireduce.wire.errors import from_http
 from minireduce.wire.many_outputs import OK, Head, Sections, Wanted
 from minireduce.worker.outputs import Outputs
@@ -35,6 +37,8 @@ class FetchedFiles:
         self._waiting = deque(fetches)
         self._begun_before: set[int] = set()  # fetches of which a file of their own has a beginning
         self._sections = Sections()
+        self._decompressor: Decompressor | None = None
+        self.bytes_taken = 0  # of the answer, decompressed
         self._has_begun = False
         self._together: dict[AttemptId, tuple[BinaryIO, str]] = {}
         self._file: BinaryIO | None = None
@@ -53,10 +57,15 @@ class FetchedFiles:
             wanted.append(Wanted(fetch.source.attempt, fetch.partition, start))
         return wanted
 
+    def expect_compressed(self) -> None:
+        """What will come is compressed."""
+        self._decompressor = Decompressor()
+
     def write(self, pieces: Sequence[bytes]) -> Ended:
         """Take in a part of the answer. Raises OSError, and Corruption for an answer that cannot be understood."""
         ended: Ended = []
-        for piece in pieces:
+        for piece in self._decompressed(pieces):
+            self.bytes_taken += len(piece)
             for part in self._sections.feed(piece):
                 self._has_begun = True
                 if isinstance(part, Head):
@@ -86,6 +95,11 @@ class FetchedFiles:
         self._together, self._file = {}, None
         for file in files:
             file.close()
+
+    def _decompressed(self, pieces: Sequence[bytes]) -> Iterable[bytes]:
+        if self._decompressor is None:
+            return pieces
+        return chain.from_iterable(map(self._decompressor.feed, pieces))
 
     def _begin(self, head: Head) -> None:
         if not self._waiting:

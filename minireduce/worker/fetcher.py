@@ -3,7 +3,7 @@
 One request names many outputs of one worker, which come one after the other; each is told as soon as it is here. A
 fetch that breaks leaves what it brought, and the next one for the same place asks for the rest. Which fetches there
 are, what goes into one request and when to try again the machine decides (`core.work`). While a piece of an answer is
-written, in a thread, the next one comes in.
+written, in a thread, the next one comes in. Whether an answer travels compressed `link_rates` says.
 
 Invariant: at most one request at a time writes to a file: one that was cancelled is waited for before the next begins.
 Where one fetch of several is cancelled, the request is broken off and made again for the others that have not ended.
@@ -20,13 +20,16 @@ from typing import TYPE_CHECKING, Any
 
 from minireduce.auth import transport
 from minireduce.auth.joining import split_address
+from minireduce.config import ShuffleCompression
 from minireduce.core.work.fetches import FetchEnded
 from minireduce.core.work.requests import Fetch, StartFetches
 from minireduce.errors import MinireduceError, Unavailable
 from minireduce.ids import AttemptId
+from minireduce.wire.compression import ACCEPT_HEADER, COMPRESSION_HEADER, ZSTD
 from minireduce.wire.errors import from_http
 from minireduce.wire.many_outputs import ERROR_BYTES_MAX, encode_wanted
 from minireduce.worker.fetched_files import Ended, FetchedFiles
+from minireduce.worker.link_rates import LinkRates
 from minireduce.worker.outputs import Outputs
 
 if TYPE_CHECKING:
@@ -53,8 +56,14 @@ class Fetcher:
     """All fetches of one worker. Each ends by one `FetchEnded` given to `tell`, unless it is cancelled."""
 
     def __init__(
-        self, outputs: Outputs, tell: Callable[[FetchEnded], None], *, authority_pem: bytes | None = None
+        self,
+        outputs: Outputs,
+        tell: Callable[[FetchEnded], None],
+        *,
+        authority_pem: bytes | None = None,
+        compression: ShuffleCompression = ShuffleCompression.AUTO,
     ) -> None:
+        self._rates = LinkRates(compression)
         self._outputs = outputs
         self._tell = tell
         self._authority_pem = authority_pem
@@ -148,11 +157,19 @@ class Fetcher:
         body = encode_wanted(await asyncio.to_thread(files.wanted))
         headers = {"Authorization": f"Bearer {first.read_token}", "Accept-Encoding": "identity"}
         url, tls = _url(first), self._tls_options(first)
-        async with self._open_session().post(url, data=body, headers=headers, **tls) as response:
-            if response.status >= 400:
-                told = await response.content.read(ERROR_BYTES_MAX)
-                raise from_http(response.status, told, f"the worker {first.source.worker}")
-            await self._take_in(response, asked, files)
+        sharing, began_s = self._rates.begin(first.source.address), asyncio.get_running_loop().time()
+        if sharing.is_compressed:
+            headers[ACCEPT_HEADER] = ZSTD
+        try:
+            async with self._open_session().post(url, data=body, headers=headers, **tls) as response:
+                if response.status >= 400:
+                    told = await response.content.read(ERROR_BYTES_MAX)
+                    raise from_http(response.status, told, f"the worker {first.source.worker}")
+                if response.headers.get(COMPRESSION_HEADER) == ZSTD:
+                    files.expect_compressed()
+                await self._take_in(response, asked, files)
+        finally:
+            self._rates.end(sharing, files.bytes_taken, asyncio.get_running_loop().time() - began_s)
 
     async def _take_in(self, response: ClientResponse, asked: _Asked, files: FetchedFiles) -> None:
         """Write the answer, off the loop, so that a slow disk delays no heartbeat."""

@@ -4,9 +4,9 @@ What is missing or damaged is told in its place, and the others are sent all the
 anything is sent, so that the answer says how long it is, and its connection serves the next request.
 
 In the clear, bytes go from file to socket in the kernel (`sendfile`). An output of less than `SMALL_BYTES` is read
-as it is found, off the loop, and sent together with its neighbours, which costs less than a call for each; under TLS
-large ones are read in slices of `SLICE_BYTES`. A file that cannot be read any more once the answer has begun breaks it
-off.
+as it is found, off the loop, and sent together with its neighbours, which costs less than a call for each. Under TLS
+large ones are read in slices of `SLICE_BYTES`, and so is all of an answer that the caller wants compressed. A file that
+cannot be read any more once the answer has begun breaks it off.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from minireduce.engine.index import DATA_NAME, INDEX_NAME, read_range
 from minireduce.errors import Corruption, MinireduceError, NotFound, RequestError
 from minireduce.frozen import dataclass
 from minireduce.ids import AttemptId
+from minireduce.wire.compression import ACCEPT_HEADER, COMPRESSION_HEADER, ZSTD, compress
 from minireduce.wire.errors import to_http
 from minireduce.wire.many_outputs import OK, Wanted, encode_head
 
@@ -137,6 +138,8 @@ def _missing(attempt: AttemptId, error: FileNotFoundError) -> NotFound:
 
 async def send_sections(request: web.Request, sections: Sequence[Section]) -> web.StreamResponse:
     """Answer with these sections."""
+    if request.headers.get(ACCEPT_HEADER) == ZSTD:
+        return await _send_compressed(request, sections)
     response = web.StreamResponse()
     response.content_type = "application/octet-stream"
     response.content_length = sum(section.length for section in sections)
@@ -157,6 +160,47 @@ async def send_sections(request: web.Request, sections: Sequence[Section]) -> we
             await response.write(b"".join(starts))
     await response.write_eof()
     return response
+
+
+async def _send_compressed(request: web.Request, sections: Sequence[Section]) -> web.StreamResponse:
+    response = web.StreamResponse(headers={COMPRESSION_HEADER: ZSTD})
+    response.content_type = "application/octet-stream"
+    response.enable_chunked_encoding()
+    await response.prepare(request)
+    slices = map(compress, _slices(sections))
+    with breaking_off(request):
+        while piece := await asyncio.to_thread(next, slices, b""):
+            await response.write(piece)
+    await response.write_eof()
+    return response
+
+
+def _slices(sections: Sequence[Section]) -> Iterator[bytes]:
+    """The bytes of these sections, in slices that are compressed each by itself. Raises OSError."""
+    gathered: list[bytes] = []
+    size = 0
+    for section in sections:
+        gathered.append(section.start)
+        size += len(section.start)
+        if section.piece is not None or size >= SLICE_BYTES:
+            yield b"".join(gathered)
+            gathered, size = [], 0
+        if section.piece is not None:
+            with section.piece.open() as file:
+                yield from _read_slices(file, section.piece)
+    if gathered:
+        yield b"".join(gathered)
+
+
+def _read_slices(file: BinaryIO, piece: Piece) -> Iterator[bytes]:
+    file.seek(piece.offset)
+    left = piece.length
+    while left:
+        data = file.read(min(SLICE_BYTES, left))
+        if not data:
+            raise OSError(f"{piece.path} has become shorter")
+        yield data
+        left -= len(data)
 
 
 @contextlib.contextmanager
@@ -180,11 +224,5 @@ async def copy(request: web.Request, response: web.StreamResponse, file: BinaryI
         if sent < piece.length:
             raise OSError(f"{piece.path} has become shorter")
         return
-    file.seek(piece.offset)
-    left = piece.length
-    while left:
-        data = file.read(min(SLICE_BYTES, left))
-        if not data:
-            raise OSError(f"{piece.path} has become shorter")
+    for data in _read_slices(file, piece):
         await response.write(data)
-        left -= len(data)

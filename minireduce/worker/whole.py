@@ -21,6 +21,7 @@ from random import Random
 from typing import TYPE_CHECKING
 
 from minireduce.clock import Clock
+from minireduce.config import ShuffleCompression
 from minireduce.core.messages import WorkerProfile
 from minireduce.core.replica_messages import RemoveReplica, VerifyReplica
 from minireduce.core.settings import WorkerSettings
@@ -85,6 +86,7 @@ class WorkerOptions:
     task_user: str = ""
     groups: ControlGroups | None = None
     attempt_log_bytes_max: int = PRINTED_BYTES_MAX
+    shuffle_compression: ShuffleCompression = ShuffleCompression.AUTO
     collection: CollectionLimits = CollectionLimits()
     authority_pem: bytes | None = None
     certificate_pem: str = ""
@@ -147,7 +149,12 @@ class Worker:
             printed_bytes_max=options.attempt_log_bytes_max,
         )
         self._running = Running(self._outputs, self._slots, inputs, self.loop.tell)
-        self._fetcher = Fetcher(self._outputs, self.loop.tell, authority_pem=options.authority_pem)
+        self._fetcher = Fetcher(
+            self._outputs,
+            self.loop.tell,
+            authority_pem=options.authority_pem,
+            compression=options.shuffle_compression,
+        )
         self._block_server = BlockServerProcess(
             options.listening,
             Orders(

@@ -20,6 +20,7 @@ from scenes.worker import JOB, OUTPUT, map_attempt, reduce_attempt
 from minireduce.auth import certificates, scopes, tokens, transport
 from minireduce.auth.policy import Authenticator
 from minireduce.auth.scopes import BlockAccess, BlockMode, JobReads, Login
+from minireduce.config import ShuffleCompression
 from minireduce.core.messages import AttemptSucceeded
 from minireduce.core.replica_messages import RemoveReplica, Replica
 from minireduce.core.task_data import OutputSource
@@ -27,6 +28,7 @@ from minireduce.core.work.fetches import PART, Fetched, Gone, NotReached, Unreac
 from minireduce.core.work.requests import Fetch, StartFetches
 from minireduce.disk import RealDisk
 from minireduce.engine.index import encode_index
+from minireduce.wire.compression import ACCEPT_HEADER, ZSTD, Decompressor
 from minireduce.worker.block_routes import BlockRoutes
 from minireduce.worker.block_server import make_app
 from minireduce.worker.block_server_process import BlockServerProcess, listen
@@ -269,6 +271,23 @@ def test_many_outputs_come_in_one_answer_and_what_is_missing_is_told_in_its_plac
     serve(asking((gives(*expected), MANY, many(*rows)), (gives(), MANY, many())))
 
 
+def test_a_compressed_answer_holds_what_another_does(serve):
+    async def body(server: Server) -> None:
+        text = b"".join(b"%d words of a line that repeats\n" % number for number in range(200_000))
+        directory = server.outputs.directory(MAP_0)
+        (directory / "output.data").write_bytes(text + DATA)
+        (directory / "output.index").write_bytes(encode_index([len(text), 0, len(DATA)]))
+        asked = many((MAP_0, 0, 0), (map_attempt(9), 0, 0), (MAP_0, 1, 0), (MAP_0, 2, 7), (MAP_0, 0, 5_000_000))
+        plain = (await asyncio.to_thread(server.get, MANY, **asked))[1]
+        asked[ACCEPT_HEADER] = ZSTD
+        status, compressed = await asyncio.to_thread(server.get, MANY, **asked)
+        assert status == 200
+        assert len(compressed) < len(plain) - len(text) / 2
+        assert b"".join(Decompressor().feed(compressed)) == plain
+
+    serve(body)
+
+
 def test_what_names_no_outputs_or_those_of_another_job_is_refused(serve):
     other = str(map_attempt(0)).replace(JOB, "job-0000aa-2")
     bodies = [b"", b"\x01", b"\xc1", msgpack.packb([1]), msgpack.packb([("x", 0, 0)]), msgpack.packb([[None] * 3])]
@@ -347,10 +366,15 @@ def test_a_server_that_was_killed_is_started_again_on_the_same_port(serve):
 class Fetching:
     """A worker that fetches from a server, one fetch at a time."""
 
-    def __init__(self, tmp_path: Path, authority_pem: bytes | None = None) -> None:
+    def __init__(
+        self,
+        tmp_path: Path,
+        authority_pem: bytes | None = None,
+        compression: ShuffleCompression = ShuffleCompression.AUTO,
+    ) -> None:
         self.outputs = Outputs(tmp_path / "fetching", RealDisk())
         self.told: asyncio.Queue = asyncio.Queue()
-        self.fetcher = Fetcher(self.outputs, self.told.put_nowait, authority_pem=authority_pem)
+        self.fetcher = Fetcher(self.outputs, self.told.put_nowait, authority_pem=authority_pem, compression=compression)
         self.numbers = 0
         self.path = self.outputs.fetched(reduce_attempt(0), map_attempt(0))
 
@@ -496,6 +520,22 @@ def test_of_one_request_what_is_missing_is_gone_and_the_others_are_fetched_small
         assert worker.outputs.fetched(one, reduce_attempt(0)).read_bytes() == PART_BYTES
 
     serve(fetching(tmp_path, body))
+
+
+@pytest.mark.parametrize("choice", list(ShuffleCompression))
+def test_the_same_is_fetched_compressed_or_not(serve, tmp_path: Path, choice: ShuffleCompression):
+    async def body(server: Server) -> None:
+        worker = Fetching(tmp_path, compression=choice)
+        address = f"127.0.0.1:{server.port}"
+        asked = [(reduce_attempt(0), MAP_0, 2), (reduce_attempt(1), map_attempt(9), 1), (reduce_attempt(2), MAP_0, 1)]
+        worker.fetcher.start(fetches(address, *asked))
+        found = await outcomes(worker, 3)
+        await worker.fetcher.close()
+        assert (found[1], found[3]) == (Fetched(len(DATA) - 1000), Fetched(1000))
+        assert isinstance(found[2], Gone)
+        assert worker.path.read_bytes() == DATA[1000:]
+
+    serve(body)
 
 
 def test_what_a_broken_answer_did_not_reach_says_nothing_about_its_source(tmp_path: Path):

@@ -56,6 +56,7 @@ JOINED = {
     ("worker/control_groups.py", "Path(path).relative_to(root)"): "what the kernel says of this very process",
     ("worker/identity.py", "f'{path.name}.new'"): "the draft of a file whose name stands in the code",
     ("attempt/progress.py", "self.bytes_total"): "a division of numbers",
+    ("worker/link_rates.py", "seconds"): "the same",
     ("worker/scrubbing.py", "self._limits.bytes_per_s"): "the same",
 }
 """What daemons join to a path, by file, and why it may be: nothing here is text of a request."""
