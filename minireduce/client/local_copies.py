@@ -5,8 +5,7 @@ A local file appears whole or not at all; so does a stored one. What a directory
 
 from __future__ import annotations
 
-import os
-import tempfile
+import secrets
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -133,13 +132,12 @@ class Getting:
         if target.exists() and not self._overwrite:
             raise AlreadyExists(f"{target} exists", hint="remove it first, or overwrite it")
         try:
-            with tempfile.NamedTemporaryFile(prefix=".minireduce-", dir=target.parent, delete=False) as draft:
-                place = Path(draft.name)
+            place = target.with_name(f".minireduce-{secrets.token_hex(8)}")
+            with place.open("xb") as draft:
                 try:
                     with FileReader(self._connection, found, self._machine_id, blocks) as reader:
                         for piece in reader.pieces(0, found.length):
                             draft.write(piece)
-                    place.chmod(0o666 & ~_umask())
                     place.replace(target)
                 except BaseException:
                     place.unlink(missing_ok=True)
@@ -155,9 +153,3 @@ def names_below(above: Names, path: str) -> Names:
     if names[: len(above)] != above or len(names) == len(above):
         raise RequestError(f"{path!r} was listed, which is not below /{'/'.join(above)}")
     return names[len(above) :]
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import gc
 import io
+import os
 import random
 import threading
 import time
@@ -208,3 +209,18 @@ def test_a_writer_that_is_forgotten_renews_its_lease_no_longer(files):
     renewing.join(WAIT_S)
     assert not renewing.is_alive()
     assert not files.exists("/forgotten")
+
+
+def test_files_that_threads_copy_here_have_the_rights_of_files_made_here(files, tmp_path, monkeypatch):
+    (tmp_path / "in").mkdir()
+    for number in range(20):
+        (tmp_path / "in" / f"{number:03}").write_bytes(b"x")
+    files.put(tmp_path / "in", "/rights")
+    before = os.umask(0o027)
+    try:
+        with monkeypatch.context() as patched:
+            patched.setattr(os, "umask", None)  # of all threads together, so none may set it even for a moment
+            files.get("/rights", tmp_path / "out")
+    finally:
+        os.umask(before)
+    assert {path.stat().st_mode & 0o777 for path in (tmp_path / "out").iterdir()} == {0o640}
