@@ -15,7 +15,7 @@ from dataclasses import field
 
 from minireduce.core.effects import Effects
 from minireduce.core.storage.blocks import Block, Blocks
-from minireduce.core.storage.namespace import File, Inode
+from minireduce.core.storage.inodes import File, Inode
 from minireduce.frozen import dataclass
 
 FILES_PER_CONTAINER_MAX = 1000

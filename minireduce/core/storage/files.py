@@ -14,8 +14,9 @@ from minireduce.core.settings import ClusterSettings
 from minireduce.core.storage.blocks import Blocks
 from minireduce.core.storage.containers import Containers
 from minireduce.core.storage.ids import SEQUENCES, IdSequence
+from minireduce.core.storage.inodes import Directory, File
 from minireduce.core.storage.leases import Leases
-from minireduce.core.storage.namespace import ROOT, Directory, File, Namespace
+from minireduce.core.storage.namespace import ROOT, Namespace
 from minireduce.core.storage.open_blocks import OpenBlocks
 from minireduce.core.storage.open_files import REPLICATION_MAX, OpenFiles, check_within
 from minireduce.core.storage.paths import parse_path

@@ -20,8 +20,9 @@ from minireduce.core.replica_messages import ByteRange, RepackBlock, Replica
 from minireduce.core.settings import ClusterSettings
 from minireduce.core.storage.blocks import Block, Blocks
 from minireduce.core.storage.containers import Container, Containers
+from minireduce.core.storage.inodes import File
 from minireduce.core.storage.leases import Leases, WritingFile
-from minireduce.core.storage.namespace import File, Namespace
+from minireduce.core.storage.namespace import Namespace
 from minireduce.core.storage.places import Places
 from minireduce.core.storage.tokens import BlockTokens
 from minireduce.frozen import dataclass

@@ -8,90 +8,36 @@ so that a directory of a million files holds nobody up.
 
 Every directory knows how much is below it, so that sizes are asked for without a walk. These sums are not persisted.
 
-Elsewhere: how paths are written (`paths`), and what the bytes of a file are (`blocks`).
+Elsewhere: directories and files themselves (`inodes`), how paths are written (`paths`), what a file's bytes are
+(`blocks`).
 """
 
 from __future__ import annotations
 
-from bisect import bisect_left, bisect_right, insort
+from bisect import bisect_right
 from collections.abc import Iterator
-from dataclasses import field
 from typing import Any, TypeVar
 
 from minireduce.core.effects import Effects
+from minireduce.core.storage.inodes import (
+    DIRECTORY_MODE,
+    FILE_MODE,
+    TABLE,
+    Directory,
+    File,
+    Inode,
+    InodeRow,
+    persist,
+    sums_of,
+)
 from minireduce.core.storage.paths import Names, parse_path
 from minireduce.core.storage.views import DirectoryPage, FileStatus, Summary
 from minireduce.errors import AlreadyExists, InvariantViolation, NotFound, RequestError
-from minireduce.frozen import dataclass
 
 ROOT = 1
 DETACHED = 0
 """The parent of what was removed and waits to be collected."""
-DIRECTORY_MODE = 0o755
-FILE_MODE = 0o644
-TABLE = "inodes"
-
 V = TypeVar("V")
-InodeRow = tuple[int, int, str, str, float, int, int, int, str, int, int, int]
-
-
-@dataclass(slots=True)
-class Directory:
-    """A directory. `entries` maps names to inode numbers; `names` are the same in order, once somebody listed them.
-
-    The sums are over all below: files, directories, bytes, and bytes with all their replicas.
-    """
-
-    id: int
-    parent: int
-    name: str
-    modified_at: float
-    owner: str = ""
-    mode: int = DIRECTORY_MODE
-    entries: dict[str, int] = field(default_factory=dict)
-    names: list[str] | None = None
-    files: int = 0
-    directories: int = 0
-    bytes: int = 0
-    replica_bytes: int = 0
-
-    def enter(self, name: str, inode: int) -> None:
-        """Have `name` stand for `inode`."""
-        self.entries[name] = inode
-        if self.names is not None:
-            insort(self.names, name)
-
-    def leave(self, name: str) -> None:
-        """Have `name` stand for nothing."""
-        del self.entries[name]
-        if self.names is not None:
-            del self.names[bisect_left(self.names, name)]
-
-    def in_order(self) -> list[str]:
-        """The names in ascending order."""
-        if self.names is None:
-            self.names = sorted(self.entries)
-        return self.names
-
-
-@dataclass(slots=True)
-class File:
-    """A closed file. `packed_in` is the container in which its bytes lie from `packed_at` on; 0: in its own blocks."""
-
-    id: int
-    parent: int
-    name: str
-    modified_at: float
-    length: int
-    block_size_bytes: int
-    replication: int
-    owner: str = ""
-    mode: int = FILE_MODE
-    packed_in: int = 0
-    packed_at: int = 0
-
-
-Inode = Directory | File
 
 
 class Namespace:
@@ -197,13 +143,13 @@ class Namespace:
     @staticmethod
     def inodes_in(inode: Inode) -> int:
         """How many files and directories `inode` stands for, itself included."""
-        directories, files, *_ = _sums(inode)
+        directories, files, *_ = sums_of(inode)
         return directories + files
 
     @staticmethod
     def weigh(inode: Inode) -> tuple[int, int]:
         """Names, and bytes of replicas, that `inode` stands for, itself included."""
-        directories, files, _, replica_bytes = _sums(inode)
+        directories, files, _, replica_bytes = sums_of(inode)
         return directories + files, replica_bytes
 
     def above(self, inode: Inode) -> list[Directory]:
@@ -227,7 +173,7 @@ class Namespace:
     def summary(self, path: str) -> Summary:
         """How much `path` holds, itself included."""
         found = self.look_up(path)
-        return Summary(self.path_of(found), *_sums(found))
+        return Summary(self.path_of(found), *sums_of(found))
 
     def _walk(self, names: Names) -> Inode | None:
         here: Inode = self._root
@@ -328,7 +274,7 @@ class Namespace:
             self._count(inode, +1)
         inode.owner = owner or inode.owner
         inode.mode = mode if mode >= 0 else inode.mode
-        self._persist(inode, effects)
+        persist(inode, effects)
 
     def grow(self, file: File, length: int, at: float, effects: Effects) -> None:
         """A file has become longer, in blocks of its own."""
@@ -336,12 +282,12 @@ class Namespace:
         file.length, file.modified_at = length, at
         file.packed_in = file.packed_at = 0
         self._count(file, +1)
-        self._persist(file, effects)
+        persist(file, effects)
 
     def repack(self, file: File, container: int, at: int, effects: Effects) -> None:
         """The bytes of a small file lie in another container now."""
         file.packed_in, file.packed_at = container, at
-        self._persist(file, effects)
+        persist(file, effects)
 
     def rename(self, inode: Inode, target: str, effects: Effects, *, replace: bool) -> None:
         """Give `inode` the path `target`, whose directory exists; what was called so before is removed."""
@@ -361,7 +307,7 @@ class Namespace:
         self._unlink(inode)
         inode.parent, inode.name = parent.id, names[-1]
         self._link(inode)
-        self._persist(inode, effects)
+        persist(inode, effects)
 
     def _is_within(self, directory: Directory, inode: Inode) -> bool:
         here: Inode = directory
@@ -378,7 +324,7 @@ class Namespace:
         self._unlink(inode)
         inode.parent = DETACHED
         self._detached.append(inode)
-        self._persist(inode, effects)
+        persist(inode, effects)
         return self.inodes_in(inode)
 
     def collect(self, inodes_max: int, effects: Effects) -> list[File]:
@@ -406,7 +352,7 @@ class Namespace:
             raise InvariantViolation(f"inode {inode.id} is to be entered twice, now as {inode.name!r}")
         self._inodes[inode.id] = inode
         self._link(inode)
-        self._persist(inode, effects)
+        persist(inode, effects)
 
     def _link(self, inode: Inode) -> None:
         parent = self._directory(inode.parent)
@@ -423,7 +369,7 @@ class Namespace:
 
     def _count(self, inode: Inode, sign: int) -> None:
         """Add what `inode` holds to the sums of all directories above it, or take it off."""
-        directories, files, size, replica_bytes = _sums(inode)
+        directories, files, size, replica_bytes = sums_of(inode)
         above: int = inode.parent
         while True:
             directory = self._directory(above)
@@ -442,16 +388,6 @@ class Namespace:
         return found
 
     # ── the durable form ────────────────────────────────────────────────────────────────────────────────────────────
-
-    @staticmethod
-    def _persist(inode: Inode, effects: Effects) -> None:
-        if isinstance(inode, Directory):
-            kind, sizes, packed = "directory", (0, 0, 0), (0, 0)
-        else:
-            kind, sizes = "file", (inode.length, inode.block_size_bytes, inode.replication)
-            packed = (inode.packed_in, inode.packed_at)
-        values = (inode.parent, inode.name, kind, inode.modified_at, *sizes, inode.owner, inode.mode, *packed)
-        effects.persist(TABLE, (inode.id,), values)
 
     def restore(self, row: InodeRow) -> None:
         """Take in a row of `inodes` that was persisted, key, then values; in any order, and `restored` at the end.
@@ -488,15 +424,8 @@ class Namespace:
             order.extend(each for each in below if isinstance(each, Directory))
         for directory in reversed(order):
             for number in directory.entries.values():
-                directories, files, size, replica_bytes = _sums(self._inodes[number])
+                directories, files, size, replica_bytes = sums_of(self._inodes[number])
                 directory.directories += directories
                 directory.files += files
                 directory.bytes += size
                 directory.replica_bytes += replica_bytes
-
-
-def _sums(inode: Inode) -> tuple[int, int, int, int]:
-    """Directories, files, bytes and bytes of replicas that `inode` stands for, itself included."""
-    if isinstance(inode, File):
-        return 0, 1, inode.length, inode.length * inode.replication
-    return inode.directories + 1, inode.files, inode.bytes, inode.replica_bytes

@@ -19,8 +19,9 @@ from minireduce.core.settings import ClusterSettings
 from minireduce.core.storage.blocks import Block, Blocks
 from minireduce.core.storage.containers import Containers
 from minireduce.core.storage.ids import SEQUENCES, IdSequence
+from minireduce.core.storage.inodes import File
 from minireduce.core.storage.leases import Leases, WritingFile
-from minireduce.core.storage.namespace import File, Namespace
+from minireduce.core.storage.namespace import Namespace
 from minireduce.core.storage.paths import parse_path
 from minireduce.core.storage.placement import FREE_BYTES_KEPT, PlacementPolicy, Want, is_taker
 from minireduce.core.storage.places import Place, Places

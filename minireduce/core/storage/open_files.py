@@ -15,8 +15,9 @@ from minireduce.core.settings import ClusterSettings
 from minireduce.core.storage.blocks import Blocks
 from minireduce.core.storage.containers import FILES_PER_CONTAINER_MAX, Containers
 from minireduce.core.storage.ids import IdSequence
+from minireduce.core.storage.inodes import File
 from minireduce.core.storage.leases import Leases, WritingFile
-from minireduce.core.storage.namespace import File, Namespace
+from minireduce.core.storage.namespace import Namespace
 from minireduce.core.storage.open_blocks import OpenBlocks
 from minireduce.core.storage.paths import parse_path
 from minireduce.core.storage.quotas import Quotas

@@ -14,7 +14,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from minireduce.core.effects import Effects
-from minireduce.core.storage.namespace import Directory, File, Inode, Namespace
+from minireduce.core.storage.inodes import Directory, File, Inode
+from minireduce.core.storage.namespace import Namespace
 from minireduce.core.storage.paths import Names
 from minireduce.errors import RequestError
 from minireduce.frozen import dataclass

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from minireduce.core.effects import Effects
-from minireduce.core.storage.namespace import Directory, Namespace
+from minireduce.core.storage.inodes import Directory
+from minireduce.core.storage.namespace import Namespace
 from minireduce.core.storage.staged_paths import STAGING, staging_path
 
 LOOK_INTERVAL_S = 60.0

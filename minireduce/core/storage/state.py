@@ -38,8 +38,8 @@ from minireduce.core.replica_messages import (
 from minireduce.core.settings import ClusterSettings
 from minireduce.core.spec import StoredRange
 from minireduce.core.storage import blocks as block_rows
+from minireduce.core.storage import inodes as inode_rows
 from minireduce.core.storage import leases as lease_rows
-from minireduce.core.storage import namespace as inode_rows
 from minireduce.core.storage import quotas as quota_rows
 from minireduce.core.storage.balance import Balance
 from minireduce.core.storage.blocks import Block, Blocks
@@ -49,9 +49,10 @@ from minireduce.core.storage.drafts import find_draft
 from minireduce.core.storage.draining import BlocksLeft, Draining
 from minireduce.core.storage.files import Files
 from minireduce.core.storage.health import examine
+from minireduce.core.storage.inodes import File
 from minireduce.core.storage.leases import Leases
 from minireduce.core.storage.moves import Moves
-from minireduce.core.storage.namespace import File, Namespace
+from minireduce.core.storage.namespace import Namespace
 from minireduce.core.storage.placement import PlacementPolicy, RackAware
 from minireduce.core.storage.places import Place, Places, distance
 from minireduce.core.storage.repair import Repair, risk_level

@@ -14,7 +14,8 @@ from datetime import UTC, datetime
 from itertools import count
 
 from minireduce.core.effects import Effects
-from minireduce.core.storage.namespace import Directory, Inode, Namespace
+from minireduce.core.storage.inodes import Directory, Inode
+from minireduce.core.storage.namespace import Namespace
 from minireduce.core.storage.paths import DEPTH_MAX, Names, parse_path
 from minireduce.errors import RequestError
 
