@@ -26,6 +26,7 @@ import traceback
 from minireduce.attempt import linux
 from minireduce.attempt.conversation import Exited, Fork, Forked, ForkRefused, FromZygote, Kill, ToZygote
 from minireduce.attempt.framing import PACKET_BYTES_MAX, decode, encode
+from minireduce.core.spec import Program
 
 DESCRIPTORS = 4
 """That come with the order to fork: the task's socket, its progress page, and the pipes that it prints to."""
@@ -43,10 +44,13 @@ wanted for so long, for the jobs that follow.
 
 
 class Zygote:
-    """Forks, kills and reaps task processes as the worker at the other end of `control` says."""
+    """Forks, kills and reaps task processes as the worker at the other end of `control` says. `rehearsed` is what each
+    of them does while it waits for its job.
+    """
 
-    def __init__(self, control: socket.socket) -> None:
+    def __init__(self, control: socket.socket, rehearsed: Program) -> None:
         self._control = control
+        self._rehearsed = rehearsed
         self._own_pid = os.getpid()
         self._tasks: set[int] = set()
         self._has_forked = self._has_all = False
@@ -128,7 +132,9 @@ class Zygote:
             linux.name_process("minireduce-task")
 
             from minireduce.attempt import task
+            from minireduce.attempt.rehearsal import rehearse_task
 
+            rehearse_task(self._rehearsed)
             connection, page, stdout, stderr = descriptors
             printing = task.Printing(stdout, stderr)
             task.run_task_process(socket.socket(fileno=connection), page, printing)
@@ -181,14 +187,15 @@ class Zygote:
                 self._tell(Exited(pid, os.waitstatus_to_exitcode(status)))
 
 
-def prepare_what_tasks_need() -> None:
-    """Do now what each task process would otherwise do for itself."""
+def prepare_what_tasks_need() -> Program:
+    """Do now what each task process would otherwise do for itself; the program that it is to rehearse with."""
     for name in IMPORTED:
         importlib.import_module(name)
 
-    from minireduce.attempt.rehearsal import rehearse
+    from minireduce.attempt.rehearsal import make_program, rehearse
 
     rehearse()
+    return make_program()
 
 
 def main(arguments: list[str]) -> None:
@@ -198,10 +205,10 @@ def main(arguments: list[str]) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the worker, which closes the socket
     linux.become_subreaper()
     linux.name_process("minireduce-zygo")
-    prepare_what_tasks_need()
+    rehearsed = prepare_what_tasks_need()
     gc.freeze()  # the collector then leaves these objects, and the pages that children share with us, alone
     gc.enable()
-    Zygote(control).serve()
+    Zygote(control, rehearsed).serve()
     os._exit(0)  # there is nothing to flush, and the worker waits
 
 

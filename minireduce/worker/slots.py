@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
@@ -69,6 +70,10 @@ LOOK_INTERVAL_S = 0.2
 PROGRESS_INTERVAL_S = 0.5
 EXIT_GRACE_S = 1.0
 WARM_PER_SLOT = 2
+SPARES = 2
+"""Processes without a job that stand ready while nothing runs. A job that comes as another ends finds one of them,
+where a single one would just be forked. The first job of a worker finds one, and waits for the fork of no other.
+"""
 PRINTED_BYTES_MAX = 1 << 20
 
 ReadRangeOf = Callable[[AttemptId, ReadRange], Awaitable[bytes | OpenBlock]]
@@ -101,7 +106,7 @@ class Slots:
         self._printed_bytes_max = printed_bytes_max
         self._runs: dict[AttemptId, Run] = {}
         self._warm: list[tuple[JobId, TaskProcess]] = []
-        self._spare: asyncio.Task[TaskProcess] | None = None
+        self._spares: deque[asyncio.Task[TaskProcess]] = deque()
         self._memory = TaskMemory()
         self._begun = zygote
         self._zygote: Zygote | None = None
@@ -345,8 +350,8 @@ class Slots:
 
     async def _new_process(self) -> TaskProcess:
         """One that has no job yet: the spare one, or another. Raises Unavailable when there is none to be had."""
-        spare, self._spare = self._spare, None
-        if spare is not None:
+        if self._spares:
+            spare = self._spares.popleft()
             with contextlib.suppress(Unavailable):  # it ended, or there was no room for it then
                 process = await spare
                 if not process.exited.done():
@@ -355,14 +360,16 @@ class Slots:
         return await (await self._living_zygote()).fork()
 
     def _fork_spare(self, zygote: Zygote) -> None:
-        self._spare = asyncio.create_task(zygote.fork())
-        self._spare.add_done_callback(lambda done: done.cancelled() or done.exception())  # whoever takes it hears of it
+        spare = asyncio.create_task(zygote.fork())
+        spare.add_done_callback(lambda done: done.cancelled() or done.exception())  # whoever takes it hears of it
+        self._spares.append(spare)
 
     def _ended(self, tasks: tuple[RunTask, ...]) -> None:
         for task in tasks:
             del self._runs[task.attempt]
-        if not self._runs and self._spare is None and self._zygote is not None and not self._is_closed:
-            self._fork_spare(self._zygote)
+        if not self._runs and self._zygote is not None and not self._is_closed:
+            while len(self._spares) < SPARES:
+                self._fork_spare(self._zygote)
 
     def _take_warm(self, job: JobId) -> TaskProcess | None:
         for place in range(len(self._warm) - 1, -1, -1):  # the one used last: its memory is still in the caches
@@ -389,9 +396,10 @@ class Slots:
         for _, process in self._warm:
             process.discard()
         self._warm.clear()
-        spare, self._spare = self._spare, None
-        if spare is not None and not spare.cancel() and not spare.cancelled() and spare.exception() is None:
-            spare.result().discard()
+        for spare in self._spares:
+            if not spare.cancel() and not spare.cancelled() and spare.exception() is None:
+                spare.result().discard()
+        self._spares.clear()
 
     # ── watching ────────────────────────────────────────────────────────────────────────────────────────────────────
 

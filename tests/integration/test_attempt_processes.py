@@ -55,7 +55,7 @@ from minireduce.errors import Unavailable
 from minireduce.ids import AttemptId, TaskId, TaskKind
 from minireduce.machine import fingerprint
 from minireduce.worker.input_reader import OpenBlock
-from minireduce.worker.slots import Slots
+from minireduce.worker.slots import SPARES, Slots
 
 MIB = 1 << 20
 GONE_S_MAX = 10.0
@@ -311,19 +311,19 @@ def assert_gone(descriptors: list[int]) -> None:
 
 def test_a_job_begins_in_the_spare_process_and_another_stands_ready_when_nothing_runs(tmp_path):
     async def scene(bench: Bench) -> None:
-        for number in range(2):
-            assert bench.slots._spare is not None
-            spare = await asyncio.shield(bench.slots._spare)
+        assert len(bench.slots._spares) == 1  # the first of a worker waits for no second one
+        for number in range(3):
+            spare = await asyncio.shield(bench.slots._spares[0])
             shown = await bench.printed("pid", job=f"job-000001-{number}")
             assert shown.split() == [str(spare.pid)]
+            assert len(bench.slots._spares) == SPARES
 
     at_bench(tmp_path, scene)
 
 
 def test_a_spare_process_that_has_ended_is_not_used(tmp_path):
     async def scene(bench: Bench) -> None:
-        assert bench.slots._spare is not None
-        spare = await asyncio.shield(bench.slots._spare)
+        spare = await asyncio.shield(bench.slots._spares[0])
         spare.kill()
         await spare.exited
         shown = await bench.printed("pid")
@@ -336,8 +336,7 @@ def test_the_spare_process_ends_with_the_worker(tmp_path):
     found = []
 
     async def scene(bench: Bench) -> None:
-        assert bench.slots._spare is not None
-        found.append(os.pidfd_open((await asyncio.shield(bench.slots._spare)).pid))
+        found.append(os.pidfd_open((await asyncio.shield(bench.slots._spares[0])).pid))
 
     at_bench(tmp_path, scene)
     assert_gone(found)
@@ -665,7 +664,8 @@ def test_a_caller_that_gives_up_while_its_process_is_made_leaves_none(tmp_path):
                 await running
         # What the zygote is asked it does in order, so the processes given up are gone when this one has run.
         await bench.printed("a", job="job-000001-3")
-        with watched(*(set(children(zygote)) - kept)) as processes:
+        ready = {(await asyncio.shield(spare)).pid for spare in bench.slots._spares}
+        with watched(*(set(children(zygote)) - kept - ready)) as processes:
             bench.slots.drop_job("job-000001-3")
             await asyncio.to_thread(assert_gone, processes)
 
