@@ -14,6 +14,9 @@ import google_crc32c
 
 PACKET_BYTES = 1 << 16
 CRC_BYTES = 4
+PIECE_BYTES_MAX = 8 * PACKET_BYTES
+"""Who reads and verifies much takes so much at once: many steps cost more, and more would leave the processor's cache
+between the two."""
 _WholePacket = ctypes.c_char * PACKET_BYTES
 
 

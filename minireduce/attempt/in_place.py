@@ -10,11 +10,8 @@ import os
 import struct
 
 from minireduce.attempt.conversation import BlockHere
-from minireduce.checksums import CRC_BYTES, PACKET_BYTES, first_damaged, packets_in
+from minireduce.checksums import CRC_BYTES, PACKET_BYTES, PIECE_BYTES_MAX, first_damaged, packets_in
 from minireduce.errors import Corruption
-
-PIECE_BYTES_MAX = 8 * PACKET_BYTES
-"""What is read and verified at once; more would leave the processor's cache in between."""
 
 
 class BlockInPlace:

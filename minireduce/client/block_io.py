@@ -60,7 +60,9 @@ class BlockDoors:
         """Forget large replicas that are open here: once removed they would take up room as long as they are."""
         self._local.keep_up_to(KEPT_BYTES_MAX)
         for address in self._ahead:
-            self._doors.pop(address).close()
+            door = self._doors.pop(address, None)
+            if door is not None:
+                door.close()
         self._ahead.clear()
 
     def _take_door(self, address: str) -> http.client.HTTPConnection | None:

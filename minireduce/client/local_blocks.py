@@ -18,7 +18,7 @@ import struct
 import time
 from collections.abc import Iterator
 
-from minireduce.checksums import CRC_BYTES, PACKET_BYTES, first_damaged, packets_in, widen
+from minireduce.checksums import CRC_BYTES, PACKET_BYTES, PIECE_BYTES_MAX, first_damaged, packets_in, widen
 from minireduce.core.replica_messages import Replica
 from minireduce.errors import Corruption, Unavailable
 from minireduce.frozen import dataclass
@@ -39,9 +39,6 @@ HANDOVER_S = 2.0
 """A worker that does not hand a descriptor over within this is asked for the bytes."""
 OPEN_MAX = 16
 """Descriptors that one reader keeps; the one that was not used for longest goes first."""
-PIECE_BYTES_MAX = 8 * PACKET_BYTES
-"""What is read and handed out at once. The first piece is one packet, and each is twice as long as the one before: who
-wants little reads little, and who wants much pays for few steps. Longer ones would leave the processor's cache."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +67,10 @@ class LocalReplica:
         self._crcs = struct.unpack(f">{len(crcs) // CRC_BYTES}I", crcs)
 
     def pieces(self, offset: int, length: int) -> Iterator[bytes]:
-        """The bytes of a range, each verified. Raises Corruption."""
+        """The bytes of a range, each verified. Raises Corruption.
+
+        The first piece is one packet and each is twice as long as the one before: who wants little reads little.
+        """
         at, end = widen(offset, length, self._replica.length)
         last = offset + length
         count = PACKET_BYTES

@@ -12,9 +12,8 @@ import pytest
 
 from minireduce.attempt.conversation import BlockHere, FromTask, RangeBytes, RangeRefused, ReadRange, ToTask
 from minireduce.attempt.framing import TaskSocket, to_frame
-from minireduce.attempt.in_place import PIECE_BYTES_MAX
 from minireduce.attempt.inputs import Unusable, open_local, open_part, open_stored
-from minireduce.checksums import PACKET_BYTES, crc_of
+from minireduce.checksums import PACKET_BYTES, PIECE_BYTES_MAX, crc_of
 from minireduce.core.spec import LocalRange
 from minireduce.machine import fingerprint
 

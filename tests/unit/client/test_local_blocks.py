@@ -7,8 +7,8 @@ import random
 
 import pytest
 
-from minireduce.checksums import PACKET_BYTES, crc_of
-from minireduce.client.local_blocks import PIECE_BYTES_MAX, LocalReplica
+from minireduce.checksums import PACKET_BYTES, PIECE_BYTES_MAX, crc_of
+from minireduce.client.local_blocks import LocalReplica
 from minireduce.core.replica_messages import Replica
 from minireduce.errors import Corruption
 
