@@ -23,6 +23,7 @@ from minireduce.core.link import Link
 from minireduce.core.membership import Member, Membership
 from minireduce.core.messages import Up
 from minireduce.core.storage.blocks import Blocks
+from minireduce.core.work.fetches import FetchEnded, Fetches, NotReached
 from minireduce.engine.read import Lines
 from minireduce.ids import TaskKind
 from minireduce.testing.blocks import ROOT
@@ -101,6 +102,15 @@ def _never_queue_again(original: Callable[..., None]) -> Callable[..., None]:
 
 def _ignore_fetch_failure(*_: Any) -> None:
     return
+
+
+def _forget_not_reached(original: Callable[..., Any]) -> Callable[..., Any]:
+    def ended(self: Fetches, event: FetchEnded, now: float) -> Any:
+        if not isinstance(event.outcome, NotReached) or event.fetch not in self._under_way:
+            return original(self, event, now)
+        return self._forget_fetch(event.fetch)[0].attempt, []
+
+    return ended
 
 
 def _trust_no_reduce(original: Callable[..., None]) -> Callable[..., None]:
@@ -239,5 +249,10 @@ PLANTED: tuple[PlantedBug, ...] = (
 PLANTED_BESIDES: tuple[PlantedBug, ...] = (
     PlantedBug("log sync left out", replace_in(SimLog, "_finish", _finish_without_sync)),
     PlantedBug("old session accepted", replace_in(Membership, "hear", _hear_anybody)),
+    PlantedBug(
+        "output that was not reached forgotten",
+        replace_in(Fetches, "ended", _forget_not_reached(Fetches.ended)),
+        first_seed=58,
+    ),
 )
 """More of the kind."""

@@ -59,7 +59,7 @@ class PlayedSlots:
         self.dropped.append(job)
 
 
-def play(tmp_path: Path, order: StartAttempt, outcome, *, stop: bool = False):
+def play(tmp_path: Path, order: StartAttempt, outcome, *, stop: bool = False, outputs: Outputs | None = None):
     """The tasks that were run and the events that were told."""
     told = []
     slots = PlayedSlots(outcome)
@@ -73,7 +73,7 @@ def play(tmp_path: Path, order: StartAttempt, outcome, *, stop: bool = False):
                 ended.set()
 
         inputs = InputReader(RealDisk(), [tmp_path], "w1", None, tell)
-        running = Running(Outputs(tmp_path, RealDisk()), slots, inputs, tell)
+        running = Running(outputs or Outputs(tmp_path, RealDisk()), slots, inputs, tell)
         running.open_program(open_job())
         running.start(order)
         if stop:
@@ -198,3 +198,24 @@ def test_a_damaged_run_is_named_since_it_would_only_be_read_again(tmp_path: Path
     fetched.write_bytes(b"12345")
     _, told = play(tmp_path, order, Lost("its process was killed from outside"))
     assert [type(event) for event in told] == [AttemptEnded]
+
+
+def test_of_runs_that_share_a_file_the_damaged_one_is_named_and_all_when_the_file_is_gone(tmp_path: Path):
+    outputs = Outputs(tmp_path, RealDisk())
+    file, path = outputs.open_together(reduce_attempt(), 7)
+    with file:
+        file.write(b"aaabbbb")
+    outputs.keep_together(reduce_attempt(), map_attempt(0), path, 0, 3)
+    outputs.keep_together(reduce_attempt(), map_attempt(1), path, 3, 4)
+    order = start_reduce(InputRun(map_attempt(0), is_own=False), InputRun(map_attempt(1), is_own=False))
+
+    def told_of(reason: str):
+        for number in (0, 1):  # an attempt that ended took what was fetched for it along
+            outputs.keep_together(reduce_attempt(), map_attempt(number), path, 3 * number, 3 + number)
+        (task,), told = play(tmp_path, order, Lost(reason), outputs=outputs)
+        assert task.work == ReduceTask((RunFile(path, 0, 3, 0), RunFile(path, 3, 4, 1)))
+        return [event.source.task.index for event in told if isinstance(event, CopyFoundDamaged)]
+
+    assert told_of(f"{path}@3 is damaged between 3 and 7") == [1]
+    assert told_of(f"{path}@0 ends at 2, but its data goes on to 3") == [0]
+    assert told_of(f"{path} cannot be opened") == [0, 1]
