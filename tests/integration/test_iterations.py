@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import random
 import runpy
+import sys
+import time
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
@@ -154,3 +157,24 @@ def test_pairs_of_somebody_else_are_no_input_unless_they_are_trusted(text: str) 
     foreign: JobResult[str, int] = JobResult("job-1", counts.counters, counts._parts)
     with pytest.raises(RequestError, match="allow_pickle=True"):
         Job(swapped, input=Pairs()).run(foreign, inline=True)
+
+
+def wait_for_the_zygote(line: str) -> Iterator[tuple[str, bool]]:
+    """Come back once the parent of this process has what only maps in columns need."""
+    until = time.monotonic() + 60
+    while b"/_compute." not in Path(f"/proc/{os.getppid()}/maps").read_bytes() and time.monotonic() < until:
+        os.sched_yield()
+    yield line, "pyarrow.compute" in sys.modules
+
+
+def has_what_columns_need(line: str) -> Iterator[tuple[str, bool]]:
+    yield line, "pyarrow.compute" in sys.modules
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks at /proc")
+def test_later_jobs_find_imported_what_maps_in_columns_need(tmp_path: Path) -> None:
+    path = tmp_path / "in.txt"
+    path.write_text("a\n")
+    with LocalCluster(workers=1, slots=1) as own:
+        found = [list(Job(each).run(str(path), master=own)) for each in (wait_for_the_zygote, has_what_columns_need)]
+    assert found == [[("a", False)], [("a", True)]]
