@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any
 
 from minireduce.core.replica_messages import Replica
-from minireduce.core.storage import files
+from minireduce.core.storage import open_blocks
 from minireduce.core.storage.blocks import Blocks
 from minireduce.core.storage.copying import Copying
 from minireduce.core.storage.recovery import Recovered
@@ -55,6 +55,8 @@ PLANTED_IN_STORAGE: tuple[PlantedBug, ...] = (
         first_seed=150,
     ),
     _InStorage("stale generation accepted", replace_in(Blocks, "stored", _take_any_generation(Blocks.stored))),
-    _InStorage("lease recovery takes the longest replica", replace_in(files, "choose_recovered", _take_the_longest)),
+    _InStorage(
+        "lease recovery takes the longest replica", replace_in(open_blocks, "choose_recovered", _take_the_longest)
+    ),
     _InStorage("repair without limit", replace_in(Copying, "is_free", _never_busy)),
 )
