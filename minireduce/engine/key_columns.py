@@ -135,14 +135,19 @@ def rows(keys: Any) -> npt.NDArray[np.uint8] | None:
     """The bytes of each key of an array, a row each, in the same memory; None where lengths differ or are zero."""
     bounds = offsets(keys) if len(keys) else np.zeros(2, np.int64)
     width = int(bounds[1] - bounds[0])
-    if not width or bounds[-1] - bounds[0] != width * len(keys) or (np.diff(bounds) != width).any():
+    if not width or bounds[-1] - bounds[0] != width * len(keys) or (bounds[1:] - bounds[:-1] != width).any():
         return None
     return np.frombuffer(blob(keys), np.uint8).reshape(-1, width)
 
 
 def of_rows(matrix: npt.NDArray[np.uint8]) -> Any:
     """The array of keys of one length, a row each."""
-    return of_parts(np.full(len(matrix), matrix.shape[1], np.int64), np.ascontiguousarray(matrix))
+    import pyarrow as pa
+
+    rows, width = matrix.shape
+    bounds = np.arange(rows + 1, dtype=np.int64) * width
+    buffers = [None, pa.py_buffer(bounds), pa.py_buffer(np.ascontiguousarray(matrix))]
+    return pa.Array.from_buffers(pa.large_binary(), rows, buffers)
 
 
 def first_at_least(keys: Keys, key: Any, start: int) -> int:

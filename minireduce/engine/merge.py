@@ -198,7 +198,8 @@ def open_runs(
     """Readers of the runs that hold anything. Raises InvalidKey if their keys are of different kinds."""
     readers = []
     spare = fan_in(memory_limit_bytes, is_columnar=is_columnar) // max(1, sum(1 for run in runs if run.length))
-    frames_at_once = max(1, min(FRAMES_AT_ONCE_MAX, spare)) if is_columnar else 1
+    # Half of the room to spare is for windows: what they hold is put together, sorted and written beside the frames.
+    frames_at_once = max(1, min(FRAMES_AT_ONCE_MAX, spare // 2)) if is_columnar else 1
     for run in runs:
         if run.length:
             file = run.file if isinstance(run.file, int) else stack.enter_context(disk.open(run.file))
