@@ -26,8 +26,8 @@ from minireduce.launch.embedded import EmbeddedCluster
 JOB = Path(__file__).resolve().parent.parent / "jobs" / "wordcount.py"
 IMPORTS = {
     "import of the client": "minireduce.cli.submit, minireduce.launch.submission, minireduce.client.publish",
-    "import of the master": "minireduce.launch.master_main, minireduce.master.server",
-    "import of the worker": "minireduce.launch.worker_main, minireduce.worker.whole",
+    "import of the master": "minireduce.launch.master_serving, minireduce.master.server",
+    "import of the worker": "minireduce.launch.worker_serving, minireduce.worker.whole",
     "import of the zygote": "minireduce.attempt.zygote, minireduce.attempt.task, numpy.random, pyarrow, cloudpickle",
 }
 
@@ -85,7 +85,7 @@ def main() -> None:
         text.write_bytes((b"the quick brown fox jumps over the lazy dog\n" * 24)[:1024])
         commands: dict[str, list[str]] = {
             "python -c pass": [python, "-c", "pass"],
-            **{part: [python, "-c", f"import {modules}"] for part, modules in IMPORTS.items()},
+            **{part: [python, "-c", f"import gc; gc.disable(); import {modules}"] for part, modules in IMPORTS.items()},
             "minireduce --help": [minireduce, "--help"],
             "minireduce submit --inline": [minireduce, "submit", str(JOB), str(text), "-q", "--inline"],
             "minireduce submit": [minireduce, "submit", str(JOB), str(text), "-q"],

@@ -17,7 +17,6 @@ import os
 import struct
 from collections.abc import Iterator
 from itertools import chain, repeat
-from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -295,8 +294,3 @@ def iterate(reader: SectionReader) -> Iterator[tuple[Keys, Column]]:
     """All pairs of a section, frame by frame."""
     while (frame := reader.read()) is not None:
         yield frame
-
-
-def source_name(file: Path | int, offset: int) -> str:
-    """How errors call a section: by its file, which may hold others and may be known by its descriptor only."""
-    return f"{file}@{offset}" if isinstance(file, Path) else f"a map output (descriptor {file})"

@@ -60,3 +60,8 @@ def _verified(source: Path | bytes) -> memoryview:
     if len(body) != _COUNT.size + partitions * _RANGE.size or xxhash.xxh3_64_intdigest(body) != check:
         raise Corruption(f"{name} is damaged")
     return body[_COUNT.size :]
+
+
+def source_name(file: Path | int, offset: int) -> str:
+    """How errors call a section: by its file, which may hold others and may be known by its descriptor only."""
+    return f"{file}@{offset}" if isinstance(file, Path) else f"a map output (descriptor {file})"

@@ -22,7 +22,8 @@ from typing import Any
 from minireduce.disk import Disk
 from minireduce.engine import columns, key_columns
 from minireduce.engine.columns import Column
-from minireduce.engine.frames import FRAME_BYTES, SectionReader, SectionWriter, Source, source_name
+from minireduce.engine.frames import FRAME_BYTES, SectionReader, SectionWriter, Source
+from minireduce.engine.index import source_name
 from minireduce.engine.key_columns import Keys
 from minireduce.engine.kinds import Kinds
 from minireduce.engine.memory import COLUMNAR_LIMIT_BYTES_MIN

@@ -45,8 +45,7 @@ from minireduce.core.work.attempts import (
     Succeeded,
 )
 from minireduce.core.work.bad_records import PLAIN
-from minireduce.engine.frames import source_name
-from minireduce.engine.index import DATA_NAME, INDEX_NAME, read_index
+from minireduce.engine.index import DATA_NAME, INDEX_NAME, read_index, source_name
 from minireduce.errors import Corruption, NotFound
 from minireduce.ids import AttemptId, JobId
 from minireduce.worker.outputs import Outputs

@@ -41,10 +41,16 @@ PUBLISHING = "minireduce.client.jobs, minireduce.client.parts, minireduce.client
             "minireduce.launch.embedded",
             "minireduce.core.messages minireduce.core.task_data numpy pyarrow grpc sqlalchemy asyncio aiohttp",
         ),
-        (f"{SUBMITTING}, {PUBLISHING}", "numpy pyarrow sqlalchemy aiohttp cryptography"),
+        (f"{SUBMITTING}, {PUBLISHING}", "numpy pyarrow sqlalchemy aiohttp cryptography http.client email"),
+        ("minireduce.launch.worker_main", "asyncio grpc minireduce.attempt.zygote minireduce.core.messages"),
+        (
+            "minireduce.launch.worker_serving, minireduce.worker.whole",
+            "numpy pyarrow grpc aiohttp minireduce.attempt.task",
+        ),
+        ("minireduce.launch.master_serving, minireduce.master.server", "numpy pyarrow sqlalchemy aiohttp"),
     ],
 )
-def test_a_command_imports_no_more_than_it_needs_so_far(modules: str, heavy: str) -> None:
+def test_a_process_imports_no_more_than_it_needs_so_far(modules: str, heavy: str) -> None:
     code = f"import sys, {modules}; print([name for name in {heavy.split()} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
