@@ -88,10 +88,12 @@ def is_fixed(array: Any) -> bool:
 
 
 def unfixed(array: Any) -> Any:
-    """The same, as bytes that may differ in length."""
+    """The same, as bytes that may differ in length; with offsets of 32 bits where these reach."""
     import pyarrow as pa
 
-    return array.cast(pa.binary()) if is_fixed(array) else array
+    if not is_fixed(array):
+        return array
+    return array.cast(pa.binary() if array.nbytes < 1 << 31 else pa.large_binary())
 
 
 def widened(array: Any) -> Any:
