@@ -37,9 +37,9 @@ use, and seed it by chance then."""
 
 
 IMPORTED_LATER = ("pyarrow.compute",)
-LATER_AFTER_S = 0.2
-"""What maps in columns need: 60 ms that no start waits for. It is imported once tasks have run and nothing has been
-wanted for so long, for the jobs that follow.
+LATER_AFTER_S = 0.1
+"""What maps in columns need: 60 ms that no start waits for. It is imported once a task process has ended and nothing
+has been wanted for so long, for the jobs that follow.
 """
 
 
@@ -53,7 +53,7 @@ class Zygote:
         self._rehearsed = rehearsed
         self._own_pid = os.getpid()
         self._tasks: set[int] = set()
-        self._has_forked = self._has_all = False
+        self._has_reaped = self._has_all = False
         self._wake_in, self._wake_out = socket.socketpair()
         self._wake_in.setblocking(False)
         self._wake_out.setblocking(False)
@@ -75,7 +75,7 @@ class Zygote:
 
     def _idle_s(self) -> float | None:
         """How long nothing must happen until there is time for what only some tasks need."""
-        return None if self._has_all or not self._has_forked else LATER_AFTER_S
+        return None if self._has_all or not self._has_reaped else LATER_AFTER_S
 
     def _bring_later(self) -> None:
         self._has_all = True
@@ -111,7 +111,6 @@ class Zygote:
             if pid == 0:
                 self._become_task(user, descriptors)
             self._tasks.add(pid)
-            self._has_forked = True
             self._tell(Forked(token, pid))
         for descriptor in descriptors:
             os.close(descriptor)
@@ -161,6 +160,7 @@ class Zygote:
             has_reaped = True
             if pid in self._tasks:
                 self._tasks.discard(pid)
+                self._has_reaped = True
                 self._tell(Exited(pid, os.waitstatus_to_exitcode(status)))
         if has_reaped:
             for stray in linux.own_children():
