@@ -9,6 +9,8 @@ What is not at hand is skipped, loudly, and the results say so. Peers that take 
 eighth of the input, and we beside them once more. Warm times are taken of those whose whole command is short, since
 what is long does not end with the start.
 
+A run of hours that was broken off goes on with `--resume`, which keeps what `results.json` has of the same scale.
+
 `--quick` does all of it once, on small inputs, to see that it works; `--scale` makes inputs larger or smaller.
 """
 
@@ -57,7 +59,8 @@ def main() -> None:
         "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
     }
     began_s = time.monotonic()
-    run = Run(options.scale, options.rounds, options.warm_rounds, load=os.getloadavg()[0])
+    run = _begun(options)
+    minutes_before = run.minutes
     wanted = [peer for peer in PEERS if options.peers is None or peer.title in options.peers]
     missing = {peer.title: peer.missing(folder) for peer in wanted}
     run.skipped = [f"{title}: {why}" for title, why in missing.items() if why]
@@ -66,25 +69,38 @@ def main() -> None:
         print(f"SKIPPED {each}", flush=True)
     peers = [peer for peer in wanted if not missing[peer.title]]
     print("── limits of this machine", flush=True)
-    run.limits = _limits(folder, options.scale, options.rounds)
+    run.limits = run.limits or _limits(folder, options.scale, options.rounds)
     wished = [work for work in WORKS if work.name in options.works]
     for place, work in enumerate(wished):
+        if work.title in run.works:
+            continue
         _measure(run, work, [peer for peer in peers if not peer.slow], folder, options, 1.0)
         slow = [peer for peer in peers if peer.slow]
         if slow:
             _measure(run, work, slow, folder, options, SLOW_SHARE)
-        run.minutes = (time.monotonic() - began_s) / 60
+        run.minutes = minutes_before + (time.monotonic() - began_s) / 60
         _write(run, options, [*(later.title for later in wished[place + 1 :]), "null job", "empty tasks"])
     if "null" in options.works:
         run.null = _null(options)
     if "empty" in options.works:
         run.empty = _empty(options)
-    run.minutes = (time.monotonic() - began_s) / 60
+    run.minutes = minutes_before + (time.monotonic() - began_s) / 60
     written = report.markdown(run)
     print(written)
     for line in report.compare(run, HERE.parent / "results.json"):
         print(line)
     _write(run, options, [])
+
+
+def _begun(options: argparse.Namespace) -> Run:
+    """A new run, or the one that was broken off."""
+    path = HERE.parent / "results.json"
+    if not options.resume or not path.exists():
+        return Run(options.scale, options.rounds, options.warm_rounds, load=os.getloadavg()[0])
+    before = Run(**json.loads(path.read_text(encoding="utf-8")))
+    if (before.scale, before.rounds) != (options.scale, options.rounds):
+        sys.exit(f"{path} is of scale {before.scale:g} and {before.rounds} rounds: go on with these")
+    return before
 
 
 def _write(run: Run, options: argparse.Namespace, missing: list[str]) -> None:
@@ -108,6 +124,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--works", nargs="*", default=names, choices=names)
     parser.add_argument("--peers", nargs="*", help="titles; all that are installed unless given")
     parser.add_argument("--folder", type=Path, default=Path(tempfile.gettempdir(), "minireduce-bench"))
+    parser.add_argument("--resume", action="store_true", help="go on with what results.json has")
     parser.add_argument("--write", action="store_true", help="write RESULTS.md, RESULTS.svg and results.json")
     parser.add_argument("--quick", action="store_true", help="one round at a sixteenth of the size")
     options = parser.parse_args()
@@ -152,6 +169,9 @@ def _measure(run: Run, work: Work, peers: list[Peer], folder: Path, options: arg
         if options.warm_rounds and rows[name]["s"] <= WARM_COMMAND_S_MAX * max(options.scale, 1):
             command = [*_script(script, named, sources[1]), "--warm", str(options.warm_rounds)]
             took = _warm_s(command, folder / _folder_of(name))
+            if not took:
+                run.skipped.append(f"{name}, {title}: its warm time, since it failed")
+                continue
             rows[name] |= {"warm_s": statistics.median(took), "warm_s_min": min(took), "warm_s_max": max(took)}
             print(f"  warm: {name} {rows[name]['warm_s']:.2f} s", flush=True)
     run.works[title] = {"mebibytes": mebibytes, "rows": rows}
@@ -220,7 +240,8 @@ def _warm_s(command: list[str], output: Path) -> list[float]:
     command = [argument.replace("OUTPUT", str(output)) for argument in command]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
-        sys.exit(f"{' '.join(command)} ended with {done.returncode}: {done.stderr[-2000:]}")
+        print(f"{' '.join(command)} ended with {done.returncode}: {done.stderr[-2000:]}", flush=True)
+        return []  # the hours before are not thrown away for it
     return [float(seconds) for seconds in done.stdout.rsplit("seconds ", 1)[1].split()]
 
 
