@@ -14,7 +14,7 @@ WON, LOST = "#246", "#c33"
 def draw(title: str, groups: list[tuple[str, list[tuple[str, float]]]]) -> str:
     """A bar from 1 to each ratio, to the right above 1 and to the left, in red, below."""
     ratios = [ratio for _, bars in groups for _, ratio in bars]
-    least = min([0.5, *ratios]) * 0.9
+    least = min([0.5, *ratios]) * 0.6  # which leaves room for the number
     most = max([2.0, *ratios]) * 1.4
     height = TOP + sum(GAP + ROW * len(bars) for _, bars in groups) + 20
     width = LEFT + WIDTH + 60
