@@ -8,6 +8,9 @@ that what is held grows with the keys and not with the pairs. Both take pairs fr
 (`take`), and estimate what they hold; when to spill is decided by the caller.
 
 In these loops `kinds.admit` is called only for keys whose type is not exactly that of the keys before.
+
+Each loop takes pairs apart itself, here and in `gather_many`: behind one generator of checked pairs, summing 2.4
+million words takes 0.83 s in place of 0.79, and that is most of what a map by records does.
 """
 
 from __future__ import annotations
