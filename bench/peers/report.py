@@ -115,12 +115,16 @@ def markdown(run: Run) -> str:
     return "\n".join(lines)
 
 
-def compare(run: Run, written: Path) -> Iterator[str]:
+def read(written: Path) -> Run | None:
+    """The run that was written last, if there is one."""
+    return Run(**json.loads(written.read_text(encoding="utf-8"))) if written.exists() else None
+
+
+def compare(run: Run, last: Run | None) -> Iterator[str]:
     """What became slower or faster beyond the spread since the run that was written last."""
-    if not written.exists():
+    if last is None:
         yield "no results were written before, so there is nothing to compare with"
         return
-    last = Run(**json.loads(written.read_text(encoding="utf-8")))
     loops = run.limits.get(LOOP, 0.0), last.limits.get(LOOP, 0.0)
     if all(loops):
         yield f"against the results written last (the bare loop then {loops[1]:,.0f} MB/s, now {loops[0]:,.0f}):"

@@ -5,9 +5,8 @@ holds its times against those of `results.json` and says what became slower or f
 
 Before it is timed, each does its work on an input of a mebibyte. Each timed output is compared: line by line with the
 first one's, whatever their order; a sorted one for itself, as `valsort` does. A wrong output ends the run.
-What is not at hand is skipped, loudly, and the results say so. Peers that take minutes where others take seconds get an
-eighth of the input, and we beside them once more. Warm times are taken of those whose whole command is short, since
-what is long does not end with the start.
+What is not at hand is skipped, loudly, and the results say so. Warm times are taken of those whose whole command is
+short: what is long does not become another by the start that it saves.
 
 A run of hours that was broken off goes on with `--resume`, which keeps what `results.json` has of the same scale.
 
@@ -17,6 +16,7 @@ A run of hours that was broken off goes on with `--resume`, which keeps what `re
 from __future__ import annotations
 
 import argparse
+import copy
 import hashlib
 import json
 import os
@@ -41,7 +41,6 @@ from measure import Contender, run_in_turn
 from report import Rows, Run
 from works import OURS, PEERS, SLOTS, WORKS, Peer, Work, text
 
-SLOW_SHARE = 1 / 8
 TINY_MEBIBYTES = 1.0
 WARM_COMMAND_S_MAX = 20.0
 EMPTY_TASKS = 20_000
@@ -59,7 +58,8 @@ def main() -> None:
         "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
     }
     began_s = time.monotonic()
-    run = _begun(options)
+    written_last = report.read(HERE.parent / "results.json")
+    run = _begun(options, written_last)
     minutes_before = run.minutes
     wanted = [peer for peer in PEERS if options.peers is None or peer.title in options.peers]
     missing = {peer.title: peer.missing(folder) for peer in wanted}
@@ -74,10 +74,7 @@ def main() -> None:
     for place, work in enumerate(wished):
         if work.title in run.works:
             continue
-        _measure(run, work, [peer for peer in peers if not peer.slow], folder, options, 1.0)
-        slow = [peer for peer in peers if peer.slow]
-        if slow:
-            _measure(run, work, slow, folder, options, SLOW_SHARE)
+        _measure(run, work, peers, folder, options)
         run.minutes = minutes_before + (time.monotonic() - began_s) / 60
         _write(run, options, [*(later.title for later in wished[place + 1 :]), "null job", "empty tasks"])
     if "null" in options.works:
@@ -87,20 +84,18 @@ def main() -> None:
     run.minutes = minutes_before + (time.monotonic() - began_s) / 60
     written = report.markdown(run)
     print(written)
-    for line in report.compare(run, HERE.parent / "results.json"):
+    for line in report.compare(run, written_last):
         print(line)
     _write(run, options, [])
 
 
-def _begun(options: argparse.Namespace) -> Run:
+def _begun(options: argparse.Namespace, written_last: Run | None) -> Run:
     """A new run, or the one that was broken off."""
-    path = HERE.parent / "results.json"
-    if not options.resume or not path.exists():
+    if not options.resume or written_last is None:
         return Run(options.scale, options.rounds, options.warm_rounds, load=os.getloadavg()[0])
-    before = Run(**json.loads(path.read_text(encoding="utf-8")))
-    if (before.scale, before.rounds) != (options.scale, options.rounds):
-        sys.exit(f"{path} is of scale {before.scale:g} and {before.rounds} rounds: go on with these")
-    return before
+    if (written_last.scale, written_last.rounds) != (options.scale, options.rounds):
+        sys.exit(f"the last run was of scale {written_last.scale:g} and {written_last.rounds} rounds: go on with these")
+    return copy.deepcopy(written_last)
 
 
 def _write(run: Run, options: argparse.Namespace, missing: list[str]) -> None:
@@ -145,16 +140,12 @@ def _limits(folder: Path, scale: float, rounds: int) -> dict[str, float]:
     return limits
 
 
-def _measure(run: Run, work: Work, peers: list[Peer], folder: Path, options: argparse.Namespace, share: float) -> None:
-    """All who can do this work, in alternation, on a share of its input."""
+def _measure(run: Run, work: Work, peers: list[Peer], folder: Path, options: argparse.Namespace) -> None:
+    """All who can do this work, in alternation."""
     peers = [peer for peer in peers if work.name in peer.works]
-    mebibytes = work.mebibytes * options.scale * share
-    title = work.title if share == 1 else f"{work.title}, an eighth of it"
-    print(f"── {title}, {mebibytes:g} MiB", flush=True)
+    mebibytes = work.mebibytes * options.scale
+    print(f"── {work.title}, {mebibytes:g} MiB", flush=True)
     lanes = [lane for lane, path in work.lanes.items() if path.exists()]
-    if share < 1 and not (peers and lanes):
-        return
-    lanes = [lane for lane in lanes if share == 1 or not lane]
     sources = [work.make_input(folder, TINY_MEBIBYTES), work.make_input(folder, mebibytes)]
     timed: list[Contender] = []
     for source in sources:
@@ -170,11 +161,11 @@ def _measure(run: Run, work: Work, peers: list[Peer], folder: Path, options: arg
             command = [*_script(script, named, sources[1]), "--warm", str(options.warm_rounds)]
             took = _warm_s(command, folder / _folder_of(name))
             if not took:
-                run.skipped.append(f"{name}, {title}: its warm time, since it failed")
+                run.skipped.append(f"{name}, {work.title}: its warm time, since it failed")
                 continue
             rows[name] |= {"warm_s": statistics.median(took), "warm_s_min": min(took), "warm_s_max": max(took)}
             print(f"  warm: {name} {rows[name]['warm_s']:.2f} s", flush=True)
-    run.works[title] = {"mebibytes": mebibytes, "rows": rows}
+    run.works[work.title] = {"mebibytes": mebibytes, "rows": rows}
 
 
 def _ours(work: Work, lane: str, source: Path) -> list[str]:

@@ -53,17 +53,13 @@ class Work:
 
 @dataclass(frozen=True)
 class Peer:
-    """A peer: the package and the commands that it needs, and the work that it has a script for.
-
-    `slow` peers take minutes for what takes others seconds: they get a part of the input, and we beside them.
-    """
+    """A peer: the package and the commands that it needs, and the work that it has a script for."""
 
     title: str
     script: str
     package: str
     works: frozenset[str]
     needs: tuple[str, ...] = ()
-    slow: bool = False
     has_warm: bool = True
 
     def missing(self, folder: Path) -> str:
@@ -232,6 +228,6 @@ PEERS = (
     Peer("PySpark RDD", "pyspark_rdd.py", "pyspark", ALL, ("java",)),
     Peer("Spark DataFrame", "pyspark_dataframe.py", "pyspark", ALL - {"kmeans", "pagerank"}, ("java",)),
     Peer("Ray Data", "ray_data.py", "ray", ALL - {"inverted_index", "kmeans", "pagerank"}),
-    Peer("Dask bag", "dask_bag.py", "dask", frozenset({"wordcount", "grep", "inverted_index", "group_by"}), slow=True),
-    Peer("mrjob", "mrjob_jobs.py", "mrjob", frozenset({"wordcount", "grep", "join", "group_by"}), slow=True),
+    Peer("Dask bag", "dask_bag.py", "dask", frozenset({"wordcount", "grep", "inverted_index", "group_by"})),
+    Peer("mrjob", "mrjob_jobs.py", "mrjob", frozenset({"wordcount", "grep", "join", "group_by"})),
 )
