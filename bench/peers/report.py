@@ -51,12 +51,11 @@ class Run:
 
 def row(one: Contender) -> Row:
     """The medians of a contender's runs."""
-    peak_mib = statistics.median(one.peak_bytes) / 2**20
     return {
         "s": statistics.median(one.wall_s),
         "s_min": min(one.wall_s),
         "s_max": max(one.wall_s),
-        "peak_mib": peak_mib,
+        "peak_mib": one.peak_bytes / 2**20,
     }
 
 
@@ -83,7 +82,7 @@ def markdown(run: Run) -> str:
         f"{SLOTS} slots or threads for everyone, the same input, whole commands from a cold start, {median}. Warm: the",
         f"times after the first in one process, median of {run.warm_rounds}. Written output is on disk when the time",
         "ends, and is checked each time. A ratio above 1: minireduce's record lane (or the columnar one, if alone)",
-        "is that many times as fast.",
+        "is that many times as fast. Peak memory is that of one more run, which is not timed.",
         "",
         f"{os.cpu_count()} cores ({_processor()}), {_memory_gib():.0f} GiB, {platform.system()} {platform.release()},",
         f"CPython {platform.python_version()}; {packages}. Load at the beginning {run.load:.1f}; the run took",
