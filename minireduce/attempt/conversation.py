@@ -279,6 +279,11 @@ class Probing:
 FromTask = Ready | Finished | Raised | InputUnusable | Ends | ReadRange | Probing
 
 
+def kept_bytes_max(limit_bytes: int) -> int:
+    """How much memory more than when it began a process may hold after a task, to be kept for the next of its job."""
+    return limit_bytes // 4
+
+
 def memory_told(used_bytes: int, limit_bytes: int, children: int = 0) -> str:
     """What is said of a task that ran out of memory: how much it had, with so many processes that it had started, the
     limit, and what to do.

@@ -167,6 +167,12 @@ def own_anonymous_bytes() -> int:
     return anonymous_bytes(Path("/proc/self/statm").read_bytes())
 
 
+def give_back_freed_memory() -> None:
+    """Have the allocator of C return to the system what it keeps of freed memory. glibc knows how; others keep less."""
+    with contextlib.suppress(AttributeError):
+        _libc.malloc_trim(0)
+
+
 def limit_data_bytes(allowance: int) -> None:
     """Let this process map at most `allowance` bytes more of private writable memory than now (RLIMIT_DATA).
 

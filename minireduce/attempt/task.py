@@ -34,6 +34,7 @@ from minireduce.attempt.conversation import (
     RunBatch,
     RunTask,
     ToTask,
+    kept_bytes_max,
     memory_told,
 )
 from minireduce.attempt.framing import TaskSocket
@@ -85,17 +86,26 @@ class TaskProcess:
                     self._program = message
                 case RunTask():
                     self._watch.page.at_place(0)
-                    self._worker.send(self._perform(message))
+                    answer = self._perform(message)
+                    self._give_back_memory(message.memory_limit_bytes)
+                    self._worker.send(answer)
                 case RunBatch():
-                    self._run_batch(Batch(message, self._worker))
+                    self._run_batch(Batch(message, self._worker), message.first.memory_limit_bytes)
 
-    def _run_batch(self, batch: Batch) -> None:
+    def _run_batch(self, batch: Batch, memory_limit_bytes: int) -> None:
         self._watch.between_looks = batch.give_back_if_late
         while (task := batch.next()) is not None:
             self._watch.page.at_place(batch.place)
             batch.ended(self._perform(task, is_limited=batch.place > 0))
         self._watch.between_looks = None
+        self._give_back_memory(memory_limit_bytes)
         batch.tell()
+
+    def _give_back_memory(self, limit_bytes: int) -> None:
+        """Be fit for another task: what allocators keep of freed memory might be more than a process may hold on to."""
+        most_bytes = self._idle_bytes + kept_bytes_max(limit_bytes)
+        if linux.most_resident_bytes() > most_bytes and linux.own_anonymous_bytes() > most_bytes:
+            linux.give_back_freed_memory()
 
     def _perform(self, task: RunTask, *, is_limited: bool = False) -> Answer:
         """Run one task. `is_limited`: the limit set for the first of its batch still holds, and all have the same."""

@@ -40,6 +40,7 @@ from minireduce.attempt.conversation import (
     RunBatch,
     RunTask,
     batch_of,
+    kept_bytes_max,
     unfold,
 )
 from minireduce.core.spec import Program
@@ -383,8 +384,8 @@ class Slots:
 
     def _keep_warm(self, process: TaskProcess, run: Run, *, is_spent: bool) -> None:
         """Keep a process for its job, unless it is being killed, left children or holds on to memory of the task."""
-        held_bytes = process.anonymous_bytes() - process.idle_bytes
-        if is_spent or self._is_closed or run.verdict is not None or held_bytes > run.task.memory_limit_bytes // 4:
+        most_bytes = process.idle_bytes + kept_bytes_max(run.task.memory_limit_bytes)
+        if is_spent or self._is_closed or run.verdict is not None or process.anonymous_bytes() > most_bytes:
             process.discard()
             return
         self._warm.append((run.tasks[0].attempt.task.job, process))

@@ -100,6 +100,10 @@ def obey(line):
             os.wait()
     elif line == "grab":
         bytearray(1 << 40)
+    elif line == "take and free":
+        bytearray(b"x") * (30 << 20)
+    elif line == "take and hold":
+        sys.modules["held"] = bytearray(b"x") * (30 << 20)
     elif line == "hang":
         print(os.getpid(), flush=True)
         time.sleep(1000)
@@ -1004,6 +1008,23 @@ def test_a_batch_leaves_what_its_tasks_would_leave_alone_and_the_process_is_kept
             assert {path.name for path in Path(tasks[place].directory).iterdir()} >= {"output.data", "output.index"}
         assert ended[0].output == alone.output
         assert len(bench.slots._warm) == 1
+
+    at_bench(tmp_path, scene)
+
+
+@pytest.mark.parametrize("is_batch", [False, True])
+def test_a_process_whose_task_freed_its_memory_is_kept_and_one_that_holds_it_is_not(
+    tmp_path: Path, is_batch: bool
+) -> None:
+    async def scene(bench: Bench) -> None:
+        for line, kept in (("take and free", 1), ("take and hold", 0)):
+            task = bench.task(line, limit_bytes=64 * MIB)
+            if is_batch:
+                (outcome,) = (await run_batch(bench, task))[0].values()
+            else:
+                outcome = await bench.run(task)
+            assert isinstance(outcome, Succeeded), outcome
+            assert len(bench.slots._warm) == kept, line
 
     at_bench(tmp_path, scene)
 
