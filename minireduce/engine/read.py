@@ -29,6 +29,8 @@ from minireduce.frozen import dataclass
 
 RECORD_BYTES_MAX = 64 << 20
 BLOCK_BYTES = 512 << 10
+TAIL_BYTES = 64 << 10
+"""Read at once beyond the end of a split, for the line that goes on there."""
 BLOCK_NUMBERS = 8192
 LONG_KEPT_BYTES = 4096
 LONG_SHOWN_BYTES = 80
@@ -122,7 +124,7 @@ def fixed_blocks(
         stream.seek(begin)
     waiting = b""
     block_bytes = max(1, BLOCK_BYTES // width) * width  # whole records, which need not be put together
-    while begin < end and (data := _read(stream, context, block_bytes)):
+    while begin < end and (data := _read(stream, context, min(block_bytes, end - begin - len(waiting)))):
         waiting = waiting + data if waiting else data
         whole = min(len(waiting) // width * width, end - begin)
         if whole:
@@ -208,7 +210,7 @@ class Lines:
         waiting: list[bytes] = []  # the start of a line that goes on; of one that is too long, its beginning
         waiting_bytes = 0
         is_aligned = offset == 0
-        while data := _read(stream, self._context):
+        while data := _read(stream, self._context, min(BLOCK_BYTES, max(end - position, 0) + TAIL_BYTES)):
             base, position = position, position + len(data)
             start = 0
             if not is_aligned:

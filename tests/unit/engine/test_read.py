@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from minireduce import Bytes, Text
+from minireduce import Bytes, FixedWidth, Text
 from minireduce.engine import read
 from minireduce.engine.context import TaskContext
 from minireduce.engine.errors import Cancelled
@@ -73,12 +73,20 @@ def test_every_record_is_read_once_wherever_splits_and_blocks_are_cut(
 ) -> None:
     data = b"\n".join(lines) + (b"\n" if is_ended and lines else b"")
     expected = data.removesuffix(b"\n").split(b"\n") if data else []
-    before, read.BLOCK_BYTES = read.BLOCK_BYTES, block
-    try:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(read, "BLOCK_BYTES", block)
+        patch.setattr(read, "TAIL_BYTES", 2)
         assert records(data, input_format=Bytes(), split=split) == expected
         assert records(data, split=split) == [line.removesuffix(b"\r").decode(errors="replace") for line in expected]
-    finally:
-        read.BLOCK_BYTES = before
+
+
+@pytest.mark.parametrize(("form", "beyond"), [(Text(), read.TAIL_BYTES), (FixedWidth(4), 0)])
+def test_little_is_read_beyond_the_end_of_a_split(form: Any, beyond: int) -> None:
+    stream = io.BytesIO(b"abc\n" * (1 << 20))
+    length = (1 << 20) + 4
+    found = list(open_records(stream, offset=0, length=length, input_format=form, context=TaskContext(path="f")))
+    assert len(found) == length // 4
+    assert stream.tell() == length + beyond
 
 
 def test_splits_cover_a_file_and_the_last_may_be_a_tenth_larger() -> None:
