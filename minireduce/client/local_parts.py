@@ -18,6 +18,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from minireduce.client.page_cache import is_all_in_memory
 from minireduce.errors import Unavailable
 from minireduce.wire.local_door import NONCE_HEADER, PROOF_HEADER, SOCKET_HEADER, read_offer
 
@@ -65,6 +66,17 @@ def link(descriptor: int, target: Path) -> bool:
         target.unlink(missing_ok=True)
         return False
     return True
+
+
+def is_as_written(descriptor: int, size_bytes: int, kept_at_ns: int) -> bool:
+    """Whether an open part is still what its writer gave to the kernel, so that reading it would tell nothing.
+
+    Nobody has changed the file, its rights or its names since its worker noted that it keeps it: else the time of its
+    last change, which only the kernel sets, would be later. And no page of it would come from the disk.
+    """
+    file = os.fstat(descriptor)
+    is_unchanged = (file.st_size, file.st_nlink) == (size_bytes, 1) and file.st_ctime_ns < kept_at_ns
+    return is_unchanged and is_all_in_memory(descriptor, size_bytes)
 
 
 def pieces(descriptor: int) -> Iterator[bytes]:

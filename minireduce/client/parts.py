@@ -2,7 +2,9 @@
 
 A part comes over HTTP from its worker's block server, opened by the token of the job's result, or from a worker on this
 host as a file (`local_parts`). It is held against the length and the digest that the master recorded when the part was
-committed; only then is it used.
+committed; only then is it used. The one exception is a part on a worker of one's own that is not copied, that nobody
+has touched since that worker kept it, and that the kernel still holds as its writer left it: the digest was taken of
+those very bytes, and to read them again would tell nothing of the disk.
 
 A worker may be gone, or its part with it. Then the master has the part made again, by itself, and says so in a fresh
 result; so a part that cannot be had now is asked for again with a fresh result, as long as a master is waited for.
@@ -21,21 +23,31 @@ from minireduce.client.connection import Connection
 from minireduce.client.retry import Retry
 from minireduce.core.views import JobView, ResultView
 from minireduce.errors import Corruption, NotFound, Unavailable
+from minireduce.frozen import dataclass
 from minireduce.ids import AttemptId, JobId
 from minireduce.wire import methods
 from minireduce.wire.questions import GetResult
 
 DAMAGED_MAX = 3
 
-OpenOwn = Callable[[AttemptId], int | None]
-"""Gives a descriptor of the part that an attempt made, or None where that lies elsewhere."""
+
+@dataclass(frozen=True, slots=True)
+class OwnPart:
+    """A descriptor of a part on a worker of one's own, which goes to whoever asked, and when that worker kept it."""
+
+    descriptor: int
+    kept_at_ns: int
+
+
+OpenOwn = Callable[[AttemptId], OwnPart | None]
+"""Opens the part that an attempt made; None where that lies elsewhere."""
 
 
 class PartsOfJob:
     """The parts of one job, fetched one at a time; where they are is asked when that is first needed.
 
     `on_view` sees the job while a part is made again. `is_made`: the caller has seen that all parts are there, and need
-    not wait for them. `open_own` gives a descriptor of a part that lies on a worker of the caller's own.
+    not wait for them. `open_own` opens a part that lies on a worker of the caller's own.
     """
 
     def __init__(
@@ -113,9 +125,11 @@ def _fetch_verified(
         return
     found = Found(undigested=0 if result.is_text else _magic_bytes())
     try:
-        descriptor = open_own(source.attempt) if open_own is not None else None
-        if descriptor is not None:
-            take_file(descriptor, target, found)
+        own = open_own(source.attempt) if open_own is not None else None
+        if own is not None:
+            if take_unread(own, source.bytes_total, target):
+                return
+            take_file(own.descriptor, target, found)
         else:
             from minireduce.client.part_doors import take_from_worker  # HTTP: not for parts of one's own
 
@@ -140,6 +154,18 @@ class Found:
     def add(self, piece: bytes) -> None:
         self.digest.update(memoryview(piece)[max(0, self._undigested - self.length) :])
         self.length += len(piece)
+
+
+def take_unread(own: OwnPart, size_bytes: int, target: Path) -> bool:
+    """Give the file of a part the name `target` too, if it is sure to be what its writer took the digest of. Else it is
+    still to be taken.
+    """
+    if not local_parts.is_as_written(own.descriptor, size_bytes, own.kept_at_ns):
+        return False
+    is_linked = local_parts.link(own.descriptor, target)
+    if is_linked:
+        os.close(own.descriptor)
+    return is_linked
 
 
 def take_file(descriptor: int, target: Path, found: Found) -> None:

@@ -29,6 +29,7 @@ from minireduce.launch.daemon import MASTER, WORKER, Daemon
 
 if TYPE_CHECKING:
     from minireduce.client.connection import Connection
+    from minireduce.client.parts import OwnPart
     from minireduce.ids import AttemptId
 
 MASTER_WAIT_S = 5.0
@@ -107,16 +108,19 @@ class EmbeddedCluster:
         # Nobody starts a master of ours again, so there is no point in waiting as for others.
         return Connection(self.address, Credentials(self.client_token), master_wait_s=MASTER_WAIT_S)
 
-    def open_part(self, attempt: AttemptId) -> int | None:
-        """A descriptor of the part that an attempt left on a worker here: they are our own, and so is what lies there.
+    def open_part(self, attempt: AttemptId) -> OwnPart | None:
+        """The part that an attempt left on a worker here: they are our own, and so is what lies there.
 
         So a small job does without the block server, whose start takes longer than all else that the job needs.
         """
+        from minireduce.client.parts import OwnPart
+
         for worker in self._workers:
             directory = attempt_directory(self._root / worker.name, attempt)
-            if (directory / META_NAME).exists():
-                with contextlib.suppress(FileNotFoundError):
-                    return os.open(directory / PART_NAME, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+            with contextlib.suppress(FileNotFoundError):
+                kept_at_ns = (directory / META_NAME).stat().st_ctime_ns
+                flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW
+                return OwnPart(os.open(directory / PART_NAME, flags), kept_at_ns)
         return None
 
     def check(self) -> None:

@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 import xxhash
 
-from minireduce.client.parts import DAMAGED_MAX, PartsOfJob
+from minireduce.client import local_parts
+from minireduce.client.parts import DAMAGED_MAX, OwnPart, PartsOfJob
 from minireduce.core.spec import OutputKind
 from minireduce.core.task_data import OutputSource
 from minireduce.core.views import JobState, JobView, ResultView
@@ -240,3 +241,49 @@ def test_a_part_on_this_host_that_is_not_the_committed_one_is_asked_for_anew(
     assert fetch(Connection(bad.address, good.address), tmp_path / "part") == CONTENT
     assert good.seen
     assert part.read_bytes() == CONTENT[:-1] + b"x"
+
+
+def fetch_own(part: Path, target: Path, addresses: tuple[str, ...], kept_at_ns: int | None = None) -> bytes:
+    """Fetch a part of which the first attempt lies on a worker of our own."""
+    kept_ns = part.stat().st_ctime_ns + 1 if kept_at_ns is None else kept_at_ns
+
+    def open_own(attempt: AttemptId) -> OwnPart | None:
+        return None if attempt.number else OwnPart(os.open(part, os.O_RDONLY), kept_ns)
+
+    PartsOfJob(Connection("", *addresses), JOB, wait_s=30.0, open_own=open_own).fetch(0, target)
+    return target.read_bytes()
+
+
+def test_a_part_of_our_own_that_is_as_it_was_written_is_not_read(
+    part: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(local_parts, "is_all_in_memory", lambda *_: True)
+    monkeypatch.delattr(local_parts, "pieces")
+    assert fetch_own(part, tmp_path / "part", ()) == CONTENT
+    assert (tmp_path / "part").samefile(part)
+
+
+@pytest.mark.parametrize("is_in_memory", [True, False])
+def test_damage_to_a_part_of_our_own_is_found_where_it_was_touched_or_comes_from_the_disk(
+    worker: Any, part: Path, tmp_path: Path, is_in_memory: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(local_parts, "is_all_in_memory", lambda *_: is_in_memory)
+    part.write_bytes(CONTENT[:-1] + b"x")
+    good = worker((200, CONTENT))
+    kept_ns = part.stat().st_ctime_ns + (0 if is_in_memory else 1)
+    assert fetch_own(part, tmp_path / "part", (good.address,), kept_ns) == CONTENT
+    assert good.seen
+
+
+def test_a_part_of_our_own_that_cannot_have_a_second_name_is_read(
+    worker: Any, part: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_arguments: object, **_options: object) -> None:
+        raise OSError(18, "Invalid cross-device link")
+
+    monkeypatch.setattr(local_parts, "is_all_in_memory", lambda *_: True)
+    monkeypatch.setattr(os, "link", refuse)
+    part.write_bytes(CONTENT[:-1] + b"x")
+    good = worker((200, CONTENT))
+    assert fetch_own(part, tmp_path / "part", (good.address,)) == CONTENT
+    assert good.seen
