@@ -4,15 +4,16 @@ The page outlives the process: after a crash it still names the place of the las
 one side writes and the other reads, so none is ever half written; the status text may be, for one glance, which people
 do not mind. The page is a memfd, made by the worker for each task process and sent to it through the zygote.
 
-    words 0..13: place in the batch, beats, records, offset, input index, bytes read, bytes in all, length of the
-    status, mark, proof, length of the record, length of the largest key, its records, the millionths of the partition
-    that it has; from byte 128: the status; from byte 1024: the record; from byte 3072: the largest key
+    words 0..15: place in the batch, beats, records, offset, input index, bytes read, bytes in all, length of the
+    status, mark, records under the mark, proof, length of the record, length of the largest key, its records, the
+    millionths of the partition that it has, looks; from byte 128: the status; from byte 1024: the record; from byte
+    3072: the largest key
 
 `beats` grows with every sign of life that is not a record: a block read, a spill, a merge. The mark is the position of
-the record in work, written before user code sees it; all else follows ten times a second, proof and text of a record
-once it has been in work for that long. Where an attempt failed before, all of it is written for each record. Offsets
-and marks are -1 where there is none; the last mark of a process that could not tell its worker how its task ended is
-`CUT_OFF`.
+the record in work, or of the first of several that may be, written before user code sees them; all else follows ten
+times a second, proof and text of a record once it has been in work for that long, and `looks` grows each time. Where
+an attempt failed before, all of it is written for each record. Offsets and marks are -1 where there is none; the last
+mark of a process that could not tell its worker how its task ended is `CUT_OFF`.
 """
 
 from __future__ import annotations
@@ -33,9 +34,9 @@ KEY_BYTES_MAX = 1024
 MILLION = 1_000_000
 CUT_OFF = -2
 
-_WORDS = 14
+_WORDS = 16
 _PLACE, _BEATS, _RECORDS, _OFFSET, _INPUT, _BYTES_READ, _BYTES_TOTAL, _STATUS_LENGTH, *_REST = range(_WORDS)
-_MARK, _PROOF, _RECORD_LENGTH, _KEY_LENGTH, _KEY_RECORDS, _KEY_MILLIONTHS = _REST
+_MARK, _MARKED, _PROOF, _RECORD_LENGTH, _KEY_LENGTH, _KEY_RECORDS, _KEY_MILLIONTHS, _LOOKS = _REST
 _CLEARED = memoryview(bytes(8 * (_WORDS - _RECORDS))).cast("q")
 
 
@@ -43,8 +44,8 @@ _CLEARED = memoryview(bytes(8 * (_WORDS - _RECORDS))).cast("q")
 class Progress:
     """What a page said at one moment. `input_index` counts the files of the task's input.
 
-    `mark` is the position of the record in work; `offset`, `proof` and `record` are -1, 0 and "" where they belong to
-    an earlier one.
+    `mark` is the position of the record in work, which is the first of `marked` that may be. `offset`, `proof` and
+    `record` are those of the last of `records`, and -1, 0 and "" where that one is not among the marked.
     """
 
     beats: int
@@ -55,6 +56,8 @@ class Progress:
     bytes_total: int
     status: str
     mark: int = -1
+    marked: int = 1
+    looks: int = 0
     proof: int = 0
     record: str = ""
     largest_key: LargestKey | None = None
@@ -99,12 +102,16 @@ class ProgressPage:
 
     @property
     def marks(self) -> memoryview:
-        """The mark, for the task to write."""
-        return self._words[_MARK : _MARK + 1]
+        """The mark, for the task to write: the position of a record, and how many from there on it stands for."""
+        return self._words[_MARK : _MARKED + 1]
 
     def cut_off(self) -> None:
         """The process cannot speak to its worker any more, and is about to end for that and for no record."""
         self._words[_MARK] = CUT_OFF
+
+    def looked(self) -> None:
+        """All but the mark is as it was a moment ago."""
+        self._words[_LOOKS] += 1
 
     def at_record(self, records: int, offset: int) -> None:
         """So many records were handed to user code, the last of which begins at `offset`."""
@@ -144,8 +151,8 @@ class ProgressPage:
     def read(self) -> Progress:
         """What the page says now."""
         words = self._words
-        mark = words[_MARK]
-        is_noted = words[_RECORDS] == mark + 1
+        mark, marked = words[_MARK], max(1, words[_MARKED])
+        is_noted = mark < words[_RECORDS] <= mark + marked
         return Progress(
             words[_BEATS],
             max(words[_RECORDS], mark + 1),
@@ -155,6 +162,8 @@ class ProgressPage:
             words[_BYTES_TOTAL],
             self._text(STATUS_AT, _STATUS_LENGTH, STATUS_BYTES_MAX),
             mark,
+            marked,
+            words[_LOOKS],
             words[_PROOF] if is_noted else 0,
             self._text(RECORD_AT, _RECORD_LENGTH, RECORD_BYTES_MAX) if is_noted else "",
             self._largest_key(),

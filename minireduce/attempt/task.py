@@ -133,7 +133,7 @@ class TaskProcess:
         return self._job
 
     def _exit(self, status: int) -> NoReturn:
-        self._watch.note()
+        self._watch.note_last()
         self._printing.flush()
         _exit_at_once(status)
 

@@ -71,6 +71,12 @@ class Watch:
             self.page.say(context.status)
         self._note_largest(context.largest)
 
+    def note_last(self) -> None:
+        """Write down the record in work: user code is about to end the process."""
+        self.note()
+        if self._context is not None:
+            self._context.mark_last()
+
     def _note_largest(self, largest: LargestGroup) -> None:
         if largest.share >= LARGEST_KEY_SHARE_MIN:
             if largest.key != self._largest:
@@ -83,6 +89,7 @@ class Watch:
         attempt beside another one is no later attempt, of which each record is shown before.
         """
         self.note()
+        self.page.looked()
         context = self._context
         if context is None:
             return

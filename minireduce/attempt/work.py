@@ -14,9 +14,10 @@ from __future__ import annotations
 import os
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -190,33 +191,39 @@ class TaskRun:
         return "text" if self._task.output_text else "pairs"
 
     def _records(self, source: MapInput, opened: ExitStack) -> Iterator[Any]:
+        pieces = self._pieces(source, opened)
+        opened.callback(pieces.close)  # a failing map leaves it in the middle of a file
+        return chain.from_iterable(pieces)
+
+    def _pieces(self, source: MapInput, opened: ExitStack) -> Generator[Iterator[Any], None, None]:
+        """The records of one file after the other, chained by C: a generator around them would cost each."""
         match source:
             case LocalFiles():
                 yield from self._local_records(source)
             case NumberRange(begin, end):
-                yield from numbers_of(self._step)(begin, end, context=self._context)
+                yield numbers_of(self._step)(begin, end, context=self._context)
             case PartFile(path):
                 stream = opened.enter_context(open_part(path))
-                yield from self._read(stream, 0, _file_bytes(path))
+                yield self._read(stream, 0, _file_bytes(path))
             case StoredFile():
                 yield from self._stored_records((source,))
             case StoredRanges(files):
                 yield from self._stored_records(files)
         self._context.end_if_forked()
 
-    def _local_records(self, source: LocalFiles) -> Iterator[Any]:
+    def _local_records(self, source: LocalFiles) -> Iterator[Iterator[Any]]:
         for index, part in enumerate(source.ranges):
             self._context.path = part.path
             self._watch.page.at_input(index)
             with open_local(part) as stream:
-                yield from self._read(stream, part.offset, part.length)
+                yield self._read(stream, part.offset, part.length)
 
-    def _stored_records(self, files: tuple[StoredFile, ...]) -> Iterator[Any]:
+    def _stored_records(self, files: tuple[StoredFile, ...]) -> Iterator[Iterator[Any]]:
         for index, file in enumerate(files):
             self._context.path = origin_of(file.path)
             self._watch.page.at_input(index)
             with open_stored(file.path, file.file_bytes, self._worker) as stream:
-                yield from self._read(stream, file.offset, file.length)
+                yield self._read(stream, file.offset, file.length)
 
     def _read(self, stream: BinaryIO, offset: int, length: int) -> Iterator[Any]:
         return opener(self._step)(

@@ -125,7 +125,7 @@ class _BatchMap:
             yield start, stop
 
     def _mapped(self, batch: Batch, walked: _Walked, start: int, stop: int) -> Iterator[Columns]:
-        self._begin(walked, start)
+        self._begin(walked, start, stop)
         try:
             result = self._called(batch, start, stop)
         except (MemoryError, MinireduceError, OSError) as error:
@@ -136,9 +136,9 @@ class _BatchMap:
             result = self._failed(batch, walked, start, stop, error)
         yield from result
 
-    def _begin(self, walked: _Walked, start: int) -> None:
+    def _begin(self, walked: _Walked, start: int, stop: int) -> None:
         walked.at = start + 1
-        self._context.mark()
+        self._context.mark(stop - start)
         if self._context.on_each is not None:
             self._context.on_each()
 

@@ -2,15 +2,18 @@
 
 Readers hand records out in blocks, and a block is walked by a C iterator that the context holds as well: how many
 records are left in it tells which record is being worked on. So the place of an error costs nothing until there is
-one. An end of the process leaves no time to ask: `marks`, memory that outlives it, is told the position of each record
-before user code sees that.
+one. An end of the process leaves no time to ask: `marks`, memory that outlives it, is told before user code sees them
+which records are in work. A block whose records are expected to be done with in no time is marked as a whole, since to
+mark each would cost as much as many a map; blocks of slow records, and the first of all, are marked record by record.
 """
 
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +27,9 @@ FORGOTTEN_CHILD_STATUS = 70
 
 NO_RECORD = -1
 """The mark while no record is in work."""
+
+MARKED_TOGETHER_S = 0.02
+"""Records that are expected to take less than this together share a mark."""
 
 _end_process = os._exit  # a task process wraps it later, for calls of user code
 
@@ -100,7 +106,8 @@ class TaskContext:
         self.input_weight = 1.0  # of a byte of input, where it is read several times
         self._bytes_before = 0.0
         self._block_bytes = 0
-        self._marks = marks
+        self._marks = marks  # the position of the first record in work, and how many it stands for
+        self._walked_at_s: float | None = None
         self._records_before = 0
         self._records: Sequence[Any] = ()
         self._remaining: Iterator[Any] = iter(())
@@ -126,7 +133,8 @@ class TaskContext:
         """Iterate over a block of records. `size_bytes` were read for it; `offset_of(i)` is the i-th one's place."""
         self.has_read(self._block_bytes)
         self._block_bytes = size_bytes
-        self._records_before += len(self._records)
+        records_before = len(self._records)
+        self._records_before += records_before
         self._records = records
         self._offset_of = offset_of
         self._remaining = iter(records)
@@ -134,10 +142,21 @@ class TaskContext:
             return self._told(self.on_each)
         if self._marks is None:
             return self._remaining
+        if records and self._expected_s(len(records), records_before) < MARKED_TOGETHER_S:
+            self._marks[1] = len(records)
+            self._marks[0] = self._records_before
+            return self._remaining
         return self._marked(self._marks)
+
+    def _expected_s(self, records: int, records_before: int) -> float:
+        """How long the records of a new block will take if they are as slow as those of the last one."""
+        now_s, since_s = time.monotonic(), self._walked_at_s
+        self._walked_at_s = now_s
+        return inf if since_s is None or not records_before else (now_s - since_s) / records_before * records
 
     def _marked(self, marks: memoryview) -> Iterator[Any]:
         position = self._records_before
+        marks[1] = 1
         for record in self._remaining:
             marks[0] = position
             position += 1
@@ -145,15 +164,22 @@ class TaskContext:
 
     def _told(self, on_each: Callable[[], None]) -> Iterator[Any]:
         for record in self._remaining:
-            if self._marks is not None:
-                self._marks[0] = self.records_read - 1
+            self.mark()
             on_each()
             yield record
 
-    def mark(self) -> None:
-        """Say by the mark which record is in work, where records are not handed out by the iterator of `walk`."""
+    def mark(self, records: int = 1) -> None:
+        """Say by the mark which record is in work, or the first of so many that are, where the iterator of `walk` does
+        not.
+        """
         if self._marks is not None:
+            self._marks[1] = records
             self._marks[0] = self.records_read - 1
+
+    def mark_last(self) -> None:
+        """Say which record was handed out last, if one is in work: the process is about to end."""
+        if self._marks is not None and self._marks[0] != NO_RECORD:
+            self.mark()
 
     def between_records(self) -> AbstractContextManager[None]:
         """For work that is not about the record that was handed out last, so that it is not blamed on that one."""

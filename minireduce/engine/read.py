@@ -31,6 +31,8 @@ RECORD_BYTES_MAX = 64 << 20
 BLOCK_BYTES = 512 << 10
 TAIL_BYTES = 64 << 10
 """Read at once beyond the end of a split, for the line that goes on there."""
+LINES_BYTES = 64 << 10
+"""Of lines that become strings one by one: what stays in the caches meanwhile is split sooner."""
 BLOCK_NUMBERS = 8192
 LONG_KEPT_BYTES = 4096
 LONG_SHOWN_BYTES = 80
@@ -85,7 +87,7 @@ def open_records(
     if isinstance(input_format, FixedWidth):
         fixed = fixed_blocks(plain, offset, length, input_format.width, context)
         return chain.from_iterable(_walk_fixed(begin, raw, input_format.width, context) for begin, raw in fixed)
-    lines = Lines(context, record_bytes_max, passes_long=passes_long)
+    lines = Lines(context, record_bytes_max, passes_long=passes_long, block_bytes=min(BLOCK_BYTES, LINES_BYTES))
     walk_block = _walk_text if isinstance(input_format, Text) else _walk_bytes
     size_of = len if plain is stream else Progress(stream).bytes_since
 
@@ -196,8 +198,11 @@ def decompressed(stream: BinaryIO, path: str) -> BinaryIO:
 class Lines:
     """Cuts a stream into blocks of whole lines, none of them too long."""
 
-    def __init__(self, context: TaskContext, record_bytes_max: int, *, passes_long: bool) -> None:
+    def __init__(
+        self, context: TaskContext, record_bytes_max: int, *, passes_long: bool, block_bytes: int | None = None
+    ) -> None:
         self._context, self._bytes_max, self._passes_long = context, record_bytes_max, passes_long
+        self._block_bytes = block_bytes
 
     def blocks(self, stream: BinaryIO, offset: int, length: int) -> Iterator[tuple[int, bytes | LongRecord]]:
         """(place in the file, bytes) of whole lines that begin in the split; of one that is too long what stands for
@@ -210,7 +215,8 @@ class Lines:
         waiting: list[bytes] = []  # the start of a line that goes on; of one that is too long, its beginning
         waiting_bytes = 0
         is_aligned = offset == 0
-        while data := _read(stream, self._context, min(BLOCK_BYTES, max(end - position, 0) + TAIL_BYTES)):
+        block_bytes = self._block_bytes or BLOCK_BYTES
+        while data := _read(stream, self._context, min(block_bytes, max(end - position, 0) + TAIL_BYTES)):
             base, position = position, position + len(data)
             start = 0
             if not is_aligned:

@@ -416,7 +416,7 @@ class Slots:
         progress = process.page.read()
         if run.alive_mark != (progress.records, progress.beats):
             run.alive_mark = (progress.records, progress.beats)
-            run.alive_at = now
+            run.alive_at, run.alive_looks = now, progress.looks
         overrun = self._memory.find_overrun(process, run.task.memory_limit_bytes, now)
         process.printing.hand_on(now)
         if overrun is not None:

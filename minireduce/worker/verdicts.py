@@ -26,7 +26,7 @@ from minireduce.attempt.conversation import (
     memory_told,
 )
 from minireduce.attempt.places import STDERR_NAME
-from minireduce.attempt.progress import CUT_OFF
+from minireduce.attempt.progress import CUT_OFF, Progress
 from minireduce.core.spec import LocalFiles
 from minireduce.core.task_data import SkippedRecord, TaskError
 from minireduce.core.work.attempts import (
@@ -42,6 +42,8 @@ from minireduce.frozen import dataclass
 from minireduce.worker.task_processes import TaskProcess
 
 CRASH_LINES_MAX = 40
+LOOKS_MIN = 3
+"""Looks after the last sign of life: then what a process says of its record is not what it said before."""
 KILLS_FROM_OUTSIDE = frozenset({signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGQUIT})
 _PACKAGE = str(Path(__file__).resolve().parent.parent) + os.sep
 
@@ -62,6 +64,7 @@ class Run:
     verdict: AttemptOutcome | None = None
     alive_at: float = 0.0
     alive_mark: tuple[int, int] = (-1, -1)
+    alive_looks: int = 0  # of the process, when it last gave a sign of life
     reported_at: float = 0.0
     reported: ProgressMade | None = None
     probing: Probing | None = None
@@ -133,22 +136,37 @@ def cut_off() -> TaskError:
 
 
 def error_at_work(run: Run, kind: str, type_name: str, message: str, told: str = "") -> TaskError:
-    """An error about a process that cannot speak for itself, at the place that its progress page last named."""
+    """An error about a process that cannot speak for itself, at the place that its progress page last named.
+
+    Of several records that were marked together none is blamed, unless one is known to be in work: the process, which
+    still lived, has looked at it again and again while the time that it may take ran out.
+    """
     assert run.process is not None
     at = run.process.page.read()
-    path = _path_of(run.task, at.input_index)
-    place = f" (at record {at.mark + 1})" if at.mark >= 0 else ""
+    is_waited_for = kind == "timeout" and bool(at.record) and at.looks - run.alive_looks >= LOOKS_MIN
+    if at.marked == 1 or is_waited_for:
+        position = at.mark if at.marked == 1 else at.records - 1
+        offset, record, proof = at.offset, at.record, at.proof
+    else:
+        position, offset, record, proof = -1, -1, "", 0
     return TaskError(
         kind,
         type_name,
-        message + place,
+        message + (f" (at {_told_place(at, position)})" if at.mark >= 0 else ""),
         traceback=told,
-        path=path,
-        offset=at.offset,
-        record=at.record,
-        position=at.mark,
-        proof=at.proof,
+        path=_path_of(run.task, at.input_index),
+        offset=offset,
+        record=record,
+        position=position,
+        proof=proof,
     )
+
+
+def _told_place(at: Progress, position: int) -> str:
+    """Where a process was at work, in words."""
+    if position >= 0:
+        return f"record {position + 1}"
+    return f"one of the records {at.mark + 1} to {at.mark + at.marked}"
 
 
 def told_of_the_rest(run: Run, outcome: AttemptOutcome) -> Iterator[AttemptsEnded | AttemptsGivenBack]:
@@ -167,7 +185,8 @@ def _told_of_kill(run: Run, number: signal.Signals) -> str:
     assert run.process is not None
     at = run.process.page.read()
     path = _path_of(run.task, at.input_index)
-    place = f" at record {at.mark + 1}" + (f" of {path}" if path else "") if at.mark >= 0 else ""
+    record = _told_place(at, at.mark if at.marked == 1 else -1)
+    place = f" at {record}" + (f" of {path}" if path else "") if at.mark >= 0 else ""
     by = "somebody, by the system for want of memory" if number is signal.SIGKILL else "somebody"
     return f"its process was killed ({number.name}){place}, by {by} or by user code itself"
 

@@ -190,6 +190,40 @@ def test_without_the_flag_the_second_failure_at_a_record_fails_the_job(text: Pat
         assert told in failed.value.message
 
 
+def dying_late(where: Path) -> tuple[Job[str, str], int]:
+    """A job over many quick lines, at one of the last of which its process is ended in C; and where that begins."""
+    lines = [f"line {number:06}" for number in range(30_000)]
+    where.write_text("".join(f"{line}\n" for line in lines))
+
+    def map_(line: str) -> Iterator[tuple[str, str]]:
+        if line == "line 025000":
+            crash()
+        if line.endswith("00"):
+            yield line, line
+
+    return Job(map_, reduce_all, attempts_max=4), lines.index("line 025000") * len("line 000000\n")
+
+
+def test_among_records_that_are_marked_together_the_next_attempt_finds_the_one_that_ends_its_process(
+    tmp_path: Path,
+) -> None:
+    job, offset = dying_late(tmp_path / "in.txt")
+    with pytest.raises(JobFailed) as failed:
+        job.run(tmp_path / "in.txt", slots=1)
+    last, *first = [each.error for each in failed.value.errors]
+    assert 1 <= len(first) <= 2
+    assert all(each.kind == "crashed" and (each.position in (-1, 25_000)) for each in first)
+    assert (last.position, last.offset) == (25_000, offset)
+    assert f"failed twice at the record 'line 025000' of {tmp_path / 'in.txt'} at offset {offset}" in str(failed.value)
+
+
+def test_a_record_that_ends_its_process_among_many_quick_ones_is_left_out_alone(tmp_path: Path) -> None:
+    job, offset = dying_late(tmp_path / "in.txt")
+    result = job.run(tmp_path / "in.txt", slots=1, skip_bad_records=1)
+    assert [(bad.record, bad.offset) for bad in result.skipped] == [("line 025000", offset)]
+    assert len(list(result)) == 299
+
+
 def test_without_the_flag_two_failures_at_different_records_do_not_end_the_job(text: Path, tmp_path: Path) -> None:
     def map_(line: str) -> Iterator[tuple[str, str]]:
         if line in ("hello02", "hello03") and not (tmp_path / line).exists():

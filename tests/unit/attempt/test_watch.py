@@ -65,6 +65,41 @@ def test_the_mark_is_that_of_the_record_in_work_without_anybody_noting_it(watch)
     assert marks == [0, 1, 2]
 
 
+def test_quick_records_share_the_mark_of_their_block_and_slow_ones_have_one_each(watch, monkeypatch):
+    context = TaskContext(marks=watch.page.marks)
+    with watch.over(context, 0):
+        seen = []
+        for limit_s, block in ((1e9, ["a", "b"]), (1e9, ["c", "d", "e"]), (0.0, ["f", "g"])):
+            monkeypatch.setattr("minireduce.engine.context.MARKED_TOGETHER_S", limit_s)
+            for _ in context.walk(block):
+                page = watch.page.read()
+                seen.append((page.mark, page.marked))
+    assert seen == [(0, 1), (1, 1), (2, 3), (2, 3), (2, 3), (5, 1), (6, 1)]
+
+
+def test_a_process_that_user_code_ends_tells_which_of_the_records_under_a_mark_it_was(watch, monkeypatch):
+    monkeypatch.setattr("minireduce.engine.context.MARKED_TOGETHER_S", 1e9)
+    context = TaskContext(marks=watch.page.marks)
+    with watch.over(context, 0):
+        list(context.walk(["a"]))
+        records = context.walk(["b", "c", "d"], lambda index: 100 + index)
+        next(records)
+        next(records)
+        watch.note_last()
+        seen = watch.page.read()
+        assert (seen.mark, seen.marked, seen.offset) == (2, 1, 101)
+        with context.between_records():
+            watch.note_last()
+            assert watch.page.read().mark == -1
+
+
+def test_each_look_is_counted_so_that_a_worker_can_tell_what_is_said_still_holds(watch):
+    with watch.over(TaskContext(), 0):
+        watch.look()
+        watch.look()
+        assert watch.page.read().looks == 2
+
+
 def test_the_place_of_an_earlier_record_is_not_told_for_that_of_the_marked_one(watch):
     context = TaskContext(marks=watch.page.marks)
     with watch.over(context, 0):

@@ -80,7 +80,7 @@ def test_every_record_is_read_once_wherever_splits_and_blocks_are_cut(
         assert records(data, split=split) == [line.removesuffix(b"\r").decode(errors="replace") for line in expected]
 
 
-@pytest.mark.parametrize(("form", "beyond"), [(Text(), read.TAIL_BYTES), (FixedWidth(4), 0)])
+@pytest.mark.parametrize(("form", "beyond"), [(Text(), read.LINES_BYTES - 4), (FixedWidth(4), 0)])
 def test_little_is_read_beyond_the_end_of_a_split(form: Any, beyond: int) -> None:
     stream = io.BytesIO(b"abc\n" * (1 << 20))
     length = (1 << 20) + 4
