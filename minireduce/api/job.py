@@ -20,6 +20,7 @@ from minireduce.api.formats import FixedWidth, InputFormat, Pairs
 from minireduce.api.named_inputs import named_inputs, takes_each
 from minireduce.api.partitioners import Partitioner, Range
 from minireduce.api.results import Handle, Result
+from minireduce.api.shipped import Paths, paths_of
 from minireduce.api.skipping import SkipLimit, parse_skip_limit
 from minireduce.api.step import HASH, TEXT, BatchMap, JobOptions, Step, StepOptions, is_count, make_step
 from minireduce.errors import RequestError
@@ -69,19 +70,23 @@ class Job(Generic[K, V]):
         speculation: whether a task that is expected to end late may be tried a second time beside the first.
         skip_bad_records: how many records that cannot be computed may be left out: a number, or a share of those that
             are read, such as "0.1%".
+        files: paths of files that every task finds in `task.work_dir`, under their names.
+        py_files: paths of modules, packages or zip archives that the job imports where its tasks run.
 
     Raises:
         RequestError: an option has a value that cannot be.
         TypeError: an option does not exist.
     """
 
-    __slots__ = ("attempts_max", "name", "skip_limit", "speculation", "steps")
+    __slots__ = ("attempts_max", "files", "name", "py_files", "skip_limit", "speculation", "steps")
 
     steps: tuple[Step, ...]
     name: str
     attempts_max: int | None
     speculation: bool
     skip_limit: SkipLimit
+    files: tuple[str, ...]
+    py_files: tuple[str, ...]
 
     @overload
     def __init__(
@@ -268,6 +273,8 @@ class Job(Generic[K, V]):
         attempts_max: int | None = None,
         speculation: bool = True,
         skip_bad_records: int | str | None = None,
+        files: Paths = (),
+        py_files: Paths = (),
     ) -> None:
         inputs = named_inputs(map, map_batch, input)
         own = None if inputs else input
@@ -300,11 +307,16 @@ class Job(Generic[K, V]):
             raise RequestError(f"speculation={speculation!r} must be True or False")
         if name is not None and not isinstance(name, str):
             raise RequestError(f"name={name!r} must be a string")
-        object.__setattr__(self, "steps", (step,))
-        object.__setattr__(self, "name", name or _name_of(step))
-        object.__setattr__(self, "attempts_max", attempts_max)
-        object.__setattr__(self, "speculation", speculation)
-        object.__setattr__(self, "skip_limit", parse_skip_limit(skip_bad_records))
+        fields = {
+            "steps": (step,),
+            "name": name or _name_of(step),
+            "attempts_max": attempts_max,
+            "speculation": speculation,
+            "skip_limit": parse_skip_limit(skip_bad_records),
+            "files": paths_of("files", files),
+            "py_files": paths_of("py_files", py_files),
+        }
+        _fill(self, fields)
 
     def __setattr__(self, name: str, value: object) -> None:
         raise AttributeError(f"a Job never changes; make another one with {name}=…")
@@ -316,7 +328,7 @@ class Job(Generic[K, V]):
         return f"<Job {self.name!r}, {len(self.steps)} {'step' if len(self.steps) == 1 else 'steps'}>"
 
     def __reduce__(self) -> tuple[object, ...]:
-        return (_rebuild, (self.steps, self.name, self.attempts_max, self.speculation, self.skip_limit))
+        return (_rebuild, (self._fields(),))
 
     @overload
     def then(
@@ -410,7 +422,7 @@ class Job(Generic[K, V]):
             )
         if step.mapper is None and step.reduce is None:
             raise RequestError("this step does nothing", hint="give .then a map, a reduce, or both")
-        return _rebuild((*self.steps, step), self.name, self.attempts_max, self.speculation, self.skip_limit)
+        return self.with_steps((*self.steps, step))
 
     def test(self, records: Iterable[Any] | Mapping[str, Iterable[Any]]) -> list[tuple[K, V]]:
         """The pairs that the job gives for `records`, in this process and without files. Several inputs: a dict.
@@ -439,26 +451,27 @@ class Job(Generic[K, V]):
         handle: Handle[K, V] = hooks.call("submit")(self, *inputs, **options)
         return handle
 
-    def with_steps(self, steps: tuple[Step, ...]) -> Job[K, V]:
+    def with_steps(self, steps: tuple[Step, ...]) -> Job[Any, Any]:
         """This job with other steps."""
-        return _rebuild(steps, self.name, self.attempts_max, self.speculation, self.skip_limit)
+        return _rebuild({**self._fields(), "steps": steps})
 
     def replaced(self, **fields: Any) -> Job[K, V]:
         """This job with fields of every step replaced, for settings that come from outside such as `--reducers`."""
-        steps = tuple(replace(step, **fields) for step in self.steps)
-        return _rebuild(steps, self.name, self.attempts_max, self.speculation, self.skip_limit)
+        return self.with_steps(tuple(replace(step, **fields) for step in self.steps))
+
+    def _fields(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in Job.__slots__}
 
 
-def _rebuild(
-    steps: tuple[Step, ...], name: str, attempts_max: int | None, speculation: bool, skip_limit: SkipLimit
-) -> Job[Any, Any]:
+def _rebuild(fields: dict[str, Any]) -> Job[Any, Any]:
     job: Job[Any, Any] = object.__new__(Job)
-    object.__setattr__(job, "steps", steps)
-    object.__setattr__(job, "name", name)
-    object.__setattr__(job, "attempts_max", attempts_max)
-    object.__setattr__(job, "speculation", speculation)
-    object.__setattr__(job, "skip_limit", skip_limit)
+    _fill(job, fields)
     return job
+
+
+def _fill(job: Job[Any, Any], fields: dict[str, Any]) -> None:
+    for name, value in fields.items():
+        object.__setattr__(job, name, value)
 
 
 def _name(function: object) -> str:

@@ -14,6 +14,7 @@ from minireduce.api.aggregations import Aggregation
 from minireduce.api.formats import FixedWidth, InputFormat, Json, Pairs, Text
 from minireduce.api.named_inputs import NamedInput
 from minireduce.api.partitioners import Hash, Partitioner, Range
+from minireduce.api.shipped import Paths
 from minireduce.api.sizes import parse_size_bytes
 from minireduce.errors import RequestError
 from minireduce.frozen import dataclass
@@ -103,6 +104,8 @@ class JobOptions(StepOptions, total=False):
     attempts_max: int | None
     speculation: bool
     skip_bad_records: int | str | None
+    files: Paths
+    py_files: Paths
 
 
 def check_reducers(reducers: object) -> None:

@@ -82,6 +82,10 @@ def _loaded(program: Program) -> Job[Any, Any]:
         from minireduce.attempt.modules import install  # most programs have none
 
         install(program.modules)
+    if program.files:
+        from minireduce.attempt.shipped_files import check_files
+
+        check_files(program.files)
     if program.kind == SOURCE:
         return _job_of(_run_source(program), program)
     if program.kind == PICKLE:

@@ -10,7 +10,8 @@ from __future__ import annotations
 import importlib.abc
 import importlib.util
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from importlib.machinery import ModuleSpec
 from types import ModuleType
 
@@ -50,3 +51,14 @@ class ShippedModules(importlib.abc.MetaPathFinder, importlib.abc.ExecutionLoader
 def install(modules: Iterable[Module]) -> None:
     """Have these modules imported from memory from now on, in this process."""
     sys.meta_path.insert(0, ShippedModules(modules))
+
+
+@contextmanager
+def importable(modules: Iterable[Module]) -> Iterator[None]:
+    """Have these modules imported from memory for the time of the block; what was imported stays."""
+    finder = ShippedModules(modules)
+    sys.meta_path.insert(0, finder)
+    try:
+        yield
+    finally:
+        sys.meta_path.remove(finder)

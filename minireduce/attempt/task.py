@@ -42,6 +42,7 @@ from minireduce.attempt.load import load_job
 from minireduce.attempt.progress import ProgressPage
 from minireduce.attempt.watch import Watch
 from minireduce.attempt.work import Answer, TaskRun, answer_to
+from minireduce.core.spec import ShippedFile
 from minireduce.engine.seeding import PROGRAM, seed, seed_text
 
 DATA_ALLOWANCE_BYTES = 1 << 30
@@ -117,7 +118,14 @@ class TaskProcess:
             job = self._loaded()
             place = task.attempt.task
             seed(seed_text(place.step, place.kind, place.index))
-            run = TaskRun(job, task, worker=self._worker, watch=self._watch, idle_bytes=self._idle_bytes)
+            run = TaskRun(
+                job,
+                task,
+                files=self._files,
+                worker=self._worker,
+                watch=self._watch,
+                idle_bytes=self._idle_bytes,
+            )
             return _marked(run.run(began_s), task.memory_limit_bytes)
         except (Exception, SystemExit) as error:
             return answer_to(error)
@@ -131,6 +139,10 @@ class TaskProcess:
             seed(PROGRAM)
             self._job = load_job(self._program.program)
         return self._job
+
+    @property
+    def _files(self) -> tuple[ShippedFile, ...]:
+        return () if self._program is None else self._program.program.files
 
     def _exit(self, status: int) -> NoReturn:
         self._watch.note_last()

@@ -17,6 +17,7 @@ import traceback
 from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack
 from dataclasses import replace
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -39,8 +40,9 @@ from minireduce.attempt.conversation import (
 from minireduce.attempt.framing import TaskSocket
 from minireduce.attempt.inputs import Unusable, open_local, open_part, open_stored
 from minireduce.attempt.places import PART_NAME
+from minireduce.attempt.shipped_files import lay_out
 from minireduce.attempt.watch import Watch
-from minireduce.core.spec import LocalFiles, NumberRange
+from minireduce.core.spec import LocalFiles, NumberRange, ShippedFile
 from minireduce.core.storage.staged_paths import origin_of
 from minireduce.core.task_data import Counters, TaskError, TaskOutput
 from minireduce.core.work import bad_records
@@ -75,7 +77,16 @@ Answer = Finished | Raised | InputUnusable
 class TaskRun:
     """One task of a job, from its input to the answer."""
 
-    def __init__(self, job: Job[Any, Any], task: RunTask, *, worker: TaskSocket, watch: Watch, idle_bytes: int) -> None:
+    def __init__(
+        self,
+        job: Job[Any, Any],
+        task: RunTask,
+        *,
+        files: tuple[ShippedFile, ...],
+        worker: TaskSocket,
+        watch: Watch,
+        idle_bytes: int,
+    ) -> None:
         self._task = task
         step = job.steps[task.attempt.task.step]
         self._step: Step = step.of_split(task.attempt.task.index) if isinstance(task.work, MapTask) else step
@@ -86,6 +97,7 @@ class TaskRun:
             path=_input_path(task),
             attempt_id=str(task.attempt),
             work_dir=f"{task.directory}/work",
+            fill=partial(lay_out, files),
             on_progress=lambda _: watch.page.beat(),
             idle_bytes=idle_bytes,
             marks=watch.page.marks,

@@ -44,7 +44,8 @@ class Wanted:
     slots: int | None
     inline: bool
     parameters: tuple[str, ...]
-    py_files: tuple[Path, ...]
+    files: tuple[str, ...]
+    py_files: tuple[str, ...]
     reducers: int | None
     speculation: bool
     queue: str | None
@@ -79,11 +80,11 @@ class Ended:
 @click.option("--slots", type=click.IntRange(min=1), help="Attempts at once in an embedded cluster.")
 @click.option("--inline", is_flag=True, help="Run in this process, without any cluster: for debuggers.")
 @click.option("-p", "parameters", metavar="NAME=VALUE", multiple=True, help="A parameter of the job file's `job`.")
+@click.option("--files", metavar="F", multiple=True, help="A file for tasks to find in their working directory.")
 @click.option(
     "--py-files",
     metavar="F",
     multiple=True,
-    type=click.Path(path_type=Path),
     help="A module, package or zip archive that the job imports, to go with it.",
 )
 @click.option("--reducers", type=click.IntRange(min=1), help="Parts of the output.")
@@ -203,6 +204,10 @@ def _load(wanted: Wanted, progress: Progress, resolve: Resolve) -> tuple[Job[Any
     parameters = tuple(_parameter(text) for text in wanted.parameters)
     program = source_program(wanted.job_file, parameters, _modules(wanted.py_files))
     job = load_job(program)
+    if wanted.files or job.files or job.py_files:
+        from minireduce.client.shipping import shipped  # most jobs bring nothing along
+
+        program = shipped(job, wanted.files, wanted.py_files).beside(program)
     inputs = find_inputs(job, name_inputs(job, wanted.inputs), resolve)
     if inputs.numbers is not None:
         progress.say(f"input: {inputs.numbers.count:,} numbers")
@@ -212,12 +217,12 @@ def _load(wanted: Wanted, progress: Progress, resolve: Resolve) -> tuple[Job[Any
     return job, program, inputs
 
 
-def _modules(paths: tuple[Path, ...]) -> tuple[Module, ...]:
+def _modules(paths: tuple[str, ...]) -> tuple[Module, ...]:
     if not paths:
         return ()
     from minireduce.client.modules import read_modules
 
-    return read_modules(paths)
+    return read_modules(map(Path, paths))
 
 
 def _parameter(text: str) -> tuple[str, str]:
@@ -329,6 +334,7 @@ def _tell_detached(handle: JobHandle[Any, Any], *, is_json: bool) -> None:
 
 def _run_inline(wanted: Wanted, common: Common, progress: Progress) -> None:
     """Run in this process; what is shown and where pairs go is the same."""
+    from minireduce.attempt.modules import importable
     from minireduce.cli.show import print_json
     from minireduce.client.inputs import resolve
     from minireduce.client.outputs import find_output
@@ -336,18 +342,20 @@ def _run_inline(wanted: Wanted, common: Common, progress: Progress) -> None:
 
     began_s = time.monotonic()
     settings = common.configuration().settings
-    job, _, inputs = _load(wanted, progress, resolve)
+    job, program, inputs = _load(wanted, progress, resolve)
     is_typed = wanted.is_json and wanted.output is None
-    result = run_here(
-        job,
-        inputs,
-        settings,
-        target=None if wanted.output is None else find_output(wanted.output, None),
-        stream=None if is_typed or wanted.output is not None else sys.stdout.buffer,
-        overwrite=wanted.overwrite,
-        reducers=wanted.reducers,
-        skip_limit=wanted.skip_bad_records,
-    )
+    with importable(program.modules):
+        result = run_here(
+            job,
+            inputs,
+            settings,
+            target=None if wanted.output is None else find_output(wanted.output, None),
+            stream=None if is_typed or wanted.output is not None else sys.stdout.buffer,
+            overwrite=wanted.overwrite,
+            reducers=wanted.reducers,
+            skip_limit=wanted.skip_bad_records,
+            files=program.files,
+        )
     if is_typed:
         for key, value in result:
             print_json({"key": key, "value": value})

@@ -51,7 +51,9 @@ def _read(path: Path) -> Iterator[Module]:
             path.stat()
             raise RequestError(f"{path} is no module", hint="name Python files, packages or zip archives of them")
     except OSError as cause:
-        raise RequestError(f"{path} cannot be read: {cause.strerror}", hint="see the path after --py-files") from cause
+        raise RequestError(
+            f"{path} cannot be read: {cause.strerror}", hint="see --py-files, or py_files= of the job"
+        ) from cause
 
 
 def _of_package(folder: Path) -> Iterator[Module]:

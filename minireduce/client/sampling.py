@@ -10,8 +10,10 @@ The bounds travel with the program as a parameter of a name that no user can giv
 from __future__ import annotations
 
 import contextlib
+import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, BinaryIO
 
 from minireduce.api.job import Job
@@ -36,6 +38,9 @@ KEYS_PER_PLACE_MAX = 2000
 Open = Callable[[str], BinaryIO]
 """Opens a file of the input, of this machine or stored."""
 
+Fill = Callable[[Path], None]
+"""Puts files into a new directory."""
+
 
 def needs_bounds(job: Job[Any, Any]) -> bool:
     """Whether the job asks for ranges that were not chosen yet."""
@@ -43,18 +48,32 @@ def needs_bounds(job: Job[Any, Any]) -> bool:
     return isinstance(partition, Range) and partition.bounds is None
 
 
-def choose(job: Job[Any, Any], inputs: Inputs, partitions: int, open_file: Open) -> tuple[bytes, ...]:
+def choose(
+    job: Job[Any, Any], inputs: Inputs, partitions: int, open_file: Open, fill: Fill | None = None
+) -> tuple[bytes, ...]:
     """The bounds for this input."""
-    return choose_bounds(take_sample(job, inputs, open_file), partitions)
+    return choose_bounds(take_sample(job, inputs, open_file, fill), partitions)
 
 
-def take_sample(job: Job[Any, Any], inputs: Inputs, open_file: Open) -> list[bytes]:
-    """Encoded keys from all over this input. They depend on nothing else, so no cluster need be there yet."""
+def take_sample(job: Job[Any, Any], inputs: Inputs, open_file: Open, fill: Fill | None = None) -> list[bytes]:
+    """Encoded keys from all over this input. They depend on nothing else, so no cluster need be there yet.
+
+    `fill` puts what goes along with the job where its map finds that in a task.
+    """
+    if fill is None:
+        return _sampled(job, inputs, open_file, lambda _: None)
+    with tempfile.TemporaryDirectory(prefix="minireduce-") as folder:
+        work_dir = Path(folder) / "work"
+        return _sampled(job, inputs, open_file, lambda context: context.work_in(work_dir, fill))
+
+
+def _sampled(job: Job[Any, Any], inputs: Inputs, open_file: Open, lend: Callable[[TaskContext], None]) -> list[bytes]:
     sample: list[bytes] = []
     step_bytes = max(1, sum(file.size_bytes for file in (*inputs.files, *inputs.parts)) // PLACES)
     for index, each in enumerate(inputs.several or (inputs,)):
         step = job.steps[0].of_input(index) if inputs.several else job.steps[0]
         for records, context in _places(step, each, step_bytes, open_file):
+            lend(context)
             with contextlib.suppress(Exception):
                 sample += sample_keys(step, records, context, KEYS_PER_PLACE_MAX)
     return sample

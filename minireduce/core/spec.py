@@ -37,11 +37,23 @@ class Module:
 
 
 @dataclass(frozen=True, slots=True)
+class ShippedFile:
+    """A file of the user's that tasks find in their working directory, by its name; `origin` is where it was read."""
+
+    name: str
+    data: bytes
+    sha256: str
+    origin: str = ""
+    is_executable: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Program:
     """The user's code. `kind` is "source" (a job file's text) or "pickle" (cloudpickle of a job object).
 
     `parameters` are the strings of `-p NAME=VALUE`, in the order given; `origin` is the path that tracebacks show.
-    `sha256` is that of the body; of its modules nothing is asked but that they can be imported.
+    `sha256` is that of the body; of its modules nothing is asked but that they can be imported, and `files` have their
+    own.
     """
 
     kind: str
@@ -51,6 +63,13 @@ class Program:
     python_version: str = ""
     parameters: tuple[tuple[str, str], ...] = ()
     modules: tuple[Module, ...] = ()
+    files: tuple[ShippedFile, ...] = ()
+
+    @property
+    def size_bytes(self) -> int:
+        """How much of it travels to each worker."""
+        along = sum(len(module.source) for module in self.modules) + sum(len(file.data) for file in self.files)
+        return len(self.body) + along
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ mark each would cost as much as many a map; blocks of slow records, and the firs
 from __future__ import annotations
 
 import os
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -84,6 +85,7 @@ class TaskContext:
         path: str = "",
         attempt_id: str = "",
         work_dir: Path | str | None = None,
+        fill: Callable[[Path], None] | None = None,
         on_progress: Callable[[TaskContext], None] | None = None,
         idle_bytes: int | None = None,
         marks: memoryview | None = None,
@@ -93,6 +95,8 @@ class TaskContext:
         self.path = path
         self.attempt_id = attempt_id
         self._work_dir = work_dir
+        self._fill = fill  # puts what goes along with the job into the working directory
+        self._filling = threading.Lock()  # threads of user code may ask at the same time
         self._pid = os.getpid()
         self.on_progress = on_progress
         self.idle_bytes = idle_bytes  # anonymous memory of the process before it touched any input, when known
@@ -115,12 +119,20 @@ class TaskContext:
 
     @property
     def work_dir(self) -> Path | None:
-        """A directory of this attempt's own, made when it is first asked for."""
+        """A directory of this attempt's own, made when it is first asked for, with the job's files in it."""
         if self._work_dir is None:
             return None
         work_dir = Path(self._work_dir)
-        work_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with self._filling:
+            if not work_dir.is_dir():
+                work_dir.mkdir(mode=0o700, parents=True)
+                if self._fill is not None:
+                    self._fill(work_dir)
         return work_dir
+
+    def work_in(self, directory: Path, fill: Callable[[Path], None]) -> None:
+        """Have user code find this as its working directory."""
+        self._work_dir, self._fill = directory, fill
 
     def count(self, name: str, amount: int = 1, *, group: str = GROUP) -> None:
         """Add to a counter; minireduce's own stand in the group `minireduce`."""

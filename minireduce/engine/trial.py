@@ -8,9 +8,12 @@ the other; that is an error.
 
 from __future__ import annotations
 
+import shutil
+import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from itertools import chain
+from pathlib import Path
 from typing import Any
 
 from minireduce.api import task
@@ -29,33 +32,55 @@ from minireduce.engine.read_batches import batch_of
 from minireduce.errors import RequestError
 
 Pair = tuple[Any, Any]
+Contexts = Callable[[], TaskContext]
 Reduce = Callable[[Any, list[list[Any]]], list[Pair]]  # of a key and its values, cut where combines ran
 
 
 def run_trial(job: Job[Any, Any], records: Iterable[Any] | Mapping[str, Iterable[Any]]) -> list[Pair]:
     """The pairs of the job. Raises UserCodeError, and RequestError where combining changes the answer."""
-    given: Any = records
+    with ExitStack() as lent:
+        return _run(job, records, _contexts(job, lent))
+
+
+def _contexts(job: Job[Any, Any], lent: ExitStack) -> Contexts:
+    """What makes a context in which user code finds the files that the job names, where they are here."""
+    if not job.files:
+        return lambda: TaskContext(path="<test>")
+    folder = Path(lent.enter_context(tempfile.TemporaryDirectory(prefix="minireduce-test-")))
+
+    def fill(work_dir: Path) -> None:
+        for path in job.files:
+            shutil.copy(path, work_dir)
+
+    return lambda: TaskContext(path="<test>", work_dir=folder / "work", fill=fill)
+
+
+def _run(job: Job[Any, Any], records: Any, new_context: Contexts) -> list[Pair]:
+    given = records
     for step in job.steps:
-        pairs = _mapped_apart(step, given, job.name) if step.inputs else _mapped_step(step, given)
+        if step.inputs:
+            pairs = _mapped_apart(step, given, job.name, new_context)
+        else:
+            pairs = _mapped_step(step, given, new_context())
         if step.reduce is not None:
             with ExitStack() as stack:
-                stack.enter_context(task.entered(TaskContext(path="<test>")))
-                pairs = _reduced(step, pairs, stack)
+                context = new_context()
+                stack.enter_context(task.entered(context))
+                pairs = _reduced(step, pairs, stack, context)
         elif step.inputs:
             pairs = [(key, value) for key, (_, value) in pairs]
         given = pairs
     return list(given)
 
 
-def _mapped_step(step: Step, records: Iterable[Any]) -> list[Pair]:
-    context = TaskContext(path="<test>")
+def _mapped_step(step: Step, records: Iterable[Any], context: TaskContext) -> list[Pair]:
     with ExitStack() as stack:
         stack.enter_context(task.entered(context))
         with blamed(context, "map", step.mapper):
             return _settled("map", _mapped(step, list(records), stack, context), context)
 
 
-def _mapped_apart(step: Step, records: Any, name: str) -> list[Pair]:
+def _mapped_apart(step: Step, records: Any, name: str, new_context: Contexts) -> list[Pair]:
     """The pairs of all inputs, each value with the index of its input."""
     names = [each.name for each in step.inputs]
     if not isinstance(records, Mapping) or set(records) != set(names):
@@ -64,7 +89,8 @@ def _mapped_apart(step: Step, records: Any, name: str) -> list[Pair]:
         )
     pairs = []
     for index, each in enumerate(names):
-        pairs += [(key, (index, value)) for key, value in _mapped_step(step.of_input(index), records[each])]
+        mapped_pairs = _mapped_step(step.of_input(index), records[each], new_context())
+        pairs += [(key, (index, value)) for key, value in mapped_pairs]
     if step.reduce is not None:
         kinds = Kinds()
         for key, _ in pairs:
@@ -101,13 +127,12 @@ def _settled(role: str, pairs: Iterable[Any], context: TaskContext) -> list[Pair
     return list(zip(plain, columns.to_values(columns.make([value for _, value in admitted])), strict=True))
 
 
-def _reduced(step: Step, pairs: list[Pair], stack: ExitStack) -> list[Pair]:
+def _reduced(step: Step, pairs: list[Pair], stack: ExitStack, context: TaskContext) -> list[Pair]:
     groups: dict[str, list[Any]] = {}
     for key, value in pairs:
         groups.setdefault(keys.sortable(key), []).append(value)
     if step.inputs and not step.is_join:
         groups = {text: [value for _, value in group] for text, group in groups.items()}
-    context = TaskContext(path="<test>")
     context.label = "key"
     texts = sorted(groups)
     reduce = _reducing(step, context, stack)

@@ -16,6 +16,7 @@ from minireduce.client.outputs import Destination
 from minireduce.client.publish import publish_stream
 from minireduce.client.result import CounterGroups, Counts, JobResult
 from minireduce.config import Settings
+from minireduce.core.spec import ShippedFile
 from minireduce.core.task_data import TaskError
 from minireduce.engine.errors import UserCodeError
 from minireduce.launch.inline import MEMORY_LIMIT_BYTES, run_inline
@@ -49,6 +50,7 @@ def run_here(
     overwrite: bool = False,
     reducers: int | None = None,
     skip_limit: SkipLimit | None = None,
+    files: tuple[ShippedFile, ...] = (),
 ) -> JobResult[K, V]:
     """Run `job` in this process; text goes to `target` or to `stream`, if there is one of them.
 
@@ -68,6 +70,7 @@ def run_here(
             memory_limit_bytes=settings.memory_limit or MEMORY_LIMIT_BYTES,
             record_bytes_max=settings.record_bytes_max,
             skip_limit=skip_limit,
+            files=files,
         )
     if target is not None:
         target.publish(made, made.id, overwrite=overwrite, skipped=made.skipped)

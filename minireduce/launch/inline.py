@@ -34,7 +34,7 @@ from minireduce.client.publish import part_name, publish_directory
 from minireduce.client.quarantine import read_skipped
 from minireduce.client.sampling import choose, needs_bounds
 from minireduce.client.splits import fitting_split_size, plan_splits_of_each, spread_split_size
-from minireduce.core.spec import LocalFiles, NumberRange, StoredFiles, StoredRange
+from minireduce.core.spec import LocalFiles, NumberRange, ShippedFile, StoredFiles, StoredRange
 from minireduce.disk import Disk, RealDisk
 from minireduce.engine.bad_records import Care
 from minireduce.engine.context import TaskContext
@@ -112,6 +112,7 @@ def run_inline(
     memory_limit_bytes: int = MEMORY_LIMIT_BYTES,
     record_bytes_max: int = RECORD_BYTES_MAX,
     skip_limit: SkipLimit | None = None,
+    files: tuple[ShippedFile, ...] = (),
 ) -> InlineResult[K, V]:
     """Run `job`; with `output_dir` its text parts are published there.
 
@@ -123,7 +124,7 @@ def run_inline(
     found = inputs if isinstance(inputs, Inputs) else resolve(inputs)
     kind: OutputKind = output or ("pairs" if output_dir is None else "text")
     job_id = f"job-{secrets.token_hex(3)}-1"
-    tasks = InlineTasks(skip_limit or job.skip_limit)
+    tasks = InlineTasks(skip_limit or job.skip_limit, files)
 
     def reducers_of(step: Step) -> int:
         return choose_reducers(step, reducers, usual_reducers, found.bytes_total, _cores())
@@ -191,7 +192,7 @@ class _InlineRun:
             return parts
         partitions = self._reducers_of(step)
         if number == 0 and needs_bounds(self._job):
-            bounds = choose(self._job, self._inputs, partitions, _opened)
+            bounds = choose(self._job, self._inputs, partitions, _opened, self._tasks.fill)
             step = replace(step, partition=Range(bounds))
         maps = [self._map(step.of_split(task.index), source, folder, task, partitions) for task, source in splits]
         self._judge(TaskKind.MAP)

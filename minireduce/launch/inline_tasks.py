@@ -10,13 +10,16 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from minireduce.api.skipping import SkipLimit
 from minireduce.attempt.conversation import Raised
+from minireduce.attempt.shipped_files import lay_out
 from minireduce.attempt.work import answer_to, care_of, record_data, suspect_error
 from minireduce.core.compute.bad_records import too_large_share, too_many
 from minireduce.core.settings import WorkerSettings
+from minireduce.core.spec import ShippedFile
 from minireduce.core.task_data import SkippedRecord, TaskError
 from minireduce.core.views import SkippedView
 from minireduce.core.work import bad_records
@@ -34,8 +37,9 @@ Run = Callable[[Path, TaskContext, Care], None]
 class InlineTasks:
     """The tasks of one job, and the records that they left out."""
 
-    def __init__(self, limit: SkipLimit) -> None:
+    def __init__(self, limit: SkipLimit, files: tuple[ShippedFile, ...] = ()) -> None:
         self._limit = limit
+        self.fill = partial(lay_out, files)  # puts what goes along with the job into a working directory
         self.skipped: list[SkippedView] = []
 
     def perform(self, task: TaskId, directory: Path, run: Run) -> TaskContext:
@@ -45,7 +49,7 @@ class InlineTasks:
         while True:
             shutil.rmtree(directory, ignore_errors=True)
             directory.mkdir()
-            context = TaskContext(attempt_id="inline", work_dir=directory / "work")
+            context = TaskContext(attempt_id="inline", work_dir=directory / "work", fill=self.fill)
             trial = _Trial(context, search.care if search is not None else PLAIN)
             try:
                 with seeded(seed_text(task.step, task.kind, task.index)):  # the chances that it would have on a cluster

@@ -21,6 +21,7 @@ import msgpack
 
 from minireduce.api.skipping import SkipLimit
 from minireduce.attempt.load import SOURCE, load_job, source_program
+from minireduce.client.shipping import read_files
 from minireduce.core.plain import from_plain, to_plain
 from minireduce.core.spec import JobSpec, LocalFiles, LocalRange, NumberRange, Program, StepSpec
 from minireduce.disk import RealDisk
@@ -49,7 +50,7 @@ class KeptTask:
 
 @dataclass(frozen=True, slots=True)
 class KeptJob:
-    """The failed maps of a job. `program` has the file and the parameters, and no body."""
+    """The failed maps of a job. `program` has the paths of its file and of those that go along, not their bytes."""
 
     program: Program
     step: StepSpec
@@ -71,7 +72,8 @@ def keep(job: str, spec: JobSpec, failed: Iterable[TaskId]) -> TaskId | None:
     tasks = tuple(KeptTask(index, split) for index, split in splits if isinstance(split, LocalFiles | NumberRange))
     if spec.program.kind != SOURCE or not tasks:
         return None
-    kept = KeptJob(replace(spec.program, body=b""), spec.steps[0], tasks)
+    files = tuple(replace(file, data=b"") for file in spec.program.files)
+    kept = KeptJob(replace(spec.program, body=b"", files=files), spec.steps[0], tasks)
     with contextlib.suppress(OSError):  # a home that cannot be written to: then there is nothing to offer
         folder = _folder()
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -103,6 +105,10 @@ def replay(task: TaskId, on_changed: Callable[[str], None]) -> Replayed:
     for part in split.ranges if isinstance(split, LocalFiles) else ():
         if _is_changed(part):
             on_changed(part.path)
+    files = read_files(Path(file.origin) for file in kept.program.files)
+    for now, then in zip(files, kept.program.files, strict=True):
+        if now.sha256 != then.sha256:
+            on_changed(now.origin)
     step = load_job(program).steps[0].of_split(task.index)
     disk = RealDisk()
 
@@ -133,7 +139,7 @@ def replay(task: TaskId, on_changed: Callable[[str], None]) -> Replayed:
             )
 
     with tempfile.TemporaryDirectory(prefix="minireduce-replay-") as folder, told_as_by_a_cluster():
-        context = InlineTasks(SkipLimit()).perform(task, Path(folder) / "task", run)
+        context = InlineTasks(SkipLimit(), files).perform(task, Path(folder) / "task", run)
     counted = {name: value for (group, name), value in context.counters.items() if group == "minireduce"}
     return Replayed(counted.get("MAP_INPUT_RECORDS", 0), counted.get("MAP_OUTPUT_RECORDS", 0))
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from minireduce import config
 from minireduce.api.partitioners import Range
+from minireduce.api.shipped import Paths, paths_of
 from minireduce.api.skipping import parse_skip_limit
 from minireduce.api.step import check_reducers
 from minireduce.core.spec import JobSpec, OutputKind, Program
@@ -40,6 +42,8 @@ def run(
     name: str | None = None,
     speculation: bool = True,
     skip_bad_records: int | str | None = None,
+    files: Paths = (),
+    py_files: Paths = (),
     **options: Any,
 ) -> JobResult[K, V]:
     """Run `job` over `inputs` and wait for its end; see `Job.run`. Inline, nobody sees the name, and nothing is tried
@@ -57,11 +61,15 @@ def run(
             name=name,
             speculation=speculation,
             skip_bad_records=skip_bad_records,
+            files=files,
+            py_files=py_files,
             **options,
         )
         return handle.wait()
+    from minireduce.attempt.modules import importable
     from minireduce.client.inputs import find_inputs, resolve
     from minireduce.client.outputs import find_output
+    from minireduce.client.shipping import shipped
     from minireduce.launch.here import run_here
 
     if master is not None or slots is not None:
@@ -72,15 +80,18 @@ def run(
     if target is not None:
         target.check(overwrite=overwrite)
     found = find_inputs(job, inputs, resolve)
-    return run_here(
-        job,
-        found,
-        configuration.settings,
-        target=target,
-        overwrite=overwrite,
-        reducers=reducers,
-        skip_limit=None if skip_bad_records is None else parse_skip_limit(skip_bad_records),
-    )
+    along = shipped(job, paths_of("files", files), paths_of("py_files", py_files))
+    with importable(along.modules):
+        return run_here(
+            job,
+            found,
+            configuration.settings,
+            target=target,
+            overwrite=overwrite,
+            reducers=reducers,
+            skip_limit=None if skip_bad_records is None else parse_skip_limit(skip_bad_records),
+            files=along.files,
+        )
 
 
 def submit(
@@ -94,14 +105,18 @@ def submit(
     name: str | None = None,
     speculation: bool = True,
     skip_bad_records: int | str | None = None,
+    files: Paths = (),
+    py_files: Paths = (),
     **settings: object,
 ) -> JobHandle[K, V]:
     """Start `job` over `inputs`; see `Job.submit`. `settings` are settings by name, such as `memory_limit`."""
     from minireduce.client.inputs import find_inputs
     from minireduce.client.job_spec import Wishes
     from minireduce.client.program import pickle_program
+    from minireduce.client.shipping import shipped
 
     check_reducers(reducers)
+    along = shipped(job, paths_of("files", files), paths_of("py_files", py_files))
     cluster = None if isinstance(master, str) else master
     configuration = config.load({"master": master if cluster is None else None, **settings})
     session = Session(configuration, slots=slots, cluster=cluster)
@@ -120,7 +135,7 @@ def submit(
             speculation=speculation,
             skip_limit=None if skip_bad_records is None else parse_skip_limit(skip_bad_records),
         )
-        return submit_program(session, job, pickle_program(job), found, wishes, owns_session=True)
+        return submit_program(session, job, along.beside(pickle_program(job)), found, wishes, owns_session=True)
     except BaseException:
         session.close()
         raise
@@ -147,7 +162,7 @@ def submit_program(
     from minireduce.client.job_spec import make_spec, must_be_uploaded
     from minireduce.machine import machine_id
 
-    sample = _sample(session, job, inputs)
+    sample = _sample(session, job, program, inputs)
     connection, cluster, here, key = (
         session.connection,
         session.describe(),
@@ -183,13 +198,18 @@ def submit_program(
     )
 
 
-def _sample(session: Session, job: Job[Any, Any], inputs: Inputs) -> list[bytes] | None:
+def _sample(session: Session, job: Job[Any, Any], program: Program, inputs: Inputs) -> list[bytes] | None:
     """Keys to choose the bounds of `Range()` from, if the job needs any: taken while a cluster of its own starts."""
     if not isinstance(job.steps[0].partition, Range):
         return None
+    from minireduce.attempt.modules import importable
+    from minireduce.attempt.shipped_files import lay_out
     from minireduce.client.sampling import needs_bounds, take_sample
 
-    return take_sample(job, inputs, session.open_input) if needs_bounds(job) else None
+    if not needs_bounds(job):
+        return None
+    with importable(program.modules):
+        return take_sample(job, inputs, session.open_input, partial(lay_out, program.files))
 
 
 def send(session: Session, spec: JobSpec, key: str) -> JobId:

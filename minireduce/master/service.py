@@ -184,10 +184,10 @@ class MasterService:
 
     async def _submit(self, request: SubmitJob) -> Any:
         program = request.spec.program
-        program_bytes = len(program.body) + sum(len(module.source) for module in program.modules)
-        if program_bytes > PROGRAM_BYTES_MAX:
+        if program.size_bytes > PROGRAM_BYTES_MAX:
             raise RequestError(
-                f"the program has {program_bytes >> 20} MiB, and {PROGRAM_BYTES_MAX >> 20} MiB is the limit",
+                f"the program has {program.size_bytes >> 20} MiB with all that goes along, and "
+                f"{PROGRAM_BYTES_MAX >> 20} MiB is the limit",
                 hint="leave data out of it, and read it as input",
             )
         return await self._change(request)

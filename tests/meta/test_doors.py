@@ -55,6 +55,7 @@ JOINED = {
     ("worker/control_groups.py", "name"): "files of /proc and of a control group that stand in the code",
     ("worker/control_groups.py", "Path(path).relative_to(root)"): "what the kernel says of this very process",
     ("worker/identity.py", "f'{path.name}.new'"): "the draft of a file whose name stands in the code",
+    ("attempt/shipped_files.py", "file.name"): "a name without a directory, which is asked when the program is loaded",
     ("attempt/progress.py", "self.bytes_total"): "a division of numbers",
     ("worker/link_rates.py", "seconds"): "the same",
     ("worker/scrubbing.py", "self._limits.bytes_per_s"): "the same",
