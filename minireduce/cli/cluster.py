@@ -82,13 +82,28 @@ def workers(common: Common, *, is_json: bool) -> None:
             size(each.capacity_bytes),
             size(max(0, each.capacity_bytes - each.free_bytes)),
             each.blocks,
+            f"{each.weight:g}",
             each.data_address,
             f"{each.last_heard_s:.1f} s",
         )
         for each in listed
     ]
     print_table(
-        ("WORKER", "STATE", "HOST", "RACK", "SLOTS", "MEMORY", "CAPACITY", "USED", "BLOCKS", "ADDRESS", "HEARD"), rows
+        (
+            "WORKER",
+            "STATE",
+            "HOST",
+            "RACK",
+            "SLOTS",
+            "MEMORY",
+            "CAPACITY",
+            "USED",
+            "BLOCKS",
+            "WEIGHT",
+            "ADDRESS",
+            "HEARD",
+        ),
+        rows,
     )
     for problem in problems:
         print(f"master: {problem}")

@@ -143,6 +143,7 @@ class ClusterViews:
             is_stopping=member.is_stopping,
             drain=show_drain(member, load, self._compute, self._storage) if member.is_draining else None,
             directories=member.directories,
+            weight=profile.weight,
         )
 
     def cluster(self) -> ClusterView:

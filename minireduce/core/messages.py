@@ -269,7 +269,9 @@ Command = (
 
 @dataclass(frozen=True, slots=True)
 class WorkerProfile:
-    """What a worker is. `data_address` is its block server's `host:port`."""
+    """What a worker is. `data_address` is its block server's `host:port`; `weight` says how readily it is given blocks
+    beside others with as much room.
+    """
 
     worker: WorkerId
     incarnation: int  # grows each time the worker's process starts
@@ -283,6 +285,7 @@ class WorkerProfile:
     protocol_version: int = PROTOCOL_VERSION
     capacity_bytes: int = 0
     free_bytes: int = 0
+    weight: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)

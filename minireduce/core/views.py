@@ -187,6 +187,7 @@ class WorkerView:
     is_stopping: bool = False
     drain: DrainView | None = None
     directories: tuple[DataDirectory, ...] = ()
+    weight: float = 1.0
 
     @property
     def condition(self) -> str:

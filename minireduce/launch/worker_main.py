@@ -19,6 +19,7 @@ from minireduce.worker.zygote_process import ZygoteProcess
 
 DEFAULT_DATA_DIR = Path("~/.local/share/minireduce/worker")
 DEFAULT_RACK = "/default"
+WEIGHT_MIN, WEIGHT_MAX = 0.01, 100.0
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -62,6 +63,13 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--slots", type=int, metavar="N", help="attempts that run at once; default: the cores")
     parser.add_argument("--rack", type=_rack, default=DEFAULT_RACK, metavar="/R", help="default: %(default)s")
+    parser.add_argument(
+        "--weight",
+        type=_weight,
+        default=1.0,
+        metavar="W",
+        help="how readily it is given blocks beside others with as much room; default: 1",
+    )
     parser.add_argument("--host", metavar="H", help="address to listen on; default: as near as the master is")
     parser.add_argument("--advertise", metavar="H", help="host by which other workers reach this machine")
     parser.add_argument("--port", type=port, default=0, metavar="P", help="of the block server; default: any free")
@@ -82,6 +90,15 @@ def _rack(text: str) -> str:
     if not text.startswith("/") or text.strip() != text or len(text) < 2:
         raise argparse.ArgumentTypeError("a rack is written like a path, such as /rack1")
     return text
+
+
+def _weight(text: str) -> float:
+    weight = float(text)
+    if not WEIGHT_MIN <= weight <= WEIGHT_MAX:
+        raise argparse.ArgumentTypeError(
+            f"a weight is a number from {WEIGHT_MIN:g} to {WEIGHT_MAX:g}; drain a worker that shall keep no blocks"
+        )
+    return weight
 
 
 if __name__ == "__main__":

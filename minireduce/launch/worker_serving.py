@@ -172,6 +172,7 @@ def _worker(
             key_pem=shown.key_pem,
             gives_descriptors=not options.no_local_reads,
             new_data_dirs=_new_data_dirs(options),
+            weight=options.weight,
             serves_at_once=not options.alone,  # nobody fetches from it, and mostly nobody stores anything there
         ),
         SystemClock(),

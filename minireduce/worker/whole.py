@@ -95,6 +95,7 @@ class WorkerOptions:
     scrub: ScrubLimits = ScrubLimits()
     new_data_dirs: tuple[Path, ...] = ()
     serves_at_once: bool = True
+    weight: float = 1.0
 
     @property
     def data_dir(self) -> Path:
@@ -251,6 +252,7 @@ class Worker:
             software_version=options.software_version,
             capacity_bytes=store.directories.capacity_bytes(),
             free_bytes=store.directories.measure().free_bytes,
+            weight=options.weight,
         )
         return WorkerState(
             profile,

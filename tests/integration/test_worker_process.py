@@ -63,9 +63,9 @@ def status_of(started: daemon.Daemon) -> int:
 
 
 def test_a_worker_joins_and_says_what_it_is(cluster: ProcessCluster):
-    address = worker(cluster, "--slots", "3", "--rack", "/r1", cluster.address).ready()["address"]
+    address = worker(cluster, "--slots", "3", "--rack", "/r1", "--weight", "2.5", cluster.address).ready()["address"]
     (seen,) = cluster.workers().values()
-    assert (seen.state, seen.slots, seen.rack, seen.data_address) == ("live", 3, "/r1", address)
+    assert (seen.state, seen.slots, seen.rack, seen.weight, seen.data_address) == ("live", 3, "/r1", 2.5, address)
     assert seen.memory_bytes > 1 << 20
     assert seen.free_bytes > 0
 

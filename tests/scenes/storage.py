@@ -34,8 +34,8 @@ from minireduce.core.storage.views import FileStatus, PlacedBlock
 GIB = 1 << 30
 
 
-def place(worker: str, rack: str = "/r", *, machine: str = "", free: int = 100 * GIB) -> Place:
-    return Place(worker, machine or f"machine-{worker}", rack, f"{worker}:1", free)
+def place(worker: str, rack: str = "/r", *, machine: str = "", free: int = 100 * GIB, weight: float = 1.0) -> Place:
+    return Place(worker, machine or f"machine-{worker}", rack, f"{worker}:1", free, weight=weight)
 
 
 class FakePlaces:

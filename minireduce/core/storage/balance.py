@@ -2,8 +2,10 @@
 
 What counts is the used share of a worker's disks, beside the share that all of them together use. A replica goes from
 a worker above that to one below it, of which one at least is more than `balance_threshold` away: so a newcomer is
-filled from workers that are all a little above. The fullest give and the emptiest get first. It ends when nobody is
-further off than the threshold, or what is there cannot go elsewhere. Nothing is moved while anything needs repair.
+filled from workers that are all a little above. A worker of weight 2 counts as having twice the disks, so it is filled
+twice as far, in keeping with where new replicas go (placement.py). The fullest give and the emptiest get first. It ends
+when nobody is further off than the threshold, or what is there cannot go elsewhere. Nothing is moved while anything
+needs repair.
 
 A move is a copy, and once that is confirmed the source gives its replica up, as one too many (`repair`): at no moment
 are there fewer replicas. It must leave the block on as many racks and machines as before. At most `balance_bytes_per_s`
@@ -101,9 +103,9 @@ class Balance:
         used = {
             worker: place.capacity_bytes - place.free_bytes + moved.get(worker, 0) for worker, place in known.items()
         }
-        capacity = sum(place.capacity_bytes for place in known.values())
+        capacity = sum(place.weighted_capacity for place in known.values())
         mean = sum(used.values()) / capacity if capacity else 0.0
-        return {worker: used[worker] / place.capacity_bytes - mean for worker, place in known.items()}
+        return {worker: used[worker] / place.weighted_capacity - mean for worker, place in known.items()}
 
     def _look(
         self, live: Mapping[WorkerId, Place], shares: Mapping[WorkerId, float], now: float, effects: Effects

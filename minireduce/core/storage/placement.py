@@ -3,7 +3,8 @@
 The first replica goes to the writer's own machine where that has a worker, the second to another rack, the third to the
 rack of the second but another machine, further ones anywhere; no rack gets more than its share, so that losing one
 never takes all. After HDFS's default policy. Within what these rules leave, chance decides, weighted by free room and
-damped by what a worker was just given: an empty newcomer would otherwise get every new block at once. After GFS (2003).
+by the worker's own weight, and damped by what a worker was just given: an empty newcomer would otherwise get every new
+block at once. After GFS (2003).
 
 Other policies need to say three things only (`PlacementPolicy`): where new replicas go, which of too many is given up,
 and whether a move leaves a block as well spread as it was.
@@ -167,19 +168,19 @@ def _choose_one(
 
 
 def _draw(places: Sequence[Place], recent: Mapping[WorkerId, int], rng: random.Random) -> Place:
-    """One of `places` by chance. Twice the room is twice as likely, n blocks just given 1 + n times less."""
-    weights = [place.free_bytes / (1 + recent.get(place.worker, 0)) for place in places]
-    return rng.choices(places, weights)[0]
+    """One of `places` by chance. Twice the room or weight is twice as likely, n blocks just given 1 + n times less."""
+    chances = [place.weighted_room / (1 + recent.get(place.worker, 0)) for place in places]
+    return rng.choices(places, chances)[0]
 
 
 def choose_surplus(holders: Sequence[Place]) -> Place:
     """The holder to give its replica up: where machines and racks hold more than one, and then where room is least."""
 
-    def crowding(place: Place) -> tuple[int, int, int, WorkerId]:
+    def crowding(place: Place) -> tuple[int, int, float, WorkerId]:
         return (
             sum(other.machine_id == place.machine_id for other in holders),
             sum(other.rack == place.rack for other in holders),
-            -place.free_bytes,
+            -place.weighted_room,
             place.worker,
         )
 

@@ -16,6 +16,8 @@ class Place:
 
     One that `is_draining` shall be done without: what it has counts for readers, and not towards what a block should
     have. It takes no new replicas, nor does one that is about to stop (`takes_replicas`).
+
+    `weight` is what its operator says it is worth as a keeper of blocks: one of 2 counts as having twice the disks.
     """
 
     worker: WorkerId
@@ -26,6 +28,17 @@ class Place:
     capacity_bytes: int = 0  # 0: not known
     is_draining: bool = False
     takes_replicas: bool = True
+    weight: float = 1.0
+
+    @property
+    def weighted_room(self) -> float:
+        """Its free room as it counts beside that of others."""
+        return self.free_bytes * self.weight
+
+    @property
+    def weighted_capacity(self) -> float:
+        """Its disks as they count beside those of others."""
+        return self.capacity_bytes * self.weight
 
 
 class Places(Protocol):
@@ -84,6 +97,7 @@ def _place(member: Member) -> Place:
         profile.capacity_bytes,
         member.is_draining,
         member.takes_work,
+        profile.weight or 1.0,  # one of an older version says none
     )
 
 

@@ -23,8 +23,8 @@ class Kit(StorageKit):
             held = sum(replica.length for replica in self.disks[worker].values())
             self.places.all[worker] = replace(each, capacity_bytes=CAPACITY, free_bytes=CAPACITY - held)
 
-    def add(self, worker: str, rack: str = "/r") -> None:
-        self.places.all[worker] = place(worker, rack)
+    def add(self, worker: str, rack: str = "/r", *, weight: float = 1.0) -> None:
+        self.places.all[worker] = place(worker, rack, weight=weight)
         self.disks[worker] = {}
         self.join(worker)
         self.measure()
@@ -76,6 +76,21 @@ def test_a_newcomer_is_filled_until_all_are_within_the_threshold_and_then_nothin
     assert kit.use_of("w4") >= mean - 10
     assert sum(map(kit.use_of, kit.disks)) == 150
     assert kit.pass_time(100) == []
+
+
+def test_a_heavy_newcomer_is_filled_further_than_the_others_and_a_light_one_less():
+    def filled(weight: float) -> int:
+        kit = Kit(3, settings=SETTINGS)
+        kit.measure()
+        fill(kit, 75)
+        kit.add("w4", weight=weight)
+        kit.pass_time(250)
+        assert kit.pass_time(50) == []  # it comes to rest
+        return kit.use_of("w4")
+
+    light, plain, heavy = filled(0.2), filled(1.0), filled(2.0)
+    assert light < 15 < plain < 38
+    assert heavy >= 40  # its share is 60 of 150, and the threshold a tenth of disks twice as large
 
 
 def test_within_the_threshold_nothing_moves():

@@ -96,3 +96,12 @@ def test_another_policy_decides_where_new_replicas_and_copies_go():
     kit.lose("w2")
     kit.settle(int(kit.settings.repair_delay_s) + 10)
     assert [kit.holders(f"/f{number}") for number in range(4)] == [[{"w1", "w3", "w4"}]] * 4
+
+
+def test_a_heavier_worker_is_drawn_more_often_and_gives_up_less_but_rules_come_first():
+    places = [place("heavy", weight=4.0), place("light"), place("far", "/other", weight=0.01)]
+    drawn = Counter(choose(places[:2], replicas=1, seed=seed)[0].worker for seed in range(400))
+    assert drawn["heavy"] > 3 * drawn["light"] > 0
+    assert choose_surplus(places[:2]).worker == "light"
+    for seed in range(20):  # the second replica leaves the rack, whatever the other one weighs
+        assert "far" in {each.worker for each in choose(places, replicas=2, seed=seed)}
