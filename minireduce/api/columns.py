@@ -1,4 +1,5 @@
-"""What jobs call inside a `map_batch`: words, matches and pairs of whole columns, without a Python loop over rows.
+"""What jobs call inside a `map_batch` or a `reduce_batch`: words, matches, groups and pairs of whole columns, without a
+Python loop over rows.
 
     from minireduce import Job, Sum, columns
 
@@ -60,8 +61,7 @@ def rows(column: Any) -> Any:
     width = len(elements) // max(1, len(column))
     if column.null_count or elements.null_count or column.value_lengths().unique().to_pylist() not in ([], [width]):
         raise ValueError("these are not rows of one length")
-    name = str(elements.type)
-    kind = np.dtype({"double": "float64", "float": "float32", "halffloat": "float16"}.get(name, name))
+    kind = _numpy_kind(elements.type)
     return np.frombuffer(elements.buffers()[1], kind, len(elements), elements.offset * kind.itemsize).reshape(-1, width)
 
 
@@ -81,6 +81,43 @@ def ascii_words(column: Any) -> Any:
         column: an Arrow array of strings or of binary; the words are of the same type.
     """
     return _split(column, _ASCII_SPACES, ())
+
+
+def numbers(column: Any) -> Any:
+    """The numbers of `column` as an array of numpy, in the same memory.
+
+    Raises:
+        ValueError: something is null.
+    """
+    import numpy as np
+
+    if column.null_count:
+        raise ValueError(f"{column.null_count} of these numbers are null")
+    kind = _numpy_kind(column.type)
+    if not len(column):
+        return np.zeros(0, kind)
+    return np.frombuffer(column.buffers()[1], kind, len(column), column.offset * kind.itemsize)
+
+
+def take(column: Any, index: Any) -> Any:
+    """The rows of `column` at these places, which are an array of numpy."""
+    return column.take(_array(index))
+
+
+def group_starts(key: Any) -> Any:
+    """Where each run of equal keys begins in the column `key`: an array of numpy, as `take` and its `reduceat` have it.
+    Keys that are null are equal.
+    """
+    import numpy as np
+    import pyarrow.compute as pc
+
+    if key.null_count == len(key):
+        return np.zeros(min(1, len(key)), np.int64)
+    before, after = key[:-1], key[1:]
+    differs = _booleans(pc.fill_null(pc.not_equal(before, after), False))
+    if key.null_count:
+        differs = differs | (_booleans(pc.is_null(before)) != _booleans(pc.is_null(after)))
+    return np.concatenate((np.zeros(1, np.int64), np.flatnonzero(differs) + 1))
 
 
 def cut(column: Any, start: int, stop: int) -> Any:
@@ -155,6 +192,23 @@ def _found(column: Any, sought: bytes) -> Any:
     is_found[rows[begins + len(sought) <= offsets[rows + 1]]] = True  # the others go on in the next row
     bits = np.packbits(is_found, bitorder="little")
     return pa.Array.from_buffers(pa.bool_(), len(column), [None, pa.py_buffer(bits)])
+
+
+def _numpy_kind(kind: Any) -> Any:
+    import numpy as np
+
+    name = str(kind)
+    return np.dtype({"double": "float64", "float": "float32", "halffloat": "float16"}.get(name, name))
+
+
+def _booleans(array: Any) -> Any:
+    """The truth values of an Arrow array without nulls."""
+    import numpy as np
+
+    if not len(array):
+        return np.zeros(0, np.bool_)
+    bits = np.frombuffer(array.buffers()[1], np.uint8)
+    return np.unpackbits(bits, count=array.offset + len(array), bitorder="little")[array.offset :].astype(np.bool_)
 
 
 def _array(given: Any) -> Any:

@@ -22,7 +22,7 @@ from minireduce.api.partitioners import Partitioner, Range
 from minireduce.api.results import Handle, Result
 from minireduce.api.shipped import Paths, paths_of
 from minireduce.api.skipping import SkipLimit, parse_skip_limit
-from minireduce.api.step import HASH, TEXT, BatchMap, JobOptions, Step, StepOptions, is_count, make_step
+from minireduce.api.step import HASH, TEXT, BatchMap, BatchReduce, JobOptions, Step, StepOptions, is_count, make_step
 from minireduce.errors import RequestError
 
 K = TypeVar("K")
@@ -55,6 +55,10 @@ class Job(Generic[K, V]):
             Without it the job is map-only. With several inputs, a function `(key, users, orders)`: the values of
             each input, the last as an iterator, the others as collections that may be looped over again; or, as
             with one input, a function of a key and of the values of all, in the order of the inputs.
+        reduce_batch: instead of `reduce`: called with many whole groups at once, an Arrow record batch of the columns
+            `key` and `value` in the order of keys; gives one with the same columns. What it gives for a key must not
+            depend on the other keys of the batch. With several inputs it is called with a batch of each, or, if it
+            takes one argument, with the pairs of all.
         combine: as `reduce`, run any number of times on the way; keeps the key.
         input: what a record is, or the result of an earlier job, whose pairs the map is called with; lines of text if
             not given. For several inputs, a dict of these, or one for all.
@@ -254,12 +258,24 @@ class Job(Generic[K, V]):
         input: InputFormat[T],
         **options: Unpack[JobOptions],
     ) -> None: ...
+    @overload
+    def __init__(
+        self: Job[Any, Any],
+        map: AnyMap | Mapping[str, AnyMap | None] | None = None,
+        *,
+        map_batch: BatchMap | Mapping[str, BatchMap] = ...,
+        reduce_batch: BatchReduce,
+        combine: Callable[[Any, Iterator[Any]], Iterable[tuple[Any, Any]]] | None = None,
+        input: Format | Mapping[str, Format] = ...,
+        **options: Unpack[JobOptions],
+    ) -> None: ...
     def __init__(
         self,
         map: Any = None,
         reduce: Any = None,
         *,
         map_batch: Any = None,
+        reduce_batch: Any = None,
         combine: Any = None,
         input: Any = None,
         reducers: int | None = None,
@@ -287,6 +303,7 @@ class Job(Generic[K, V]):
             map=None if inputs else map,
             map_batch=None if inputs else map_batch,
             reduce=reduce,
+            reduce_batch=reduce_batch,
             combine=combine,
             input=record,
             reducers=reducers,
@@ -297,7 +314,7 @@ class Job(Generic[K, V]):
             task_timeout_s=task_timeout_s,
             output=output,
             inputs=inputs,
-            is_join=takes_each(reduce, inputs),
+            is_join=takes_each(reduce_batch or reduce, inputs, is_batched=reduce_batch is not None),
         )
         if step.mapper is None and not step.takes_pairs and not inputs:
             raise RequestError("a job needs a map", hint="give a function of a record that yields (key, value) pairs")
@@ -379,12 +396,23 @@ class Job(Generic[K, V]):
         combine: Callable[[K, Iterator[V]], Iterable[tuple[K, V]]] | None = None,
         **options: Unpack[StepOptions],
     ) -> Job[T, R]: ...
+    @overload
+    def then(
+        self,
+        map: Callable[[K, V], Iterable[tuple[Any, Any]]] | None = None,
+        *,
+        map_batch: BatchMap = ...,
+        reduce_batch: BatchReduce,
+        combine: Callable[[Any, Iterator[Any]], Iterable[tuple[Any, Any]]] | None = None,
+        **options: Unpack[StepOptions],
+    ) -> Job[Any, Any]: ...
     def then(
         self,
         map: Any = None,
         reduce: Any = None,
         *,
         map_batch: BatchMap | None = None,
+        reduce_batch: BatchReduce | None = None,
         combine: Any = None,
         reducers: int | None = None,
         partition: Partitioner = HASH,
@@ -399,12 +427,13 @@ class Job(Generic[K, V]):
         Args:
             map: called as `map(key, value)`; None passes pairs on.
             map_batch: instead of `map`: called with a batch of the columns `key` and `value`.
-            reduce: as for a Job; so are all options.
+            reduce: as for a Job; so are `reduce_batch` and all options.
         """
         step = make_step(
             map=map,
             map_batch=map_batch,
             reduce=reduce,
+            reduce_batch=reduce_batch,
             combine=combine,
             input=Pairs(),
             reducers=reducers,
@@ -420,7 +449,7 @@ class Job(Generic[K, V]):
                 "Range() samples the input of a job, and this is a later step",
                 hint="make the step a job of its own, over the result of the steps before: Job(…, input=result)",
             )
-        if step.mapper is None and step.reduce is None:
+        if step.mapper is None and step.is_map_only:
             raise RequestError("this step does nothing", hint="give .then a map, a reduce, or both")
         return self.with_steps((*self.steps, step))
 
@@ -481,5 +510,5 @@ def _name(function: object) -> str:
 def _name_of(step: Step) -> str:
     if not step.inputs:
         return _name(step.mapper)
-    is_function = step.reduce is not None and step.aggregation is None
-    return _name(step.reduce if is_function else step.inputs[0].mapper)
+    is_function = not step.is_map_only and step.aggregation is None
+    return _name(step.reducer if is_function else step.inputs[0].mapper)

@@ -1,7 +1,8 @@
 """Several inputs of one job, each with a name, a format and a map of its own.
 
-What reduces is told apart by how it is called. `join(key, users, orders)` takes the values of each input apart; a
-declared aggregation, or `reduce(key, values)`, takes those of all inputs together, in the order of the inputs.
+What reduces is told apart by how it is called. `join(key, users, orders)` takes the values of each input apart, and so
+does a `reduce_batch` that is called as `join(users, orders)`; a declared aggregation, `reduce(key, values)`, or a
+`reduce_batch` of one batch takes those of all inputs together, in the order of the inputs.
 """
 
 # ruff: noqa: A002  `map` is the word of the field
@@ -94,8 +95,8 @@ def _check_same(maps: Mapping[str, object], formats: Mapping[str, object]) -> No
             raise RequestError(f"input= names {name!r}, for which there is no map", hint=f"maps: {', '.join(maps)}")
 
 
-def takes_each(reduce: object, inputs: tuple[NamedInput, ...]) -> bool:
-    """Whether `reduce` is called with the values of each input apart. Raises RequestError if it fits neither way."""
+def takes_each(reduce: object, inputs: tuple[NamedInput, ...], *, is_batched: bool) -> bool:
+    """Whether what reduces takes the values of each input apart. Raises RequestError if it fits neither way."""
     if len(inputs) < 2 or isinstance(reduce, Aggregation | type) or not callable(reduce):
         return False  # what is no function is refused elsewhere
     try:
@@ -106,15 +107,17 @@ def takes_each(reduce: object, inputs: tuple[NamedInput, ...]) -> bool:
         each.default is each.empty and each.kind in (each.POSITIONAL_ONLY, each.POSITIONAL_OR_KEYWORD)
         for each in signature.parameters.values()
     )
-    if required != 2 and _can_take(signature, 1 + len(inputs)):
+    before = 0 if is_batched else 1  # the key
+    if required != before + 1 and _can_take(signature, before + len(inputs)):
         return True
-    if _can_take(signature, 2):
+    if _can_take(signature, before + 1):
         return False
     names = ", ".join(each.name for each in inputs)
+    apart, together = (names, "batch") if is_batched else (f"key, {names}", "key, values")
     called = getattr(reduce, "__name__", None) or type(reduce).__name__
     raise RequestError(
         f"{called}{signature} cannot reduce {len(inputs)} inputs",
-        hint=f"write {called}(key, {names}), or {called}(key, values) for the values of all",
+        hint=f"write {called}({apart}), or {called}({together}) for the values of all",
     )
 
 

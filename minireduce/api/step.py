@@ -22,6 +22,9 @@ from minireduce.frozen import dataclass
 BatchMap = Callable[[Any], Any]
 """From a `pyarrow.RecordBatch` to one, a table, or an iterable of them, with the columns `key` and `value`."""
 
+BatchReduce = Callable[..., Any]
+"""The same from a batch of whole groups; where there are several inputs, from one of each."""
+
 REDUCERS_MAX = 100_000
 TEXT = Text()
 HASH = Hash()
@@ -46,10 +49,11 @@ class Step:
     memory_limit_bytes: int | None = None
     task_timeout_s: float | None = None
     map_batch: BatchMap | None = None
+    reduce_batch: BatchReduce | None = None
     output: FixedWidth | None = None
     inputs: tuple[NamedInput, ...] = ()
     input_ends: tuple[int, ...] = ()
-    is_join: bool = False  # whether `reduce` takes the values of each input apart
+    is_join: bool = False  # whether what reduces takes the values of each input apart
 
     def input_of(self, split: int) -> int:
         """Which of several inputs this split belongs to."""
@@ -70,9 +74,14 @@ class Step:
         return self.map if self.map_batch is None else self.map_batch
 
     @property
+    def reducer(self) -> Callable[..., Any] | Aggregation[Any, Any, Any] | None:
+        """What reduces, group by group, batch by batch, or as declared."""
+        return self.reduce if self.reduce_batch is None else self.reduce_batch
+
+    @property
     def is_map_only(self) -> bool:
         """Whether pairs go from the map straight into the output."""
-        return self.reduce is None
+        return self.reducer is None
 
     @property
     def takes_pairs(self) -> bool:
@@ -129,20 +138,26 @@ def make_step(*, memory_limit: str | int | None, **fields: Any) -> Step:
     step = Step(memory_limit_bytes=None if memory_limit is None else parse_size_bytes(memory_limit), **fields)
     if step.map is not None and step.map_batch is not None:
         raise RequestError("a step has a map or a map_batch, not both", hint="leave one of them out")
+    if step.reduce is not None and step.reduce_batch is not None:
+        raise RequestError("a step has a reduce or a reduce_batch, not both", hint="leave one of them out")
+    if isinstance(step.reduce_batch, Aggregation):
+        raise RequestError(
+            f"reduce_batch={step.reduce_batch!r} is a declared aggregation", hint=f"write reduce={step.reduce_batch!r}"
+        )
     if step.map_batch is not None and not step.input.has_columns:
         raise RequestError(f"{step.input!r} is read record by record", hint=_no_columns_hint(step.input))
     if step.is_join and step.combine is not None:
         raise RequestError(
             "a reduce that takes the values of each input apart has no combine",
-            hint="leave combine out, or write reduce(key, values) for the values of all inputs",
+            hint="leave combine out, or write a reduce that takes the values of all inputs together",
         )
-    for role in ("map", "map_batch", "reduce", "combine"):
+    for role in ("map", "map_batch", "reduce", "reduce_batch", "combine"):
         given = getattr(step, role)
         if isinstance(given, type) and issubclass(given, Aggregation):
             raise RequestError(f"{role}={given.__name__} is the class", hint=f"write {given.__name__}()")
         if given is not None and not callable(given) and not (role == "reduce" and isinstance(given, Aggregation)):
             raise RequestError(f"{role}={given!r} cannot be called", hint=f"give a function as {role}")
-    if step.combine is not None and step.reduce is None:
+    if step.combine is not None and step.is_map_only:
         raise RequestError("a step with combine needs a reduce")
     if step.combine is not None and step.aggregation is not None:
         raise RequestError(f"{type(step.reduce).__name__}() combines by itself", hint="leave combine out")

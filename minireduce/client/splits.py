@@ -54,7 +54,7 @@ def fitting_split_size(step: Step, split_size_bytes: int, memory_limit_bytes: in
     written and read once more. Aggregations hold less than they read, and pairs of Python objects far more.
     """
     maps = [each.map_batch for each in step.inputs] or [step.map_batch]
-    if None in maps or step.reduce is None or step.aggregation is not None or step.combine is not None:
+    if None in maps or step.is_map_only or step.aggregation is not None or step.combine is not None:
         return split_size_bytes
     return min(split_size_bytes, max(SPLIT_BYTES_MIN, int(memory_limit_bytes * SPLIT_SHARE)))
 

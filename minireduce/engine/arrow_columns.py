@@ -1,4 +1,4 @@
-"""Turn what a `map_batch` gave into keys and values as they stand at the shuffle.
+"""Turn what a `map_batch` or a `reduce_batch` gave into keys and values as they stand at the shuffle.
 
 Strings, bytes, numbers and lists of numbers without nulls go from array to array; every other type becomes Python
 objects and takes the way of the record lane, so that both lanes refuse the same keys and write the same bytes. A row of
@@ -25,25 +25,25 @@ _HINT = "give a pyarrow.RecordBatch with the columns key and value, such as colu
 _HEAD_BYTES_MAX = 5
 
 
-def given_pairs(result: Any) -> Iterator[tuple[Any, Any]]:
-    """The (key, value) arrays of what a `map_batch` gave. Raises InvalidValue for what is none."""
+def given_pairs(result: Any, role: str = "map_batch") -> Iterator[tuple[Any, Any]]:
+    """The (key, value) arrays of what user code in this role gave. Raises InvalidValue for what is none."""
     import pyarrow as pa
 
     if isinstance(result, pa.RecordBatch):
         if sorted(result.schema.names) != ["key", "value"]:
-            raise InvalidValue(f"map_batch gave a batch with the columns {result.schema.names}", hint=_HINT)
+            raise InvalidValue(f"{role} gave a batch with the columns {result.schema.names}", hint=_HINT)
         if result.num_rows:
             yield _normal(result.column("key")), _normal(result.column("value"))
     elif isinstance(result, pa.Table):
         for batch in result.to_batches():
-            yield from given_pairs(batch)
+            yield from given_pairs(batch, role)
     elif result is None or isinstance(result, str | bytes | dict) or not hasattr(type(result), "__iter__"):
-        raise InvalidValue(f"map_batch gave {result!r:.80}", hint=_HINT)
+        raise InvalidValue(f"{role} gave {result!r:.80}", hint=_HINT)
     else:
         for part in result:
             if not isinstance(part, pa.RecordBatch | pa.Table):
-                raise InvalidValue(f"map_batch gave {part!r:.80} among its batches", hint=_HINT)
-            yield from given_pairs(part)
+                raise InvalidValue(f"{role} gave {part!r:.80} among its batches", hint=_HINT)
+            yield from given_pairs(part, role)
 
 
 def _normal(array: Any) -> Any:
@@ -209,7 +209,7 @@ def _check_text(array: Any) -> None:
     try:
         array.validate(full=True)
     except pa.ArrowInvalid as error:
-        raise InvalidValue(f"map_batch gave a column that is damaged: {error}") from None
+        raise InvalidValue(f"a batch has a column that is damaged: {error}") from None
 
 
 def _packed_text(array: Any) -> Any:

@@ -1,17 +1,19 @@
-"""Call a `map_batch` over batches of rows, and find the row to blame where it fails.
+"""Call a `map_batch` over batches of rows, a `reduce_batch` over batches of groups, and find the one to blame where
+it fails.
 
-A batch is mapped at once. When that raises, its rows are bisected until one is left that raises alone, so an error
-names a record, as in the record lane. Where each record must be known before user code sees it, since it may end the
-process, and where a record is probed alone, a batch has one row; records to be skipped are cut out of theirs.
+A batch is computed at once. When that raises, it is bisected until one row, or one group, is left that raises alone, so
+an error names a record or a key, as in the record lane. Where each must be known before user code sees it, since it may
+end the process, and where one is probed alone, they come one by one; those to be skipped are cut out of their batch.
 
-What a `map_batch` gives for a row must not depend on the other rows. If no row alone raises, that is what is told.
+What is given for a row must not depend on the other rows, nor what is given for a group on the other groups. If none
+alone raises, that is what is told.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
-from typing import Any
+from typing import Any, Protocol
 
 from minireduce.api.step import Step
 from minireduce.engine import arrow_columns
@@ -28,9 +30,35 @@ from minireduce.frozen import dataclass
 Columns = tuple[Any, Any]  # keys and values, as arrays
 
 
+class Part(Protocol):
+    """Rows or groups that user code may be called with at once, and how to tell one of them."""
+
+    @property
+    def count(self) -> int:
+        """How many there are."""
+
+    @property
+    def record_of(self) -> Callable[[int], Any]:
+        """One of them, as errors and lists of bad records name it."""
+
+    @property
+    def offset_of(self) -> Callable[[int], int] | None:
+        """Where one of them begins in its file, if there is such a place."""
+
+    @property
+    def size_bytes(self) -> int:
+        """What was read for them, where nobody else has told of it."""
+
+    def arguments(self, start: int, stop: int) -> tuple[Any, ...]:
+        """What to call with, for these of them. Raises RequestError for what cannot be read."""
+
+    def count_skipped(self, context: TaskContext, index: int) -> None:
+        """One of them is left out."""
+
+
 @dataclass(slots=True)
 class Batch:
-    """Rows of the input, and how to tell one of them. One that cannot be read comes alone, and without rows."""
+    """Rows of the input. One that cannot be read comes alone, and without rows."""
 
     rows: Any
     count: int
@@ -39,11 +67,23 @@ class Batch:
     size_bytes: int = 0
     long: UnreadableRecord | None = None
 
+    def arguments(self, start: int, stop: int) -> tuple[Any, ...]:
+        """These rows, as a record batch."""
+        if self.long is not None:
+            raise self.long.error
+        return (self.rows if stop - start == self.count else self.rows.slice(start, stop - start),)
+
+    def count_skipped(self, context: TaskContext, index: int) -> None:
+        """One of the records is left out."""
+        del index
+        context.count("MAP_INPUT_RECORDS", -1)
+        context.count("MAP_SKIPPED_RECORDS")
+
 
 class _Walked:
     """The rows of a batch as the context walks over records; `at` of them were handed out."""
 
-    def __init__(self, batch: Batch) -> None:
+    def __init__(self, batch: Part) -> None:
         self._batch = batch
         self.at = 0
 
@@ -70,17 +110,24 @@ def mapped_batches(
     step: Step, batches: Iterable[Batch], stack: ExitStack, context: TaskContext, care: Care | None
 ) -> Iterator[Columns]:
     """What the map of this step gives for the rows that it is to see."""
-    assert step.map_batch is not None
-    return _BatchMap(step, entered(step.map_batch, stack), context, care or Care()).over(batches)
+    return _Calls(step, "map", entered(step.map_batch, stack), context, care or Care()).over(batches)
 
 
-class _BatchMap:
-    def __init__(self, step: Step, function: Callable[[Any], Any], context: TaskContext, care: Care) -> None:
-        self._step, self._function, self._context, self._care = step, function, context, care
+def reduced_batches(
+    step: Step, batches: Iterable[Part], stack: ExitStack, context: TaskContext, care: Care | None
+) -> Iterator[Columns]:
+    """What the reduce of this step gives for the groups that it is to see."""
+    return _Calls(step, "reduce", entered(step.reduce_batch, stack), context, care or Care()).over(batches)
+
+
+class _Calls:
+    def __init__(self, step: Step, role: str, function: Callable[..., Any], context: TaskContext, care: Care) -> None:
+        self._things = "rows" if role == "map" else "groups"
+        self._role, self._function, self._context, self._care = role, function, context, care
         self._is_single = context.on_each is not None or care.probe is not None
-        self._check = checking(step, "map", Kinds(lambda: f"from {place(context)}"))
+        self._check = checking(step, role, Kinds(lambda: f"from {place(context)}"))
 
-    def over(self, batches: Iterable[Batch]) -> Iterator[Columns]:
+    def over(self, batches: Iterable[Part]) -> Iterator[Columns]:
         """The pairs of all batches."""
         for batch in batches:
             walked = _Walked(batch)
@@ -101,8 +148,8 @@ class _BatchMap:
                     break
             walked.at = batch.count
 
-    def _pieces(self, batch: Batch, walked: _Walked, first: int) -> Iterator[tuple[int, int]]:
-        """The rows to map at once: all, or one by one, without those to be skipped."""
+    def _pieces(self, batch: Part, walked: _Walked, first: int) -> Iterator[tuple[int, int]]:
+        """What to compute at once: all, or one by one, without those to be skipped."""
         start = 0
         for position in sorted(self._care.skips):
             index = position - first
@@ -114,8 +161,7 @@ class _BatchMap:
             yield from self._cut(start, index)
             walked.at, start = index + 1, index + 1
             self._care.skipped.append(position)
-            self._context.count("MAP_INPUT_RECORDS", -1)
-            self._context.count("MAP_SKIPPED_RECORDS")
+            batch.count_skipped(self._context, index)
         yield from self._cut(start, batch.count)
 
     def _cut(self, start: int, stop: int) -> Iterator[tuple[int, int]]:
@@ -124,7 +170,7 @@ class _BatchMap:
         elif start < stop:
             yield start, stop
 
-    def _mapped(self, batch: Batch, walked: _Walked, start: int, stop: int) -> Iterator[Columns]:
+    def _mapped(self, batch: Part, walked: _Walked, start: int, stop: int) -> Iterator[Columns]:
         self._begin(walked, start, stop)
         try:
             result = self._called(batch, start, stop)
@@ -142,18 +188,16 @@ class _BatchMap:
         if self._context.on_each is not None:
             self._context.on_each()
 
-    def _called(self, batch: Batch, start: int, stop: int) -> list[Columns]:
-        if batch.long is not None:
-            raise batch.long.error
-        rows = batch.rows if stop - start == batch.count else batch.rows.slice(start, stop - start)
-        result = list(arrow_columns.given_pairs(self._function(rows)))
+    def _called(self, batch: Part, start: int, stop: int) -> list[Columns]:
+        given = self._function(*batch.arguments(start, stop))
+        result = list(arrow_columns.given_pairs(given, f"{self._role}_batch"))
         if self._care.is_careful:
             for key, value in result:
                 for pair in zip(arrow_columns.plain_keys(key), value.to_pylist(), strict=True):
                     self._check(pair)
         return result
 
-    def _failed(self, batch: Batch, walked: _Walked, start: int, stop: int, error: Exception) -> list[Columns]:
+    def _failed(self, batch: Part, walked: _Walked, start: int, stop: int, error: Exception) -> list[Columns]:
         """Blame a row: raise, or in a careful run make it a suspect and give the pairs of the others."""
         if stop - start > 1:
             middle = (start + stop) // 2
@@ -164,13 +208,14 @@ class _BatchMap:
                 return found
             walked.at = start + 1
             raise InvalidValue(
-                f"map_batch raised {type(error).__name__} over {stop - start} rows, but over none alone: {error}",
-                hint="what it gives for a row must not depend on the other rows",
+                f"{self._role}_batch raised {type(error).__name__} over {stop - start} {self._things}, but over none "
+                f"alone: {error}",
+                hint=f"what it gives for one must not depend on the other {self._things}",
             ) from error
         if not self._care.is_careful:
             raise error
         try:
-            with blamed(self._context, "map", self._function):
+            with blamed(self._context, self._role, self._function):
                 raise error
         except RequestError as told:
             self._care.suspects.append(Suspect(self._context.records_read - 1, self._context.proof, told))

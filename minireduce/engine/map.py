@@ -24,7 +24,6 @@ from minireduce.api.partitioners import Hash, Range
 from minireduce.api.step import Step
 from minireduce.disk import Disk
 from minireduce.engine import columns, key_columns, keys, ranges
-from minireduce.engine.arrow_columns import encoded_keys, value_column
 from minireduce.engine.bad_records import Care, checking
 from minireduce.engine.batches import mapped_batches
 from minireduce.engine.columns import Column, Index
@@ -111,7 +110,7 @@ def run_map_only(
             else:
                 for key, value in mapped_batches(step, records, stack, context, care):
                     with blamed(context, "map", step.mapper, is_placed=False):
-                        part.add_encoded(encoded_keys(key, kinds), value_column(value))
+                        part.add_batch(key, value)
             part.flush()
         with context.between_records():
             result = part.close()

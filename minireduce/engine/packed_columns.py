@@ -13,9 +13,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from minireduce.engine import key_columns, keys
+from minireduce.engine import columns, key_columns, keys
 from minireduce.engine import values as packing
 from minireduce.engine.columns import Column
+from minireduce.engine.errors import InvalidValue
 from minireduce.engine.key_columns import Keys
 
 Bytes = npt.NDArray[np.uint8]
@@ -39,6 +40,27 @@ _WIDER = (
     (8, 0xCF, 1 << 32, 0xD3, -(1 << 31)),
 )
 """Bytes after a head; the head of ints from there up, and of ints below there."""
+
+
+def arrays(encoded: Keys, column: Column) -> tuple[Any, Any]:
+    """The arrays of keys and values, of which there is at least one pair. Raises InvalidValue for what makes none."""
+    key, value = key_array(encoded), value_array(column)
+    if key is None:
+        key = object_array(keys.decode_all(key_columns.to_texts(encoded)))
+    return key, object_array(columns.to_values(column)) if value is None else value
+
+
+def object_array(plain: list[Any]) -> Any:
+    """The array of keys or values as Python objects. Raises InvalidValue for what makes none."""
+    import pyarrow as pa
+
+    try:
+        return pa.array(plain)
+    except (pa.ArrowException, TypeError, OverflowError) as error:
+        raise InvalidValue(
+            f"keys or values such as {plain[0]!r:.80} make no Arrow column: {error}",
+            hint="give a map or a reduce of single records in place of that of batches",
+        ) from error
 
 
 def key_array(encoded: Keys) -> Any | None:

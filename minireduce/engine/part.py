@@ -20,6 +20,7 @@ import xxhash
 from minireduce.api.formats import FixedWidth
 from minireduce.disk import Disk
 from minireduce.engine import columns, key_columns, keys
+from minireduce.engine.arrow_columns import encoded_keys, value_column
 from minireduce.engine.columns import Column
 from minireduce.engine.emit import Pair, as_pair
 from minireduce.engine.frames import PART_MAGIC, SectionWriter
@@ -76,6 +77,10 @@ class PartWriter:
 
     def __exit__(self, *exception: object) -> None:
         self._stack.close()
+
+    def add_batch(self, key: Any, value: Any) -> None:
+        """Pairs that user code gave as arrays. Raises InvalidKey and InvalidValue."""
+        self.add_encoded(encoded_keys(key, self._kinds), value_column(value))
 
     def add_encoded(self, texts: Keys, column: Column) -> None:
         """Pairs as they stand in runs."""

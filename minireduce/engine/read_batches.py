@@ -20,7 +20,6 @@ from minireduce.engine import columns, key_columns, keys, packed_columns
 from minireduce.engine.batches import Batch
 from minireduce.engine.columns import Column
 from minireduce.engine.context import TaskContext
-from minireduce.engine.errors import InvalidValue
 from minireduce.engine.key_columns import Keys
 from minireduce.engine.read import (
     BLOCK_NUMBERS,
@@ -224,12 +223,7 @@ def _pair_batch(encoded: Keys, column: Column, size_bytes: int) -> Batch:
 def _pairs(found: list[tuple[Any, Any]], size_bytes: int) -> Batch:
     import pyarrow as pa
 
-    try:
-        arrays = [pa.array([pair[place] for pair in found]) for place in (0, 1)]
-    except (pa.ArrowException, TypeError, OverflowError) as error:
-        raise InvalidValue(
-            f"pairs such as {found[0]!r:.80} make no Arrow columns: {error}", hint="give a map"
-        ) from error
+    arrays = [packed_columns.object_array([pair[place] for pair in found]) for place in (0, 1)]
     return Batch(
         pa.RecordBatch.from_arrays(arrays, names=["key", "value"]), len(found), found.__getitem__, None, size_bytes
     )

@@ -2,7 +2,8 @@
 
 Runs are merged in the order of their maps, so the values of a key come in input order, and equal inputs give equal
 parts. The results of declared aggregations go from the merge into the part without becoming Python objects where that
-is possible; a `reduce` function sees one group at a time, and need not look at all of its values.
+is possible; a `reduce` function sees one group at a time, and need not look at all of its values; a `reduce_batch` sees
+many whole groups at once, as arrays.
 """
 
 from __future__ import annotations
@@ -17,11 +18,13 @@ from minireduce.api.identity import Identity
 from minireduce.api.step import Step
 from minireduce.disk import Disk
 from minireduce.engine.bad_records import Care, checking
+from minireduce.engine.batches import reduced_batches
 from minireduce.engine.combine import Combiner
 from minireduce.engine.context import TaskContext
 from minireduce.engine.emit import Pair, calling, entered
 from minireduce.engine.faults import blamed
 from minireduce.engine.fold import finished, folded
+from minireduce.engine.group_batches import group_batches
 from minireduce.engine.groups import Group, groups, unwalked_groups
 from minireduce.engine.join import Joined, Keep, calling_with_each, joined
 from minireduce.engine.key_columns import group_starts
@@ -40,6 +43,7 @@ from minireduce.engine.merge import (
     open_runs,
 )
 from minireduce.engine.part import OutputKind, PartOutput, PartWriter
+from minireduce.engine.sides import Sides
 from minireduce.engine.sort_values import sorted_groups
 
 __all__ = ["OutputKind", "PartOutput", "run_reduce"]
@@ -63,9 +67,19 @@ def run_reduce(
     """
     context.label = "key"
     context.count("REDUCE_SHUFFLE_BYTES", sum(run.length for run in runs))
-    if step.is_join:
-        join = _Join(step, runs, directory, memory_limit_bytes, context, disk)
-        return join.run(part_name, output, care)
+    if step.reduce_batch is not None or step.is_join:
+        run_sides = _run_join if step.reduce_batch is None else _run_batches
+        return run_sides(
+            step,
+            runs,
+            directory=directory,
+            part_name=part_name,
+            output=output,
+            memory_limit_bytes=memory_limit_bytes,
+            context=context,
+            disk=disk,
+            care=care,
+        )
     kinds = Kinds()
     with ExitStack() as stack:
         stack.enter_context(task.entered(context))
@@ -118,88 +132,102 @@ def run_reduce(
     return result
 
 
-class _Join:
-    """A reduce that takes the values of each input apart: the runs of each are merged by themselves."""
-
-    def __init__(
-        self,
-        step: Step,
-        runs: Sequence[RunSlice],
-        directory: Path,
-        memory_limit_bytes: int,
-        context: TaskContext,
-        disk: Disk,
-    ) -> None:
-        self._step, self._context, self._disk = step, context, disk
-        self._directory = directory
-        self._sides: list[list[RunSlice]] = [[] for _ in step.inputs]
-        for run in runs:
-            self._sides[step.input_of(run.order)].append(run)
-        self._limit_bytes = memory_limit_bytes
-        self._side_limit_bytes = memory_limit_bytes // len(self._sides)
-
-    def run(self, part_name: str, output: OutputKind, care: Care | None) -> PartOutput:
-        step, context = self._step, self._context
-        with ExitStack() as stack:
-            stack.enter_context(task.entered(context))
-            with blamed(context, "reduce", step.reduce, is_placed=False):
-                sides = self._merged(stack)
-            part = stack.enter_context(
-                PartWriter(
-                    self._directory / part_name, output, role="reduce", kinds=Kinds(), disk=self._disk, form=step.output
-                )
+def _run_join(
+    step: Step,
+    runs: Sequence[RunSlice],
+    *,
+    directory: Path,
+    part_name: str,
+    output: OutputKind,
+    memory_limit_bytes: int,
+    context: TaskContext,
+    disk: Disk,
+    care: Care | None,
+) -> PartOutput:
+    """A reduce that is called with the values of each input apart."""
+    with ExitStack() as stack:
+        stack.enter_context(task.entered(context))
+        with blamed(context, "reduce", step.reduce, is_placed=False):
+            sides = Sides(
+                step,
+                runs,
+                directory=directory,
+                memory_limit_bytes=memory_limit_bytes,
+                context=context,
+                disk=disk,
+                fold=flat,
+                is_columnar=False,
             )
-            with blamed(context, "reduce", step.reduce):
-                keep = Keep(self._directory / "kept", self._limit_bytes, len(sides), self._disk, context)
-                grouped: Iterator[tuple[str, Any, Joined]] = joined(sides, keep, context)
-                if care is not None:
-                    grouped = care.kept(grouped, context, lambda group: _skip(group, context))
-                function = calling_with_each(calling(entered(step.reduce, stack), "reduce"))
-                _call(step, function, grouped, part, context, care)
-                part.flush()
-            with context.between_records():
-                result = part.close()
-        for index in range(len(sides)):
-            self._disk.remove_tree(self._folder(index))
-        self._disk.remove_tree(self._directory / "kept")
-        context.count("REDUCE_OUTPUT_RECORDS", result.records)
-        return result
-
-    def _merged(self, stack: ExitStack) -> list[Iterator[Group]]:
-        """The groups of each input."""
-        kinds = Kinds()
-        shares = [self._passes(runs).share_read_before(runs) for runs in self._sides]
-        self._context.input_weight = 1 / (1 + max(shares))
-        return [self._side(index, runs, kinds, stack) for index, runs in enumerate(self._sides)]
-
-    def _side(self, index: int, runs: list[RunSlice], kinds: Kinds, stack: ExitStack) -> Iterator[Group]:
-        step, context = self._step, self._context
-        few, spilled = merge_in_passes(
-            runs,
-            flat,
-            directory=self._folder(index),
-            memory_limit_bytes=self._side_limit_bytes,
-            kinds=kinds,
-            disk=self._disk,
-            passes=self._passes(runs),
-            has_read=context.has_read,
-            is_columnar=is_worth_columns(runs, self._side_limit_bytes),
+            merges = sides.merging(stack)
+        part = stack.enter_context(
+            PartWriter(directory / part_name, output, role="reduce", kinds=Kinds(), disk=disk, form=step.output)
         )
-        context.count("SPILLED_RECORDS", spilled)
-        context.largest.partition_bytes += sum(run.length for run in few)
-        merging = merged(open_runs(few, kinds, self._disk, stack, memory_limit_bytes=self._side_limit_bytes))
-        grouped = unwalked_groups(_counted(merging, context, is_walked=False), context)
-        if step.sort_values is not False:
-            self._disk.make_directories(self._folder(index))
-            return _sorted(step, grouped, self._folder(index), self._side_limit_bytes, self._disk)
-        return grouped
+        with blamed(context, "reduce", step.reduce):
+            apart = [unwalked_groups(_counted(merging, context, is_walked=False), context) for merging in merges]
+            if step.sort_values is not False:
+                for index, grouped_side in enumerate(apart):
+                    disk.make_directories(sides.folder(index))
+                    apart[index] = _sorted(step, grouped_side, sides.folder(index), sides.limit_bytes, disk)
+            keep = Keep(directory / "kept", memory_limit_bytes, len(apart), disk, context)
+            grouped: Iterator[tuple[str, Any, Joined]] = joined(apart, keep, context)
+            if care is not None:
+                grouped = care.kept(grouped, context, lambda group: _skip(group, context))
+            function = calling_with_each(calling(entered(step.reduce, stack), "reduce"))
+            _call(step, function, grouped, part, context, care)
+            part.flush()
+        with context.between_records():
+            result = part.close()
+    sides.remove()
+    disk.remove_tree(directory / "kept")
+    context.count("REDUCE_OUTPUT_RECORDS", result.records)
+    return result
 
-    def _passes(self, runs: list[RunSlice]) -> Passes:
-        is_columnar = is_worth_columns(runs, self._side_limit_bytes)
-        return Passes.within(self._side_limit_bytes, is_columnar=is_columnar, is_last_columnar=False)
 
-    def _folder(self, index: int) -> Path:
-        return self._directory / f"input-{index}"
+def _run_batches(
+    step: Step,
+    runs: Sequence[RunSlice],
+    *,
+    directory: Path,
+    part_name: str,
+    output: OutputKind,
+    memory_limit_bytes: int,
+    context: TaskContext,
+    disk: Disk,
+    care: Care | None,
+) -> PartOutput:
+    """A reduce that is called with batches of whole groups, of all inputs or of each."""
+    with ExitStack() as stack:
+        stack.enter_context(task.entered(context))
+        with blamed(context, "reduce", step.reduce_batch, is_placed=False):
+            sides = Sides(
+                step,
+                runs,
+                directory=directory,
+                memory_limit_bytes=memory_limit_bytes,
+                context=context,
+                disk=disk,
+                fold=_fold(step, context, stack),
+                is_columnar=True,
+            )
+            merges = sides.merging(stack)
+        part = stack.enter_context(
+            PartWriter(directory / part_name, output, role="reduce", kinds=Kinds(), disk=disk, form=step.output)
+        )
+        with blamed(context, "reduce", step.reduce_batch):
+            batches = group_batches(
+                [_counted(merging, context, is_walked=False) for merging in merges],
+                sort_values=step.sort_values,
+                memory_limit_bytes=memory_limit_bytes,
+                context=context,
+            )
+            for key, value in reduced_batches(step, batches, stack, context, care):
+                with blamed(context, "reduce", step.reduce_batch, is_placed=False):
+                    part.add_batch(key, value)
+        with context.between_records():
+            result = part.close()
+    sides.remove()
+    context.count("REDUCE_OUTPUT_RECORDS", result.records)
+    return result
 
 
 def _fold(step: Step, context: TaskContext, stack: ExitStack) -> Fold:

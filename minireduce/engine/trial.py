@@ -20,12 +20,13 @@ from minireduce.api import task
 from minireduce.api.aggregations import Aggregation
 from minireduce.api.job import Job
 from minireduce.api.step import Step
-from minireduce.engine import columns, keys, values
-from minireduce.engine.arrow_columns import plain_keys
-from minireduce.engine.batches import Batch, mapped_batches
+from minireduce.engine import columns, key_columns, keys, values
+from minireduce.engine.arrow_columns import given_pairs, plain_keys
+from minireduce.engine.batches import Batch, mapped_batches, reduced_batches
 from minireduce.engine.context import TaskContext
 from minireduce.engine.emit import as_pair, calling, entered, mapped
 from minireduce.engine.faults import blamed, name_of
+from minireduce.engine.group_batches import GroupBatch, Piece, Types
 from minireduce.engine.join import Values
 from minireduce.engine.kinds import Kinds
 from minireduce.engine.read_batches import batch_of
@@ -62,7 +63,7 @@ def _run(job: Job[Any, Any], records: Any, new_context: Contexts) -> list[Pair]:
             pairs = _mapped_apart(step, given, job.name, new_context)
         else:
             pairs = _mapped_step(step, given, new_context())
-        if step.reduce is not None:
+        if not step.is_map_only:
             with ExitStack() as stack:
                 context = new_context()
                 stack.enter_context(task.entered(context))
@@ -91,7 +92,7 @@ def _mapped_apart(step: Step, records: Any, name: str, new_context: Contexts) ->
     for index, each in enumerate(names):
         mapped_pairs = _mapped_step(step.of_input(index), records[each], new_context())
         pairs += [(key, (index, value)) for key, value in mapped_pairs]
-    if step.reduce is not None:
+    if not step.is_map_only:
         kinds = Kinds()
         for key, _ in pairs:
             kinds.admit(key)
@@ -137,9 +138,11 @@ def _reduced(step: Step, pairs: list[Pair], stack: ExitStack, context: TaskConte
     texts = sorted(groups)
     reduce = _reducing(step, context, stack)
     output: list[Pair] = []
-    with blamed(context, "reduce", step.reduce):
+    with blamed(context, "reduce", step.reducer):
         for text, key in zip(texts, context.walk(keys.decode_all(texts)), strict=True):
             output.extend(_tried(step, reduce, key, groups[text]))
+        if step.reduce_batch is not None and texts:
+            _check_together(step, [(text, value) for text in texts for value in groups[text]], output, context, stack)
         return _settled("reduce", output, context)
 
 
@@ -177,6 +180,8 @@ def _same(one: list[Pair], other: list[Pair]) -> bool:
 def _reducing(step: Step, context: TaskContext, stack: ExitStack) -> Reduce:
     if isinstance(step.reduce, Aggregation):
         return _aggregating(step.reduce)
+    if step.reduce_batch is not None:
+        return _batching(step, context, stack)
     return _joining(step, stack) if step.is_join else _calling(step, context, stack)
 
 
@@ -208,8 +213,61 @@ def _aggregating(aggregation: Aggregation[Any, Any, Any]) -> Reduce:
     return reduce
 
 
-def _calling(step: Step, context: TaskContext, stack: ExitStack) -> Reduce:
-    function = calling(entered(step.reduce, stack), "reduce")
+def _batching(step: Step, context: TaskContext, stack: ExitStack) -> Reduce:
+    """Of one group, as a batch of its own."""
+    function = entered(step.reduce_batch, stack)
+    combined = _combining(step, context, stack)
+
+    def reduce(key: Any, cut: list[list[Any]]) -> list[Pair]:
+        text = keys.sortable(key)
+        batch = _group_batch(step, [(text, value) for value in combined(key, cut)])
+        return _pairs_of(function(*batch.arguments(0, batch.count)))
+
+    return reduce
+
+
+def _check_together(
+    step: Step, pairs: list[tuple[str, Any]], alone: list[Pair], context: TaskContext, stack: ExitStack
+) -> None:
+    """Raise RequestError unless all groups at once give what they give one by one."""
+    batch = _group_batch(step, pairs)
+    together = [
+        pair
+        for key, value in reduced_batches(step, [batch], stack, context, None)
+        for pair in zip(plain_keys(key), value.to_pylist(), strict=True)
+    ]
+    if not _same(together, alone):
+        raise RequestError(
+            f"{name_of(step.reduce_batch)} gives {together!r:.200} for all groups at once, but {alone!r:.200} one by "
+            "one",
+            hint="what a reduce_batch gives for a group must not depend on the other groups, and stand in their order",
+        )
+
+
+def _group_batch(step: Step, pairs: list[tuple[str, Any]]) -> GroupBatch:
+    """Pairs that are sorted by key; the value of a join is the index of an input, and a value of it."""
+    if not step.is_join:
+        return GroupBatch([_piece(pairs)], step.sort_values, Types(1))
+    sides = range(len(step.inputs))
+    apart = [[(text, value) for text, (index, value) in pairs if index == side] for side in sides]
+    return GroupBatch([_piece(side) for side in apart], step.sort_values, Types(len(sides)))
+
+
+def _piece(pairs: list[tuple[str, Any]]) -> Piece:
+    column = columns.make([value for _, value in pairs])
+    return Piece(
+        key_columns.of_texts([text for text, _ in pairs]),
+        key_columns.of_bytes(column) if isinstance(column, list) else column,
+    )
+
+
+def _pairs_of(given: Any) -> list[Pair]:
+    columns_given = given_pairs(given, "reduce_batch")
+    return [pair for key, value in columns_given for pair in zip(plain_keys(key), value.to_pylist(), strict=True)]
+
+
+def _combining(step: Step, context: TaskContext, stack: ExitStack) -> Callable[[Any, list[list[Any]]], Iterator[Any]]:
+    """What is left of the values of a key when each part of them is combined."""
     combine = None if step.combine is None else calling(entered(step.combine, stack), "combine")
 
     def combined(key: Any, cut: list[list[Any]]) -> Iterator[Any]:
@@ -219,6 +277,13 @@ def _calling(step: Step, context: TaskContext, stack: ExitStack) -> Reduce:
                 continue
             with blamed(context, "combine", step.combine):
                 yield from [as_pair(pair, "combine")[1] for pair in combine(key, iter(part))]
+
+    return combined
+
+
+def _calling(step: Step, context: TaskContext, stack: ExitStack) -> Reduce:
+    function = calling(entered(step.reduce, stack), "reduce")
+    combined = _combining(step, context, stack)
 
     def reduce(key: Any, cut: list[list[Any]]) -> list[Pair]:
         group = combined(key, cut)

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from minireduce import Job, JobResult, LocalCluster, Sum, columns
@@ -73,6 +74,65 @@ def test_rows_that_raise_or_end_the_process_are_left_out(cluster: LocalCluster, 
         (20, "exit", "exited"),
         (30, "raise", "raised"),
     ]
+    result.close()
+
+
+def numbered(line: str) -> Iterator[tuple[str, int]]:
+    yield line.split(maxsplit=1)[0], int(line.rsplit("\x1c", 1)[1])
+
+
+def total(key: str, numbers: Iterator[int]) -> Iterator[tuple[str, int]]:
+    yield key, sum(numbers)
+
+
+def totals(batch: Any) -> Any:
+    starts = columns.group_starts(batch["key"])
+    return columns.pairs(columns.take(batch["key"], starts), np.add.reduceat(columns.numbers(batch["value"]), starts))
+
+
+def test_groups_at_once_are_groups_one_by_one_inline_and_on_a_cluster(cluster: LocalCluster, tmp_path: Path) -> None:
+    path = tmp_path / "lines.txt"
+    path.write_text("".join(f"{line}\n" for line in LINES) * 3)
+    by_group = Job(numbered, total).then(None, total)
+    by_batch = Job(numbered, reduce_batch=totals).then(map_batch=as_given, reduce_batch=totals)
+    options: dict[str, Any] = {"reducers": 2, "split_size": 100_000}
+    results = [
+        by_group.run(path, inline=True, **options),
+        by_batch.run(path, inline=True, **options),
+        by_batch.run(path, master=cluster, **options),
+    ]
+    expected = parts_of(results[0])
+    assert len(dict(results[0])) == 97
+    assert [parts_of(result) for result in results[1:]] == [expected, expected]
+    for result in results:
+        result.close()
+
+
+def as_given(batch: Any) -> Any:
+    return batch
+
+
+def deadly_groups() -> Job[Any, Any]:
+    """Its reduce is made here, so that it is shipped with the job."""
+
+    def deadly(batch: Any) -> Any:
+        for key in batch["key"].to_pylist():
+            if key == "exit":
+                os._exit(3)
+            if key == "raise":
+                raise ValueError("not this one")
+        return batch
+
+    return Job(map_batch=lambda batch: columns.pairs(batch["line"], 1), reduce_batch=deadly, skip_bad_records=2)
+
+
+def test_groups_that_raise_or_end_the_process_are_left_out(cluster: LocalCluster, tmp_path: Path) -> None:
+    path = tmp_path / "lines.txt"
+    lines = [{20: "exit", 30: "raise"}.get(index, str(index)) for index in range(60)]
+    path.write_text("".join(f"{line}\n" for line in lines))
+    result = deadly_groups().run(path, master=cluster, reducers=1)
+    assert sorted(result) == sorted((line, 1) for line in lines if line.isdigit())
+    assert sorted((bad.key, bad.kind) for bad in result.skipped) == [("exit", "exited"), ("raise", "raised")]
     result.close()
 
 

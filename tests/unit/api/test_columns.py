@@ -106,3 +106,28 @@ def test_arrays_of_numpy_become_columns_without_pandas() -> None:
     program = "import sys, numpy as np; from minireduce import columns; batch = columns.pairs(None, np.ones((2, 2)))"
     program += "; columns.rows(batch['value']); assert 'pandas' not in sys.modules"
     subprocess.run([sys.executable, "-c", program], check=True)
+
+
+KEYS: st.SearchStrategy[list[Any]] = st.one_of(
+    st.lists(st.one_of(st.none(), st.sampled_from(["", "a", "aé"])), max_size=9),
+    st.lists(st.one_of(st.none(), st.integers(0, 2)), max_size=9),
+)
+
+
+@settings(max_examples=200, deadline=None)
+@given(KEYS, st.integers(0, 2))
+def test_groups_begin_where_a_key_differs_from_the_one_before(keys: list[Any], start: int) -> None:
+    column, keys = pa.array(keys)[start:], keys[start:]
+    expected = [index for index, key in enumerate(keys) if index == 0 or key != keys[index - 1]]
+    starts = columns.group_starts(column)
+    assert starts.tolist() == expected
+    assert columns.take(column, starts).to_pylist() == [keys[index] for index in expected]
+
+
+@pytest.mark.parametrize("kind", [pa.int64(), pa.float64(), pa.int8()])
+def test_numbers_are_those_of_the_column(kind: pa.DataType) -> None:
+    column = pa.array([1, 2, 3, 4], kind)
+    assert columns.numbers(column[1:3]).tolist() == [2, 3]
+    assert columns.numbers(column[:0]).tolist() == []
+    with pytest.raises(ValueError, match="1 of these numbers are null"):
+        columns.numbers(pa.array([1, None], kind))

@@ -41,6 +41,10 @@ def in_batches(batch: object) -> object:
     return batch
 
 batches: Job[Any, int] = Job(map_batch=in_batches, reduce=Sum())
+groups: Job[Any, Any] = Job(words, reduce_batch=in_batches, reducers=2)
+groups_of_both: Job[Any, Any] = Job(map_batch={"a": in_batches}, reduce_batch=in_batches, input=Csv())
+groups_then: Job[Any, Any] = good.then(map_batch=in_batches, reduce_batch=in_batches)
+Job(forgot_to_yield, reduce_batch=in_batches)  # wrong map
 batches_then = good.then(map_batch=in_batches, reduce=Count())
 def of_row(row: dict[str, str]) -> Iterator[tuple[str, str]]:
     yield row["id"], row["name"]

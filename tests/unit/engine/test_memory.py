@@ -144,7 +144,11 @@ def wide_values(batch):
 def many_states(batch):
     return columns.pairs(texts(numbers_of(batch), 18), 1)
 
+def whole(batch):
+    return columns.pairs(batch["key"], batch["value"])
+
 jobs = {
+    "groups in columns": Job(map_batch=wide_values, reduce_batch=whole, input=Numbers(1)),
     "pairs in columns": Job(map_batch=wide_values, reduce=Identity(), input=Numbers(1)),
     "states in columns": Job(map_batch=many_states, reduce=Sum(), input=Numbers(1)),
 }
@@ -179,7 +183,9 @@ print(json.dumps({"over_idle": peak - idle, "spilled": min(counters), "records":
 
 
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="needs the kernel's count of memory")
-@pytest.mark.parametrize(("job", "count"), [("pairs in columns", 150_000), ("states in columns", 1_500_000)])
+@pytest.mark.parametrize(
+    ("job", "count"), [("pairs in columns", 150_000), ("groups in columns", 150_000), ("states in columns", 1_500_000)]
+)
 def test_columns_of_several_times_the_limit_go_through_within_it(job: str, count: int, tmp_path: Path) -> None:
     arguments = [job, str(COLUMNAR_LIMIT_BYTES), str(tmp_path), str(count)]
     done = subprocess.run(
