@@ -37,8 +37,10 @@ from minireduce.wire.questions import ListTasks
 HERE = Path(__file__).resolve().parent
 JOBS = {
     "words by records": HERE.parent / "jobs" / "wordcount.py",
+    "words by map_records": HERE / "peers" / "jobs" / "wordcount_whole.py",
     "words by columns": HERE.parent / "jobs" / "wordcount_columns.py",
     "lines by records": HERE / "peers" / "jobs" / "grep.py",
+    "lines by map_records": HERE / "peers" / "jobs" / "grep_whole.py",
     "lines by columns": HERE / "peers" / "jobs" / "grep_columns.py",
     "sort": HERE.parent / "jobs" / "terasort.py",
 }

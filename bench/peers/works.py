@@ -21,6 +21,8 @@ JOBS = HERE.parent.parent / "jobs"
 OURS = "minireduce"
 COLUMNS = " columns"
 """Behind our name: the columnar lane."""
+WHOLE = " map_records"
+"""Behind our name: the record lane with one loop over all records of a split."""
 
 SLOTS = 2
 SEED = 11
@@ -175,14 +177,22 @@ WORKS = (
         "count words",
         text,
         256,
-        {"": JOBS / "wordcount.py", COLUMNS: JOBS / "wordcount_columns.py"},
+        {
+            "": JOBS / "wordcount.py",
+            WHOLE: HERE / "jobs" / "wordcount_whole.py",
+            COLUMNS: JOBS / "wordcount_columns.py",
+        },
     ),
     Work(
         "grep",
         "find lines",
         text,
         256,
-        {"": HERE / "jobs" / "grep.py", COLUMNS: HERE / "jobs" / "grep_columns.py"},
+        {
+            "": HERE / "jobs" / "grep.py",
+            WHOLE: HERE / "jobs" / "grep_whole.py",
+            COLUMNS: HERE / "jobs" / "grep_columns.py",
+        },
         reducers=0,
     ),
     Work("terasort", "sort records of 100 bytes", records, 477, {COLUMNS: JOBS / "terasort.py"}, is_sorted=True),

@@ -22,7 +22,18 @@ from minireduce.api.partitioners import Partitioner, Range
 from minireduce.api.results import Handle, Result
 from minireduce.api.shipped import Paths, paths_of
 from minireduce.api.skipping import SkipLimit, parse_skip_limit
-from minireduce.api.step import HASH, TEXT, BatchMap, BatchReduce, JobOptions, Step, StepOptions, is_count, make_step
+from minireduce.api.step import (
+    HASH,
+    TEXT,
+    BatchMap,
+    BatchReduce,
+    JobOptions,
+    RecordsMap,
+    Step,
+    StepOptions,
+    is_count,
+    make_step,
+)
 from minireduce.errors import RequestError
 
 K = TypeVar("K")
@@ -47,10 +58,13 @@ class Job(Generic[K, V]):
     Args:
         map: called with each record; yields `(key, value)` pairs. For several inputs, a dict of such functions by the
             names of the inputs.
+        map_records: instead of `map`: called with an iterator over all records of a split, or over its pairs; yields
+            pairs. What it yields for a record must not depend on the other records. For several inputs, a dict of
+            these by name.
         map_batch: instead of `map`: called with many records at once, an Arrow record batch; gives one with the columns
             `key` and `value`. What it gives for a row must not depend on the other rows. Text and Bytes come as the
             columns `line` and `offset`, Numbers as `number`, pairs as `key` and `value`. For several inputs, a dict of
-            these by name, beside or instead of that in `map`; these inputs come after those of `map`.
+            these by name, beside or instead of that in `map`; these inputs come after those of the others.
         reduce: a declared aggregation, or a function of a key and an iterator over its values that yields pairs.
             Without it the job is map-only. With several inputs, a function `(key, users, orders)`: the values of
             each input, the last as an iterator, the others as collections that may be looped over again; or, as
@@ -98,6 +112,7 @@ class Job(Generic[K, V]):
         map: Mapping[str, AnyMap | None],
         reduce: Aggregation[Any, Any, R],
         *,
+        map_records: Mapping[str, RecordsMap] = ...,
         map_batch: Mapping[str, BatchMap] = ...,
         input: Format | Mapping[str, Format] = ...,
         **options: Unpack[JobOptions],
@@ -108,6 +123,7 @@ class Job(Generic[K, V]):
         map: Mapping[str, AnyMap | None],
         reduce: Callable[..., Iterable[tuple[K, V]]],
         *,
+        map_records: Mapping[str, RecordsMap] = ...,
         map_batch: Mapping[str, BatchMap] = ...,
         combine: Callable[[Any, Iterator[Any]], Iterable[tuple[Any, Any]]] | None = None,
         input: Format | Mapping[str, Format] = ...,
@@ -119,6 +135,7 @@ class Job(Generic[K, V]):
         map: Mapping[str, AnyMap | None],
         reduce: None = None,
         *,
+        map_records: Mapping[str, RecordsMap] = ...,
         map_batch: Mapping[str, BatchMap] = ...,
         input: Format | Mapping[str, Format] = ...,
         **options: Unpack[JobOptions],
@@ -171,6 +188,7 @@ class Job(Generic[K, V]):
     def __init__(
         self: Job[Any, R],
         *,
+        map_records: Mapping[str, RecordsMap] = ...,
         map_batch: Mapping[str, BatchMap],
         reduce: Aggregation[Any, Any, R],
         input: Format | Mapping[str, Format] = ...,
@@ -180,6 +198,7 @@ class Job(Generic[K, V]):
     def __init__(
         self: Job[K, V],
         *,
+        map_records: Mapping[str, RecordsMap] = ...,
         map_batch: Mapping[str, BatchMap],
         reduce: Callable[..., Iterable[tuple[K, V]]],
         combine: Callable[[Any, Iterator[Any]], Iterable[tuple[Any, Any]]] | None = None,
@@ -190,6 +209,7 @@ class Job(Generic[K, V]):
     def __init__(
         self: Job[Any, Any],
         *,
+        map_records: Mapping[str, RecordsMap] = ...,
         map_batch: Mapping[str, BatchMap],
         reduce: None = None,
         input: Format | Mapping[str, Format] = ...,
@@ -263,10 +283,120 @@ class Job(Generic[K, V]):
         self: Job[Any, Any],
         map: AnyMap | Mapping[str, AnyMap | None] | None = None,
         *,
+        map_records: RecordsMap | Mapping[str, RecordsMap] = ...,
         map_batch: BatchMap | Mapping[str, BatchMap] = ...,
         reduce_batch: BatchReduce,
         combine: Callable[[Any, Iterator[Any]], Iterable[tuple[Any, Any]]] | None = None,
         input: Format | Mapping[str, Format] = ...,
+        **options: Unpack[JobOptions],
+    ) -> None: ...
+    @overload
+    def __init__(
+        self: Job[Any, R],
+        *,
+        map_records: Mapping[str, RecordsMap],
+        reduce: Aggregation[Any, Any, R],
+        input: Format | Mapping[str, Format] = ...,
+        **options: Unpack[JobOptions],
+    ) -> None: ...
+    @overload
+    def __init__(
+        self: Job[K, V],
+        *,
+        map_records: Mapping[str, RecordsMap],
+        reduce: Callable[..., Iterable[tuple[K, V]]],
+        combine: Callable[[Any, Iterator[Any]], Iterable[tuple[Any, Any]]] | None = None,
+        input: Format | Mapping[str, Format] = ...,
+        **options: Unpack[JobOptions],
+    ) -> None: ...
+    @overload
+    def __init__(
+        self: Job[Any, Any],
+        *,
+        map_records: Mapping[str, RecordsMap],
+        reduce: None = None,
+        input: Format | Mapping[str, Format] = ...,
+        **options: Unpack[JobOptions],
+    ) -> None: ...
+    @overload
+    def __init__(
+        self: Job[K, R],
+        *,
+        map_records: Callable[[Iterator[str]], Iterable[tuple[K, V2]]],
+        reduce: Aggregation[V2, Any, R],
+        **options: Unpack[JobOptions],
+    ) -> None: ...
+    @overload
+    def __init__(
+        self: Job[K, V],
+        *,
+        map_records: Callable[[Iterator[str]], Iterable[tuple[K2, V2]]],
+        reduce: Callable[[K2, Iterator[V2]], Iterable[tuple[K, V]]],
+        combine: Callable[[K2, Iterator[V2]], Iterable[tuple[K2, V2]]] | None = None,
+        **options: Unpack[JobOptions],
+    ) -> None: ...
+    @overload
+    def __init__(
+        self: Job[K, V],
+        *,
+        map_records: Callable[[Iterator[str]], Iterable[tuple[K, V]]],
+        reduce: None = None,
+        **options: Unpack[JobOptions],
+    ) -> None: ...
+    @overload
+    def __init__(
+        self: Job[K, R],
+        *,
+        map_records: Callable[[Iterator[tuple[K3, V3]]], Iterable[tuple[K, V2]]],
+        reduce: Aggregation[V2, Any, R],
+        input: Pairs | Result[K3, V3],
+        **options: Unpack[JobOptions],
+    ) -> None: ...
+    @overload
+    def __init__(
+        self: Job[K, V],
+        *,
+        map_records: Callable[[Iterator[tuple[K3, V3]]], Iterable[tuple[K2, V2]]],
+        reduce: Callable[[K2, Iterator[V2]], Iterable[tuple[K, V]]],
+        combine: Callable[[K2, Iterator[V2]], Iterable[tuple[K2, V2]]] | None = None,
+        input: Pairs | Result[K3, V3],
+        **options: Unpack[JobOptions],
+    ) -> None: ...
+    @overload
+    def __init__(
+        self: Job[K, V],
+        *,
+        map_records: Callable[[Iterator[tuple[K3, V3]]], Iterable[tuple[K, V]]],
+        reduce: None = None,
+        input: Pairs | Result[K3, V3],
+        **options: Unpack[JobOptions],
+    ) -> None: ...
+    @overload
+    def __init__(
+        self: Job[K, R],
+        *,
+        map_records: Callable[[Iterator[T]], Iterable[tuple[K, V2]]],
+        reduce: Aggregation[V2, Any, R],
+        input: InputFormat[T],
+        **options: Unpack[JobOptions],
+    ) -> None: ...
+    @overload
+    def __init__(
+        self: Job[K, V],
+        *,
+        map_records: Callable[[Iterator[T]], Iterable[tuple[K2, V2]]],
+        reduce: Callable[[K2, Iterator[V2]], Iterable[tuple[K, V]]],
+        combine: Callable[[K2, Iterator[V2]], Iterable[tuple[K2, V2]]] | None = None,
+        input: InputFormat[T],
+        **options: Unpack[JobOptions],
+    ) -> None: ...
+    @overload
+    def __init__(
+        self: Job[K, V],
+        *,
+        map_records: Callable[[Iterator[T]], Iterable[tuple[K, V]]],
+        reduce: None = None,
+        input: InputFormat[T],
         **options: Unpack[JobOptions],
     ) -> None: ...
     def __init__(
@@ -274,6 +404,7 @@ class Job(Generic[K, V]):
         map: Any = None,
         reduce: Any = None,
         *,
+        map_records: Any = None,
         map_batch: Any = None,
         reduce_batch: Any = None,
         combine: Any = None,
@@ -292,7 +423,7 @@ class Job(Generic[K, V]):
         files: Paths = (),
         py_files: Paths = (),
     ) -> None:
-        inputs = named_inputs(map, map_batch, input)
+        inputs = named_inputs(map, map_records, map_batch, input)
         own = None if inputs else input
         record = TEXT if own is None else Pairs(own) if isinstance(own, Result) else own
         if not isinstance(record, InputFormat):
@@ -301,6 +432,7 @@ class Job(Generic[K, V]):
             )
         step = make_step(
             map=None if inputs else map,
+            map_records=None if inputs else map_records,
             map_batch=None if inputs else map_batch,
             reduce=reduce,
             reduce_batch=reduce_batch,
@@ -372,6 +504,31 @@ class Job(Generic[K, V]):
     ) -> Job[K2, V2]: ...
     @overload
     def then(
+        self,
+        *,
+        map_records: Callable[[Iterator[tuple[K, V]]], Iterable[tuple[K2, V2]]],
+        reduce: Aggregation[V2, Any, R],
+        **options: Unpack[StepOptions],
+    ) -> Job[K2, R]: ...
+    @overload
+    def then(
+        self,
+        *,
+        map_records: Callable[[Iterator[tuple[K, V]]], Iterable[tuple[K2, V2]]],
+        reduce: Callable[[K2, Iterator[V2]], Iterable[tuple[T, R]]],
+        combine: Callable[[K2, Iterator[V2]], Iterable[tuple[K2, V2]]] | None = None,
+        **options: Unpack[StepOptions],
+    ) -> Job[T, R]: ...
+    @overload
+    def then(
+        self,
+        *,
+        map_records: Callable[[Iterator[tuple[K, V]]], Iterable[tuple[K2, V2]]],
+        reduce: None = None,
+        **options: Unpack[StepOptions],
+    ) -> Job[K2, V2]: ...
+    @overload
+    def then(
         self, *, map_batch: BatchMap, reduce: Aggregation[Any, Any, R], **options: Unpack[StepOptions]
     ) -> Job[Any, R]: ...
     @overload
@@ -401,6 +558,7 @@ class Job(Generic[K, V]):
         self,
         map: Callable[[K, V], Iterable[tuple[Any, Any]]] | None = None,
         *,
+        map_records: RecordsMap = ...,
         map_batch: BatchMap = ...,
         reduce_batch: BatchReduce,
         combine: Callable[[Any, Iterator[Any]], Iterable[tuple[Any, Any]]] | None = None,
@@ -411,6 +569,7 @@ class Job(Generic[K, V]):
         map: Any = None,
         reduce: Any = None,
         *,
+        map_records: RecordsMap | None = None,
         map_batch: BatchMap | None = None,
         reduce_batch: BatchReduce | None = None,
         combine: Any = None,
@@ -426,11 +585,13 @@ class Job(Generic[K, V]):
 
         Args:
             map: called as `map(key, value)`; None passes pairs on.
+            map_records: instead of `map`: called with an iterator over pairs.
             map_batch: instead of `map`: called with a batch of the columns `key` and `value`.
             reduce: as for a Job; so are `reduce_batch` and all options.
         """
         step = make_step(
             map=map,
+            map_records=map_records,
             map_batch=map_batch,
             reduce=reduce,
             reduce_batch=reduce_batch,

@@ -9,7 +9,7 @@ does a `reduce_batch` that is called as `join(users, orders)`; a declared aggreg
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from minireduce.api.aggregations import Aggregation
@@ -26,30 +26,38 @@ class NamedInput:
     """One of several inputs, and the map of its records."""
 
     name: str
-    map: Callable[..., Iterable[tuple[Any, Any]]] | None
     format: InputFormat[Any]
+    map: Callable[..., Iterable[tuple[Any, Any]]] | None = None
+    map_records: Callable[[Iterator[Any]], Iterable[tuple[Any, Any]]] | None = None
     map_batch: Callable[[Any], Any] | None = None
 
     @property
     def mapper(self) -> Callable[..., Any] | None:
-        """What maps, record by record or batch by batch."""
-        return self.map if self.map_batch is None else self.map_batch
+        """What maps, record by record, all of them, or batch by batch."""
+        if self.map is not None:
+            return self.map
+        return self.map_batch if self.map_records is None else self.map_records
 
 
-def named_inputs(map: object, map_batch: object, formats: object) -> tuple[NamedInput, ...]:
-    """The inputs of a job, in the order of its maps, those of batches last; none if no input has a name.
+def named_inputs(map: object, map_records: object, map_batch: object, formats: object) -> tuple[NamedInput, ...]:
+    """The inputs of a job, in the order of its maps, those of all records and of batches last; none if no input has a
+    name.
 
     Raises RequestError for names or formats that do not fit.
     """
-    if not isinstance(map, Mapping) and not isinstance(map_batch, Mapping):
+    by_role = {"map": map, "map_records": map_records, "map_batch": map_batch}
+    if not any(isinstance(given, Mapping) for given in by_role.values()):
         return ()
-    apart, batched = _by_name("map", map), _by_name("map_batch", map_batch)
-    for name in batched:
-        if name in apart:
-            raise RequestError(
-                f"input {name} has a map and a map_batch", hint="leave one of them out, or give inputs two names"
-            )
-    maps = {**apart, **batched}
+    maps: dict[Any, Any] = {}
+    roles: dict[Any, str] = {}
+    for role, given in by_role.items():
+        for name, function in _by_name(role, given).items():
+            if name in maps:
+                raise RequestError(
+                    f"input {name} has a {roles[name]} and a {role}",
+                    hint="leave one of them out, or give inputs two names",
+                )
+            maps[name], roles[name] = function, role
     if not 1 <= len(maps) <= INPUTS_MAX:
         raise RequestError(
             f"a job has 1 to {INPUTS_MAX} inputs, not {len(maps)}", hint='such as {"users": f, "orders": g}'
@@ -59,22 +67,21 @@ def named_inputs(map: object, map_batch: object, formats: object) -> tuple[Named
             raise RequestError(f"an input cannot be called {name!r}", hint="take letters, digits and _ for its name")
     if isinstance(formats, Mapping):
         _check_same(maps, formats)
-        given = dict(formats)
+        forms = dict(formats)
     else:
-        given = dict.fromkeys(maps, Text() if formats is None else formats)
+        forms = dict.fromkeys(maps, Text() if formats is None else formats)
     found = []
     for name, function in maps.items():
-        record = Pairs(given[name]) if isinstance(given[name], Result) else given[name]
+        record = Pairs(forms[name]) if isinstance(forms[name], Result) else forms[name]
         if not isinstance(record, InputFormat):
             raise RequestError(f"input {name}: {record!r} is no format", hint="give Text(), Csv() or a result")
         if function is None and not isinstance(record, Pairs):
             raise RequestError(f"input {name} needs a map", hint="give a function of a record that yields pairs")
-        if name in batched and not record.has_columns:
+        if roles[name] == "map_batch" and not record.has_columns:
             raise RequestError(f"input {name}: {record!r} is read record by record", hint="name it in map instead")
         if function is not None and not callable(function):
             raise RequestError(f"the map of input {name}, {function!r}, cannot be called", hint="give a function")
-        by_row, by_batch = (None, function) if name in batched else (function, None)
-        found.append(NamedInput(name, by_row, record, by_batch))
+        found.append(NamedInput(name=name, format=record, **{roles[name]: function}))
     return tuple(found)
 
 

@@ -24,6 +24,11 @@ BatchMap = Callable[[Any], Any]
 
 BatchReduce = Callable[..., Any]
 """The same from a batch of whole groups; where there are several inputs, from one of each."""
+RecordsMap = Callable[[Iterator[Any]], Iterable[tuple[Any, Any]]]
+"""From an iterator over records to pairs."""
+
+MAPS = ("map", "map_records", "map_batch")
+"""The ways to map, of which a step has one."""
 
 REDUCERS_MAX = 100_000
 TEXT = Text()
@@ -48,6 +53,7 @@ class Step:
     sort_values: bool | Callable[[Any], Any] = False
     memory_limit_bytes: int | None = None
     task_timeout_s: float | None = None
+    map_records: RecordsMap | None = None
     map_batch: BatchMap | None = None
     reduce_batch: BatchReduce | None = None
     output: FixedWidth | None = None
@@ -62,7 +68,9 @@ class Step:
     def of_input(self, index: int) -> Step:
         """The step as those see it who read this one of several inputs."""
         own = self.inputs[index]
-        return replace(self, map=own.map, map_batch=own.map_batch, input=own.format, inputs=())
+        return replace(
+            self, map=own.map, map_records=own.map_records, map_batch=own.map_batch, input=own.format, inputs=()
+        )
 
     def of_split(self, split: int) -> Step:
         """The step as the map task of this split sees it."""
@@ -70,8 +78,10 @@ class Step:
 
     @property
     def mapper(self) -> Callable[..., Any] | None:
-        """What maps, record by record or batch by batch."""
-        return self.map if self.map_batch is None else self.map_batch
+        """What maps, record by record, all of them, or batch by batch."""
+        if self.map is not None:
+            return self.map
+        return self.map_batch if self.map_records is None else self.map_records
 
     @property
     def reducer(self) -> Callable[..., Any] | Aggregation[Any, Any, Any] | None:
@@ -136,8 +146,9 @@ def _no_columns_hint(form: InputFormat[Any]) -> str:
 def make_step(*, memory_limit: str | int | None, **fields: Any) -> Step:
     """The step of these options. Raises RequestError for what cannot be."""
     step = Step(memory_limit_bytes=None if memory_limit is None else parse_size_bytes(memory_limit), **fields)
-    if step.map is not None and step.map_batch is not None:
-        raise RequestError("a step has a map or a map_batch, not both", hint="leave one of them out")
+    given = [role for role in MAPS if getattr(step, role) is not None]
+    if len(given) > 1:
+        raise RequestError(f"a step has a {given[0]} or a {given[1]}, not both", hint="leave one of them out")
     if step.reduce is not None and step.reduce_batch is not None:
         raise RequestError("a step has a reduce or a reduce_batch, not both", hint="leave one of them out")
     if isinstance(step.reduce_batch, Aggregation):
@@ -151,12 +162,13 @@ def make_step(*, memory_limit: str | int | None, **fields: Any) -> Step:
             "a reduce that takes the values of each input apart has no combine",
             hint="leave combine out, or write a reduce that takes the values of all inputs together",
         )
-    for role in ("map", "map_batch", "reduce", "reduce_batch", "combine"):
-        given = getattr(step, role)
-        if isinstance(given, type) and issubclass(given, Aggregation):
-            raise RequestError(f"{role}={given.__name__} is the class", hint=f"write {given.__name__}()")
-        if given is not None and not callable(given) and not (role == "reduce" and isinstance(given, Aggregation)):
-            raise RequestError(f"{role}={given!r} cannot be called", hint=f"give a function as {role}")
+    for role in (*MAPS, "reduce", "reduce_batch", "combine"):
+        function = getattr(step, role)
+        if isinstance(function, type) and issubclass(function, Aggregation):
+            raise RequestError(f"{role}={function.__name__} is the class", hint=f"write {function.__name__}()")
+        if function is None or callable(function) or (role == "reduce" and isinstance(function, Aggregation)):
+            continue
+        raise RequestError(f"{role}={function!r} cannot be called", hint=f"give a function as {role}")
     if step.combine is not None and step.is_map_only:
         raise RequestError("a step with combine needs a reduce")
     if step.combine is not None and step.aggregation is not None:

@@ -24,7 +24,7 @@ from minireduce.core.spec import Program
 from minireduce.errors import RequestError
 
 _NAMELESS = "<dynamic-code>"
-_ROLES = ("map", "map_batch", "reduce", "reduce_batch", "combine", "partition", "sort_values")
+_ROLES = ("mapper", "reduce", "reduce_batch", "combine", "partition", "sort_values")
 
 
 def pickle_program(job: Job[Any, Any]) -> Program:

@@ -1,7 +1,7 @@
 """Call the user's functions over records and groups, at the speed of C, and say clearly what they gave that is no pair.
 
-A generator function is chained as it is. Any other function is looked at once a record, since one that forgot to
-yield gives None, and one that returned its pair would be taken for two pairs.
+A generator function is chained as it is, and a map over all records is called once. Any other function is looked at
+once a record, since one that forgot to yield gives None, and one that returned its pair would be taken for two pairs.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from functools import partial
 from itertools import chain, starmap
 from typing import Any, cast
 
-from minireduce.api.step import Step
+from minireduce.api.step import RecordsMap, Step
 from minireduce.engine.errors import InvalidValue
 
 Pair = tuple[Any, Any]
@@ -21,6 +21,8 @@ Pair = tuple[Any, Any]
 
 def mapped(step: Step, records: Iterable[Any], stack: ExitStack) -> Iterator[Pair]:
     """What the map of this step yields, unchecked; a map that is a context manager is entered in `stack`."""
+    if step.map_records is not None:
+        return iter(over_records(step.map_records, stack)(iter(records)))
     if step.map is None:
         return iter(records)
     function = calling(entered(step.map, stack), "map")
@@ -29,10 +31,18 @@ def mapped(step: Step, records: Iterable[Any], stack: ExitStack) -> Iterator[Pai
 
 def mapping(step: Step, stack: ExitStack) -> Callable[[Any], Iterable[Pair]]:
     """What to call with one record after the other, for those who look at each."""
+    if step.map_records is not None:
+        function = over_records(step.map_records, stack)
+        return lambda record: function(iter((record,)))
     if step.map is None:
         return lambda record: (record,)
     function = calling(entered(step.map, stack), "map")
     return (lambda record: function(*record)) if step.takes_pairs else function
+
+
+def over_records(map_records: RecordsMap, stack: ExitStack) -> Callable[[Iterator[Any]], Iterable[Pair]]:
+    """What to call with an iterator over records."""
+    return calling(entered(map_records, stack), "map_records")
 
 
 def entered(function: Any, stack: ExitStack) -> Callable[..., Any]:

@@ -136,7 +136,7 @@ def _pairs(
         kept,
         mapping(step, stack),
         context,
-        blamed=lambda: blamed(context, "map", step.map),
+        blamed=lambda: blamed(context, "map", step.mapper),
         check=checking(step, "map", Kinds(lambda: f"from {place(context)}")),
     )
 

@@ -24,7 +24,7 @@ from minireduce.engine import columns, key_columns, keys, values
 from minireduce.engine.arrow_columns import given_pairs, plain_keys
 from minireduce.engine.batches import Batch, mapped_batches, reduced_batches
 from minireduce.engine.context import TaskContext
-from minireduce.engine.emit import as_pair, calling, entered, mapped
+from minireduce.engine.emit import as_pair, calling, entered, mapped, over_records
 from minireduce.engine.faults import blamed, name_of
 from minireduce.engine.group_batches import GroupBatch, Piece, Types
 from minireduce.engine.join import Values
@@ -100,24 +100,34 @@ def _mapped_apart(step: Step, records: Any, name: str, new_context: Contexts) ->
 
 
 def _mapped(step: Step, given: Sequence[Any], stack: ExitStack, context: TaskContext) -> Iterable[Pair]:
-    """What the map gives; a map_batch is asked for all rows at once and for each alone."""
-    if step.map_batch is None:
+    """What the map gives; one over many records is asked for all of them at once and for each alone."""
+    if step.map is not None or step.mapper is None:
         return mapped(step, context.walk(given), stack)
     if not given:
         return []
+    if step.map_records is not None:
+        call = over_records(step.map_records, stack)
+        whole = list(call(context.walk(given)))
+        _check_same(step, whole, [pair for record in context.walk(given) for pair in call(iter((record,)))])
+        return whole
 
     def of_rows(batches: list[Batch]) -> list[Pair]:
         columns = mapped_batches(step, batches, stack, context, None)
         return [pair for key, value in columns for pair in zip(plain_keys(key), value.to_pylist(), strict=True)]
 
     together = of_rows([batch_of(list(given), step.input)])
-    alone = of_rows([batch_of([record], step.input) for record in given])
-    if not _same(together, alone):
-        raise RequestError(
-            f"{name_of(step.map_batch)} gives {together!r:.200} for all rows at once, but {alone!r:.200} one by one",
-            hint="what a map_batch gives for a row must not depend on the other rows",
-        )
+    _check_same(step, together, of_rows([batch_of([record], step.input) for record in given]))
     return together
+
+
+def _check_same(step: Step, together: list[Pair], alone: list[Pair]) -> None:
+    """Refuse a map for which it makes a difference which records it gets together."""
+    if not _same([as_pair(pair) for pair in together], [as_pair(pair) for pair in alone]):
+        role, each = ("map_batch", "row") if step.map_records is None else ("map_records", "record")
+        raise RequestError(
+            f"{name_of(step.mapper)} gives {together!r:.200} for all {each}s at once, but {alone!r:.200} one by one",
+            hint=f"what a {role} gives for a {each} must not depend on the other {each}s",
+        )
 
 
 def _settled(role: str, pairs: Iterable[Any], context: TaskContext) -> list[Pair]:

@@ -20,6 +20,8 @@ def run_sequentially(job: Job[Any, Any], records: Iterable[Any]) -> list[tuple[A
     """All pairs of the job by ascending key (map-only steps: in input order)."""
     pairs: list[tuple[Any, Any]] = list(records)
     for step in job.steps:
+        if step.map_records is not None:
+            pairs = list(step.map_records(iter(pairs)))
         if step.map is not None:
             results = (step.map(*record) if step.takes_pairs else step.map(record) for record in pairs)
             pairs = [pair for result in results for pair in result]

@@ -49,7 +49,16 @@ def listed(key: Any, values: Iterator[Any]) -> Iterator[tuple[Any, Any]]:
     yield key, list(values)
 
 
-JOBS = {"reduce": Job(unpacked, listed), "aggregation": Job(unpacked, Collect()), "map only": Job(unpacked)}
+def all_unpacked(lines: Iterator[str]) -> Iterator[tuple[Any, Any]]:
+    return (pickle.loads(packed) for packed in map(base64.b64decode, lines))
+
+
+JOBS = {
+    "reduce": Job(unpacked, listed),
+    "aggregation": Job(unpacked, Collect()),
+    "map only": Job(unpacked),
+    "map over all records": Job(map_records=all_unpacked, reduce=listed),
+}
 
 
 @pytest.fixture(scope="module")

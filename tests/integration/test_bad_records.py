@@ -403,6 +403,25 @@ def test_inline_and_on_a_cluster_the_same_is_left_out_and_the_same_comes_out(
     assert told["inline"] == told["cluster"]
 
 
+def test_a_map_over_all_records_loses_the_same_ones_whatever_they_do_to_their_process(text: Path) -> None:
+    ending = ("hello01", "hello04", "hello05", "hello06", "hello09")
+
+    def all_of_them(lines: Iterator[str]) -> Iterator[tuple[str, str]]:
+        for line in lines:
+            yield line, line
+            if line in ending:
+                ENDS[line]()
+
+    job = Job(map_records=all_of_them, reduce=reduce_all, skip_bad_records=5, task_timeout_s=TIMEOUT_S, reducers=1)
+    result = job.run(text, slots=1)
+    assert list(result) == [(record, record) for record in RECORDS if record not in ending]
+    assert {(bad.record, bad.kind, bad.offset) for bad in result.skipped} == {
+        (record, kind, offset_of(record))
+        for record, kind in zip(ending, ("exited", "raised", "timeout", "crashed", "exited"), strict=True)
+    }
+    assert result.counters[GROUP]["MAP_INPUT_RECORDS"] == len(RECORDS) - len(ending)
+
+
 def test_the_command_shows_what_it_left_out_and_names_the_flag_when_a_record_fails_twice(
     minireduce: Callable[..., object], text: Path, tmp_path: Path
 ) -> None:

@@ -40,6 +40,24 @@ over_pairs: Job[int, int] = Job(swapped, Count(), input=Pairs())
 def in_batches(batch: object) -> object:
     return batch
 
+def all_words(lines: Iterator[str]) -> Iterator[tuple[str, int]]:
+    return ((word, 1) for line in lines for word in line.split())
+
+def all_raw(lines: Iterator[bytes]) -> Iterator[tuple[bytes, str]]:
+    return ((line, "text") for line in lines)
+
+def all_swapped(pairs: Iterator[tuple[str, int]]) -> Iterator[tuple[int, str]]:
+    return ((count, word) for word, count in pairs)
+
+whole: Job[str, int] = Job(map_records=all_words, reduce=Sum())
+whole_joined: Job[int, str] = Job(map_records=all_words, reduce=joined)
+whole_only: Job[bytes, str] = Job(map_records=all_raw, input=Bytes())
+whole_then: Job[int, int] = whole.then(map_records=all_swapped, reduce=Count())
+whole_pairs: Job[int, int] = Job(map_records=all_swapped, reduce=Count(), input=Pairs())
+Job(map_records=all_raw)  # wrong record
+Job(map_records=all_raw, reduce=Sum(), input=Bytes())  # wrong aggregation
+Job(map_records=words, reduce=Sum())  # wrong: a map over each
+whole.then(map_records=all_words, reduce=Sum())  # wrong: pairs come
 batches: Job[Any, int] = Job(map_batch=in_batches, reduce=Sum())
 groups: Job[Any, Any] = Job(words, reduce_batch=in_batches, reducers=2)
 groups_of_both: Job[Any, Any] = Job(map_batch={"a": in_batches}, reduce_batch=in_batches, input=Csv())
@@ -56,6 +74,8 @@ several: Job[str, int] = Job({"rows": of_row, "lines": words}, both, input={"row
 union: Job[str, int] = Job({"rows": of_row, "lines": words}, Count(), input={"rows": Csv(), "lines": Text()})
 batched: Job[str, int] = Job(map_batch={"rows": in_batches, "lines": in_batches}, reduce=both, input=Csv())
 mixed: Job[str, int] = Job({"rows": of_row}, both, map_batch={"lines": in_batches}, input=Csv())
+FORMS = {"rows": Csv(), "lines": Text()}
+halves: Job[str, int] = Job({"rows": of_row}, both, map_records={"lines": all_words}, input=FORMS)
 several.test({"rows": [{}], "lines": ["a"]})
 Job({"rows": forgot_to_yield, "lines": words}, both)  # wrong map
 rows: Job[str, int] = Job(of_row, Count(), input=Csv())

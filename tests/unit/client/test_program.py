@@ -40,6 +40,23 @@ def test_functions_of_a_module_that_is_not_installed_travel_by_value() -> None:
     assert elsewhere.stdout == b"[('a', 2), ('b', 2)]\n"
 
 
+def all_words(lines: Iterator[str]) -> Iterator[tuple[str, int]]:
+    return ((word, FACTOR) for line in lines for word in line.split())
+
+
+def test_so_do_those_of_the_other_ways_to_map() -> None:
+    for role in ("map_records", "map_batch"):
+        program = pickle_program(Job(**{role: all_words}, reduce=Sum()))
+        read = f"list(cloudpickle.loads(sys.stdin.buffer.read()).steps[0].{role}(iter(['a b'])))"
+        elsewhere = subprocess.run(
+            [sys.executable, "-P", "-c", f"import sys, cloudpickle; print({read})"],
+            input=program.body,
+            capture_output=True,
+            check=True,
+        )
+        assert elsewhere.stdout == b"[('a', 2), ('b', 2)]\n"
+
+
 def test_functions_keep_the_name_of_their_file_for_tracebacks() -> None:
     job = cloudpickle.loads(pickle_program(Job(words, Sum())).body)
     assert job.steps[0].map.__code__.co_filename == words.__code__.co_filename == __file__
