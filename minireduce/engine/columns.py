@@ -8,7 +8,7 @@ in a list, or beside keys that stand in one (`key_columns`) in an Arrow array.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -81,13 +81,23 @@ def concatenate(columns: Sequence[Column]) -> Column:
     return pa.concat_arrays(arrays)
 
 
-def take(column: Column, index: Sequence[int] | Index) -> Column:
+def take(column: Column, index: Index) -> Column:
     """The values at these places."""
+    return taking(column)(index)
+
+
+def taking(column: Column) -> Callable[[Index], Column]:
+    """What takes values from there, many times."""
     if isinstance(column, list):
-        places: Iterable[int] = index if isinstance(index, list) else np.asarray(index).tolist()
-        return [column[i] for i in places]
-    places = np.asarray(index, np.int64)
-    return column[places] if isinstance(column, np.ndarray) else key_columns.take(column, places)
+        return lambda index: [column[i] for i in index.tolist()]
+    return column.__getitem__ if isinstance(column, np.ndarray) else key_columns.taking(column)
+
+
+def size_bytes(column: Column) -> int:
+    """What the values take in memory, as an array."""
+    return (
+        column.nbytes if isinstance(column, np.ndarray) else 8 * (len(column) + 1) + int(packed_lengths(column).sum())
+    )
 
 
 def weights(column: Column) -> Index:

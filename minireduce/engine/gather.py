@@ -38,18 +38,32 @@ Partition = Callable[[Callable[[], list[Any]], Keys], Index]
 
 @dataclass(frozen=True, slots=True)
 class Gathered:
-    """Pairs sorted by partition, then key, then the order in which they came."""
+    """Pairs sorted by partition, then key, then the order in which they came.
+
+    `order` tells where each of them stands in `keys` and `values`, None that they stand in order. They are brought into
+    it piece by piece as they are written: memory that was not used before costs more than the copy that is made in it.
+    """
 
     keys: Keys
     values: list[Any] | Column
     partitions: Index
+    order: Index | None = None
     is_plain: bool = False  # whether values are as they were given, and not a column yet
 
-    def sections(self, partitions: int) -> Iterator[tuple[Keys, list[Any] | Column]]:
-        """The pairs of each partition in turn."""
+    def sections(self, partitions: int) -> Iterator[Iterator[tuple[Keys, list[Any] | Column]]]:
+        """The pairs of each partition in turn, piece by piece."""
         bounds = np.searchsorted(self.partitions, np.arange(partitions + 1)).tolist()
+        if self.order is None:
+            return (iter([(self.keys[start:stop], self.values[start:stop])]) for start, stop in pairwise(bounds))
+        return self._ordered_sections(self.order, bounds)
+
+    def _ordered_sections(self, order: Index, bounds: list[int]) -> Iterator[Iterator[tuple[Keys, Column]]]:
+        take_keys, take_values = key_columns.taking(self.keys), columns.taking(self.values)
+        size_bytes = key_columns.size_bytes(self.keys) + columns.size_bytes(self.values)
+        at_once = max(1, len(order) * _PIECE_BYTES // size_bytes) if len(order) else 1
         for start, stop in pairwise(bounds):
-            yield self.keys[start:stop], self.values[start:stop]
+            pieces = (order[at : min(at + at_once, stop)] for at in range(start, stop, at_once))
+            yield ((take_keys(piece), take_values(piece)) for piece in pieces)
 
 
 class Buffer(Protocol):
@@ -245,6 +259,7 @@ class FoldingBuffer:
 
 FOLD_PAIRS = 50_000
 FOLD_BYTES = 4 << 20
+_PIECE_BYTES = 2 << 20  # of pairs that are put in order at once: the cache still holds them when they are written
 COLUMNAR_PAIRS_MIN = 20_000
 """Pairs that are worth sorting as arrays, where memory allows that; for fewer, loading what does it takes longer."""
 
@@ -256,7 +271,7 @@ def arranged(encoded: Keys, column: Column, parts: Index) -> Gathered:
     if (parts[1:] < parts[:-1]).any():  # never where each partition has a range of keys
         by_partition = np.argsort(parts.astype(np.uint16) if parts.max() < 1 << 16 else parts, kind="stable")
         order, parts = order[by_partition], parts[by_partition]
-    return Gathered(key_columns.take(encoded, order), columns.take(column, order), parts)
+    return Gathered(encoded, column, parts, order)
 
 
 def _sorted(

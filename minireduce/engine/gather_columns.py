@@ -70,8 +70,7 @@ class PairColumns:
         encoded, column = arrow_columns.encoded_keys(key, self._kinds), arrow_columns.value_column(value)
         self._keys.append(encoded)
         self._columns.append(column)
-        taken = column.nbytes if isinstance(column, np.ndarray) else key_columns.size_bytes(column)
-        taken += key_columns.size_bytes(encoded)
+        taken = columns.size_bytes(column) + key_columns.size_bytes(encoded)
         self._held_bytes += taken
         self._pairs += len(column)
         if (first := self._small.joinable_from(len(self._keys), taken)) is not None:

@@ -12,7 +12,7 @@ uses is decided where its pairs are read or gathered, and never shows in what it
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 from operator import ne
 from typing import Any
@@ -21,6 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 Index = npt.NDArray[np.int64]
+Numbers = npt.NDArray[np.uint64] | npt.NDArray[np.uint32]
 Keys = list[str] | Any
 """A list of sortable strings, or a `pyarrow.LargeBinaryArray` of the same bytes."""
 
@@ -122,13 +123,19 @@ def concatenate(parts: Sequence[Keys]) -> Keys:
 
 def take(keys: Keys, index: Index) -> Keys:
     """The keys at these places."""
+    return taking(keys)(index)
+
+
+def taking(keys: Keys) -> Callable[[Index], Keys]:
+    """What takes keys from there; that they are of one length is found out once."""
     if isinstance(keys, list):
-        return [keys[i] for i in index.tolist()]
+        return lambda index: [keys[i] for i in index.tolist()]
     matrix = rows(keys)
     if matrix is None:
-        return keys.take(of_integers(index))
-    taken = np.take(matrix.view(f"V{matrix.shape[1]}").reshape(-1), np.asarray(index, np.int64))
-    return of_rows(taken.view(np.uint8).reshape(-1, matrix.shape[1]))
+        return lambda index: keys.take(of_integers(index))
+    width = matrix.shape[1]
+    stored = matrix.view(f"V{width}").reshape(-1)
+    return lambda index: of_rows(np.take(stored, np.asarray(index, np.int64)).view(np.uint8).reshape(-1, width))
 
 
 def rows(keys: Any) -> npt.NDArray[np.uint8] | None:
@@ -196,42 +203,67 @@ def group_starts(keys: Keys) -> Index:
 
 def order(keys: Keys) -> Index:
     """The places of the keys in ascending order; equal ones stay in the order in which they are."""
+    return _ordered(keys, _digits_order)
+
+
+def order_of_runs(keys: Keys) -> Index:
+    """The same, for keys that ascend in a few runs one after the other."""
+    return _ordered(keys, _runs_order)
+
+
+def _ordered(keys: Keys, numbers_order: Callable[[Numbers], tuple[Index, Numbers]]) -> Index:
     if isinstance(keys, list):
         return np.array(sorted(range(len(keys)), key=keys.__getitem__), np.int64)
     matrix = rows(keys)
     if matrix is not None and matrix.shape[1] <= _NARROW_BYTES_MAX and (matrix[:, 0] == matrix[0, 0]).all():
-        return _narrow_order(matrix)
+        return _narrow_order(matrix, numbers_order)
     import pyarrow.compute as pc
 
     return numbers(pc.array_sort_indices(keys)).astype(np.int64)
 
 
-def _narrow_order(matrix: npt.NDArray[np.uint8]) -> Index:
+def _narrow_order(matrix: npt.NDArray[np.uint8], numbers_order: Callable[[Numbers], tuple[Index, Numbers]]) -> Index:
     """The order of short keys of one length and one kind, as of two numbers of eight bytes: the first and the last.
 
-    The first of them, with the place of its key in the lowest bits, are sorted as numbers, which takes half the
-    time of sorting places by them. What was pushed out, and the second number, count only for those that are equal in
-    what is left. What the second has in common with the first is equal then.
+    What the order by the first of them leaves open, and the second, count only for keys that are equal in what it
+    looked at. What the second has in common with the first is equal then.
     """
-    rows, width = matrix.shape
+    width = matrix.shape[1]
     if width <= _NUMBER_BYTES:
         matrix = np.pad(matrix, ((0, 0), (0, 1 + _NUMBER_BYTES - width)))
         width = 1 + _NUMBER_BYTES
-    first, last = _numbers_at(matrix, 1), _numbers_at(matrix, width - _NUMBER_BYTES)
-    mask = np.uint64((1 << (rows - 1).bit_length()) - 1)
-    packed = (first & ~mask) | np.arange(rows, dtype=np.uint64)
-    packed.sort()
-    index = (packed & mask).astype(np.int64)
-    packed &= ~mask
-    is_same = packed[1:] == packed[:-1]
+    first = _numbers_at(matrix, 1)
+    index, looked_at = numbers_order(first)
+    is_same = looked_at[1:] == looked_at[:-1]
     if is_same.any():
+        last = _numbers_at(matrix, width - _NUMBER_BYTES)
         tied = np.flatnonzero(np.append(is_same, False) | np.insert(is_same, 0, False))
         places = index[tied]
         index[tied] = places[np.lexsort((last[places], first[places]))]
     return index
 
 
-def _numbers_at(matrix: npt.NDArray[np.uint8], place: int) -> npt.NDArray[np.uint64]:
+def _digits_order(found: Numbers) -> tuple[Index, Numbers]:
+    """The order of numbers by the 32 bits from the first one on in which they differ, and those bits in that order.
+
+    Places are put in order by 16 bits at a time, the lower ones first, which numpy does by counting. It takes a third
+    of the time of sorting numbers of 64 bits, and the same on every processor: numpy's own way through wide registers
+    is five times as fast on one as on another.
+    """
+    differing = int(np.bitwise_or.reduce(found ^ found[0]))
+    digits = (found >> np.uint64(max(0, differing.bit_length() - 32))).astype(np.uint32)
+    index = np.argsort(digits.astype(np.uint16), kind="stable")
+    index = index[np.argsort((digits >> np.uint32(16)).astype(np.uint16)[index], kind="stable")]
+    return index, digits[index]
+
+
+def _runs_order(found: Numbers) -> tuple[Index, Numbers]:
+    """The order of numbers, which a stable sort finds by merging runs, and the numbers in that order."""
+    index = np.argsort(found, kind="stable")
+    return index, found[index]
+
+
+def _numbers_at(matrix: npt.NDArray[np.uint8], place: int) -> Numbers:
     """The eight bytes of each row from this place on, as a number that sorts as they do."""
     rows, width = matrix.shape
     return np.ndarray((rows,), ">u8", matrix.data, offset=place, strides=(width,)).astype(np.uint64)

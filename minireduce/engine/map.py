@@ -242,12 +242,13 @@ class _MapAttempt:
         self._context.count("SPILLED_RECORDS", written)
 
     def _sections(self, gathered: Gathered) -> Iterator[Iterator[tuple[Keys, Column]]]:
-        for texts, values in gathered.sections(self._partitions):
+        for pieces in gathered.sections(self._partitions):
             if self._combiner is not None:
-                plain: list[Any] = values if gathered.is_plain else columns.to_values(values)  # type: ignore[assignment]
-                yield self._combiner.section(key_columns.to_texts(texts), plain)
+                yield self._combiner.section(*_plain_section(pieces, is_plain=gathered.is_plain))
+            elif gathered.is_plain:
+                yield ((texts, self._stored(list(values))) for texts, values in pieces)
             else:
-                yield iter([(texts, self._stored(list(values)) if gathered.is_plain else values)])
+                yield pieces
 
     def _stored(self, values: list[Any]) -> Column:
         with blamed(self._context, "map", self._step.mapper, is_placed=False):
@@ -330,3 +331,13 @@ class _MapAttempt:
                         hint=f"it must be a whole number from 0 to {self._partitions - 1}",
                     )
                 yield index
+
+
+def _plain_section(pieces: Iterator[tuple[Keys, list[Any] | Column]], *, is_plain: bool) -> tuple[list[str], list[Any]]:
+    """All keys and values of a section, as `Combiner` takes them."""
+    texts: list[str] = []
+    plain: list[Any] = []
+    for keys_of_piece, values in pieces:
+        texts += key_columns.to_texts(keys_of_piece)
+        plain += values if is_plain else columns.to_values(values)
+    return texts, plain

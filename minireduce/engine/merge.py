@@ -158,7 +158,7 @@ def _window(taken: list[Window]) -> Window:
         return taken[0]
     keys = key_columns.concatenate([part.keys for part in taken])
     column = columns.concatenate([part.column for part in taken])
-    order = key_columns.order(keys)
+    order = key_columns.order_of_runs(keys)
     return Window(key_columns.take(keys, order), columns.take(column, order), sum(part.size_bytes for part in taken))
 
 

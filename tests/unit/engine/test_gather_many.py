@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from fractions import Fraction
-from itertools import islice
+from itertools import chain, islice
 from typing import Any
 
 import numpy as np
@@ -48,9 +48,12 @@ def gathered(pairs: list[Pair], aggregation: Aggregation[Any, Any, Any], settled
 
 
 def results(of: Gathered, aggregation: Aggregation[Any, Any, Any]) -> list[tuple[Any, Any]]:
-    states = of.values if of.is_plain else columns.to_values(of.values)
-    plain = keys.decode_all(key_columns.to_texts(of.keys)) if len(of.keys) else []
-    return [(key, aggregation.finish(state)) for key, state in zip(plain, states, strict=True)]
+    found = []
+    for texts, values in chain.from_iterable(of.sections(1)):
+        states = values if of.is_plain else columns.to_values(values)
+        plain = keys.decode_all(key_columns.to_texts(texts)) if len(texts) else []
+        found += [(key, aggregation.finish(state)) for key, state in zip(plain, states, strict=True)]
+    return found
 
 
 def total(values: list[Any]) -> int | float:

@@ -46,6 +46,7 @@ def test_keys_of_one_length_are_sorted_as_numbers(width: int, data: st.DataObjec
     )
     array = key_columns.of_bytes([b"\x05" + key for key in raw])
     assert key_columns.order(array).tolist() == sorted(range(len(raw)), key=raw.__getitem__)
+    assert key_columns.order_of_runs(array).tolist() == sorted(range(len(raw)), key=raw.__getitem__)
 
 
 @pytest.mark.parametrize("width", [1, 7, 8, 9, 10, 16])
@@ -56,8 +57,20 @@ def test_many_keys_of_one_length_keep_their_order_where_they_are_equal(rows: int
     raw = [b"\x05" + row.tobytes() for row in matrix]
     array = key_columns.of_bytes([b"left out", *raw])[1:]
     order = key_columns.order(array)
-    assert order.tolist() == sorted(range(rows), key=raw.__getitem__)
+    assert order.tolist() == key_columns.order_of_runs(array).tolist() == sorted(range(rows), key=raw.__getitem__)
     assert key_columns.take(array, order).to_pylist() == sorted(raw)
+
+
+@pytest.mark.parametrize("same", [b"", b"\0\0\0\0", b"abcdef"])
+@pytest.mark.parametrize("runs", [1, 3])
+def test_keys_that_begin_alike_and_ascend_in_runs_are_put_in_order(runs: int, same: bytes) -> None:
+    """Ties of 32 bits that differ further on, among keys that differ early or late."""
+    matrix = np.random.default_rng(runs).integers(0, 3, (runs * 500, 10 - len(same)), np.uint8) * 85
+    raw = [b"\x05" + same + row.tobytes() for row in matrix]
+    raw = [key for run in range(runs) for key in sorted(raw[run * 500 : (run + 1) * 500])]
+    array = key_columns.of_bytes(raw)
+    expected = sorted(range(len(raw)), key=raw.__getitem__)
+    assert key_columns.order_of_runs(array).tolist() == key_columns.order(array).tolist() == expected
 
 
 @given(st.lists(st.text(st.characters(exclude_categories=["Cs"]) | st.sampled_from("\5\6a"), max_size=3), max_size=8))

@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -244,7 +245,7 @@ def test_many_arrays_of_one_row_take_about_what_their_rows_take(aggregation: Sum
         buffer.take_columns(number[index : index + 1], number[index : index + 1])
     assert anonymous_bytes() - before < 20 << 20
     gathered = buffer.drain(lambda _, encoded: np.zeros(len(encoded), np.int64))
-    values = [value for _, section in gathered.sections(1) for value in section]
+    values = [value for _, piece in chain.from_iterable(gathered.sections(1)) for value in piece]
     assert values == list(range(rows))
 
 
