@@ -13,7 +13,7 @@ class BadRecord:
 
     Attributes:
         task: the task that met it, and `attempt` the attempt that proved it bad.
-        kind: "raised", "crashed", "exited", "memory" or "timeout".
+        kind: "raised", "crashed", "exited", "memory", "timeout" or "unreadable".
         error: the type of the exception or the name of the signal, if there is one.
         message: what happened, and `traceback` where, with the user's frames only.
         path: the file that it stands in, and `offset` where it begins there; "" and None where there is no such place.

@@ -19,6 +19,9 @@ NUMBERS_PER_SPLIT = 1_000_000
 NUMBER_MAX = 1 << 62
 WIDTH_MAX = 1 << 20
 
+FORMATS = "Text(), Bytes(), Csv(), Json(), Parquet(), FixedWidth(n), Numbers(n) or Pairs()"
+"""All that a record can be, for those who named something else."""
+
 Record_co = TypeVar("Record_co", covariant=True)
 
 

@@ -16,7 +16,7 @@ from typing import Any, Generic, TypeVar, Unpack, overload
 
 from minireduce.api import hooks
 from minireduce.api.aggregations import Aggregation
-from minireduce.api.formats import FixedWidth, InputFormat, Pairs
+from minireduce.api.formats import FORMATS, FixedWidth, InputFormat, Pairs
 from minireduce.api.named_inputs import named_inputs, takes_each
 from minireduce.api.partitioners import Partitioner, Range
 from minireduce.api.results import Handle, Result
@@ -428,7 +428,7 @@ class Job(Generic[K, V]):
         record = TEXT if own is None else Pairs(own) if isinstance(own, Result) else own
         if not isinstance(record, InputFormat):
             raise RequestError(
-                f"input={input!r} is no format", hint="give Text(), Bytes() or a result; paths go to run or submit"
+                f"input={input!r} is no format", hint=f"give {FORMATS}, or a result; paths go to run or submit"
             )
         step = make_step(
             map=None if inputs else map,
@@ -608,7 +608,8 @@ class Job(Generic[K, V]):
         if isinstance(step.partition, Range):
             raise RequestError(
                 "Range() samples the input of a job, and this is a later step",
-                hint="make the step a job of its own, over the result of the steps before: Job(…, input=result)",
+                hint="make it a job of its own over the result of the steps before it: result = job.run(…), and then "
+                f"Job({'None' if step.mapper is None else _name(step.mapper)}, …, input=result, partition=Range())",
             )
         if step.mapper is None and step.is_map_only:
             raise RequestError("this step does nothing", hint="give .then a map, a reduce, or both")

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from minireduce.api.aggregations import Aggregation
-from minireduce.api.formats import InputFormat, Pairs, Text
+from minireduce.api.formats import FORMATS, InputFormat, Pairs, Text
 from minireduce.api.results import Result
 from minireduce.errors import RequestError
 from minireduce.frozen import dataclass
@@ -74,7 +74,7 @@ def named_inputs(map: object, map_records: object, map_batch: object, formats: o
     for name, function in maps.items():
         record = Pairs(forms[name]) if isinstance(forms[name], Result) else forms[name]
         if not isinstance(record, InputFormat):
-            raise RequestError(f"input {name}: {record!r} is no format", hint="give Text(), Csv() or a result")
+            raise RequestError(f"input {name}: {record!r} is no format", hint=f"give {FORMATS}, or a result")
         if function is None and not isinstance(record, Pairs):
             raise RequestError(f"input {name} needs a map", hint="give a function of a record that yields pairs")
         if roles[name] == "map_batch" and not record.has_columns:

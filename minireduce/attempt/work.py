@@ -2,8 +2,9 @@
 
 Which fault is whose is decided here, once: what user code raised is `Raised` and counts against the task's attempts;
 an input that changed, damaged bytes and files or disks that fail are `InputUnusable`, for which user code is not to
-blame. A file that is not of its format is the same for every attempt, so it counts, though it blames no record. Memory
-that could not be had is `Raised` with kind "memory", as it is when the worker finds the limit overrun.
+blame. A file that is not of its format is the same for every attempt: it is `Raised` with kind "unreadable", and no
+other attempt follows. Memory that could not be had is `Raised` with kind "memory", as it is when the worker finds the
+limit overrun.
 
 User code may fork. A child that comes back from user code, or raises out of it, ends: it has the parent's files and
 socket, and there is one task and one answer. It finds no further record, so it forks no children of its own.
@@ -44,12 +45,12 @@ from minireduce.attempt.shipped_files import lay_out
 from minireduce.attempt.watch import Watch
 from minireduce.core.spec import LocalFiles, NumberRange, ShippedFile
 from minireduce.core.storage.staged_paths import origin_of
-from minireduce.core.task_data import Counters, TaskError, TaskOutput
+from minireduce.core.task_data import UNREADABLE, Counters, TaskError, TaskOutput
 from minireduce.core.work import bad_records
 from minireduce.disk import Disk, RealDisk
 from minireduce.engine.bad_records import Care, Suspect
 from minireduce.engine.context import TaskContext
-from minireduce.engine.errors import UnreadableFile, UserCodeError
+from minireduce.engine.errors import UnreadableFile, UnreadableInput, UserCodeError
 from minireduce.engine.faults import user_traceback
 from minireduce.engine.map import run_map, run_map_only
 from minireduce.engine.merge import RunSlice
@@ -271,10 +272,11 @@ def answer_to(error: BaseException) -> Answer:
     """What the worker is told when a task or the loading of its program ended with `error`."""
     match error:
         case UserCodeError():
+            is_unreadable = isinstance(error, UnreadableInput)
             return Raised(
                 TaskError(
-                    kind=_KINDS.get(error.exception_type, "raised"),
-                    type_name=error.exception_type or "UserCodeError",
+                    kind=UNREADABLE if is_unreadable else _KINDS.get(error.exception_type, "raised"),
+                    type_name=error.exception_type or ("" if is_unreadable else "UserCodeError"),
                     message=_told(str(error)),
                     traceback=_told(error.traceback_text),
                     path=error.path,
@@ -285,7 +287,7 @@ def answer_to(error: BaseException) -> Answer:
                 )
             )
         case UnreadableFile():  # to read it elsewhere or later would not help
-            return Raised(TaskError("raised", "Corruption", _told(str(error))))
+            return Raised(TaskError(UNREADABLE, "", _told(str(error))))
         case Unusable() | Corruption():
             return InputUnusable(str(error))
         case OSError():  # the engine tells apart what user code raised

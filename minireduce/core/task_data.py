@@ -108,6 +108,10 @@ class Place:
     proof: int
 
 
+UNREADABLE = "unreadable"
+"""The kind of an error that every attempt will meet: the input is not of its format."""
+
+
 @dataclass(frozen=True, slots=True)
 class TaskError:
     """Why an attempt failed, as text: nothing of it is ever turned back into code.
@@ -116,7 +120,7 @@ class TaskError:
     `position` and `proof` are its `Place`, -1 where it is not known for sure.
     """
 
-    kind: str  # "raised", "crashed", "exited", "memory", "timeout"
+    kind: str  # "raised", "crashed", "exited", "memory", "timeout", UNREADABLE
     type_name: str
     message: str
     traceback: str = ""

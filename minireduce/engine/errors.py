@@ -49,6 +49,10 @@ def _rebuild(message: str, hint: str | None, fields: dict[str, object]) -> UserC
     return error
 
 
+class UnreadableInput(UserCodeError):
+    """The input is not of the format that the job says it is. It is the same for every attempt that reads it."""
+
+
 class InvalidKey(RequestError):
     """A key that cannot be one, or that is of another kind than the keys before it; the record is not known here."""
 

@@ -18,9 +18,9 @@ from collections.abc import Callable, Iterator
 from itertools import chain
 from typing import Any, BinaryIO, cast
 
-from minireduce.api.formats import Bytes, Csv, FixedWidth, InputFormat, Json, Pairs, Parquet, Text
+from minireduce.api.formats import FORMATS, Bytes, Csv, FixedWidth, InputFormat, Json, Pairs, Parquet, Text
 from minireduce.engine.context import TaskContext
-from minireduce.engine.errors import UnreadableFile, UserCodeError
+from minireduce.engine.errors import UnreadableFile, UnreadableInput
 from minireduce.engine.frames import PART_MAGIC, SectionReader, Source
 from minireduce.engine.read_csv import csv_rows, csv_rows_over_lines, header_of
 from minireduce.engine.read_formats import UnreadableRecord, parquet_rows, parsed_json
@@ -80,7 +80,7 @@ def open_records(
             )
         return csv_rows(lines_of_file, input_format, names, context, passes_bad=passes_long)
     if not isinstance(input_format, Text | Bytes | FixedWidth):
-        raise RequestError(f"{input_format!r} cannot be read", hint="use Text() or Bytes()")
+        raise RequestError(f"{input_format!r} cannot be read", hint=f"use {FORMATS}")
     plain = decompressed(stream, context.path)
     if plain is not stream:
         offset, length = 0, FOREVER
@@ -133,7 +133,7 @@ def fixed_blocks(
             yield begin, waiting[:whole]
             begin, waiting = begin + whole, waiting[whole:]
     if begin < end and waiting:
-        raise UserCodeError(
+        raise UnreadableInput(
             f"{context.path or 'the input'} ends {len(waiting)} bytes into the record at offset {begin}, of {width}",
             hint="is the width right, and the file whole?",
             path=context.path,
@@ -275,7 +275,7 @@ class Lines:
 
     def _long(self, beginning: bytes, offset: int, bytes_total: int) -> LongRecord:
         path = self._context.path
-        error = UserCodeError(
+        error = UnreadableInput(
             f"the record of {path or 'the input'} at offset {offset} is longer than {self._bytes_max} bytes",
             hint="is this a text file? raise record_bytes_max if such records are meant",
             path=path,

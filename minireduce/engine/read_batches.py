@@ -14,7 +14,7 @@ from typing import Any, BinaryIO
 import numpy as np
 import numpy.typing as npt
 
-from minireduce.api.formats import Bytes, Csv, FixedWidth, InputFormat, Json, Pairs, Parquet, Text
+from minireduce.api.formats import FORMATS, Bytes, Csv, FixedWidth, InputFormat, Json, Pairs, Parquet, Text
 from minireduce.api.step import Step
 from minireduce.engine import columns, key_columns, keys, packed_columns
 from minireduce.engine.batches import Batch
@@ -68,7 +68,7 @@ def open_batches(
     if isinstance(input_format, Parquet):
         return _parquet_batches(stream, offset, length, input_format, context)
     if not isinstance(input_format, Text | Bytes | FixedWidth | Csv | Json) or not input_format.has_columns:
-        raise RequestError(f"{input_format!r} cannot be read in batches", hint="use Text() or Bytes()")
+        raise RequestError(f"{input_format!r} cannot be read in batches", hint=f"use {FORMATS}")
     names = csv_names(stream, offset, input_format, context) if isinstance(input_format, Csv) else None
     plain = decompressed(stream, context.path)
     if plain is not stream:

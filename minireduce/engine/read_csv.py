@@ -15,7 +15,7 @@ from typing import Any
 
 from minireduce.api.formats import Csv
 from minireduce.engine.context import TaskContext
-from minireduce.engine.errors import UserCodeError
+from minireduce.engine.errors import UnreadableInput, UserCodeError
 from minireduce.engine.read_formats import KEPT_BYTES, UnreadableRecord
 
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
@@ -181,7 +181,7 @@ def _names(fields: list[str], context: TaskContext) -> tuple[str, ...]:
 
 
 def _error(what: str, context: TaskContext, hint: str | None = None) -> UserCodeError:
-    error = UserCodeError(
+    error = UnreadableInput(
         f"the record of {context.path or 'the input'} at offset {context.offset} {what}",
         hint=hint or "see the line; Csv() has options for names and delimiter",
         path=context.path,

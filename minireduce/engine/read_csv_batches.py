@@ -16,7 +16,7 @@ import numpy as np
 from minireduce.api.formats import Csv
 from minireduce.engine.batches import Batch
 from minireduce.engine.context import TaskContext
-from minireduce.engine.errors import UserCodeError
+from minireduce.engine.errors import UnreadableInput
 from minireduce.engine.read import LongRecord, text_of
 from minireduce.engine.read_csv import UNCLOSED, fields_of, header_of
 from minireduce.engine.read_formats import KEPT_BYTES, UnreadableRecord
@@ -144,7 +144,7 @@ def _fields(place: _Line, form: Csv, names: tuple[str, ...], context: TaskContex
             what, hint = "has a quoted field that does not end in its line", "Csv(multiline=True) reads it"
             is_fatal = True  # the lines that follow are not what they seem
     path = context.path
-    error = UserCodeError(
+    error = UnreadableInput(
         f"the record of {path or 'the input'} at offset {offset} {what}", hint=hint, path=path, offset=offset
     )
     error.record = repr(line)[:200]

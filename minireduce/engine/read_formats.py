@@ -14,7 +14,7 @@ from typing import Any, BinaryIO
 
 from minireduce.api.formats import Json, Parquet
 from minireduce.engine.context import TaskContext
-from minireduce.engine.errors import UnreadableFile, UserCodeError
+from minireduce.engine.errors import UnreadableFile, UnreadableInput, UserCodeError
 
 _ROWS_AT_ONCE = 8192
 _INT64_MIN, _INT64_MAX = -(1 << 63), (1 << 63) - 1
@@ -98,7 +98,7 @@ def unreadable_json(line: str, cause: Exception, offset: int | None, context: Ta
     hint = "each line of Json() is one JSON document; Text() reads lines as they are"
     if isinstance(cause, WrongField):
         hint = "see the line; Json() without columns takes all that is JSON"
-    error = UserCodeError(
+    error = UnreadableInput(
         f"the record of {context.path or 'the input'} at offset {offset} {what}",
         hint=hint,
         path=context.path,
@@ -156,7 +156,7 @@ def _begin(group: Any) -> int:
 def _check_names(names: list[str] | None, found: list[str], context: TaskContext) -> None:
     missing = [name for name in names or () if name not in found]
     if missing:
-        raise UserCodeError(
+        raise UnreadableInput(
             f"{context.path or 'the input'} has no column {missing[0]!r}",
             hint=f"it has {', '.join(found[:20])}",
             path=context.path,

@@ -242,7 +242,10 @@ def test_a_port_in_use(minireduce, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("name", "form", "said"),
-    [("in.gz", "", "in.gz cannot be unpacked: Not a gzipped file"), ("in.parquet", ", input=Parquet()", "as Parquet")],
+    [
+        ("in.gz", "", "in.gz cannot be unpacked: Not a gzipped file"),
+        ("in.parquet", ", input=Parquet()", "as Parquet"),
+    ],
 )
 def test_a_file_that_is_not_of_its_format_fails_the_job_by_its_name(
     submit, tmp_path: Path, name: str, form: str, said: str
@@ -254,4 +257,26 @@ def test_a_file_that_is_not_of_its_format_fails_the_job_by_its_name(
     assert f"{tmp_path}/{name} cannot be" in error
     assert said in error
     assert "lost" not in error
+    assert "failed" not in error.partition(" failed: ")[2]  # it was tried once
     assert hint.startswith("is the file whole")
+
+
+@pytest.mark.parametrize(
+    ("form", "content", "said", "advice"),
+    [
+        ("Json()", b"a b\na\n", "is no JSON", "Text() reads lines as they are"),
+        ("Csv()", b"a,b\n1,2,3\n", "has 3 fields, and there are 2 names", "Csv() has options"),
+        ("FixedWidth(4)", b"abcdef", "ends 2 bytes into the record", "is the width right"),
+        ("Text()", b"a" * 3000, "is longer than 1000 bytes", "is this a text file?"),
+    ],
+)
+def test_records_that_are_not_of_the_format_fail_the_job_at_the_first_attempt(
+    submit, tmp_path: Path, form: str, content: bytes, said: str, advice: str
+) -> None:
+    job = f"from minireduce import *\njob = Job(lambda record: [(1, 1)], Count(), input={form})\n"
+    ran = submit(job_file(tmp_path, job), text_file(tmp_path, content), MINIREDUCE_RECORD_BYTES_MAX="1000")
+    assert ran.status == 1
+    error, hint = last_words(ran.err)
+    assert said in error
+    assert "times" not in error, "no other attempt would fare better"
+    assert advice in hint

@@ -8,7 +8,7 @@ A job may give a number of records, which ends it as soon as it is exceeded, or 
 is judged for each step when all of its maps, or all of its reduces, are done.
 
 Where a job allows nothing, a record on which a task fails a second time ends it at once: to try a third time would only
-cost time.
+cost time. Input that is not of its format, which the engine finds and no user code, ends it at the first time.
 
 Not here: how a bad record is found and proved (work/bad_records.py), how it is left out (the engine).
 """
@@ -23,7 +23,7 @@ from minireduce.core.compute.task import Task
 from minireduce.core.effects import Effects
 from minireduce.core.messages import AttemptSucceeded, RecordsSkipped
 from minireduce.core.spec import SKIPPED_MAX
-from minireduce.core.task_data import Counters, TaskError
+from minireduce.core.task_data import UNREADABLE, Counters, TaskError
 from minireduce.core.views import JobState, SkippedView
 from minireduce.ids import TaskKind, WorkerId
 
@@ -83,6 +83,13 @@ def too_large_share(kind: TaskKind, skipped: int, read: int, fraction_max: float
 def _read_by(kind: TaskKind, counters: Counters) -> int:
     name = "MAP_INPUT_RECORDS" if kind is TaskKind.MAP else "REDUCE_INPUT_GROUPS"
     return sum(value for group, each, value in counters if (group, each) == ("minireduce", name))
+
+
+def is_hopeless(job: Job, error: TaskError) -> bool:
+    """Whether each other attempt will fail alike: the input is not of its format, and what of it is not may not be left
+    out.
+    """
+    return error.kind == UNREADABLE and (error.offset < 0 or not job.spec.skips_bad_records)
 
 
 def is_blamed_again(job: Job, task: Task, error: TaskError) -> bool:

@@ -169,7 +169,10 @@ def _failed(state: ComputeState, member: Member, report: AttemptFailed, now: flo
     persist_failure(attempt.id, attempt.worker, report.error, effects)
     note_trouble(state, job, task, member.id)
     is_blamed_again = bad_records.is_blamed_again(job, task, report.error)
-    if is_blamed_again and job.state is not JobState.SUCCEEDED:
+    if bad_records.is_hopeless(job, report.error) and job.state is not JobState.SUCCEEDED:
+        reason = f"{task.id} cannot read its input, nor could another attempt"
+        end_job(state, job, JobState.FAILED, reason, now, effects)
+    elif is_blamed_again and job.state is not JobState.SUCCEEDED:
         end_job(state, job, JobState.FAILED, bad_records.describe_blamed(task, report.error), now, effects)
     elif task.failures >= job.spec.attempts_max and job.state is not JobState.SUCCEEDED:
         times = "once" if task.failures == 1 else f"{task.failures} times"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ import pytest
 
 import minireduce
 from minireduce import Bytes, Collect, Job, Numbers, Sum, Text
+from minireduce.api.formats import FORMATS, InputFormat
 from minireduce.api.sizes import parse_size_bytes
 from minireduce.errors import RequestError
 
@@ -136,3 +138,11 @@ def test_importing_minireduce_and_a_job_loads_nothing_heavy() -> None:
 def test_numbers_are_whole_and_bounded(count: Any, splits: Any) -> None:
     with pytest.raises(RequestError, match="must be a whole number from"):
         Numbers(count, splits=splits)
+
+
+def test_the_list_of_formats_in_hints_has_all_of_them() -> None:
+    named = {kind.__name__ for kind in InputFormat.__subclasses__() if kind.__module__.startswith("minireduce.")}
+    assert named == {each.partition("(")[0] for each in re.split(", | or ", FORMATS)}
+    with pytest.raises(RequestError, match="is no format") as refused:
+        Job(lambda _: [], input="a.csv")  # type: ignore[arg-type]
+    assert FORMATS in str(refused.value)

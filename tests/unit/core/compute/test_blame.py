@@ -15,7 +15,7 @@ from minireduce.core.messages import (
     FetchFailed,
     KillAttempt,
 )
-from minireduce.core.task_data import TaskError, TaskOutput
+from minireduce.core.task_data import UNREADABLE, TaskError, TaskOutput
 from minireduce.core.views import JobState
 from minireduce.errors import RequestError, Unavailable
 from minireduce.ids import TaskKind
@@ -283,3 +283,18 @@ def test_a_job_that_has_succeeded_gives_its_result_again_when_it_comes_out_the_s
     (second,) = worker.attempts()
     worker.succeed(second)
     assert [part.attempt for part in cluster.machine.views.result(job, cluster.now).parts] == [second]
+
+
+def test_input_that_is_not_of_its_format_fails_the_job_at_once_unless_its_records_may_be_left_out():
+    whole, record = TaskError(UNREADABLE, "", "no gzip", path="f"), TaskError(UNREADABLE, "", "no JSON", offset=3)
+    for error, skipped_max, state in (
+        (whole, 0, JobState.FAILED),
+        (whole, 5, JobState.FAILED),
+        (record, 0, JobState.FAILED),
+        (record, 5, JobState.RUNNING),
+    ):
+        cluster = FakeCluster()
+        worker = cluster.worker("w1", slots=1)
+        job = cluster.submit(maps=2, reducers=0, skipped_max=skipped_max)
+        worker.say(AttemptFailed(worker.attempts()[0], error))
+        assert cluster.state(job) is state
