@@ -13,6 +13,7 @@ import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib.machinery import ModuleSpec
+from pathlib import Path
 from types import ModuleType
 
 from minireduce.core.spec import Module
@@ -33,7 +34,11 @@ class ShippedModules(importlib.abc.MetaPathFinder, importlib.abc.ExecutionLoader
         """How to load the module; None for one that did not come."""
         if fullname not in self._modules:
             return None
-        return importlib.util.spec_from_loader(fullname, self)
+        spec = importlib.util.spec_from_loader(fullname, self)
+        folder = Path(self._modules[fullname].origin).parent
+        if spec is not None and spec.submodule_search_locations is not None and folder.is_dir():
+            spec.submodule_search_locations.append(str(folder))  # compiled parts may lie there, on this machine
+        return spec
 
     def is_package(self, fullname: str) -> bool:
         """Whether it may hold other modules."""

@@ -27,8 +27,10 @@ class Shipped:
     modules: tuple[Module, ...] = ()
 
     def beside(self, program: Program) -> Program:
-        """The program with all of this."""
-        return replace(program, files=self.files, modules=self.modules)
+        """The program with all of this; of two modules of one name, the one that was named goes."""
+        named = {module.name for module in self.modules}
+        others = tuple(module for module in program.modules if module.name not in named)
+        return replace(program, files=self.files, modules=self.modules + others)
 
 
 def shipped(job: Job[Any, Any], files: Iterable[str] = (), py_files: Iterable[str] = ()) -> Shipped:
