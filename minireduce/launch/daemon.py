@@ -11,6 +11,7 @@ import contextlib
 import os
 import select
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -20,9 +21,11 @@ from typing import Any, BinaryIO
 
 from minireduce.errors import HINT_MARK, RequestError, Unavailable
 from minireduce.launch.child import read_announcement
+from minireduce.launch.forked import Forked
 
 MASTER = "minireduce.launch.master_main"
 WORKER = "minireduce.launch.worker_main"
+BOTH = "minireduce.launch.both_main"
 START_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 10.0
 _LAST_WORDS_BYTES = 4096
@@ -30,10 +33,10 @@ _LAST_WORDS_BYTES = 4096
 
 @dataclass(eq=False)
 class Daemon:
-    """A child process that is a master or a worker. `name` is for people."""
+    """A master or a worker that this process has started. `name` is for people."""
 
     name: str
-    process: subprocess.Popen[bytes]
+    process: subprocess.Popen[bytes] | Forked
     log: Path
     _said: BinaryIO  # the log, held open: an embedded daemon removes the directory of its log when it ends
     _ready_fd: int | None
@@ -75,8 +78,8 @@ class Daemon:
 
     def last_words(self) -> str:
         """The last line of the log, with how the process ended."""
-        lines = self._log_end().splitlines()
-        return f"status {self.process.returncode}: {lines[-1] if lines else 'it said nothing'}"
+        lines, status = self._log_end().splitlines(), self.process.returncode
+        return f"status {'unknown' if status is None else status}: {lines[-1] if lines else 'it said nothing'}"
 
     def _cause_of_end(self) -> RequestError:
         """The error that the daemon printed last, or that it ended without one."""
@@ -98,21 +101,67 @@ def start(
 
     Its standard input is a pipe that this process holds; a daemon told to be embedded ends with it.
     """
-    ready_read, ready_write = os.pipe()
-    try:
-        with log.open("ab") as sink:
-            process = subprocess.Popen(  # noqa: S603 - a module of ours, without a shell
-                [sys.executable, "-P", "-m", module, *arguments, "--ready-fd", str(ready_write)],
-                stdin=subprocess.PIPE,
-                stdout=sink,
-                stderr=sink,
-                pass_fds=(ready_write,),
-                start_new_session=True,
-                env=environment,
-            )
-    finally:
-        os.close(ready_write)
+    with contextlib.ExitStack() as ours, contextlib.ExitStack() as theirs:
+        ready_read, ready_write = _pipe(ours, theirs)
+        sink = theirs.enter_context(log.open("ab"))
+        words = [*arguments, "--ready-fd", str(ready_write)]
+        process = _start(module, words, sink, passed=(ready_write,), environment=environment)
+        ours.pop_all()
     return Daemon(name, process, log, log.open("rb"), ready_read)
+
+
+def start_both(
+    master: Sequence[str],
+    worker: Sequence[str],
+    *,
+    names: tuple[str, str],
+    logs: tuple[Path, Path],
+    environment: dict[str, str] | None = None,
+) -> tuple[Daemon, Daemon]:
+    """Start a master and a worker that share what both import (`both_main`), with these arguments. Each is as if it had
+    been started alone, but that nobody here learns the status with which the master ends.
+    """
+    with contextlib.ExitStack() as ours, contextlib.ExitStack() as theirs:
+        handover, its_handover = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        ours.enter_context(handover)
+        theirs.enter_context(its_handover)
+        its_stdin, stdin = _pipe(theirs, ours)
+        master_read, master_write = _pipe(ours, theirs)
+        worker_read, worker_write = _pipe(ours, theirs)
+        master_sink, worker_sink = (theirs.enter_context(log.open("ab")) for log in logs)
+        for_master = (its_handover.fileno(), its_stdin, master_sink.fileno())
+        words = [*map(str, for_master), *master, "--ready-fd", str(master_write)]
+        words += ["--", *worker, "--ready-fd", str(worker_write)]
+        passed = (*for_master, master_write, worker_write)
+        process = _start(BOTH, words, worker_sink, passed=passed, environment=environment)
+        ours.pop_all()
+    forked = Forked(handover, os.fdopen(stdin, "wb"))
+    return (
+        Daemon(names[0], forked, logs[0], logs[0].open("rb"), master_read),
+        Daemon(names[1], process, logs[1], logs[1].open("rb"), worker_read),
+    )
+
+
+def _pipe(of_reader: contextlib.ExitStack, of_writer: contextlib.ExitStack) -> tuple[int, int]:
+    """A pipe, whose ends are closed with what keeps them."""
+    reading, writing = os.pipe()
+    of_reader.callback(os.close, reading)
+    of_writer.callback(os.close, writing)
+    return reading, writing
+
+
+def _start(
+    module: str, words: Sequence[str], sink: BinaryIO, *, passed: tuple[int, ...], environment: dict[str, str] | None
+) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(  # noqa: S603 - a module of ours, without a shell
+        [sys.executable, "-P", "-m", module, *words],
+        stdin=subprocess.PIPE,
+        stdout=sink,
+        stderr=sink,
+        pass_fds=passed,
+        start_new_session=True,
+        env=environment,
+    )
 
 
 def stop(daemons: Sequence[Daemon], *, at_once: Sequence[Daemon] = ()) -> None:

@@ -26,6 +26,7 @@ from minireduce.auth import tokens
 from minireduce.errors import RequestError, Unavailable
 from minireduce.launch import daemon
 from minireduce.launch.daemon import MASTER, WORKER, Daemon
+from minireduce.launch.forked import can_be_handed_over
 
 if TYPE_CHECKING:
     from minireduce.client.connection import Connection
@@ -50,28 +51,39 @@ class EmbeddedCluster:
             token_file = self._root / "token"
             tokens.store(token_file, self._tokens)
             at = ["--token-file", str(token_file)]
-            self._masters.append(self._start(MASTER, "master", ["--http-port", "0", *at]))
-            own = [
-                *at,
-                *([] if slots is None else ["--slots", str(slots)]),
-                *(["--alone"] if workers == 1 else []),
-                "-",
-            ]
-            for number in range(1, workers + 1):
-                self._workers.append(self._start(WORKER, f"worker-{number}", own))
+            of_master = [*self._place("master"), "--http-port", "0", *at]
+            of_workers = [*at, *([] if slots is None else ["--slots", str(slots)])]
+            of_workers += [*(["--alone"] if workers == 1 else []), "-"]
+            first, *others = (f"worker-{number}" for number in range(1, workers + 1))
+            self._start_both(of_master, first, of_workers)
+            for name in others:
+                self._workers.append(self._start(WORKER, name, [*self._place(name), *of_workers]))
         except BaseException:
             self.close()
             raise
 
+    def _start_both(self, of_master: list[str], name: str, of_worker: list[str]) -> None:
+        """Start the master and the first worker: from one process, where this system allows that."""
+        of_worker = [*self._place(name), *of_worker]
+        if not can_be_handed_over():
+            self._masters.append(self._start(MASTER, "master", of_master))
+            self._workers.append(self._start(WORKER, name, of_worker))
+            return
+        names = "master", name
+        logs = self._log("master"), self._log(name)
+        master, worker = daemon.start_both(of_master, of_worker, names=names, logs=logs, environment=_environment())
+        self._masters.append(master)
+        self._workers.append(worker)
+
     def _start(self, module: str, name: str, arguments: list[str]) -> Daemon:
+        return daemon.start(module, arguments, name=name, log=self._log(name), environment=_environment())
+
+    def _place(self, name: str) -> list[str]:
         place = ["--data-dir", str(self._root / name), "--host", "127.0.0.1", "--port", "0"]
-        return daemon.start(
-            module,
-            [*place, "--embedded", str(self._root), *arguments],
-            name=name,
-            log=self._root / f"{name}.log",
-            environment=_environment(),
-        )
+        return [*place, "--embedded", str(self._root)]
+
+    def _log(self, name: str) -> Path:
+        return self._root / f"{name}.log"
 
     @property
     def client_token(self) -> str:

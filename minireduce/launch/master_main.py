@@ -22,9 +22,13 @@ HTTP_PORT = 7080
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """The console script."""
-    options = _parser().parse_args(arguments)
-    os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # what it would say, our own messages say in words
-    leave(run_daemon(lambda: _copy(options) if options.verb else _serve(options)))
+    options = parse(arguments)
+    leave(run_daemon(lambda: _copy(options) if options.verb else serve(options)))
+
+
+def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """What the flags say."""
+    return _parser().parse_args(arguments)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -66,7 +70,9 @@ def _copy(options: argparse.Namespace) -> None:
         print(backup.restore(directory, data_dir, options.epoch))  # noqa: T201
 
 
-def _serve(options: argparse.Namespace) -> None:
+def serve(options: argparse.Namespace) -> None:
+    """Serve until told to stop."""
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # what it would say, our own messages say in words
     from minireduce.launch.master_serving import run
 
     run(options)

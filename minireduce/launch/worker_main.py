@@ -24,9 +24,15 @@ WEIGHT_MIN, WEIGHT_MAX = 0.01, 100.0
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """The console script."""
+    options = parse(arguments)
+    leave(run_daemon(lambda: _run(options)))
+
+
+def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """What the flags say."""
     options = _parser().parse_args(arguments)
     options.data_dir = options.data_dir or [DEFAULT_DATA_DIR]
-    leave(run_daemon(lambda: _run(options)))
+    return options
 
 
 def _run(options: argparse.Namespace) -> None:

@@ -37,6 +37,11 @@ class ZygoteProcess:
             )
         return cls(process, ours)
 
+    def forget(self) -> None:
+        """Let go of it, in a process that was forked since: it must end with the other one."""
+        self.control.close()
+        self._process.returncode = 0  # not a child of this one
+
     @property
     def pid(self) -> int:
         return self._process.pid

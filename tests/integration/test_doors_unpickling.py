@@ -69,6 +69,16 @@ def test_the_hook_leaves_commands_and_forks_of_a_daemon_alone(tmp_path: Path) ->
         assert audit.broken(folder) == []
 
 
+def test_the_hook_aborts_a_master_that_a_worker_has_forked(tmp_path: Path) -> None:
+    script = f"import os, sys\nif os.fork() == 0:\n    exec({PLANTED!r})\n    os._exit(7)\n"
+    script += "sys.exit(-os.waitstatus_to_exitcode(os.wait()[1]))\n"
+    environment = os.environ | audit.watch(tmp_path, {})
+    command = [sys.executable, "-c", script, audit.BOTH]
+    assert subprocess.run(command, env=environment, timeout=60, check=False).returncode == signal.SIGABRT
+    assert audit.watched(tmp_path) == {"worker", "master"}
+    assert audit.broken(tmp_path) == ["master: ('builtins', 'list')"]
+
+
 def test_a_cluster_runs_jobs_full_of_pickles_and_no_daemon_loads_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -166,8 +166,15 @@ def watch(pid: int) -> int | None:
         return None
 
 
+@pytest.mark.parametrize(
+    ("process", "told"),
+    [
+        ("minireduce-work", "worker-1 of this command's cluster has ended: status -9"),
+        ("minireduce-mast", "the master at 127.0.0.1:"),
+    ],
+)
 def test_a_daemon_that_is_killed_ends_the_command_with_what_happened(
-    environment: dict[str, str], tmp_path: Path
+    environment: dict[str, str], tmp_path: Path, process: str, told: str
 ) -> None:
     os.mkfifo(tmp_path / "started")
     (tmp_path / "job.py").write_text(SLOW_JOB % str(tmp_path / "started"))
@@ -181,11 +188,16 @@ def test_a_daemon_that_is_killed_ends_the_command_with_what_happened(
     )
     with (tmp_path / "started").open("rb") as started:
         assert started.read(7) == b"mapping"
-    (worker,) = [pid for pid in descendants(command.pid) if b"worker_main" in Path(f"/proc/{pid}/cmdline").read_bytes()]
-    os.kill(worker, signal.SIGKILL)
+    family = descendants(command.pid)
+    (daemon,) = [pid for pid in family if Path(f"/proc/{pid}/comm").read_text().strip() == process]
+    watched = [descriptor for pid in family if (descriptor := watch(pid)) is not None]
+    os.kill(daemon, signal.SIGKILL)
     _, errors = command.communicate(timeout=60)
     assert command.returncode == 4, errors
-    assert b"worker-1 of this command's cluster has ended: status -9" in errors
+    assert told.encode() in errors
+    for descriptor in watched:
+        assert select.select([descriptor], [], [], 30)[0], "a process outlived the command"
+        os.close(descriptor)
     assert list((tmp_path / "temporary").iterdir()) == []
 
 

@@ -4,6 +4,7 @@ Python imports a module called `sitecustomize` before anything else. `watch` mak
 the path of the processes that a test starts. In a daemon (master, worker, block server, zygote) it then installs an
 audit hook that writes down what was unpickled and aborts the process. The hook tells a daemon from what is forked off
 it by its process id: a task process is a fork of the zygote, and may load the program and the values of its own job.
+What the worker of an embedded cluster forks is the master.
 
 Each daemon leaves a file that says which one it is, so that a test can tell that it watched anything at all.
 
@@ -17,11 +18,13 @@ import sys
 from pathlib import Path
 
 FOLDER_VARIABLE = "AUDIT_OF_DAEMONS_DIR"  # not `MINIREDUCE_…`: those are settings, and tests take them away
+BOTH = "minireduce.launch.both_main"
 DAEMONS = {
     "minireduce.launch.master_main": "master",
     "minireduce-master": "master",
     "minireduce-worker": "worker",
     "minireduce.launch.worker_main": "worker",
+    BOTH: "worker",
     "minireduce.worker.block_server": "block server",
     "minireduce.attempt.zygote": "zygote",
 }
@@ -50,18 +53,25 @@ def _write(kind: str, text: str) -> None:
 
 
 def _install() -> None:
-    daemon = next((DAEMONS[name] for name in (Path(word).name for word in sys.orig_argv) if name in DAEMONS), None)
+    words = [Path(word).name for word in sys.orig_argv]
+    daemon = next((DAEMONS[word] for word in words if word in DAEMONS), None)
     if daemon is None or FOLDER_VARIABLE not in os.environ:
         return
-    own_pid = os.getpid()
+    daemons = {os.getpid(): daemon}
 
     def hook(event: str, arguments: tuple[object, ...]) -> None:
-        if event == "pickle.find_class" and os.getpid() == own_pid:
-            _write(BROKEN, f"{daemon}: {arguments}")
+        if event == "pickle.find_class" and os.getpid() in daemons:
+            _write(BROKEN, f"{daemons[os.getpid()]}: {arguments}")
             os.abort()
+
+    def is_master() -> None:
+        daemons[os.getpid()] = "master"
+        _write(WATCHED, "master")
 
     _write(WATCHED, daemon)
     sys.addaudithook(hook)
+    if BOTH in words:
+        os.register_at_fork(after_in_child=is_master)
 
 
 if __name__ == "sitecustomize":
