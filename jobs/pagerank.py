@@ -63,12 +63,17 @@ def gather(parts: Iterator[Part]) -> tuple[int, str | None]:
     return shares, links
 
 
+def whole_rank(page: str, state: Page) -> Iterator[tuple[str, int]]:
+    yield page, state[0]
+
+
 def as_number(page: str, state: Page) -> Iterator[tuple[str, float]]:
     yield page, state[0] / ONE
 
 
 start = Job(edge, begin)
 step = Job(hand_on, rank, combine=add, input=Pairs())
+whole = Job(whole_rank, input=Pairs())
 show = Job(as_number, input=Pairs())
 
 

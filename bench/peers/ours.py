@@ -1,7 +1,7 @@
 """minireduce from Python, on a cluster of this process that stays up: what a job takes once everything is warm.
 
 Of iterations it is also the whole command, since they are programs and not one job: `jobs/pagerank.py`,
-`jobs/kmeans.py` and `jobs/kmeans_columns.py`, as a user would start them.
+`jobs/kmeans.py` and those `_columns.py`, as a user would start them.
 """
 
 from __future__ import annotations
@@ -53,15 +53,12 @@ def kmeans(path: Path):
 
 def pagerank(path: Path):
     def do(source: Path, output: Path, slots: int) -> None:
-        ranks = load(path)["rank_pages"](str(source), ROUNDS, master=cluster(slots), reducers=slots)
-        Job(whole_rank, input=ranks).run(output=str(output), overwrite=True, master=cluster(slots)).close()
+        program = load(path)
+        ranks = program["rank_pages"](str(source), ROUNDS, master=cluster(slots), reducers=slots)
+        program["whole"].run(ranks, output=str(output), overwrite=True, master=cluster(slots)).close()
         ranks.close()
 
     return do
-
-
-def whole_rank(page: str, state: tuple[int, str]) -> list[tuple[str, int]]:
-    return [(page, state[0])]
 
 
 def null(source: Path, output: Path, slots: int) -> None:

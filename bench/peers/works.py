@@ -226,7 +226,14 @@ WORKS = (
         {"": JOBS / "kmeans.py", COLUMNS: JOBS / "kmeans_columns.py"},
         is_program=True,
     ),
-    Work("pagerank", "rank pages in 10 rounds", edges, 8, {"": JOBS / "pagerank.py"}, is_program=True),
+    Work(
+        "pagerank",
+        "rank pages in 10 rounds",
+        edges,
+        8,
+        {"": JOBS / "pagerank.py", COLUMNS: JOBS / "pagerank_columns.py"},
+        is_program=True,
+    ),
 )
 ALL = frozenset(work.name for work in WORKS)
 PEERS = (

@@ -37,16 +37,16 @@ def pairs(key: Any, value: Any) -> Any:
     import pyarrow as pa
 
     if key is None:
-        value = _array(value)
+        value = array(value)
         key = pa.nulls(len(value))
-    key = _array(key)
+    key = array(key)
     if isinstance(value, int) and not isinstance(value, bool):
         import numpy as np
 
         value = np.full(len(key), value, np.int64)
     elif isinstance(value, str | bytes | float | bool):
         value = pa.repeat(value, len(key))
-    return pa.RecordBatch.from_arrays([key, _array(value)], names=["key", "value"])
+    return pa.RecordBatch.from_arrays([key, array(value)], names=["key", "value"])
 
 
 def rows(column: Any) -> Any:
@@ -99,9 +99,26 @@ def numbers(column: Any) -> Any:
     return np.frombuffer(column.buffers()[1], kind, len(column), column.offset * kind.itemsize)
 
 
+def array(given: Any) -> Any:
+    """An Arrow array over the memory of numbers of numpy, of a matrix as lists; of anything else, what it is.
+    (pyarrow's own conversion imports pandas where that is installed, which takes longer than most tasks do.)
+    """
+    import numpy as np
+    import pyarrow as pa
+
+    if not isinstance(given, np.ndarray) or given.ndim > 2 or given.dtype.kind not in "if":
+        return given
+    numbers = np.ascontiguousarray(given, np.int64 if given.dtype.kind == "i" else np.float64)
+    kind = pa.int64() if given.dtype.kind == "i" else pa.float64()
+    elements = pa.Array.from_buffers(kind, numbers.size, [None, pa.py_buffer(numbers)])
+    if given.ndim == 1:
+        return elements
+    return pa.FixedSizeListArray.from_arrays(elements, given.shape[1])
+
+
 def take(column: Any, index: Any) -> Any:
     """The rows of `column` at these places, which are an array of numpy."""
-    return column.take(_array(index))
+    return column.take(array(index))
 
 
 def group_starts(key: Any) -> Any:
@@ -118,6 +135,90 @@ def group_starts(key: Any) -> Any:
     if key.null_count:
         differs = differs | (_booleans(pc.is_null(before)) != _booleans(pc.is_null(after)))
     return np.concatenate((np.zeros(1, np.int64), np.flatnonzero(differs) + 1))
+
+
+def join(left: Any, right: Any, how: str = "inner") -> Any:
+    """The pairs of two batches whose keys are equal, as a batch of `key`, `left` and `right`: what a `reduce_batch` of
+    two inputs makes its answer of.
+
+    They stand in the order of keys, and for each pair of `right` there are all of `left` with its key, as a loop over
+    orders with one over users in it would give them.
+
+    Args:
+        left: a batch of the columns `key` and `value` in the order of keys; the shorter one.
+        right: another one.
+        how: "inner"; "left", "right" or "full" for all pairs of that one or of both, with nulls for a missing partner.
+    """
+    import numpy as np
+    import pyarrow as pa
+
+    if how not in {"inner", "left", "right", "full"}:
+        raise ValueError(f"how={how!r} must be inner, left, right or full")
+    batches = (left, right)
+    starts = [group_starts(batch["key"]) for batch in batches]
+    distinct = [take(batch["key"], each) for each, batch in zip(starts, batches, strict=True)]
+    keys, places = _union(*distinct)
+    begins: list[Any] = []
+    counts: list[Any] = []
+    for side, batch in enumerate(batches):
+        for of_all, of_side in ((begins, starts[side]), (counts, np.diff(starts[side], append=batch.num_rows))):
+            of_all.append(np.zeros(len(keys), np.int64))
+            of_all[side][places[side]] = of_side
+    is_left, is_right = (count > 0 for count in counts)
+    wanted = {"inner": is_left & is_right, "left": is_left, "right": is_right, "full": is_left | is_right}[how]
+    groups = np.flatnonzero(wanted)
+    rows = [np.maximum(count[groups], 1) for count in counts]
+    index = _combinations([begin[groups] for begin in begins], rows)
+    of_each = rows[0] * rows[1]
+    values = [
+        _taken_or_null(batch["value"], index[side], np.repeat(counts[side][groups] == 0, of_each))
+        for side, batch in enumerate(batches)
+    ]
+    key = take(keys, np.repeat(groups, of_each))
+    return pa.RecordBatch.from_arrays([key, *values], names=["key", "left", "right"])
+
+
+def _union(left: Any, right: Any) -> tuple[Any, tuple[Any, Any]]:
+    """The keys of two sorted columns without equal ones, and the place that each of them has there."""
+    import numpy as np
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    kind = right.type if pa.types.is_null(left.type) else left.type
+    if pa.types.is_null(kind):
+        return pa.nulls(min(1, len(left) + len(right))), (np.zeros(len(left), int), np.zeros(len(right), int))
+    keys = pa.concat_arrays([left.cast(kind), right.cast(kind)])
+    order = numbers(pc.array_sort_indices(keys, null_placement="at_start")).astype(np.int64)
+    ascending = take(keys, order)
+    starts = group_starts(ascending)
+    is_new = np.zeros(len(keys), np.int64)
+    is_new[starts] = 1
+    places = np.empty(len(keys), np.int64)
+    places[order] = np.cumsum(is_new) - 1
+    return take(ascending, starts), (places[: len(left)], places[len(left) :])
+
+
+def _combinations(begins: list[Any], counts: list[Any]) -> tuple[Any, Any]:
+    """The places of the rows of two sides that meet: of each group every row of the one with every row of the other."""
+    import numpy as np
+
+    made = counts[0] * counts[1]
+    ends = np.cumsum(made)
+    within = np.arange(ends[-1] if len(ends) else 0) - np.repeat(ends - made, made)
+    if (counts[0] == 1).all():  # which spares divisions, that take longer than all else
+        return np.repeat(begins[0], made), np.repeat(begins[1], made) + within
+    each = np.repeat(counts[0], made)
+    return np.repeat(begins[0], made) + within % each, np.repeat(begins[1], made) + within // each
+
+
+def _taken_or_null(column: Any, index: Any, is_missing: Any) -> Any:
+    import numpy as np
+    import pyarrow as pa
+
+    if not is_missing.any():
+        return take(column, index)
+    is_there = pa.py_buffer(np.packbits(~is_missing, bitorder="little"))
+    return column.take(pa.Array.from_buffers(pa.int64(), len(index), [is_there, pa.py_buffer(index.astype(np.int64))]))
 
 
 def cut(column: Any, start: int, stop: int) -> Any:
@@ -209,23 +310,6 @@ def _booleans(array: Any) -> Any:
         return np.zeros(0, np.bool_)
     bits = np.frombuffer(array.buffers()[1], np.uint8)
     return np.unpackbits(bits, count=array.offset + len(array), bitorder="little")[array.offset :].astype(np.bool_)
-
-
-def _array(given: Any) -> Any:
-    """An Arrow array over the memory of an array of numpy; of anything else, what it is. (pyarrow's own conversion
-    imports pandas where that is installed, which takes longer than most tasks do.)
-    """
-    import numpy as np
-    import pyarrow as pa
-
-    if not isinstance(given, np.ndarray) or given.ndim > 2 or given.dtype.kind not in "if":
-        return given
-    numbers = np.ascontiguousarray(given, np.int64 if given.dtype.kind == "i" else np.float64)
-    kind = pa.int64() if given.dtype.kind == "i" else pa.float64()
-    elements = pa.Array.from_buffers(kind, numbers.size, [None, pa.py_buffer(numbers)])
-    if given.ndim == 1:
-        return elements
-    return pa.FixedSizeListArray.from_arrays(elements, given.shape[1])
 
 
 def _split(column: Any, spaces: tuple[tuple[int, int], ...], wide_spaces: tuple[bytes, ...]) -> Any:

@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 
-from minireduce.engine import key_columns, keys
+from minireduce.engine import key_columns, keys, packed_columns
 from minireduce.engine.columns import Column
 from minireduce.engine.errors import InvalidValue
 from minireduce.engine.key_columns import Keys
@@ -52,8 +52,10 @@ def text_lines(keys: Sequence[Any], values: Sequence[Any]) -> bytes:
 
 
 def encoded_lines(encoded: Keys, column: Column) -> memoryview | None:
-    """The lines of pairs as they stand in runs, where keys are strings in an array and values ints; None elsewhere."""
-    if isinstance(encoded, list) or not isinstance(column, np.ndarray) or column.dtype != np.int64:
+    """The lines of pairs as they stand in runs, where keys are strings in an array and values ints or strings; None
+    elsewhere.
+    """
+    if isinstance(encoded, list | np.ndarray) or isinstance(column, list):
         return None
     blob = bytes(key_columns.blob(encoded))
     kinds = np.frombuffer(blob, np.uint8)[key_columns.offsets(encoded)[:-1] - key_columns.offsets(encoded)[0]]
@@ -62,9 +64,14 @@ def encoded_lines(encoded: Keys, column: Column) -> memoryview | None:
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    numbers = key_columns.of_integers(column.view(np.int64)).cast(pa.large_string()).cast(pa.large_binary())
+    values = packed_columns.value_array(column)
+    if values is None or not (pa.types.is_int64(values.type) or pa.types.is_string(values.type)):
+        return None
+    texts = values.cast(pa.large_string()).cast(pa.large_binary())
+    if values.type != pa.int64() and any(special in bytes(key_columns.blob(texts)) for special in b"\t\n\r"):
+        return None
     tab, newline, nothing = key_columns.of_bytes([b"\t", b"\n", b""])
-    lines = pc.binary_join_element_wise(keys.unmarked(encoded), tab, numbers, newline, nothing)
+    lines = pc.binary_join_element_wise(keys.unmarked(encoded), tab, texts, newline, nothing)
     return memoryview(key_columns.blob(lines)).cast("B")
 
 

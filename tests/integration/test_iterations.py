@@ -82,13 +82,17 @@ def plain_centres(points: list[tuple[int, ...]], count: int, iterations: int) ->
 
 
 @pytest.mark.parametrize("where", ["inline", "cluster"])
-def test_pages_are_ranked_as_by_a_plain_loop(where: str, cluster: LocalCluster, tmp_path: Path) -> None:
+@pytest.mark.parametrize("job", ["pagerank.py", "pagerank_columns.py"])
+def test_pages_are_ranked_as_by_a_plain_loop(job: str, where: str, cluster: LocalCluster, tmp_path: Path) -> None:
     draw = random.Random(5)
     edges = [(f"p{int(draw.paretovariate(1))}", f"p{draw.randrange(60)}") for _ in range(400)]
     path = tmp_path / "edges"
     path.write_text("".join(f"{source} {target}\n" for source, target in edges))
-    pages = runpy.run_path(str(JOBS / "pagerank.py"))["rank_pages"](str(path), 3, reducers=2, **options(where, cluster))
-    assert {page: state[0] for page, state in pages} == plain_ranks(edges, 3)
+    program = runpy.run_path(str(JOBS / job))
+    pages = program["rank_pages"](str(path), 3, reducers=2, **options(where, cluster))
+    ranks = program["whole"].run(pages, **options(where, cluster))
+    assert dict(ranks) == plain_ranks(edges, 3)
+    ranks.close()
     pages.close()
 
 

@@ -186,10 +186,20 @@ def orders_batch(batch: Any) -> Any:
 
 
 BY_BATCH: Job[str, str] = Job(map_batch={"users": users_batch, "orders": orders_batch}, reduce=join, input=Csv())
+
+
+def join_batches(users: Any, orders: Any) -> Any:
+    found = columns.join(users, orders)
+    return columns.pairs(found["left"], found["right"])
+
+
+BY_GROUPS: Job[str, str] = Job(
+    map_batch={"users": users_batch, "orders": orders_batch}, reduce_batch=join_batches, input=Csv()
+)
 MIXED: Job[str, str] = Job({"users": of_user}, join, map_batch={"orders": orders_batch}, input=Csv())
 
 
-@pytest.mark.parametrize("job", [BY_BATCH, MIXED], ids=["batches", "records and batches"])
+@pytest.mark.parametrize("job", [BY_BATCH, BY_GROUPS, MIXED], ids=["batches", "groups", "records and batches"])
 def test_inputs_that_are_mapped_in_batches_join_to_the_same_bytes(
     job: Job[str, str], tables: dict[str, Path], cluster: LocalCluster, tmp_path: Path
 ) -> None:

@@ -131,3 +131,38 @@ def test_numbers_are_those_of_the_column(kind: pa.DataType) -> None:
     assert columns.numbers(column[:0]).tolist() == []
     with pytest.raises(ValueError, match="1 of these numbers are null"):
         columns.numbers(pa.array([1, None], kind))
+
+
+SIDES = st.lists(st.tuples(st.one_of(st.none(), st.sampled_from(["", "a", "aé", "b"])), st.integers(0, 9)), max_size=9)
+
+
+@settings(max_examples=300, deadline=None)
+@given(SIDES, SIDES, st.sampled_from(["inner", "left", "right", "full"]))
+def test_a_join_gives_what_loops_over_both_sides_give(left: list[Any], right: list[Any], how: str) -> None:
+    def order(pair: tuple[Any, int]) -> tuple[bool, str]:
+        return pair[0] is not None, pair[0] or ""
+
+    left, right = sorted(left, key=order), sorted(right, key=order)
+    expected = []
+    for key in sorted({key for key, _ in left + right}, key=lambda key: order((key, 0))):
+        of_left, of_right = ([value for each, value in side if each == key] for side in (left, right))
+        of_left = [None] if how in {"right", "full"} and not of_left else of_left
+        of_right = [None] if how in {"left", "full"} and not of_right else of_right
+        expected += [(key, first, second) for second in of_right for first in of_left]
+    batches = [
+        columns.pairs(
+            pa.array([key for key, _ in side], pa.string()), pa.array([value for _, value in side], pa.int64())
+        )
+        for side in (left, right)
+    ]
+    found = columns.join(*batches, how=how)
+    assert list(zip(*(found[name].to_pylist() for name in ("key", "left", "right")), strict=True)) == expected
+
+
+def test_a_join_of_a_side_without_types_is_one_of_nothing() -> None:
+    some, none = columns.pairs(pa.array(["a", "b"]), 1), columns.pairs(None, pa.nulls(0))
+    assert columns.join(some, none).num_rows == columns.join(none, some).num_rows == 0
+    assert columns.join(some, none, how="left")["right"].to_pylist() == [None, None]
+    assert columns.join(none, some, how="right")["left"].to_pylist() == [None, None]
+    with pytest.raises(ValueError, match="must be inner, left, right or full"):
+        columns.join(some, some, how="outer")

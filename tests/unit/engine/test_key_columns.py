@@ -96,6 +96,10 @@ def test_lines_of_an_array_are_those_of_its_pairs(words: list[str]) -> None:
     lines = encoded_lines(keys.array_of(words), columns.make(numbers))
     is_plain = not any(set(word) & set("\t\n\r") for word in words)
     assert lines == (text_lines(words, numbers) if is_plain else None)
+    texts = key_columns.of_bytes(columns.make(words))
+    assert encoded_lines(keys.array_of(words), texts) == (text_lines(words, words) if is_plain else None)
+    plain = [f"w{index}" for index in range(len(words))]
+    assert encoded_lines(keys.array_of(plain), texts) == (text_lines(plain, words) if is_plain else None)
 
 
 def test_a_packed_column_is_the_same_in_a_list_and_in_an_array() -> None:
