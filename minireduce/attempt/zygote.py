@@ -38,8 +38,9 @@ use, and seed it by chance then."""
 
 IMPORTED_LATER = ("pyarrow.compute",)
 LATER_AFTER_S = 0.1
-"""What maps in columns need: 60 ms that no start waits for. It is imported once a task process has ended and nothing
-has been wanted for so long, for the jobs that follow.
+"""What user functions over columns mostly import, with the kernels that every job over columns calls: 25 ms that no
+start waits for. It is imported once a task process has ended and nothing has been wanted for so long, for the jobs that
+follow.
 """
 
 

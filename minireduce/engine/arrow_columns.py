@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from minireduce.engine import columns, key_columns, keys, packed_columns
+from minireduce.engine import columns, kernels, key_columns, keys, packed_columns
 from minireduce.engine.columns import Column
 from minireduce.engine.errors import InvalidValue
 from minireduce.engine.key_columns import Keys
@@ -56,11 +56,11 @@ def _normal(array: Any) -> Any:
     if pa.types.is_dictionary(kind):
         return _normal(array.dictionary_decode())
     if pa.types.is_string_view(kind):
-        return array.cast(pa.large_string())
+        return kernels.cast(array, pa.large_string())
     if pa.types.is_binary_view(kind) or (pa.types.is_fixed_size_binary(kind) and not is_fixed(array)):
-        return array.cast(pa.large_binary())
+        return kernels.cast(array, pa.large_binary())
     if pa.types.is_integer(kind) and not pa.types.is_uint64(kind):
-        return array.cast(pa.int64())
+        return kernels.cast(array, pa.int64())
     return array
 
 
@@ -93,7 +93,7 @@ def unfixed(array: Any) -> Any:
 
     if not is_fixed(array):
         return array
-    return array.cast(pa.binary() if array.nbytes < 1 << 31 else pa.large_binary())
+    return kernels.cast(array, pa.binary() if array.nbytes < 1 << 31 else pa.large_binary())
 
 
 def widened(array: Any) -> Any:
@@ -101,8 +101,8 @@ def widened(array: Any) -> Any:
     import pyarrow as pa
 
     if pa.types.is_string(array.type):
-        return array.cast(pa.large_string())
-    return array.cast(pa.large_binary()) if pa.types.is_binary(array.type) else array
+        return kernels.cast(array, pa.large_string())
+    return kernels.cast(array, pa.large_binary()) if pa.types.is_binary(array.type) else array
 
 
 def is_integers(array: Any) -> bool:
@@ -130,7 +130,7 @@ def plain_values(array: Any) -> list[Any]:
     if not is_text(array):
         plain: list[Any] = array.to_pylist()
         return plain
-    stored = array.cast(pa.large_binary())
+    stored = kernels.cast(array, pa.large_binary())
     blob = bytes(key_columns.blob(stored))
     if not blob:
         return array.to_pylist()  # type: ignore[no-any-return]
@@ -215,14 +215,13 @@ def _check_text(array: Any) -> None:
 def _packed_text(array: Any) -> Any:
     """Strings or bytes as msgpack has them: each after a head of one to five bytes that tells its length."""
     import pyarrow as pa
-    import pyarrow.compute as pc
 
-    stored = array.cast(pa.large_binary())
+    stored = kernels.cast(array, pa.large_binary())
     lengths = key_columns.lengths(stored)
     heads, sizes = _heads(lengths, is_string=is_strings(array))
     is_used = np.arange(_HEAD_BYTES_MAX) < sizes[:, None]
-    return pc.binary_join_element_wise(
-        key_columns.of_parts(sizes, heads[is_used]), stored, key_columns.of_bytes([b""])[0]
+    return kernels.call(
+        "binary_join_element_wise", key_columns.of_parts(sizes, heads[is_used]), stored, key_columns.of_bytes([b""])[0]
     )
 
 

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from minireduce.api.aggregations import Aggregation, Count, Max, Min, Sum
-from minireduce.engine import arrow_columns, columns, key_columns, keys
+from minireduce.engine import arrow_columns, columns, kernels, key_columns, keys
 from minireduce.engine.arrow_columns import is_integers, is_strings, is_text, widened
 from minireduce.engine.columns import Column, Integers
 from minireduce.engine.gather import Buffer, FoldingBuffer, Gathered, Partition, arranged
@@ -251,7 +251,7 @@ def _fold_batch(aggregation: Aggregation[Any, Any, Any], key: Any, numbers: Inte
     if (
         type(aggregation) in (Sum, Count) and len(numbers) and numbers.min() == numbers.max()
     ):  # every row counts the same
-        counted = key.value_counts()
+        counted = kernels.call("value_counts", key)
         return counted.field(0), key_columns.numbers(counted.field(1)) * numbers[0]
     return _grouped(aggregation, key, numbers)
 
@@ -260,7 +260,7 @@ def _grouped(aggregation: Aggregation[Any, Any, Any], key: Any, numbers: Integer
     """Each key once, and what its numbers come to. (A hash of keys to places, then numpy: `group_by` of Arrow takes
     as long where offsets have 32 bits, and five times as long where they have 64.)
     """
-    placed = key.dictionary_encode()
+    placed = kernels.call("dictionary_encode", key)
     kernel, start = _KERNELS[type(aggregation)]
     states = np.full(len(placed.dictionary), start, np.int64)
     kernel.at(states, key_columns.numbers(placed.indices), numbers)

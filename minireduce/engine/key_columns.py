@@ -20,6 +20,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from minireduce.engine import kernels
+
 Index = npt.NDArray[np.int64]
 Numbers = npt.NDArray[np.uint64] | npt.NDArray[np.uint32]
 Keys = list[str] | Any
@@ -132,7 +134,7 @@ def taking(keys: Keys) -> Callable[[Index], Keys]:
         return lambda index: [keys[i] for i in index.tolist()]
     matrix = rows(keys)
     if matrix is None:
-        return lambda index: keys.take(of_integers(index))
+        return lambda index: kernels.call("take", keys, of_integers(index))
     width = matrix.shape[1]
     stored = matrix.view(f"V{width}").reshape(-1)
     return lambda index: of_rows(np.take(stored, np.asarray(index, np.int64)).view(np.uint8).reshape(-1, width))
@@ -195,9 +197,7 @@ def group_starts(keys: Keys) -> Index:
         next(follows)
         differs = np.fromiter(map(ne, follows, keys), np.bool_, len(keys) - 1)
     else:
-        import pyarrow.compute as pc
-
-        differs = booleans(pc.not_equal(keys[1:], keys[:-1]))
+        differs = booleans(kernels.call("not_equal", keys[1:], keys[:-1]))
     return np.concatenate((np.zeros(1, np.int64), np.flatnonzero(differs) + 1))
 
 
@@ -217,9 +217,7 @@ def _ordered(keys: Keys, numbers_order: Callable[[Numbers], tuple[Index, Numbers
     matrix = rows(keys)
     if matrix is not None and matrix.shape[1] <= _NARROW_BYTES_MAX and (matrix[:, 0] == matrix[0, 0]).all():
         return _narrow_order(matrix, numbers_order)
-    import pyarrow.compute as pc
-
-    return numbers(pc.array_sort_indices(keys)).astype(np.int64)
+    return numbers(kernels.sort_indices(keys)).astype(np.int64)
 
 
 def _narrow_order(matrix: npt.NDArray[np.uint8], numbers_order: Callable[[Numbers], tuple[Index, Numbers]]) -> Index:

@@ -24,7 +24,7 @@ import numpy as np
 import numpy.typing as npt
 import xxhash
 
-from minireduce.engine import key_columns, key_hashes
+from minireduce.engine import kernels, key_columns, key_hashes
 from minireduce.engine.errors import InvalidKey
 from minireduce.engine.key_columns import Keys
 
@@ -87,10 +87,9 @@ def array_of(keys: Sequence[Any]) -> Any:
 def marked(stored: Any, kind: str) -> Any:
     """The encoding of an array of strings or bytes: each after the byte that names its kind."""
     import pyarrow as pa
-    import pyarrow.compute as pc
 
     head, nothing = key_columns.of_bytes([kind.encode("latin-1"), b""])
-    return pc.binary_join_element_wise(head, stored.cast(pa.large_binary()), nothing)
+    return kernels.call("binary_join_element_wise", head, kernels.cast(stored, pa.large_binary()), nothing)
 
 
 def unmarked(encoded: Any) -> Any:

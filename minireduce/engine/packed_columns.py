@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from minireduce.engine import columns, key_columns, keys
+from minireduce.engine import columns, kernels, key_columns, keys
 from minireduce.engine import values as packing
 from minireduce.engine.columns import Column
 from minireduce.engine.errors import InvalidValue
@@ -73,7 +73,7 @@ def key_array(encoded: Keys) -> Any | None:
         return None
     if kind == keys.NONE:
         return pa.nulls(len(encoded))
-    return keys.unmarked(encoded).cast(pa.string() if kind == keys.STR else pa.binary())
+    return kernels.cast(keys.unmarked(encoded), pa.string() if kind == keys.STR else pa.binary())
 
 
 def value_array(column: Column) -> Any | None:
@@ -89,7 +89,7 @@ def value_array(column: Column) -> Any | None:
         if (head_bytes := table[firsts]).all():
             texts = key_columns.of_parts(lengths - head_bytes, packing.without_heads(data, starts, head_bytes))
             try:
-                made = texts.cast(kind)
+                made = kernels.cast(texts, kind)
                 made.validate(full=True)
             except pa.ArrowInvalid:  # lone surrogates, which UTF-8 cannot hold
                 return None
@@ -167,7 +167,6 @@ def _integers(data: Bytes, at: Index, out: npt.NDArray[Any]) -> Any | None:
 def packed_rows(array: Any) -> Any | None:
     """The packed column of an array of lists of numbers, as `columns.make` has it of the same lists, or None."""
     import pyarrow as pa
-    import pyarrow.compute as pc
 
     kind = array.type
     if not (pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)):
@@ -176,7 +175,7 @@ def packed_rows(array: Any) -> Any | None:
     is_float = pa.types.is_float64(elements.type)
     if array.null_count or elements.null_count or not (is_float or pa.types.is_int64(elements.type)):
         return None
-    lengths = key_columns.numbers(pc.list_value_length(array)).astype(np.int64)
+    lengths = key_columns.numbers(kernels.call("list_value_length", array)).astype(np.int64)
     if not len(lengths) or lengths.max() > _ROW_LENGTH_MAX:
         return None
     numbers = key_columns.numbers(elements)

@@ -12,7 +12,7 @@ import numpy as np
 
 from minireduce.api import task
 from minireduce.api.step import Step
-from minireduce.engine import arrow_columns, key_columns, keys
+from minireduce.engine import arrow_columns, kernels, key_columns, keys
 from minireduce.engine.batches import mapped_batches
 from minireduce.engine.context import TaskContext
 from minireduce.engine.emit import as_pair, mapped
@@ -51,8 +51,6 @@ def partition_all(encoded: Keys, bounds: tuple[bytes, ...], partitions: int) -> 
         raw = [text.encode("latin-1") for text in encoded] if isinstance(encoded, list) else encoded.to_pylist()
         found = np.fromiter((bisect_right(bounds, key) for key in raw), np.int64, len(raw))
     else:
-        import pyarrow.compute as pc
-
         for bound in bounds:
-            found += key_columns.booleans(pc.greater_equal(encoded, key_columns.of_bytes([bound])[0]))
+            found += key_columns.booleans(kernels.call("greater_equal", encoded, key_columns.of_bytes([bound])[0]))
     return np.minimum(found, partitions - 1)

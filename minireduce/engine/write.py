@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 
-from minireduce.engine import key_columns, keys, packed_columns
+from minireduce.engine import kernels, key_columns, keys, packed_columns
 from minireduce.engine.columns import Column
 from minireduce.engine.errors import InvalidValue
 from minireduce.engine.key_columns import Keys
@@ -57,21 +57,31 @@ def encoded_lines(encoded: Keys, column: Column) -> memoryview | None:
     """
     if isinstance(encoded, list | np.ndarray) or isinstance(column, list):
         return None
-    blob = bytes(key_columns.blob(encoded))
-    kinds = np.frombuffer(blob, np.uint8)[key_columns.offsets(encoded)[:-1] - key_columns.offsets(encoded)[0]]
-    if (kinds != ord(keys.STR)).any() or any(special in blob for special in b"\t\n\r"):
+    blob = bytearray(key_columns.blob(encoded))
+    bounds = key_columns.offsets(encoded)
+    bounds = bounds - bounds[0]
+    stored = np.frombuffer(blob, np.uint8)
+    if (stored[bounds[:-1]] != ord(keys.STR)).any() or any(special in blob for special in b"\t\n\r"):
         return None
     import pyarrow as pa
-    import pyarrow.compute as pc
 
     values = packed_columns.value_array(column)
     if values is None or not (pa.types.is_int64(values.type) or pa.types.is_string(values.type)):
         return None
-    texts = values.cast(pa.large_string()).cast(pa.large_binary())
-    if values.type != pa.int64() and any(special in bytes(key_columns.blob(texts)) for special in b"\t\n\r"):
+    texts = kernels.cast(values, pa.large_string())
+    content = bytes(key_columns.blob(texts))
+    if values.type != pa.int64() and any(special in content for special in b"\t\n\r"):
         return None
-    tab, newline, nothing = key_columns.of_bytes([b"\t", b"\n", b""])
-    lines = pc.binary_join_element_wise(keys.unmarked(encoded), tab, texts, newline, nothing)
+    # The byte that names the kind of a key becomes the newline of the line before; the first line has none before it.
+    stored[bounds[:-1]] = ord("\n")
+    bounds[0] = 1
+    begun = pa.Array.from_buffers(pa.large_binary(), len(encoded), [None, pa.py_buffer(bounds), pa.py_buffer(blob)])
+    ends = key_columns.offsets(texts)
+    ends = ends - ends[0]
+    ends[-1] += 1
+    content += b"\n"
+    ended = pa.Array.from_buffers(pa.large_binary(), len(encoded), [None, pa.py_buffer(ends), pa.py_buffer(content)])
+    lines = kernels.call("binary_join_element_wise", begun, ended, key_columns.of_bytes([b"\t"])[0])
     return memoryview(key_columns.blob(lines)).cast("B")
 
 

@@ -90,10 +90,13 @@ def test_what_no_kernel_encodes_is_left_to_the_slow_way() -> None:
     assert keys.array_of(["a", "\ud800"]) is None
 
 
-@pytest.mark.parametrize("words", [["a", "b c", "", "ö€😀"], ["a\tb", "c"], ["a", "b\n"], ["x\r"]])
+@pytest.mark.parametrize("words", [["a", "b c", "", "ö€😀"], ["", "a"], ["a\tb", "c"], ["a", "b\n"], ["x\r"]])
 def test_lines_of_an_array_are_those_of_its_pairs(words: list[str]) -> None:
     numbers = [(-3) ** index for index in range(len(words))]
-    lines = encoded_lines(keys.array_of(words), columns.make(numbers))
+    array = keys.array_of(["left out", *words])[1:]
+    before = array.to_pylist()
+    lines = encoded_lines(array, columns.make(numbers))
+    assert array.to_pylist() == before
     is_plain = not any(set(word) & set("\t\n\r") for word in words)
     assert lines == (text_lines(words, numbers) if is_plain else None)
     texts = key_columns.of_bytes(columns.make(words))
