@@ -47,16 +47,16 @@ from minireduce.core.spec import LocalFiles, NumberRange, ShippedFile
 from minireduce.core.storage.staged_paths import origin_of
 from minireduce.core.task_data import UNREADABLE, Counters, TaskError, TaskOutput
 from minireduce.core.work import bad_records
-from minireduce.disk import Disk, RealDisk
+from minireduce.disk import RealDisk
 from minireduce.engine.bad_records import Care, Suspect
 from minireduce.engine.context import TaskContext
 from minireduce.engine.errors import UnreadableFile, UnreadableInput, UserCodeError
 from minireduce.engine.faults import user_traceback
-from minireduce.engine.map import run_map, run_map_only
 from minireduce.engine.merge import RunSlice
+from minireduce.engine.part import PartOutput
 from minireduce.engine.read_batches import numbers_of, opener
 from minireduce.engine.read_formats import UnreadableRecord
-from minireduce.engine.reduce import OutputKind, PartOutput, run_reduce
+from minireduce.engine.tasks import MapWork, ReduceWork, Workplace, run_task
 from minireduce.errors import Corruption, MinireduceError, RequestError
 
 _KINDS = {"builtins.MemoryError": "memory", "pyarrow.lib.ArrowMemoryError": "memory", "builtins.SystemExit": "exited"}
@@ -93,7 +93,6 @@ class TaskRun:
         self._step: Step = step.of_split(task.attempt.task.index) if isinstance(task.work, MapTask) else step
         self._worker = worker
         self._watch = watch
-        self._disk: Disk = RealDisk()
         self._context = TaskContext(
             path=_input_path(task),
             attempt_id=str(task.attempt),
@@ -105,13 +104,22 @@ class TaskRun:
             on_each=watch.note_record if task.care.is_place_exact else None,
         )
         self._care = care_of(task.care, self._tell_probe)
+        self._place = Workplace(
+            task.directory,
+            PART_NAME,
+            "text" if task.output_text else "pairs",
+            task.memory_limit_bytes,
+            self._context,
+            RealDisk(),
+            self._care,
+        )
 
     def run(self, began_s: float) -> Answer:
         """Do the task, which began then by `perf_counter`. Never raises for what can go wrong in it."""
         _at_work.append(self._context)
         try:
             with self._watch.over(self._context, _input_bytes(self._task)):
-                output = self._map(self._task.work) if isinstance(self._task.work, MapTask) else self._reduce()
+                output = self._output(self._task.work)
         except (Exception, SystemExit) as error:
             self._context.end_if_forked()
             return self._with_suspects(answer_to(error))
@@ -127,38 +135,15 @@ class TaskRun:
             return self._with_suspects(Raised(suspect_error(self._care.suspects[0])))
         return Finished(output, _counters(self._context), busy_s=time.perf_counter() - began_s)
 
-    @property
-    def _directory(self) -> Path:
-        """Where the task leaves its files: made when there is one, since a path costs as much as a small task."""
-        return Path(self._task.directory)
-
-    def _map(self, work: MapTask) -> TaskOutput:
+    def _output(self, work: MapTask | ReduceTask) -> TaskOutput:
         with ExitStack() as opened:
-            records = self._records(work.input, opened)
-            if work.partitions == 0:
-                return _part_output(
-                    run_map_only(
-                        self._step,
-                        records,
-                        directory=self._task.directory,
-                        part_name=PART_NAME,
-                        output=self._output_kind,
-                        context=self._context,
-                        disk=self._disk,
-                        care=self._care,
-                    ),
-                    self._care,
-                )
-            self._disk.make_directories(self._directory)
-            made = run_map(
-                self._step,
-                records,
-                directory=self._directory,
-                partitions=work.partitions,
-                memory_limit_bytes=self._task.memory_limit_bytes,
-                context=self._context,
-                disk=self._disk,
-                care=self._care,
+            made = run_task(self._step, self._input(work, opened), self._place)
+        if isinstance(made, PartOutput):
+            return TaskOutput(
+                digest=made.digest,
+                bytes_total=made.bytes_written,
+                records=made.records,
+                skipped=tuple(self._care.skipped),
             )
         return TaskOutput(
             digest=made.digest,
@@ -168,27 +153,10 @@ class TaskRun:
             skipped=tuple(self._care.skipped),
         )
 
-    def _reduce(self) -> TaskOutput:
-        assert isinstance(self._task.work, ReduceTask)
-        self._disk.make_directories(self._directory)
-        runs = [
-            RunSlice(file=Path(run.path), offset=run.offset, length=run.length, order=run.order)
-            for run in self._task.work.runs
-        ]
-        return _part_output(
-            run_reduce(
-                self._step,
-                runs,
-                directory=self._directory,
-                part_name=PART_NAME,
-                output=self._output_kind,
-                memory_limit_bytes=self._task.memory_limit_bytes,
-                context=self._context,
-                disk=self._disk,
-                care=self._care,
-            ),
-            self._care,
-        )
+    def _input(self, work: MapTask | ReduceTask, opened: ExitStack) -> MapWork | ReduceWork:
+        if isinstance(work, MapTask):
+            return MapWork(self._records(work.input, opened), work.partitions)
+        return ReduceWork([RunSlice(Path(run.path), run.offset, run.length, run.order) for run in work.runs])
 
     def _tell_probe(self) -> None:
         """Say which record user code is about to see, for it may be the last that is heard of this process."""
@@ -198,10 +166,6 @@ class TaskRun:
         if not isinstance(answer, Raised):
             return answer
         return Raised(answer.error, tuple(suspect_error(suspect) for suspect in self._care.suspects))
-
-    @property
-    def _output_kind(self) -> OutputKind:
-        return "text" if self._task.output_text else "pairs"
 
     def _records(self, source: MapInput, opened: ExitStack) -> Iterator[Any]:
         pieces = self._pieces(source, opened)
@@ -314,12 +278,6 @@ def _told(text: str) -> str:
 def rounded_log2(size_bytes: int) -> int:
     """The rounded-up base-2 logarithm of a size, at least 1, so that 0 says empty."""
     return max(1, (size_bytes - 1).bit_length()) if size_bytes else 0
-
-
-def _part_output(made: PartOutput, care: Care) -> TaskOutput:
-    return TaskOutput(
-        digest=made.digest, bytes_total=made.bytes_written, records=made.records, skipped=tuple(care.skipped)
-    )
 
 
 def suspect_error(suspect: Suspect) -> TaskError:

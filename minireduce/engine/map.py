@@ -42,7 +42,7 @@ from minireduce.engine.key_columns import Keys
 from minireduce.engine.kinds import Kinds
 from minireduce.engine.memory import COLUMNAR_LIMIT_BYTES_MIN, MemoryWatch
 from minireduce.engine.merge import Fold, RunSlice, flat, is_worth_columns, merge_in_passes, merged, open_runs
-from minireduce.engine.part import OutputKind, PartOutput, PartWriter
+from minireduce.engine.part import PartForm, PartOutput, PartWriter
 from minireduce.errors import InvariantViolation
 from minireduce.frozen import dataclass
 
@@ -92,7 +92,7 @@ def run_map_only(
     *,
     directory: Path | str,
     part_name: str,
-    output: OutputKind,
+    output: PartForm,
     context: TaskContext,
     disk: Disk,
     care: Care | None = None,

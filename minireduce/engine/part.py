@@ -30,7 +30,8 @@ from minireduce.engine.memory import held_bytes
 from minireduce.engine.write import encoded_lines, encoded_records, fixed_records, text_lines
 from minireduce.frozen import dataclass
 
-OutputKind = Literal["text", "pairs"]
+PartForm = Literal["text", "pairs"]
+"""Lines, or what a step declares in their place; or typed pairs."""
 
 _YIELDED_PAIRS_MAX = 4096
 _YIELDED_BYTES = 1 << 20  # of pairs that wait to be written
@@ -52,7 +53,7 @@ class PartWriter:
     def __init__(
         self,
         path: Path | str,
-        output: OutputKind,
+        output: PartForm,
         *,
         role: str,
         kinds: Kinds,

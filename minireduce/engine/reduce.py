@@ -42,11 +42,9 @@ from minireduce.engine.merge import (
     merged,
     open_runs,
 )
-from minireduce.engine.part import OutputKind, PartOutput, PartWriter
+from minireduce.engine.part import PartForm, PartOutput, PartWriter
 from minireduce.engine.sides import Sides
 from minireduce.engine.sort_values import sorted_groups
-
-__all__ = ["OutputKind", "PartOutput", "run_reduce"]
 
 
 def run_reduce(
@@ -55,7 +53,7 @@ def run_reduce(
     *,
     directory: Path,
     part_name: str,
-    output: OutputKind,
+    output: PartForm,
     memory_limit_bytes: int,
     context: TaskContext,
     disk: Disk,
@@ -138,7 +136,7 @@ def _run_join(
     *,
     directory: Path,
     part_name: str,
-    output: OutputKind,
+    output: PartForm,
     memory_limit_bytes: int,
     context: TaskContext,
     disk: Disk,
@@ -189,7 +187,7 @@ def _run_batches(
     *,
     directory: Path,
     part_name: str,
-    output: OutputKind,
+    output: PartForm,
     memory_limit_bytes: int,
     context: TaskContext,
     disk: Disk,

@@ -39,16 +39,15 @@ from minireduce.disk import Disk, RealDisk
 from minireduce.engine.bad_records import Care
 from minireduce.engine.context import TaskContext
 from minireduce.engine.index import DATA_NAME, INDEX_NAME, read_index
-from minireduce.engine.map import run_map, run_map_only
 from minireduce.engine.merge import RunSlice
 from minireduce.engine.parameters import with_input_ends
-from minireduce.engine.part import OutputKind
+from minireduce.engine.part import PartForm
 from minireduce.engine.read import RECORD_BYTES_MAX, read_pairs
 from minireduce.engine.read_batches import numbers_of, opener
-from minireduce.engine.reduce import run_reduce
+from minireduce.engine.tasks import MapWork, ReduceWork, Workplace, run_task
 from minireduce.errors import JobFailed, RequestError
 from minireduce.ids import JobId, TaskId, TaskKind
-from minireduce.launch.inline_tasks import InlineTasks, Run
+from minireduce.launch.inline_tasks import InlineTasks
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -69,7 +68,7 @@ class InlineResult(Generic[K, V]):
         folder: Path,
         parts: tuple[Path, ...],
         counters: dict[str, dict[str, int]],
-        output: OutputKind,
+        output: PartForm,
         skipped: tuple[BadRecord, ...] = (),
     ) -> None:
         self.id = job
@@ -104,7 +103,7 @@ def run_inline(
     inputs: Sequence[str | os.PathLike[str]] | Inputs,
     *,
     output_dir: Path | None = None,
-    output: OutputKind | None = None,
+    output: PartForm | None = None,
     overwrite: bool = False,
     reducers: int | None = None,
     usual_reducers: int | None = None,
@@ -122,7 +121,7 @@ def run_inline(
     Raises UserCodeError, Corruption, RequestError, and JobFailed where more records cannot be computed than allowed.
     """
     found = inputs if isinstance(inputs, Inputs) else resolve(inputs)
-    kind: OutputKind = output or ("pairs" if output_dir is None else "text")
+    kind: PartForm = output or ("pairs" if output_dir is None else "text")
     job_id = f"job-{secrets.token_hex(3)}-1"
     tasks = InlineTasks(skip_limit or job.skip_limit, files)
 
@@ -155,7 +154,7 @@ class _InlineRun:
         reducers_of: Callable[[Step], int],
         memory_limit_bytes: int,
         record_bytes_max: int,
-        output: OutputKind,
+        output: PartForm,
         tasks: InlineTasks,
     ) -> None:
         self._job, self._inputs, self._output = job, inputs, output
@@ -184,12 +183,12 @@ class _InlineRun:
             sources = list(parts)
         return tuple(parts)
 
-    def _step(self, number: int, step: Step, sources: list[Source], folder: Path, output: OutputKind) -> list[Path]:
+    def _step(self, number: int, step: Step, sources: list[Source], folder: Path, output: PartForm) -> list[Path]:
         splits = [(TaskId(self._job_id, number, TaskKind.MAP, index), source) for index, source in enumerate(sources)]
         if step.is_map_only:
-            parts = [self._map_only(step.of_split(task.index), source, folder, task, output) for task, source in splits]
+            made = [self._map(step.of_split(task.index), source, folder, task, 0, output) for task, source in splits]
             self._judge(TaskKind.MAP)
-            return parts
+            return _parts_in(made)
         partitions = self._reducers_of(step)
         if number == 0 and needs_bounds(self._job):
             bounds = choose(self._job, self._inputs, partitions, _opened, self._tasks.fill)
@@ -197,69 +196,42 @@ class _InlineRun:
         maps = [self._map(step.of_split(task.index), source, folder, task, partitions) for task, source in splits]
         self._judge(TaskKind.MAP)
         reduce_ids = [TaskId(self._job_id, number, TaskKind.REDUCE, index) for index in range(partitions)]
-        parts = [self._reduce(step, maps, folder, task, output) for task in reduce_ids]
+        made = [self._reduce(step, maps, folder, task, output) for task in reduce_ids]
         self._judge(TaskKind.REDUCE)
         for directory in maps:
             shutil.rmtree(directory)
-        return parts
+        return _parts_in(made)
 
-    def _map(self, step: Step, source: Source, folder: Path, task: TaskId, partitions: int) -> Path:
-        def run(directory: Path, context: TaskContext, care: Care) -> None:
+    def _map(
+        self, step: Step, source: Source, folder: Path, task: TaskId, partitions: int, form: PartForm = "pairs"
+    ) -> Path:
+        """The directory in which a map, or with no partitions its part, lies."""
+
+        def run(place: Workplace) -> None:
             with ExitStack() as opened:
-                run_map(
-                    step,
-                    records_of(step, source, context, opened, self._record_bytes_max, passes_long=not care.is_plain),
-                    directory=directory,
-                    partitions=partitions,
-                    memory_limit_bytes=step.memory_limit_bytes or self._limit_bytes,
-                    context=context,
-                    disk=self._disk,
-                    care=care,
-                )
+                records = records_of(step, source, place, opened, self._record_bytes_max)
+                run_task(step, MapWork(records, partitions), place)
 
-        return self._perform(task, folder, run)
+        return self._perform(step, task, folder, form, run)
 
-    def _map_only(self, step: Step, source: Source, folder: Path, task: TaskId, output: OutputKind) -> Path:
-        def run(directory: Path, context: TaskContext, care: Care) -> None:
-            with ExitStack() as opened:
-                run_map_only(
-                    step,
-                    records_of(step, source, context, opened, self._record_bytes_max, passes_long=not care.is_plain),
-                    directory=directory,
-                    part_name=part_name(task.index),
-                    output=output,
-                    context=context,
-                    disk=self._disk,
-                    care=care,
-                )
-
-        return self._perform(task, folder, run) / part_name(task.index)
-
-    def _reduce(self, step: Step, maps: list[Path], folder: Path, task: TaskId, output: OutputKind) -> Path:
+    def _reduce(self, step: Step, maps: list[Path], folder: Path, task: TaskId, form: PartForm) -> Path:
         runs = []
         for order, directory in enumerate(maps):
             offset, length = read_index(directory / INDEX_NAME)[task.index]
             runs.append(RunSlice(directory / DATA_NAME, offset, length, order))
+        return self._perform(step, task, folder, form, lambda place: run_task(step, ReduceWork(runs), place))
 
-        def run(directory: Path, context: TaskContext, care: Care) -> None:
-            run_reduce(
-                step,
-                runs,
-                directory=directory,
-                part_name=part_name(task.index),
-                output=output,
-                memory_limit_bytes=step.memory_limit_bytes or self._limit_bytes,
-                context=context,
-                disk=self._disk,
-                care=care,
-            )
-
-        return self._perform(task, folder, run) / part_name(task.index)
-
-    def _perform(self, task: TaskId, folder: Path, run: Run) -> Path:
+    def _perform(
+        self, step: Step, task: TaskId, folder: Path, form: PartForm, run: Callable[[Workplace], object]
+    ) -> Path:
         """Do a task in a directory of its own, and count what it counted."""
         directory = folder / f"{task.kind}-{task.index:05d}"
-        context = self._tasks.perform(task, directory, run)
+        limit_bytes = step.memory_limit_bytes or self._limit_bytes
+
+        def run_in(place: Path, context: TaskContext, care: Care) -> None:
+            run(Workplace(place, part_name(task.index), form, limit_bytes, context, self._disk, care))
+
+        context = self._tasks.perform(task, directory, run_in)
         self._contexts.append(context)
         self._add(context)
         return directory
@@ -275,16 +247,14 @@ class _InlineRun:
             counts[name] = counts.get(name, 0) + value
 
 
-def records_of(
-    step: Step,
-    source: Source,
-    context: TaskContext,
-    opened: ExitStack,
-    record_bytes_max: int,
-    *,
-    passes_long: bool,
-) -> Iterator[Any]:
+def _parts_in(directories: list[Path]) -> list[Path]:
+    """The parts that the tasks of a step left, in their order."""
+    return [directory / part_name(index) for index, directory in enumerate(directories)]
+
+
+def records_of(step: Step, source: Source, place: Workplace, opened: ExitStack, record_bytes_max: int) -> Iterator[Any]:
     """The records of a split, or the pairs of a part; in batches for a `map_batch`."""
+    context = place.context
     if isinstance(source, Path):
         context.path = str(source)
         if not source.exists():
@@ -294,7 +264,7 @@ def records_of(
         return opener(step)(stream, offset=0, length=size_bytes, input_format=step.input, context=context)
     if isinstance(source, NumberRange):
         return numbers_of(step)(source.begin, source.end, context=context)
-    files = _local(step, source, context, record_bytes_max, passes_long=passes_long)
+    files = _local(step, source, context, record_bytes_max, passes_long=place.passes_bad)
     opened.callback(files.close)  # a failing map leaves it in the middle of a file
     return chain.from_iterable(files)
 

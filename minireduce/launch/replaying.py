@@ -27,7 +27,7 @@ from minireduce.core.spec import JobSpec, LocalFiles, LocalRange, NumberRange, P
 from minireduce.disk import RealDisk
 from minireduce.engine.bad_records import Care
 from minireduce.engine.context import TaskContext
-from minireduce.engine.map import run_map, run_map_only
+from minireduce.engine.tasks import MapWork, Workplace, run_task
 from minireduce.errors import NotFound, RequestError
 from minireduce.frozen import dataclass
 from minireduce.ids import TaskId, TaskKind
@@ -110,33 +110,12 @@ def replay(task: TaskId, on_changed: Callable[[str], None]) -> Replayed:
         if now.sha256 != then.sha256:
             on_changed(now.origin)
     step = load_job(program).steps[0].of_split(task.index)
-    disk = RealDisk()
 
     def run(directory: Path, context: TaskContext, care: Care) -> None:
+        place = Workplace(directory, "part", "pairs", kept.step.memory_limit_bytes, context, RealDisk(), care)
         with ExitStack() as opened:
-            records = records_of(step, split, context, opened, kept.step.record_bytes_max, passes_long=False)
-            if step.is_map_only:
-                run_map_only(
-                    step,
-                    records,
-                    directory=directory,
-                    part_name="part",
-                    output="pairs",
-                    context=context,
-                    disk=disk,
-                    care=care,
-                )
-                return
-            run_map(
-                step,
-                records,
-                directory=directory,
-                partitions=max(1, kept.step.reducers),
-                memory_limit_bytes=kept.step.memory_limit_bytes,
-                context=context,
-                disk=disk,
-                care=care,
-            )
+            records = records_of(step, split, place, opened, kept.step.record_bytes_max)
+            run_task(step, MapWork(records, 0 if step.is_map_only else max(1, kept.step.reducers)), place)
 
     with tempfile.TemporaryDirectory(prefix="minireduce-replay-") as folder, told_as_by_a_cluster():
         context = InlineTasks(SkipLimit(), files).perform(task, Path(folder) / "task", run)

@@ -19,10 +19,10 @@ from minireduce.api.aggregations import Sum
 from minireduce.api.job import Job
 from minireduce.engine.context import TaskContext
 from minireduce.engine.index import DATA_NAME, INDEX_NAME, read_index
-from minireduce.engine.map import run_map, run_map_only
 from minireduce.engine.merge import RunSlice
+from minireduce.engine.part import PartForm
 from minireduce.engine.read import open_records, read_pairs
-from minireduce.engine.reduce import run_reduce
+from minireduce.engine.tasks import MapWork, ReduceWork, Workplace, run_task
 from minireduce.testing.disk import SimDisk
 from minireduce.testing.sequential import run_sequentially
 from minireduce.testing.workload import Product, SimJob, product_of
@@ -57,12 +57,13 @@ class RealTask:
 
     def __init__(self, job: SimJob, step: int) -> None:
         self._step = job_of(job).steps[step]
-        self._is_last = step == len(job.reducers) - 1
-        self._is_text = self._is_last and not job.is_result
+        is_last = step == len(job.reducers) - 1
         self._partitions = job.reducers[step]
         self._disk = SimDisk(Random(0))  # noqa: S311 - it never crashes
         self._disk.make_directories(_WORK)
         self._context = TaskContext(path="/input")
+        form: PartForm = "text" if is_last and not job.is_result else "pairs"
+        self._place = Workplace(_WORK, _PART, form, _MEMORY_BYTES, self._context, self._disk)
 
     def map(self, data: bytes, offset: int, length: int) -> Product:
         """Map a split of a file, or a whole part of the step before."""
@@ -72,26 +73,9 @@ class RealTask:
         )
         if not data:
             records = iter(())
+        run_task(self._step, MapWork(records, self._partitions), self._place)
         if not self._partitions:
-            run_map_only(
-                self._step,
-                records,
-                directory=_WORK,
-                part_name=_PART,
-                output="text" if self._is_text else "pairs",
-                context=self._context,
-                disk=self._disk,
-            )
             return self._product((self._file(_PART),), is_part=True)
-        run_map(
-            self._step,
-            records,
-            directory=_WORK,
-            partitions=self._partitions,
-            memory_limit_bytes=_MEMORY_BYTES,
-            context=self._context,
-            disk=self._disk,
-        )
         whole = self._file(DATA_NAME)
         index = read_index(self._file(INDEX_NAME))
         return self._product(tuple(whole[begin : begin + size] for begin, size in index), is_part=False)
@@ -104,16 +88,7 @@ class RealTask:
             with self._disk.create(path) as file:
                 file.write(data)
             runs.append(RunSlice(path, 0, len(data), order))
-        run_reduce(
-            self._step,
-            runs,
-            directory=_WORK,
-            part_name=_PART,
-            output="text" if self._is_text else "pairs",
-            memory_limit_bytes=_MEMORY_BYTES,
-            context=self._context,
-            disk=self._disk,
-        )
+        run_task(self._step, ReduceWork(runs), self._place)
         return self._product((self._file(_PART),), is_part=True)
 
     def _file(self, name: str) -> bytes:

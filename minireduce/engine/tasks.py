@@ -1,0 +1,97 @@
+"""One task over input that is at hand: a map, a map that writes a part, or a reduce.
+
+Everybody who runs tasks comes through here: a task process (attempt/work.py), a job in one process (launch/inline.py),
+a failed map once more (launch/replaying.py) and the simulator. They differ in where input comes from and what becomes
+of the output, so neither is known here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from minireduce.api.step import Step
+from minireduce.disk import Disk
+from minireduce.engine.bad_records import Care
+from minireduce.engine.context import TaskContext
+from minireduce.engine.map import MapOutput, run_map, run_map_only
+from minireduce.engine.merge import RunSlice
+from minireduce.engine.part import PartForm, PartOutput
+from minireduce.engine.reduce import run_reduce
+from minireduce.frozen import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class MapWork:
+    """These records, or batches of them, are to be mapped into partitions; 0: into a part."""
+
+    records: Iterable[Any]
+    partitions: int
+
+
+@dataclass(frozen=True, slots=True)
+class ReduceWork:
+    """These runs, each of one map, are to be merged and reduced into a part."""
+
+    runs: Sequence[RunSlice]
+
+
+@dataclass(frozen=True, slots=True)
+class Workplace:
+    """Where one attempt at a task works, and within what. A part gets the name and the form that stand here."""
+
+    directory: Path | str  # a text where it comes as one: a path costs as much as a small task
+    part_name: str
+    form: PartForm
+    memory_limit_bytes: int
+    context: TaskContext
+    disk: Disk
+    care: Care | None = None
+
+    @property
+    def passes_bad(self) -> bool:
+        """Whether readers hand on what they cannot read, so that it is found to be bad where records are computed."""
+        return self.care is not None and not self.care.is_plain
+
+
+def run_task(step: Step, work: MapWork | ReduceWork, at: Workplace) -> MapOutput | PartOutput:
+    """Do the task; its output is durable when this returns.
+
+    Raises UserCodeError, Corruption naming the file, Cancelled.
+    """
+    if isinstance(work, MapWork) and work.partitions == 0:
+        return run_map_only(
+            step,
+            work.records,
+            directory=at.directory,
+            part_name=at.part_name,
+            output=at.form,
+            context=at.context,
+            disk=at.disk,
+            care=at.care,
+        )
+    directory = Path(at.directory)
+    at.disk.make_directories(directory)
+    if isinstance(work, MapWork):
+        return run_map(
+            step,
+            work.records,
+            directory=directory,
+            partitions=work.partitions,
+            memory_limit_bytes=at.memory_limit_bytes,
+            context=at.context,
+            disk=at.disk,
+            care=at.care,
+        )
+    return run_reduce(
+        step,
+        work.runs,
+        directory=directory,
+        part_name=at.part_name,
+        output=at.form,
+        memory_limit_bytes=at.memory_limit_bytes,
+        context=at.context,
+        disk=at.disk,
+        care=at.care,
+    )
