@@ -28,7 +28,7 @@ IMPORTS = {
     "import of the client": "minireduce.cli.submit, minireduce.launch.submission, minireduce.client.publish",
     "import of the master": "minireduce.launch.master_serving, minireduce.master.server",
     "import of the worker": "minireduce.launch.worker_serving, minireduce.worker.whole",
-    "import of the zygote": "minireduce.attempt.zygote, minireduce.attempt.task, numpy.random, pyarrow, cloudpickle",
+    "import of the zygote": "minireduce.attempt.zygote, minireduce.attempt.task, numpy, pyarrow, cloudpickle",
 }
 
 Figures = dict[str, list[tuple[float, float | None]]]

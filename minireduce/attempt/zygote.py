@@ -31,9 +31,8 @@ from minireduce.core.spec import Program
 DESCRIPTORS = 4
 """That come with the order to fork: the task's socket, its progress page, and the pipes that it prints to."""
 
-IMPORTED = ("cloudpickle", "msgpack", "numpy", "numpy.random", "pyarrow", "xxhash", "minireduce.attempt.task")
-"""Of our own, the task process brings all of the engine that it uses. numpy would import its generator at the first
-use, and seed it by chance then."""
+IMPORTED = ("cloudpickle", "msgpack", "numpy", "pyarrow", "xxhash", "minireduce.attempt.task")
+"""Of our own, the task process brings all of the engine that it uses."""
 
 
 IMPORTED_LATER = ("pyarrow.compute",)

@@ -14,9 +14,13 @@ from __future__ import annotations
 import random
 import sys
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from importlib.abc import Loader, MetaPathFinder
+from importlib.machinery import ModuleSpec, PathFinder
+from types import ModuleType
 
+_NUMPY_RANDOM = "numpy.random"
 PROGRAM = "program"
 """What stands for a task while a job's program is loaded: every process that loads it draws the same."""
 
@@ -27,24 +31,64 @@ def seed_text(step: int, kind: str, index: int) -> str:
 
 
 def seed(text: str) -> None:
-    """Seed the shared generators; numpy's only where it was imported."""
+    """Seed the shared generators; numpy's when they are imported, if that has not been yet: it does so at their first
+    use, takes 10 ms for it, and few tasks have any.
+    """
     number = zlib.crc32(text.encode())
     random.seed(number)
-    numpy_random = sys.modules.get("numpy.random")  # numpy itself imports it only when it is used
+    numpy_random = sys.modules.get(_NUMPY_RANDOM)
     if numpy_random is not None:
         numpy_random.seed(number)
+        return
+    _when_imported.number = number
+    if _when_imported not in sys.meta_path:
+        sys.meta_path.insert(0, _when_imported)
 
 
 @contextmanager
 def seeded(text: str) -> Iterator[None]:
     """Seed for the time of a block, in a process that has other things to do as well."""
     state = random.getstate()
-    import numpy as np
-
-    numpy_state = np.random.get_state()  # noqa: NPY002 - it is this very generator that others share
+    numpy_random = sys.modules.get(_NUMPY_RANDOM)
+    numpy_state = None if numpy_random is None else numpy_random.get_state()
     seed(text)
     try:
         yield
     finally:
         random.setstate(state)
-        np.random.set_state(numpy_state)  # noqa: NPY002
+        numpy_random = sys.modules.get(_NUMPY_RANDOM)
+        if numpy_state is not None:
+            sys.modules[_NUMPY_RANDOM].set_state(numpy_state)
+        elif numpy_random is not None:
+            numpy_random.seed()  # as if it had been imported outside: by chance
+        else:
+            sys.meta_path.remove(_when_imported)
+
+
+class _WhenImported(MetaPathFinder, Loader):
+    """Finds `numpy.random` as others do, once, and seeds it when it has been loaded."""
+
+    def __init__(self) -> None:
+        self.number = 0
+        self._loader: Loader | None = None
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        if fullname != _NUMPY_RANDOM:
+            return None
+        sys.meta_path.remove(self)
+        spec = PathFinder.find_spec(fullname, path, target)
+        if spec is not None:
+            self._loader, spec.loader = spec.loader, self
+        return spec
+
+    def exec_module(self, module: ModuleType) -> None:
+        assert self._loader is not None
+        assert module.__spec__ is not None
+        module.__spec__.loader = module.__loader__ = self._loader
+        self._loader.exec_module(module)
+        module.seed(self.number)
+
+
+_when_imported = _WhenImported()
