@@ -32,10 +32,11 @@ _STDIN_FD = 0
 
 
 def add_options(parser: ArgumentParser) -> None:
-    """Add `--ready-fd`, `--embedded` and `--alone` to a daemon's parser, out of sight."""
+    """Add `--ready-fd`, `--embedded`, `--alone` and `--once` to a daemon's parser, out of sight."""
     parser.add_argument("--ready-fd", type=int, default=None, help=SUPPRESS)
     parser.add_argument("--embedded", type=Path, default=None, metavar="ROOT", help=SUPPRESS)
     parser.add_argument("--alone", action="store_true", help=SUPPRESS)  # the only worker of an embedded cluster
+    parser.add_argument("--once", action="store_true", help=SUPPRESS)  # of a cluster that ends after one job
 
 
 def announce(ready_fd: int | None, **facts: object) -> None:

@@ -22,6 +22,7 @@ from typing import Any, BinaryIO
 from minireduce.errors import HINT_MARK, RequestError, Unavailable
 from minireduce.launch.child import read_announcement
 from minireduce.launch.forked import Forked
+from minireduce.leaving import wait_for
 
 MASTER = "minireduce.launch.master_main"
 WORKER = "minireduce.launch.worker_main"
@@ -171,10 +172,17 @@ def stop(daemons: Sequence[Daemon], *, at_once: Sequence[Daemon] = ()) -> None:
         _signal(daemon, signal.SIGKILL if daemon in at_once else signal.SIGTERM)
     for daemon in (*at_once, *daemons):
         try:
-            daemon.process.wait(STOP_TIMEOUT_S)
+            _wait_for(daemon, STOP_TIMEOUT_S)
         except subprocess.TimeoutExpired:
             _signal(daemon, signal.SIGKILL)
             daemon.process.wait()
+
+
+def _wait_for(daemon: Daemon, timeout_s: float) -> None:
+    if isinstance(daemon.process, Forked):
+        daemon.process.wait(timeout_s)
+    else:
+        wait_for(daemon.process, timeout_s)
 
 
 def _signal(daemon: Daemon, number: signal.Signals) -> None:

@@ -37,9 +37,11 @@ MASTER_WAIT_S = 5.0
 
 
 class EmbeddedCluster:
-    """A master and `workers` workers that live as long as this object. `slots` are those of each worker."""
+    """A master and `workers` workers that live as long as this object. `slots` are those of each worker.
+    `is_for_one_job`: no other job follows the first.
+    """
 
-    def __init__(self, *, workers: int = 1, slots: int | None = None) -> None:
+    def __init__(self, *, workers: int = 1, slots: int | None = None, is_for_one_job: bool = False) -> None:
         self._root = _make_root()
         self._tokens = tokens.generate()
         self._address: str | None = None
@@ -53,7 +55,7 @@ class EmbeddedCluster:
             at = ["--token-file", str(token_file)]
             of_master = [*self._place("master"), "--http-port", "0", *at]
             of_workers = [*at, *([] if slots is None else ["--slots", str(slots)])]
-            of_workers += [*(["--alone"] if workers == 1 else []), "-"]
+            of_workers += [*(["--alone"] if workers == 1 else []), *(["--once"] if is_for_one_job else []), "-"]
             first, *others = (f"worker-{number}" for number in range(1, workers + 1))
             self._start_both(of_master, first, of_workers)
             for name in others:

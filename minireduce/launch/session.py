@@ -47,7 +47,7 @@ class Session:
         else:
             from minireduce.launch.embedded import EmbeddedCluster
 
-            self._cluster = self._owned = EmbeddedCluster(slots=slots)
+            self._cluster = self._owned = EmbeddedCluster(slots=slots, is_for_one_job=True)
 
     @property
     def is_embedded(self) -> bool:

@@ -173,6 +173,7 @@ def _worker(
             gives_descriptors=not options.no_local_reads,
             new_data_dirs=_new_data_dirs(options),
             weight=options.weight,
+            keeps_spares=not options.once,
             serves_at_once=not options.alone,  # nobody fetches from it, and mostly nobody stores anything there
         ),
         SystemClock(),

@@ -82,7 +82,7 @@ ReadRangeOf = Callable[[AttemptId, ReadRange], Awaitable[bytes | OpenBlock]]
 
 
 class Slots:
-    """The task processes of one worker."""
+    """The task processes of one worker. `spares` stand ready while nothing runs."""
 
     def __init__(
         self,
@@ -96,7 +96,9 @@ class Slots:
         groups: ControlGroups | None = None,
         look_interval_s: float = LOOK_INTERVAL_S,
         printed_bytes_max: int = PRINTED_BYTES_MAX,
+        spares: int = SPARES,
     ) -> None:
+        self._spares_wanted = spares
         self._warm_max = WARM_PER_SLOT * slots
         self._on_progress = on_progress
         self._on_printed = on_printed
@@ -369,7 +371,7 @@ class Slots:
         for task in tasks:
             del self._runs[task.attempt]
         if not self._runs and self._zygote is not None and not self._is_closed:
-            while len(self._spares) < SPARES:
+            while len(self._spares) < self._spares_wanted:
                 self._fork_spare(self._zygote)
 
     def _take_warm(self, job: JobId) -> TaskProcess | None:

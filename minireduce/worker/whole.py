@@ -49,7 +49,7 @@ from minireduce.worker.orders import Orders
 from minireduce.worker.outputs import Outputs
 from minireduce.worker.running import Running
 from minireduce.worker.scrubbing import ScrubLimits
-from minireduce.worker.slots import PRINTED_BYTES_MAX, Slots
+from minireduce.worker.slots import PRINTED_BYTES_MAX, SPARES, Slots
 from minireduce.worker.stream import MasterStreams
 from minireduce.worker.zygote_process import ZygoteProcess
 
@@ -70,7 +70,8 @@ class WorkerOptions:
     shows beyond loopback; `authority_pem` is whom fetches trust there. `groups` are the control groups of tasks, where
     there are any.
     `new_data_dirs` are those of `data_dirs` that took the place of others. `gives_descriptors`: readers on this host
-    may have those of replicas. `serves_at_once`: the block server starts before anybody has come.
+    may have those of replicas. `serves_at_once`: the block server starts before anybody has come. `keeps_spares`: a job
+    that follows another finds processes ready.
     """
 
     data_dirs: tuple[Path, ...]
@@ -95,6 +96,7 @@ class WorkerOptions:
     scrub: ScrubLimits = ScrubLimits()
     new_data_dirs: tuple[Path, ...] = ()
     serves_at_once: bool = True
+    keeps_spares: bool = True
     weight: float = 1.0
 
     @property
@@ -148,6 +150,7 @@ class Worker:
             task_user=options.task_user,
             groups=options.groups,
             printed_bytes_max=options.attempt_log_bytes_max,
+            spares=SPARES if options.keeps_spares else 0,
         )
         self._running = Running(self._outputs, self._slots, inputs, self.loop.tell)
         self._fetcher = Fetcher(

@@ -11,6 +11,7 @@ import subprocess
 import sys
 
 from minireduce.attempt.environment import ENVIRONMENT
+from minireduce.leaving import wait_for
 
 END_S_MAX = 5.0
 
@@ -54,7 +55,7 @@ class ZygoteProcess:
         """Let it end with all that it started, and reap it. At once where it has ended; harmless when repeated."""
         self.control.close()
         try:
-            self._process.wait(END_S_MAX)
+            wait_for(self._process, END_S_MAX)
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()

@@ -271,6 +271,7 @@ def at_bench(
     *,
     read_range: Callable[[AttemptId, ReadRange], Awaitable[bytes | OpenBlock]] | None = None,
     task_user: str = "",
+    spares: int = SPARES,
 ) -> None:
     async def play() -> None:
         told: list[ProgressMade] = []
@@ -282,6 +283,7 @@ def at_bench(
             read_range=read_range,
             task_user=task_user,
             look_interval_s=0.05,
+            spares=spares,
         )
         await slots.start()
         try:
@@ -323,6 +325,17 @@ def test_a_job_begins_in_the_spare_process_and_another_stands_ready_when_nothing
             assert len(bench.slots._spares) == SPARES
 
     at_bench(tmp_path, scene)
+
+
+def test_where_no_job_follows_only_the_first_finds_a_process_ready(tmp_path):
+    async def scene(bench: Bench) -> None:
+        spare = await asyncio.shield(bench.slots._spares[0])
+        assert (await bench.printed("pid")).split() == [str(spare.pid)]
+        assert not bench.slots._spares
+        shown = await bench.printed("pid", job="job-000001-2")
+        assert shown.split() not in ([], [str(spare.pid)])
+
+    at_bench(tmp_path, scene, spares=0)
 
 
 def test_a_spare_process_that_has_ended_is_not_used(tmp_path):

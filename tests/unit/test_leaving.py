@@ -1,4 +1,4 @@
-"""A process that leaves does all that has an effect, and no more."""
+"""A process that leaves does all that has an effect, and no more; whoever waits for it hears of it at once."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ import sys
 from pathlib import Path
 
 import pytest
+
+from minireduce.leaving import wait_for
 
 CODE = """
 import atexit, sys, threading, time
@@ -59,3 +61,23 @@ def test_what_cannot_be_written_is_told_as_python_tells_it() -> None:
         ended = run("", stdout=full.fileno())
     assert ended.returncode == 120
     assert "No space left" in ended.stderr
+
+
+def sleeper() -> subprocess.Popen[bytes]:
+    """A process that ends with its standard input, with status 3."""
+    return subprocess.Popen([sys.executable, "-c", "import sys; sys.stdin.read(); sys.exit(3)"], stdin=subprocess.PIPE)
+
+
+@pytest.mark.parametrize("has_descriptors", [True, False])
+def test_the_status_of_a_child_comes_when_it_ends_or_a_timeout(
+    has_descriptors: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not has_descriptors:
+        monkeypatch.delattr(os, "pidfd_open", raising=False)
+    with sleeper() as child:
+        with pytest.raises(subprocess.TimeoutExpired):
+            wait_for(child, 0.01)
+        assert child.stdin is not None
+        child.stdin.close()
+        assert wait_for(child, 60.0) == 3
+        assert wait_for(child, 0.0) == 3
