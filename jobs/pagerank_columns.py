@@ -20,8 +20,7 @@ ITERATIONS = 10
 
 
 def edge(batch: Any) -> Any:
-    parts = pc.split_pattern(batch["line"], " ", max_splits=1)
-    return columns.pairs(pc.list_element(parts, 0), pc.list_element(parts, 1))
+    return columns.pairs(*columns.fields(batch["line"], " ", 2))
 
 
 def begin(batch: Any) -> Any:
@@ -29,19 +28,19 @@ def begin(batch: Any) -> Any:
     starts = columns.group_starts(batch["key"])
     ends = pa.py_buffer(np.append(starts, batch.num_rows).astype(np.int32))
     offsets = pa.Array.from_buffers(pa.int32(), len(starts) + 1, [None, ends])
-    links = pc.binary_join(pa.ListArray.from_arrays(offsets, batch["value"]), " ")
+    links = pc.binary_join(pa.ListArray.from_arrays(offsets, batch["value"]), columns.scalar(" "))
     return columns.pairs(columns.take(batch["key"], starts), state(np.full(len(starts), ONE), links))
 
 
 def state(ranks: Any, links: Any) -> Any:
     """A string for each page, of its rank and its links."""
-    return pc.binary_join_element_wise(columns.array(ranks).cast(pa.string()), links, " ")
+    return pc.binary_join_element_wise(columns.array(ranks).cast(pa.string()), links, columns.scalar(" "))
 
 
 def taken_apart(states: Any) -> tuple[Any, Any]:
     """The rank of each page, and its links."""
-    parts = pc.split_pattern(states, " ", max_splits=1)
-    return columns.numbers(pc.list_element(parts, 0).cast(pa.int64())), pc.list_element(parts, 1)
+    rank, links = columns.fields(states, " ", 2)
+    return columns.numbers(rank.cast(pa.int64())), links
 
 
 def hand_on(batch: Any) -> Any:
@@ -60,8 +59,10 @@ def rank(links: Any, shares: Any) -> Any:
     starts = columns.group_starts(shares["key"])
     sums = np.add.reduceat(columns.numbers(shares["value"]), starts) if len(starts) else starts
     found = columns.join(links, columns.pairs(columns.take(shares["key"], starts), sums), how="full")
-    handed = columns.numbers(pc.fill_null(found["right"], 0))
-    return columns.pairs(found["key"], state(ONE * 15 // 100 + handed * 85 // 100, pc.fill_null(found["left"], "")))
+    handed = columns.numbers(pc.fill_null(found["right"], columns.scalar(0)))
+    return columns.pairs(
+        found["key"], state(ONE * 15 // 100 + handed * 85 // 100, pc.fill_null(found["left"], columns.scalar("")))
+    )
 
 
 def whole_rank(batch: Any) -> Any:

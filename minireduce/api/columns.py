@@ -65,6 +65,16 @@ def rows(column: Any) -> Any:
     return np.frombuffer(elements.buffers()[1], kind, len(elements), elements.offset * kind.itemsize).reshape(-1, width)
 
 
+def fields(column: Any, separator: str, count: int) -> list[Any]:
+    """Columns of the first, second and so on up to `count` fields of each string, the last with all that is left, as
+    `str.split(separator, count - 1)` gives them. A row with fewer of them raises.
+    """
+    import pyarrow.compute as pc
+
+    parts = pc.split_pattern(column, separator, max_splits=count - 1)
+    return [pc.list_element(parts, scalar(index)) for index in range(count)]
+
+
 def words(column: Any) -> Any:
     """The words of all strings of `column`, one after the other, split at white space as `str.split` does.
 
@@ -116,6 +126,21 @@ def array(given: Any) -> Any:
     return pa.FixedSizeListArray.from_arrays(elements, given.shape[1])
 
 
+def scalar(given: str | bytes | float) -> Any:
+    """An Arrow scalar, for functions of `pyarrow.compute`. (A plain value that is given to them imports pandas, as in
+    `array`.)
+    """
+    import numpy as np
+    import pyarrow as pa
+
+    if isinstance(given, int | float):
+        return array(np.array([given]))[0]
+    stored = given.encode() if isinstance(given, str) else given
+    kind = pa.string() if isinstance(given, str) else pa.binary()
+    ends = pa.py_buffer(np.array([0, len(stored)], np.int32))
+    return pa.Array.from_buffers(kind, 1, [None, ends, pa.py_buffer(stored)])[0]
+
+
 def take(column: Any, index: Any) -> Any:
     """The rows of `column` at these places, which are an array of numpy."""
     return column.take(array(index))
@@ -131,9 +156,10 @@ def group_starts(key: Any) -> Any:
     if key.null_count == len(key):
         return np.zeros(min(1, len(key)), np.int64)
     before, after = key[:-1], key[1:]
-    differs = _booleans(pc.fill_null(pc.not_equal(before, after), False))
+    differs = _booleans(pc.not_equal(before, after))
     if key.null_count:
-        differs = differs | (_booleans(pc.is_null(before)) != _booleans(pc.is_null(after)))
+        is_null, is_null_after = _booleans(pc.is_null(before)), _booleans(pc.is_null(after))
+        differs = np.where(is_null | is_null_after, is_null != is_null_after, differs)
     return np.concatenate((np.zeros(1, np.int64), np.flatnonzero(differs) + 1))
 
 
@@ -303,7 +329,7 @@ def _numpy_kind(kind: Any) -> Any:
 
 
 def _booleans(array: Any) -> Any:
-    """The truth values of an Arrow array without nulls."""
+    """The truth values of an Arrow array; any for a null."""
     import numpy as np
 
     if not len(array):

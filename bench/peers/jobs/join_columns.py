@@ -2,14 +2,11 @@
 
 from typing import Any
 
-import pyarrow.compute as pc
-
 from minireduce import Job, columns
 
 
 def keyed(batch: Any) -> Any:
-    parts = pc.split_pattern(batch["line"], " ", max_splits=1)
-    return columns.pairs(pc.list_element(parts, 0), pc.list_element(parts, 1))
+    return columns.pairs(*columns.fields(batch["line"], " ", 2))
 
 
 def joined(users: Any, orders: Any) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from hypothesis import strategies as st
 
 from minireduce import columns
 
+JOBS = Path(__file__).parents[3] / "jobs"
 SPACES = [chr(code) for code in range(sys.maxunicode + 1) if chr(code).isspace()]
 LINES = st.lists(
     st.text(st.sampled_from(["a", "é", "😀", "\u200b", "\0", ".", "\\", "(", *SPACES]), max_size=8), max_size=6
@@ -102,10 +104,24 @@ def test_rows_of_different_lengths_are_no_matrix(given: list[object]) -> None:
         columns.rows(pa.array(given, pa.list_(pa.int64())))
 
 
-def test_arrays_of_numpy_become_columns_without_pandas() -> None:
-    program = "import sys, numpy as np; from minireduce import columns; batch = columns.pairs(None, np.ones((2, 2)))"
-    program += "; columns.rows(batch['value']); assert 'pandas' not in sys.modules"
-    subprocess.run([sys.executable, "-c", program], check=True)
+PROGRAM = """
+import runpy, sys
+import numpy as np
+from minireduce import columns
+
+batch = columns.pairs(np.arange(3), np.ones((3, 2)))
+columns.rows(batch["value"])
+columns.join(batch, batch, how="full")
+ranks = runpy.run_path(sys.argv[1])
+pages = columns.pairs(columns.array(np.arange(3)).cast("string"), columns.array(np.arange(3)).cast("string"))
+pages = ranks["begin"](pages)
+ranks["rank"](ranks["keep"](pages), ranks["hand_on"](pages))
+assert "pandas" not in sys.modules
+"""
+
+
+def test_what_jobs_are_made_of_does_without_pandas() -> None:
+    subprocess.run([sys.executable, "-c", PROGRAM, str(JOBS / "pagerank_columns.py")], check=True)
 
 
 KEYS: st.SearchStrategy[list[Any]] = st.one_of(
@@ -166,3 +182,18 @@ def test_a_join_of_a_side_without_types_is_one_of_nothing() -> None:
     assert columns.join(none, some, how="right")["left"].to_pylist() == [None, None]
     with pytest.raises(ValueError, match="must be inner, left, right or full"):
         columns.join(some, some, how="outer")
+
+
+@pytest.mark.parametrize("value", ["é ", "", b"\xff", 3, -2.5])
+def test_a_scalar_is_that_of_pyarrow(value: Any) -> None:
+    assert columns.scalar(value) == pa.scalar(value)
+
+
+def test_fields_are_those_of_split() -> None:
+    lines = ["a b", "é ", " x y", "k 1  2"]
+    first, second = columns.fields(pa.array(lines), " ", 2)
+    assert list(zip(first.to_pylist(), second.to_pylist(), strict=True)) == [
+        tuple(line.split(" ", 1)) for line in lines
+    ]
+    with pytest.raises(pa.ArrowInvalid):
+        columns.fields(pa.array(["a b", "c"]), " ", 2)
