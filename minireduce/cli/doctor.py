@@ -21,7 +21,7 @@ from minireduce.cli.show import print_json, size
 PYTHON_MIN = (3, 11)
 OPEN_FILES_MIN = 1024
 FREE_BYTES_MIN = 1 << 30
-LIBRARIES = ("grpc", "google.protobuf", "msgpack", "psutil", "numpy", "pyarrow", "sqlalchemy", "aiohttp", "xxhash")
+LIBRARIES = ("grpc", "google.protobuf", "msgpack", "numpy", "pyarrow", "sqlalchemy", "aiohttp", "xxhash")
 
 Finding = tuple[str, bool, str]
 """(what was looked at, whether it is well, what was found and what to do)."""

@@ -15,19 +15,17 @@ HANDOVER is a socket for that descriptor; STDIN and LOG are what the master has 
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import importlib
 import os
 import socket
 import sys
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
-from minireduce.attempt.linux import name_process
-from minireduce.launch import master_main, worker_main
-from minireduce.launch.common import run_daemon
-from minireduce.leaving import leave
 from minireduce.worker.zygote_process import ZygoteProcess
+
+if TYPE_CHECKING:
+    import argparse
 
 SHARED = (
     "asyncio",
@@ -36,6 +34,7 @@ SHARED = (
     "minireduce.auth.transport",
     "minireduce.clock",
     "minireduce.config",
+    "minireduce.core.link",
     "minireduce.core.settings",
     "minireduce.wire.calls",
     "minireduce.wire.methods",
@@ -46,19 +45,25 @@ BETWEEN = "--"
 
 
 def main(arguments: list[str]) -> NoReturn:
-    handover, stdin, log = (int(number) for number in arguments[:3])
-    middle = arguments.index(BETWEEN)
-    master = master_main.parse(arguments[3:middle])
-    worker = worker_main.parse(arguments[middle + 1 :])
-    leave(run_daemon(lambda: _run(master, worker, socket.socket(fileno=handover), stdin, log)))
+    zygote = ZygoteProcess.begin()  # before anything is imported that it need not wait for: these flags are our own
+
+    from minireduce.launch.common import run_daemon
+    from minireduce.leaving import leave
+
+    leave(run_daemon(lambda: _run(arguments, zygote)))
 
 
-def _run(master: argparse.Namespace, worker: argparse.Namespace, handover: socket.socket, stdin: int, log: int) -> None:
-    zygote = ZygoteProcess.begin()
+def _run(arguments: list[str], zygote: ZygoteProcess) -> None:
     try:
-        for name in SHARED:
-            importlib.import_module(name)
-        with handover:
+        from minireduce.launch import master_main, worker_main
+
+        stdin, log = int(arguments[1]), int(arguments[2])
+        middle = arguments.index(BETWEEN)
+        master = master_main.parse(arguments[3:middle])
+        worker = worker_main.parse(arguments[middle + 1 :])
+        with socket.socket(fileno=int(arguments[0])) as handover:
+            for name in SHARED:
+                importlib.import_module(name)
             pid = os.fork()
             if pid == 0:
                 zygote.forget()
@@ -69,11 +74,8 @@ def _run(master: argparse.Namespace, worker: argparse.Namespace, handover: socke
             socket.send_fds(handover, [pid.to_bytes(8, "little")], [descriptor])
         for each in (descriptor, stdin, log, master.ready_fd):
             os.close(each)
-        name_process("minireduce-work")
         try:
-            from minireduce.launch.worker_serving import run
-
-            run(worker, zygote)
+            _become_worker(worker, zygote)
         finally:
             with contextlib.suppress(ChildProcessError):
                 os.waitpid(pid, os.WNOHANG)  # the master is ended first; one that is not is nobody's to wait for
@@ -81,15 +83,28 @@ def _run(master: argparse.Namespace, worker: argparse.Namespace, handover: socke
         zygote.end()
 
 
+def _become_worker(options: argparse.Namespace, zygote: ZygoteProcess) -> None:
+    from minireduce.attempt.linux import name_process
+    from minireduce.launch.worker_serving import run
+
+    name_process("minireduce-work")
+    run(options, zygote)
+
+
 def _become_master(options: argparse.Namespace, stdin: int, log: int) -> NoReturn:
     """The child's side of the fork."""
+    from minireduce.attempt.linux import name_process
+    from minireduce.launch.common import run_daemon
+    from minireduce.launch.master_main import serve
+    from minireduce.leaving import leave
+
     os.setsid()
     for descriptor, number in ((stdin, 0), (log, 1), (log, 2)):
         os.dup2(descriptor, number)
     os.close(stdin)
     os.close(log)
     name_process("minireduce-mast")
-    leave(run_daemon(lambda: master_main.serve(options)))
+    leave(run_daemon(lambda: serve(options)))
 
 
 if __name__ == "__main__":
