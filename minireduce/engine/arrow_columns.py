@@ -8,6 +8,7 @@ a struct is a tuple where it is a key, and a dict where it is a value.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import cache
 from itertools import pairwise
 from typing import Any
 
@@ -182,8 +183,7 @@ def value_column(array: Any) -> Column:
     if pa.types.is_float64(array.type) and not array.null_count:
         return np.array(key_columns.numbers(array))
     if is_fixed(array):
-        heads, sizes = _heads(np.array([array.type.byte_width], np.int64), is_string=False)
-        return _headed(array, heads[0, : sizes[0]].tobytes())
+        return _headed(array, _head_of_bytes(array.type.byte_width))
     if is_text(array):
         _check_text(array)
         return _packed_text(array)
@@ -191,6 +191,12 @@ def value_column(array: Any) -> Column:
         return rows
     made = columns.make(plain_values(array))
     return key_columns.of_bytes(made) if isinstance(made, list) else made
+
+
+@cache
+def _head_of_bytes(length: int) -> bytes:
+    heads, sizes = _heads(np.array([length], np.int64), is_string=False)
+    return heads[0, : sizes[0]].tobytes()
 
 
 def _headed(array: Any, head: bytes) -> Any:

@@ -15,8 +15,9 @@ import numpy as np
 from minireduce.api.aggregations import Aggregation, Count, Max, Min, Sum
 from minireduce.engine import arrow_columns, columns, kernels, key_columns, keys
 from minireduce.engine.arrow_columns import is_integers, is_strings, is_text, widened
-from minireduce.engine.columns import Column, Integers
+from minireduce.engine.columns import Integers
 from minireduce.engine.gather import Buffer, FoldingBuffer, Gathered, Partition, arranged
+from minireduce.engine.growing import GrowingColumn
 from minireduce.engine.key_columns import Keys
 from minireduce.engine.kinds import Kinds
 
@@ -27,6 +28,10 @@ _PAIR_ORDER_BYTES = 24  # and for each pair its place, its partition, and its pl
 _FOLDED_COPIES = 6.0  # the same, offsets of twice the width, and the hash of the keys that brings states together
 PARTS_WAITING = 256
 """Arrays of a few rows that are held at the latest before they become one: each takes about 1.3 KB by itself."""
+
+_KEYS_ROOM_BYTES, _VALUES_ROOM_BYTES = 16 << 20, 60 << 20
+"""What is taken at once for keys and for values that come: address space, of which the system gives what is written to.
+More than the second would be given back and taken anew for each task (`attempt.environment`)."""
 
 _SMALL_PART_BYTES = 16 << 10  # arrays that are larger on average stay as they came
 NARROW_BYTES_MAX = 1 << 30
@@ -60,22 +65,19 @@ class PairColumns:
 
     def __init__(self, kinds: Kinds) -> None:
         self._kinds = kinds
-        self._keys: list[Keys] = []
-        self._columns: list[Column] = []
+        self._begin()
+
+    def _begin(self) -> None:
+        self._keys, self._values = GrowingColumn(_KEYS_ROOM_BYTES), GrowingColumn(_VALUES_ROOM_BYTES)
         self._held_bytes = self._pairs = 0
-        self._small = _SmallParts()
 
     def take_columns(self, key: Any, value: Any) -> int:
         """Take in a batch; how many pairs it has. Raises InvalidKey, InvalidValue."""
         encoded, column = arrow_columns.encoded_keys(key, self._kinds), arrow_columns.value_column(value)
-        self._keys.append(encoded)
-        self._columns.append(column)
-        taken = columns.size_bytes(column) + key_columns.size_bytes(encoded)
-        self._held_bytes += taken
+        self._keys.add(encoded)
+        self._values.add(column)
+        self._held_bytes += columns.size_bytes(column) + key_columns.size_bytes(encoded)
         self._pairs += len(column)
-        if (first := self._small.joinable_from(len(self._keys), taken)) is not None:
-            self._keys[first:] = [key_columns.concatenate(self._keys[first:])]
-            self._columns[first:] = [columns.concatenate(self._columns[first:])]
         return len(column)
 
     def held_bytes(self) -> int:
@@ -88,10 +90,10 @@ class PairColumns:
 
     def drain(self, partition: Partition) -> Gathered:
         """All that was held; the buffer is empty afterwards."""
-        if not self._keys:
+        if not self._pairs:
             return Gathered([], [], np.zeros(0, np.int64), is_plain=True)
-        encoded, column = key_columns.concatenate(self._keys), columns.concatenate(self._columns)
-        self._keys, self._columns, self._held_bytes, self._pairs, self._small = [], [], 0, 0, _SmallParts()
+        encoded, column = self._keys.taken(), self._values.taken()
+        self._begin()
         return arranged(encoded, column, partition(lambda: decoded(encoded), encoded))
 
 
