@@ -353,19 +353,19 @@ def _split(column: Any, spaces: tuple[tuple[int, int], ...], wide_spaces: tuple[
     is_word = np.zeros(len(data) + 2, np.bool_)  # with an end before the first byte and one after the last
     inner = is_word[1:-1]
     _mark_words(inner, data, spaces, wide_spaces)
-    # A word begins where one of its bytes follows none, or the border of two strings.
-    begins = is_word[1:] > is_word[:-1]
-    ends = is_word[1:] < is_word[:-1]
-    borders = bounds[1:-1] - bounds[0]
-    borders = borders[(borders > 0) & (borders < len(data))]
-    inside = borders[inner[borders] & inner[borders - 1]]
-    begins[inside] = True
-    ends[inside] = True
-    starts, stops = np.flatnonzero(begins), np.flatnonzero(ends)
+    edges = np.flatnonzero(is_word[1:] != is_word[:-1])  # where a word begins, where it ends, and so on
+    starts = edges[::2]
     offsets = np.zeros(len(starts) + 1, np.int32)
-    np.cumsum(stops - starts, out=offsets[1:])
+    np.cumsum(edges[1::2] - starts, out=offsets[1:])
+    # The border of two strings cuts what would be one word.
+    borders = bounds[1:-1] - bounds[0]
+    borders = borders[(borders > 0) & (borders < len(data)) & (borders != bounds[:-2] - bounds[0])]
+    cuts = borders[inner[borders] & inner[borders - 1]]
+    if len(cuts):
+        follows = np.searchsorted(starts, cuts)
+        offsets = np.insert(offsets, follows, offsets[follows - 1] + (cuts - starts[follows - 1]))
     buffers = [None, pa.py_buffer(offsets), pa.py_buffer(np.compress(inner, data))]
-    return pa.Array.from_buffers(column.type, len(starts), buffers)
+    return pa.Array.from_buffers(column.type, len(offsets) - 1, buffers)
 
 
 def _mark_words(is_word: Any, data: Any, spaces: tuple[tuple[int, int], ...], wide_spaces: tuple[bytes, ...]) -> None:
