@@ -20,7 +20,7 @@ from minireduce.core.task_data import (
     Counters,
     LargestKey,
     OutputSource,
-    Place,
+    RecordPlace,
     SkippedRecord,
     TaskError,
     TaskInput,
@@ -194,7 +194,7 @@ class LaunchAttempt:
     attempt: AttemptId
     input: TaskInput
     is_retry: bool = False
-    skips: tuple[Place, ...] = ()
+    skips: tuple[RecordPlace, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -99,7 +99,7 @@ class LargestKey:
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class RecordPlace:
     """One record (of a reduce: one group) in the input of its task: how many lie before it, and what proves that it is
     this one: its offset, or a fingerprint of its key; 0 where there is nothing such.
     """
@@ -117,7 +117,7 @@ class TaskError:
     """Why an attempt failed, as text: nothing of it is ever turned back into code.
 
     `traceback` holds the user's frames only. `path`, `offset` and `record` name the record at hand, when there was one;
-    `position` and `proof` are its `Place`, -1 where it is not known for sure.
+    `position` and `proof` are its `RecordPlace`, -1 where it is not known for sure.
     """
 
     kind: str  # "raised", "crashed", "exited", "memory", "timeout", UNREADABLE
@@ -145,5 +145,5 @@ class SkippedRecord:
     bytes_total: int
 
     @property
-    def place(self) -> Place:
-        return Place(self.error.position, self.error.proof)
+    def place(self) -> RecordPlace:
+        return RecordPlace(self.error.position, self.error.proof)

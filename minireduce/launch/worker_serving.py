@@ -163,7 +163,7 @@ def _worker(
             shuffle_compression=settings.shuffle_compression,
             collection=CollectionLimits(
                 interval_s=min(COLLECT_INTERVAL_S_MAX, settings.orphans_keep_s),
-                orphan_kept_s=settings.orphans_keep_s,
+                orphans_keep_s=settings.orphans_keep_s,
                 logs_bytes_max=settings.worker_logs_size,
             ),
             scrub=ScrubLimits(settings.scrub_period_s, settings.scrub_bytes_per_s),

@@ -6,7 +6,7 @@ worker was away and of which it had no output to list, so that the master was ne
 that was cut off by the end of the process had set aside.
 
 A job's directory is an orphan when the worker's machine knows nothing of the job: it is not open here, and none of its
-attempts or outputs is. It goes once it has been one for `orphan_kept_s`, in which the master may name the job again.
+attempts or outputs is. It goes once it has been one for `orphans_keep_s`, in which the master may name the job again.
 Of what attempts printed the oldest goes first, beyond `logs_bytes_max`; what goes to the master is not touched by that.
 
 What is no job of ours is left alone.
@@ -31,7 +31,7 @@ class CollectionLimits:
     """How often is looked, how long an orphan is kept, and how much all attempts together may have printed."""
 
     interval_s: float = 60.0
-    orphan_kept_s: float = 600.0
+    orphans_keep_s: float = 600.0
     logs_bytes_max: int = 1 << 30
 
 
@@ -63,7 +63,7 @@ class Collector:
         orphans = [job for job in found if not self._is_known(job)]
         self._orphaned_at = {job: self._orphaned_at.get(job, now) for job in orphans}
         for job, since_s in self._orphaned_at.items():
-            if now - since_s >= self._limits.orphan_kept_s:
+            if now - since_s >= self._limits.orphans_keep_s:
                 log.info("%s is not known here any more, and its files go", job)
                 self._outputs.set_aside(job)  # at once, so that the job may come back and find its place free
         await asyncio.to_thread(self._outputs.remove_set_aside)

@@ -45,9 +45,9 @@ def end_job(state: ComputeState, job: Job, how: JobState, reason: str, now: floa
 
 def end_overdue(state: ComputeState, now: float, effects: Effects) -> None:
     """Time passed: end jobs beyond their time limit, and those whose parts nobody has published or closed for
-    `result_kept_s`, for which workers hold disk space.
+    `results_keep_s`, for which workers hold disk space.
     """
-    kept_s = state.settings.result_kept_s
+    kept_s = state.settings.results_keep_s
     for job in list(state.jobs.values()):
         limit_s = job.spec.time_limit_s
         if job.complete_s is not None and now - job.complete_s > kept_s:

@@ -5,7 +5,7 @@ slots for its weight goes first, within it the jobs of the highest priority, amo
 for its weight. Among equals, queues as well as jobs, goes first who was served longest ago: with one slot, all have the
 same share whenever it comes free. A queue that has as many slots as it may have at once takes no more.
 
-Nobody starves: a job that wants slots and got none for `priority_wait_s_max` goes before higher priorities of its
+Nobody starves: a job that wants slots and got none for `priority_wait_s` goes before higher priorities of its
 queue, once; so the lowest gets a trickle. Shares are of running slots: no memory of the past, as in Hadoop's fair
 scheduler, so a job that was alone for an hour owes nobody anything.
 
@@ -52,7 +52,7 @@ class Queues:
     """All queues by name. One that the settings no longer name, but a job of an earlier master does, has no limit."""
 
     def __init__(self, settings: ClusterSettings) -> None:
-        self._priority_wait_s_max = settings.priority_wait_s_max
+        self._priority_wait_s_max = settings.priority_wait_s
         self._turns = 0
         self._configured = tuple(queue.name for queue in settings.queues)
         self._queues = {queue.name: Queue(queue) for queue in settings.queues}

@@ -6,8 +6,8 @@ succeed and what took `history_early_s_min` or more is written every `history_in
 short ones that succeeded are not, which keeps tasks that take next to nothing from paying for this: after a restart the
 row of each winner still says which attempt won, but not when.
 
-Limits: `history_job_attempts_max` attempts of a job, those that did not succeed first, since they are what people look
-for, and those that were returned last; early ones that succeeded may be half of that. `history_attempts_max` of all
+Limits: `job_history_max` attempts of a job, those that did not succeed first, since they are what people look
+for, and those that were returned last; early ones that succeeded may be half of that. `history_max` of all
 jobs, beyond which those of the earliest jobs that ended go.
 
 Invariant: an attempt stands in the first of all rows that name it as it ended; what later rows or this master say of it
@@ -85,7 +85,7 @@ class History:
             return
         job.history_written_s = now
         kept = self._jobs.setdefault(job.id, _Kept())
-        most = self._settings.history_job_attempts_max
+        most = self._settings.job_history_max
         good = [attempt for attempt in job.unwritten if attempt.state is AttemptState.SUCCEEDED]
         others = [attempt for attempt in job.unwritten if attempt.state is not AttemptState.SUCCEEDED]
         chosen = others[: max(0, most - kept.attempts)]
@@ -101,15 +101,15 @@ class History:
         self._jobs[job.id] = kept
         attempts = [attempt for task in job.tasks() for attempt in task.attempts if not attempt.is_written]
         earlier = [show_earlier_winner(winner) for winner in _earlier_winners(job)]
-        chosen = _choose(attempts, max(0, self._settings.history_job_attempts_max - kept.attempts))
+        chosen = _choose(attempts, max(0, self._settings.job_history_max - kept.attempts))
         left_out = len(attempts) - len(chosen)
         self._write(job, kept, [show_attempt(attempt, job.started_s, now) for attempt in chosen], effects, left_out)
-        room = max(0, self._settings.history_job_attempts_max - kept.attempts)
+        room = max(0, self._settings.job_history_max - kept.attempts)
         self._write(job, kept, earlier[:room], effects, max(0, len(earlier) - room))
         kept.is_over = True
         job.unwritten.clear()
         for each in [each for each, other in self._jobs.items() if other.is_over and each != job.id]:
-            if self._attempts <= self._settings.history_attempts_max:
+            if self._attempts <= self._settings.history_max:
                 return
             self.forget(each, effects)
 

@@ -4,8 +4,8 @@ The text itself is in the durable form only, and is read from there when somebod
 it. Workers send the beginning of each text as it comes and, of a long one, ever again its latest end, which replaces
 the one before. A failed attempt's text is sent once more, whole, as people look for that first.
 
-Limits: a job's texts may take `printed_job_bytes_max`, of which a quarter is for failed attempts alone; all jobs
-together `printed_bytes_max`, beyond which the texts of the job that began to print first go. What finds no room is
+Limits: a job's texts may take `job_logs_bytes_max`, of which a quarter is for failed attempts alone; all jobs
+together `logs_bytes_max`, beyond which the texts of the job that began to print first go. What finds no room is
 counted (`left_out`).
 
 Invariants: a piece that is said again replaces itself; sequence numbers grow with every piece, so that a reader who
@@ -75,7 +75,7 @@ class PrintedText:
             return
         key = (report.attempt, report.stream, ENDS_AT if report.is_end else report.offset)
         cost = len(report.data) + PIECE_COST_BYTES
-        most = self._settings.printed_job_bytes_max
+        most = self._settings.job_logs_bytes_max
         limit = most if report.is_of_failure else most * 3 // 4
         if text.cost + cost - text.pieces.get(key, 0) > limit:
             text.left_out += 1
@@ -105,7 +105,7 @@ class PrintedText:
         self._cost += change
 
     def _make_room(self, newest: JobId, effects: Effects) -> None:
-        while self._cost > self._settings.printed_bytes_max:
+        while self._cost > self._settings.logs_bytes_max:
             oldest = next((job for job, text in self._jobs.items() if text.pieces and job != newest), None)
             if oldest is None:
                 return

@@ -107,7 +107,7 @@ class Straggler:
 
 
 @dataclass(slots=True)
-class Place:
+class FreeWorker:
     """A worker on a machine, with slots that no ordinary task wants, and its memory. `slots_claimed` will be taken by
     reduces that gather there: before the backup of a reduce has its input, they have theirs.
     """
@@ -138,7 +138,7 @@ def backups_max(slots: int, settings: ClusterSettings) -> int:
 
 
 def choose_backups(
-    stragglers: Iterable[Straggler], places: Iterable[Place], count_max: int
+    stragglers: Iterable[Straggler], places: Iterable[FreeWorker], count_max: int
 ) -> list[tuple[Straggler, WorkerId]]:
     """Which of them get a backup where, at most `count_max`; the one that would end last first. Takes from the room of
     the places what it gives away.
@@ -158,7 +158,7 @@ def choose_backups(
     return chosen
 
 
-def choose_place(straggler: Straggler, places: Iterable[Place]) -> Place | None:
+def choose_place(straggler: Straggler, places: Iterable[FreeWorker]) -> FreeWorker | None:
     """Where a backup of it should run: on another machine, then near its input, then where most is free."""
     fit = [
         place

@@ -19,7 +19,7 @@ from minireduce.core.compute.hot_keys import has_hot_key
 from minireduce.core.compute.job import Job, Step
 from minireduce.core.compute.scheduler import Assignment
 from minireduce.core.compute.speculation import (
-    Place,
+    FreeWorker,
     Straggler,
     backups_max,
     choose_backups,
@@ -170,7 +170,7 @@ class Stragglers:
             if attempt is not None:
                 self._backups[attempt.id] = attempt
 
-    def _places(self, members: dict[WorkerId, Member]) -> list[Place]:
+    def _places(self, members: dict[WorkerId, Member]) -> list[FreeWorker]:
         """The workers with slots that nothing else wants."""
         places = []
         for worker, member in members.items():
@@ -178,7 +178,7 @@ class Stragglers:
             if load.slots_free > 0 and not load.is_slow and not self._state.is_wanted(member):
                 memory_bytes = load.memory_bytes - load.memory_used_bytes
                 claimed = sum(load.gathering.values())
-                places.append(Place(worker, load.spot.node, load.slots_free, memory_bytes, claimed))
+                places.append(FreeWorker(worker, load.spot.node, load.slots_free, memory_bytes, claimed))
         return places
 
 

@@ -1,7 +1,7 @@
 """Where a client fills an output of the block store before it appears: the directory `.JOB` beside its place.
 
 One rename makes it the output. A client that was killed in between leaves its draft; it goes when the job ends without
-an output, at the latest when the job has waited for its client for `result_kept_s`.
+an output, at the latest when the job has waited for its client for `results_keep_s`.
 """
 
 from __future__ import annotations

@@ -69,7 +69,7 @@ class Files:
         self._containers = containers
         self.quotas = Quotas(namespace)
         self._trash = Trash(namespace, settings.trash_kept_s)
-        self.staging = Staging(namespace, settings.staging_kept_s)
+        self.staging = Staging(namespace, settings.staging_keep_s)
         self.inode_ids = IdSequence(SEQUENCES[0], 2)
         parts = (settings, namespace, leases, blocks, containers, self.quotas)
         self.open_blocks = OpenBlocks(*parts, places, tokens, policy, rng)

@@ -1,7 +1,7 @@
 """When input that a client uploaded for one job alone is removed; `staged_paths` says where it lies.
 
 A job's staging goes when the job ends. One that no job of now reads, since its client was killed before it submitted,
-goes once `staging_kept_s` have passed since the upload began. A job that has not ended keeps its own, however old.
+goes once `staging_keep_s` have passed since the upload began. A job that has not ended keeps its own, however old.
 """
 
 from __future__ import annotations

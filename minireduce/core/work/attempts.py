@@ -22,7 +22,7 @@ from enum import StrEnum
 from itertools import chain, islice
 
 from minireduce.core.spec import LocalFiles, NumberRange, StepSpec
-from minireduce.core.task_data import Counters, LargestKey, Place, SkippedRecord, TaskError, TaskInput, TaskOutput
+from minireduce.core.task_data import Counters, LargestKey, RecordPlace, SkippedRecord, TaskError, TaskInput, TaskOutput
 from minireduce.core.work.bad_records import PLAIN, Care, Search
 from minireduce.errors import InvariantViolation
 from minireduce.frozen import dataclass
@@ -232,7 +232,7 @@ class Attempt:
     step: StepSpec
     output_text: bool
     is_retry: bool = False
-    skips: tuple[Place, ...] = ()
+    skips: tuple[RecordPlace, ...] = ()
     runs: tuple[InputRun, ...] = ()  # known once it has a slot
     search: Search | None = None  # for bad records, from then on, where they may be skipped
     phase: Phase = Phase.WAITING

@@ -22,7 +22,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import field, replace
 
-from minireduce.core.task_data import Place, SkippedRecord, TaskError
+from minireduce.core.task_data import RecordPlace, SkippedRecord, TaskError
 from minireduce.frozen import dataclass
 
 NO_PROBE = -1
@@ -37,7 +37,7 @@ class Care:
 
     is_place_exact: bool = False  # note each record before user code sees it, so that it is told whatever happens
     is_careful: bool = False
-    skips: tuple[Place, ...] = ()
+    skips: tuple[RecordPlace, ...] = ()
     probe: int = NO_PROBE
 
 
@@ -55,7 +55,7 @@ class GiveUp:
 class Search:
     """The search of one attempt. `skips` are the records known to be bad when it began."""
 
-    skips: tuple[Place, ...]
+    skips: tuple[RecordPlace, ...]
     care: Care
     probes_max: int
     probes: int = 0

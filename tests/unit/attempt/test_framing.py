@@ -23,7 +23,7 @@ from minireduce.attempt.conversation import (
     ToZygote,
 )
 from minireduce.core.spec import LocalFiles, LocalRange, Program
-from minireduce.core.task_data import Place, TaskError, TaskOutput
+from minireduce.core.task_data import RecordPlace, TaskError, TaskOutput
 from minireduce.core.work.bad_records import Care
 from minireduce.errors import Corruption, InvariantViolation, RequestError
 from minireduce.ids import AttemptId, TaskId, TaskKind
@@ -33,7 +33,7 @@ LOCAL = LocalFiles("machine", (LocalRange("/a", 0, 10, "10:1:2"), LocalRange("/b
 
 
 def run_task(work: MapTask | ReduceTask) -> RunTask:
-    care = Care(is_place_exact=True, is_careful=True, skips=(Place(7, 120),))
+    care = Care(is_place_exact=True, is_careful=True, skips=(RecordPlace(7, 120),))
     return RunTask(ATTEMPT, work, "/data", output_text=True, memory_limit_bytes=1 << 20, care=care)
 
 

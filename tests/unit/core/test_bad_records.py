@@ -6,7 +6,7 @@ import pytest
 from scenes.machine import FakeCluster, FakeWorker
 
 from minireduce.core.messages import AttemptFailed, AttemptSucceeded, LaunchAttempt, RecordsSkipped
-from minireduce.core.task_data import Place, SkippedRecord, TaskError, TaskOutput
+from minireduce.core.task_data import RecordPlace, SkippedRecord, TaskError, TaskOutput
 from minireduce.core.views import JobState
 from minireduce.core.work.bad_records import PLAIN, Care, GiveUp, Search
 
@@ -39,9 +39,9 @@ def test_each_suspect_is_probed_alone_before_the_task_runs_without_them(search: 
     following, bad = search.failed(TaskError("crashed", "", ""), (), probed(search))
     assert following == Care(is_place_exact=True, probe=4)
     assert bad is not None
-    assert (bad.place, bad.error.kind, bad.error.path, bad.error.offset) == (Place(1, 7), "crashed", "/in", 10)
+    assert (bad.place, bad.error.kind, bad.error.path, bad.error.offset) == (RecordPlace(1, 7), "crashed", "/in", 10)
     following, _ = search.failed(TaskError("crashed", "", ""), (), probed(search))
-    assert following == Care(is_place_exact=True, is_careful=True, skips=(Place(1, 7), Place(4, 7)))
+    assert following == Care(is_place_exact=True, is_careful=True, skips=(RecordPlace(1, 7), RecordPlace(4, 7)))
     assert search.went_through() is None
 
 
@@ -65,7 +65,7 @@ def test_a_failure_without_a_place_ends_the_search(search: Search) -> None:
 
 
 def test_a_record_that_is_left_out_is_not_suspected_again(search: Search) -> None:
-    search = Search((Place(3, 7),), Care(is_careful=True, skips=(Place(3, 7),)), probes_max=10)
+    search = Search((RecordPlace(3, 7),), Care(is_careful=True, skips=(RecordPlace(3, 7),)), probes_max=10)
     assert search.failed(error_at(3), (), None) == (GiveUp(error_at(3)), None)
 
 
@@ -122,7 +122,7 @@ def test_bad_records_are_known_to_the_next_attempt_also_after_a_restart_and_show
     two = again.worker("w2", slots=1)
     again.pass_time(20, two)
     (launch,) = two.take(LaunchAttempt)
-    assert launch.skips == (Place(3, 7), Place(8, 7))
+    assert launch.skips == (RecordPlace(3, 7), RecordPlace(8, 7))
     two.say(AttemptSucceeded(launch.attempt, TaskOutput(b"d", 10, 1, skipped=(8,)), ()))
     assert [view.record for view in again.machine.views.skipped(job, again.now)] == [bad_at(8)]
 

@@ -37,7 +37,7 @@ def is_there(cluster, path):
 
 @pytest.mark.parametrize("how", ["killed", "given up"])
 def test_a_draft_goes_with_the_job_that_it_was_for(how):
-    cluster, worker, job, draft = publishing(result_kept_s=5.0)
+    cluster, worker, job, draft = publishing(results_keep_s=5.0)
     other = cluster.ask(MakeDirectory("/results/.job-abcdef-77", with_parents=True))
     assert is_there(cluster, draft.path)
     if how == "killed":

@@ -55,7 +55,7 @@ def test_a_killed_job_keeps_what_ran_when_it_was_killed():
 
 
 def test_beyond_the_limit_of_a_job_those_that_succeeded_are_left_out_first():
-    cluster = FakeCluster(history_job_attempts_max=4)
+    cluster = FakeCluster(job_history_max=4)
     worker = cluster.worker("w1", slots=9)
     job = ended_job(cluster, worker, maps=6, failures=3)
     states = [attempt.state for task in history(cluster, job) for attempt in task.attempts]
@@ -64,7 +64,7 @@ def test_beyond_the_limit_of_a_job_those_that_succeeded_are_left_out_first():
 
 
 def test_beyond_the_limit_of_all_jobs_the_earliest_go_and_a_restart_does_not_forget_how_much_there_is():
-    settings = {"history_attempts_max": 5}
+    settings = {"history_max": 5}
     cluster = FakeCluster(**settings)
     worker = cluster.worker("w1", slots=9)
     jobs = [ended_job(cluster, worker, f"key {number}") for number in range(3)]
@@ -149,7 +149,7 @@ def test_attempts_that_succeed_at_once_cost_no_row_until_their_job_ends_and_a_re
 
 
 def test_the_history_of_a_job_that_runs_is_not_dropped_for_that_of_others():
-    cluster = FakeCluster(history_attempts_max=2)
+    cluster = FakeCluster(history_max=2)
     worker = cluster.worker("w1", slots=9)
     running = cluster.submit("running", maps=2, reducers=0, attempts_max=9)
     first, _ = worker.attempts()

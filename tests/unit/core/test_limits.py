@@ -19,7 +19,7 @@ from minireduce.ids import TaskKind
 
 
 def test_a_result_that_nobody_closes_is_dropped_after_its_time():
-    cluster = FakeCluster(result_kept_s=60.0)
+    cluster = FakeCluster(results_keep_s=60.0)
     worker = cluster.worker("w1")
     job = cluster.submit(maps=0)
     worker.succeed(*worker.attempts())
@@ -42,12 +42,12 @@ def test_the_time_that_a_job_took_does_not_go_on_while_its_result_is_kept():
 
 
 def test_a_result_from_before_a_restart_has_its_time_anew():
-    cluster = FakeCluster(result_kept_s=60.0)
+    cluster = FakeCluster(results_keep_s=60.0)
     worker = cluster.worker("w1")
     job = cluster.submit(maps=0)
     (attempt,) = worker.attempts()
     worker.succeed(attempt)
-    restarted = FakeCluster(cluster.rows, epoch=2, txid=1000, result_kept_s=60.0)
+    restarted = FakeCluster(cluster.rows, epoch=2, txid=1000, results_keep_s=60.0)
     worker = restarted.worker("w1")
     worker.hello(outputs=[AttemptSucceeded(attempt, TaskOutput(b"d", 10, 1), ())])
     restarted.pass_time(50, worker)
@@ -57,7 +57,7 @@ def test_a_result_from_before_a_restart_has_its_time_anew():
 
 
 def test_a_job_whose_client_never_publishes_fails_in_the_end_and_frees_its_workers():
-    cluster = FakeCluster(result_kept_s=60.0)
+    cluster = FakeCluster(results_keep_s=60.0)
     worker = cluster.worker("w1")
     job = cluster.submit(maps=0, output=OutputKind.TEXT)
     worker.succeed(*worker.attempts())

@@ -69,7 +69,7 @@ def test_the_master_keeps_the_beginning_and_the_latest_end_of_a_text():
 
 
 def test_a_piece_that_is_said_again_is_kept_once_and_counted_once():
-    cluster = FakeCluster(printed_job_bytes_max=2 * (PIECE_COST_BYTES + 10))
+    cluster = FakeCluster(job_logs_bytes_max=2 * (PIECE_COST_BYTES + 10))
     worker = cluster.worker("w1")
     cluster.submit(maps=1)
     (attempt,) = worker.attempts()
@@ -79,7 +79,7 @@ def test_a_piece_that_is_said_again_is_kept_once_and_counted_once():
 
 
 def test_beyond_the_limit_of_a_job_only_failures_are_kept():
-    cluster = FakeCluster(printed_job_bytes_max=4 * (PIECE_COST_BYTES + 10))
+    cluster = FakeCluster(job_logs_bytes_max=4 * (PIECE_COST_BYTES + 10))
     worker = cluster.worker("w1", slots=9)
     job = cluster.submit(maps=9)
     attempts = worker.attempts()
@@ -94,12 +94,12 @@ def test_beyond_the_limit_of_a_job_only_failures_are_kept():
 
 
 def test_a_restarted_master_knows_how_much_it_keeps():
-    cluster = FakeCluster(printed_job_bytes_max=2 * (PIECE_COST_BYTES + 10))
+    cluster = FakeCluster(job_logs_bytes_max=2 * (PIECE_COST_BYTES + 10))
     worker = cluster.worker("w1")
     cluster.submit(maps=2)
     one, two = worker.attempts()
     worker.say(AttemptPrinted(one, "stdout", 0, b"0123456789"))
-    again = FakeCluster(cluster.rows, epoch=2, txid=1000, printed_job_bytes_max=2 * (PIECE_COST_BYTES + 10))
+    again = FakeCluster(cluster.rows, epoch=2, txid=1000, job_logs_bytes_max=2 * (PIECE_COST_BYTES + 10))
     worker = again.worker("w1")
     worker.hello(running=[one, two])
     worker.say(AttemptPrinted(two, "stdout", 0, b"0123456789"))
@@ -109,7 +109,7 @@ def test_a_restarted_master_knows_how_much_it_keeps():
 
 
 def test_when_all_texts_take_too_much_those_of_the_first_job_go():
-    cluster = FakeCluster(printed_bytes_max=PIECE_COST_BYTES + 10)
+    cluster = FakeCluster(logs_bytes_max=PIECE_COST_BYTES + 10)
     worker = cluster.worker("w1", slots=9)
     cluster.submit("key 1", maps=1)
     cluster.submit("key 2", maps=1)

@@ -25,7 +25,7 @@ def is_there(cluster, key=KEY):
 
 def staged(**settings):
     """Something is uploaded under `KEY`; the cluster, a worker of it, and when that was by the wall clock."""
-    cluster = FakeCluster(staging_kept_s=100.0, **settings)
+    cluster = FakeCluster(staging_keep_s=100.0, **settings)
     worker = cluster.worker("w1")
     cluster.ask(MakeDirectory(staging_path(KEY), with_parents=True))
     began = cluster.machine.storage.status(staging_path(KEY)).modified_at
@@ -61,7 +61,7 @@ def test_a_job_that_runs_for_long_keeps_its_own_over_a_restart_too():
     job = cluster.ask(SubmitJob(KEY, job_spec(maps=1, reducers=0)))
     cluster.advance(Ticked(began + 10_000.0))
     assert is_there(cluster)
-    again = FakeCluster(rows=cluster.rows, epoch=2, txid=10_000, staging_kept_s=100.0)
+    again = FakeCluster(rows=cluster.rows, epoch=2, txid=10_000, staging_keep_s=100.0)
     again.advance(Ticked(began + 20_000.0))
     assert is_there(again)
     again.ask(KillJob(job, "enough"))
@@ -70,7 +70,7 @@ def test_a_job_that_runs_for_long_keeps_its_own_over_a_restart_too():
 
 def test_what_a_killed_client_left_is_collected_by_a_master_that_restarted():
     cluster, _, began = staged()
-    again = FakeCluster(rows=cluster.rows, epoch=2, txid=10_000, staging_kept_s=100.0)
+    again = FakeCluster(rows=cluster.rows, epoch=2, txid=10_000, staging_keep_s=100.0)
     again.advance(Ticked(began + 50.0))
     assert is_there(again)
     again.advance(Ticked(began + 161.0))

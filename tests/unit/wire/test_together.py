@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from minireduce.core.messages import AttemptKilled, AttemptSucceeded, Down, DropJob, LaunchAttempt, Up
 from minireduce.core.spec import NumberRange
-from minireduce.core.task_data import LargestKey, PartitionInput, Place, TaskOutput
+from minireduce.core.task_data import LargestKey, PartitionInput, RecordPlace, TaskOutput
 from minireduce.errors import RequestError
 from minireduce.ids import AttemptId, TaskId, TaskKind
 from minireduce.proto import messages_pb2
@@ -43,7 +43,7 @@ LAUNCHES = st.builds(
     st.builds(_attempt, st.integers(0, 9), st.sampled_from(JOBS), st.sampled_from(TaskKind)),
     st.sampled_from([NumberRange(0, 1), NumberRange(5, 9), PartitionInput(0, 3)]),
     st.sampled_from([False, False, True]),
-    st.sampled_from([(), (), (Place(1, 2),)]),
+    st.sampled_from([(), (), (RecordPlace(1, 2),)]),
 )
 
 

@@ -41,7 +41,7 @@ class Bench:
 
 
 def test_the_files_of_a_job_that_nobody_knows_go_after_their_time_and_no_others(tmp_path):
-    bench = Bench(tmp_path, JOB, orphan_kept_s=100.0)
+    bench = Bench(tmp_path, JOB, orphans_keep_s=100.0)
     bench.plant(JOB)
     bench.plant(ORPHAN)
     bench.plant("not-a-job")
@@ -51,7 +51,7 @@ def test_the_files_of_a_job_that_nobody_knows_go_after_their_time_and_no_others(
 
 
 def test_a_job_that_is_named_again_is_no_orphan_and_has_its_whole_time_after(tmp_path):
-    bench = Bench(tmp_path, orphan_kept_s=100.0)
+    bench = Bench(tmp_path, orphans_keep_s=100.0)
     bench.plant(ORPHAN)
     bench.collect()
     bench.known.add(ORPHAN)

@@ -74,7 +74,7 @@ def test_a_job_for_a_queue_that_nobody_configured_is_refused():
 
 
 def test_the_higher_priority_goes_first_but_the_lower_one_gets_a_slot_now_and_then():
-    cluster = FakeCluster(priority_wait_s_max=60.0)
+    cluster = FakeCluster(priority_wait_s=60.0)
     worker = cluster.worker("w1", slots=1)
     low = cluster.submit("low", maps=10, reducers=0)
     (running,) = worker.attempts()

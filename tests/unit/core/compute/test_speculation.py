@@ -3,8 +3,8 @@ from __future__ import annotations
 import pytest
 
 from minireduce.core.compute.speculation import (
+    FreeWorker,
     Pace,
-    Place,
     Straggler,
     Underway,
     backups_max,
@@ -33,7 +33,7 @@ def straggler(index, remaining, **details):
 
 
 def place(worker, slots_free=1, node="", memory_free_bytes=100):
-    return Place(worker, node or worker, slots_free, memory_free_bytes)
+    return FreeWorker(worker, node or worker, slots_free, memory_free_bytes)
 
 
 def test_a_task_with_ten_times_the_input_may_take_ten_times_as_long():
@@ -140,7 +140,7 @@ def test_a_backup_runs_only_on_a_machine_that_can_read_the_input():
 
 def test_the_backup_of_a_reduce_takes_no_slot_that_a_gathering_reduce_will_have_first():
     reduce = AttemptId(TaskId("job-000000-1", 0, TaskKind.REDUCE, 0), 0)
-    claimed = Place("w1", "w1", 1, slots_claimed=1)
+    claimed = FreeWorker("w1", "w1", 1, slots_claimed=1)
     assert choose_place(Straggler(reduce, 50.0, 1.0), [claimed]) is None
     assert choose_place(straggler(0, 50.0), [claimed]) is claimed
 
