@@ -6,9 +6,12 @@ without a format gets.
 
 from __future__ import annotations
 
+import os
+from collections.abc import Sequence
 from dataclasses import field
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
+from minireduce.api.shipped import paths_of
 from minireduce.errors import RequestError
 from minireduce.frozen import dataclass
 
@@ -25,10 +28,23 @@ FORMATS = "Text(), Bytes(), Csv(), Json(), Parquet(), FixedWidth(n), Numbers(n) 
 Record_co = TypeVar("Record_co", covariant=True)
 
 
+InputPlace = str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | None
+"""Where input lies: what may stand on the command line, or several such."""
+
+
 class InputFormat(Generic[Record_co]):
-    """What `Job(input=…)` takes; its parameter is the type of a record."""
+    """What `Job(input=…)` takes; its parameter is the type of a record.
+
+    One that files hold may say which: `Csv("a.csv")`. What is named where the job is run goes before that.
+    """
 
     __slots__ = ()
+
+    @property
+    def places(self) -> tuple[str, ...]:
+        """What it says of where its input lies. Raises RequestError for what is no place."""
+        given = getattr(self, "place", None)
+        return () if given is None else paths_of("place", given)
 
     @property
     def has_columns(self) -> bool:
@@ -36,14 +52,40 @@ class InputFormat(Generic[Record_co]):
         return True
 
 
+def _check_place(form: InputFormat[Any]) -> None:
+    """Keep several places as a tuple, as a format never changes. Raises RequestError for what is no place."""
+    if form.places:
+        object.__setattr__(form, "place", form.places)
+
+
+def _take_columns(form: InputFormat[Any], kind: type) -> None:
+    """Columns may stand where a place stands: they are of a kind of their own."""
+    if isinstance(form.place, kind):  # type: ignore[attr-defined]
+        if form.columns is not None:  # type: ignore[attr-defined]
+            raise RequestError(f"{type(form).__name__}: columns are given twice", hint="name the place first")
+        object.__setattr__(form, "columns", form.place)  # type: ignore[attr-defined]
+        object.__setattr__(form, "place", None)
+    _check_place(form)
+
+
 @dataclass(frozen=True, slots=True)
 class Text(InputFormat[str]):
     r"""Lines: split at `\n`, one trailing `\r` and a byte order mark removed, invalid UTF-8 replaced and counted."""
+
+    place: InputPlace = field(default=None, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        _check_place(self)
 
 
 @dataclass(frozen=True, slots=True)
 class Bytes(InputFormat[bytes]):
     r"""The lines that `Text` gives, as bytes just as they stand in the file, without their `\n` only."""
+
+    place: InputPlace = field(default=None, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        _check_place(self)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +94,7 @@ class Json(InputFormat[Any]):
     record.
 
     Args:
+        place: where the input lies.
         columns: the fields to read and their types, `str`, `int`, `float` or `bool`, such as `{"user": str, "n": int}`.
             Lines are then objects, and a record is a dict of these fields: None where one is null or missing, and a
             bad record where one is of another type. An int is a float where that is declared, and has 64 bits.
@@ -60,9 +103,11 @@ class Json(InputFormat[Any]):
         RequestError: `columns` is no dict of names and these types.
     """
 
+    place: InputPlace | dict[str, type] = field(default=None, repr=False, compare=False)
     columns: dict[str, type] | None = field(default=None, hash=False)
 
     def __post_init__(self) -> None:
+        _take_columns(self, dict)
         given = self.columns
         is_fit = given is None or (
             isinstance(given, dict)
@@ -86,6 +131,7 @@ class Csv(InputFormat["dict[str, str]"]):
     over; a row with more or fewer fields than there are names is a bad record.
 
     Args:
+        place: where the input lies.
         header: True: the first row of each file names its fields; or the names, for files that have no such row.
         delimiter: what stands between fields.
         multiline: whether quoted fields may hold line ends. A file is then read by one map task, as it cannot be told
@@ -95,11 +141,13 @@ class Csv(InputFormat["dict[str, str]"]):
         RequestError: an argument cannot be.
     """
 
+    place: InputPlace = field(default=None, repr=False, compare=False)
     header: bool | tuple[str, ...] = True
     delimiter: str = ","
     multiline: bool = False
 
     def __post_init__(self) -> None:
+        _check_place(self)
         names = self.header
         if names is not True and not (isinstance(names, tuple) and names and all(type(n) is str for n in names)):
             raise RequestError(
@@ -123,15 +171,18 @@ class Parquet(InputFormat["dict[str, Any]"]):
     which it begins.
 
     Args:
-        columns: the names of those to read; all if not given.
+        place: where the input lies.
+        columns: the names of those to read; all if not given. A tuple in the first place is this.
 
     Raises:
         RequestError: `columns` is no tuple of names.
     """
 
+    place: InputPlace = field(default=None, repr=False, compare=False)
     columns: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
+        _take_columns(self, tuple)
         given = self.columns
         if given is not None and (not isinstance(given, tuple) or not given or not all(type(n) is str for n in given)):
             raise RequestError(f"Parquet: columns={given!r} must be a tuple of names", hint='such as ("user", "time")')
@@ -147,8 +198,10 @@ class FixedWidth(InputFormat[bytes]):
     """
 
     width: int
+    place: InputPlace = field(default=None, repr=False, compare=False)
 
     def __post_init__(self) -> None:
+        _check_place(self)
         if not isinstance(self.width, int) or isinstance(self.width, bool) or not 1 <= self.width <= WIDTH_MAX:
             raise RequestError(f"FixedWidth({self.width!r}) needs a whole number of bytes from 1 to {WIDTH_MAX}")
 

@@ -23,7 +23,7 @@ def paths_of(option: str, given: Paths) -> tuple[str, ...]:
         paths = (given,) if isinstance(given, str | os.PathLike) else tuple(given)
         found = tuple(os.fspath(path) for path in paths)
     except TypeError as cause:
-        raise RequestError(f"{option}={given!r} must be paths", hint=f'such as {option}=["data/stop.txt"]') from cause
+        raise RequestError(f"{option}={given!r} must be paths", hint=f'such as {option}=["data/a.txt"]') from cause
     if not all(isinstance(path, str) and path for path in found):
         raise RequestError(f"{option}={given!r} must be paths", hint="a path is a str or a Path")
     return found

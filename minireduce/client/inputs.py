@@ -133,7 +133,7 @@ def _find_several(job: Job[Any, Any], named: Sequence[Named | NamedApart], resol
     for each in job.steps[0].inputs:
         wanted = given.get(each.name, ())
         listed = _listed(wanted)
-        if not listed and not isinstance(each.format, Numbers | Pairs):
+        if not listed and not each.format.places and not isinstance(each.format, Numbers | Pairs):
             hint = f"write {each.name}=INPUT; in Python give one dict: {how}"
             raise RequestError(f"no input is named for {each.name} of {job.name}", hint=hint)
         found.append(_find(f"input {each.name} of {job.name}", each.format, listed, resolve_names))
@@ -161,6 +161,7 @@ def _find(whose: str, own: InputFormat[Any], named: Sequence[Named], resolve_nam
         return Inputs((), 0, own)
     if isinstance(own, Pairs):
         return _results(whose, own, named)
+    named = named or own.places
     if not named:
         raise RequestError(f"{whose} names no input of its own, and none is named for it", hint=NO_INPUT_HINT)
     names = [each for each in named if not isinstance(each, Result)]
