@@ -25,7 +25,7 @@ if TYPE_CHECKING:
         Sum,
         TopK,
     )
-    from minireduce.api.formats import Bytes, Csv, FixedWidth, Json, Numbers, Pairs, Parquet, Text
+    from minireduce.api.formats import Bytes, Csv, FixedWidth, Json, KeyValue, Numbers, Pairs, Parquet, Text
     from minireduce.api.identity import Identity
     from minireduce.api.job import Job
     from minireduce.api.partitioners import Hash, Range
@@ -51,6 +51,7 @@ __all__ = [
     "JobFailed",
     "JobResult",
     "Json",
+    "KeyValue",
     "LocalCluster",
     "Max",
     "Mean",
@@ -74,6 +75,7 @@ _HOMES: dict[str, str] = {
     "Csv": "minireduce.api.formats",
     "FixedWidth": "minireduce.api.formats",
     "Json": "minireduce.api.formats",
+    "KeyValue": "minireduce.api.formats",
     "Parquet": "minireduce.api.formats",
     "Hash": "minireduce.api.partitioners",
     "Identity": "minireduce.api.identity",

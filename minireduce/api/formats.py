@@ -22,14 +22,14 @@ NUMBERS_PER_SPLIT = 1_000_000
 NUMBER_MAX = 1 << 62
 WIDTH_MAX = 1 << 20
 
-FORMATS = "Text(), Bytes(), Csv(), Json(), Parquet(), FixedWidth(n), Numbers(n) or Pairs()"
+FORMATS = "Text(), Bytes(), KeyValue(), Csv(), Json(), Parquet(), FixedWidth(n), Numbers(n) or Pairs()"
 """All that a record can be, for those who named something else."""
 
 Record_co = TypeVar("Record_co", covariant=True)
 
 
 InputPlace = str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | None
-"""Where input lies: what may stand on the command line, or several such."""
+"""Where input lies: what may stand on the command line, or a list of such."""
 
 
 class InputFormat(Generic[Record_co]):
@@ -58,8 +58,8 @@ def _check_place(form: InputFormat[Any]) -> None:
         object.__setattr__(form, "place", form.places)
 
 
-def _take_columns(form: InputFormat[Any], kind: type) -> None:
-    """Columns may stand where a place stands: they are of a kind of their own."""
+def _take_columns(form: InputFormat[Any], kind: type | tuple[type, ...]) -> None:
+    """Columns may stand where a place stands: they are of a kind of their own, as several places are a list."""
     if isinstance(form.place, kind):  # type: ignore[attr-defined]
         if form.columns is not None:  # type: ignore[attr-defined]
             raise RequestError(f"{type(form).__name__}: columns are given twice", hint="name the place first")
@@ -89,6 +89,19 @@ class Bytes(InputFormat[bytes]):
 
 
 @dataclass(frozen=True, slots=True)
+class KeyValue(InputFormat["tuple[str, str | None]"]):
+    r"""Lines of `key<TAB>value`, as a text output has them; the map is called as `map(key, value)`, with two strings.
+
+    The key goes up to the first tab of a line; the value of a line without one is None. Lines as of `Text`.
+    """
+
+    place: InputPlace = field(default=None, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        _check_place(self)
+
+
+@dataclass(frozen=True, slots=True)
 class Json(InputFormat[Any]):
     """What the JSON in each line says, as Python's `json` has it; lines as of `Text`. A line that is no JSON is a bad
     record.
@@ -107,7 +120,7 @@ class Json(InputFormat[Any]):
     columns: dict[str, type] | None = field(default=None, hash=False)
 
     def __post_init__(self) -> None:
-        _take_columns(self, dict)
+        _take_columns(self, (dict, tuple))
         given = self.columns
         is_fit = given is None or (
             isinstance(given, dict)

@@ -16,7 +16,7 @@ from typing import Any, Generic, TypeVar, Unpack, overload
 
 from minireduce.api import hooks
 from minireduce.api.aggregations import Aggregation
-from minireduce.api.formats import FORMATS, FixedWidth, InputFormat, Pairs
+from minireduce.api.formats import FORMATS, FixedWidth, InputFormat, KeyValue, Pairs
 from minireduce.api.named_inputs import named_inputs, takes_each
 from minireduce.api.partitioners import Partitioner, Range
 from minireduce.api.results import Handle, Result
@@ -63,8 +63,9 @@ class Job(Generic[K, V]):
             these by name.
         map_batch: instead of `map`: called with many records at once, an Arrow record batch; gives one with the columns
             `key` and `value`. What it gives for a row must not depend on the other rows. Text and Bytes come as the
-            columns `line` and `offset`, Numbers as `number`, pairs as `key` and `value`. For several inputs, a dict of
-            these by name, beside or instead of that in `map`; these inputs come after those of the others.
+            columns `line` and `offset`, Numbers as `number`, pairs and KeyValue as `key` and `value`. For several
+            inputs, a dict of these by name, beside or instead of that in `map`; these inputs come after those of the
+            others.
         reduce: a declared aggregation, or a function of a key and an iterator over its values that yields pairs.
             Without it the job is map-only. With several inputs, a function `(key, users, orders)`: the values of
             each input, the last as an iterator, the others as collections that may be looped over again; or, as
@@ -153,7 +154,7 @@ class Job(Generic[K, V]):
         map: Callable[[K3, V3], Iterable[tuple[K, V2]]],
         reduce: Aggregation[V2, Any, R],
         *,
-        input: Pairs | Result[K3, V3],
+        input: Pairs | KeyValue | Result[K3, V3],
         **options: Unpack[JobOptions],
     ) -> None: ...
     @overload
@@ -163,7 +164,7 @@ class Job(Generic[K, V]):
         reduce: Callable[[K2, Iterator[V2]], Iterable[tuple[K, V]]],
         *,
         combine: Callable[[K2, Iterator[V2]], Iterable[tuple[K2, V2]]] | None = None,
-        input: Pairs | Result[K3, V3],
+        input: Pairs | KeyValue | Result[K3, V3],
         **options: Unpack[JobOptions],
     ) -> None: ...
     @overload
@@ -172,7 +173,7 @@ class Job(Generic[K, V]):
         map: Callable[[K3, V3], Iterable[tuple[K, V]]],
         reduce: None = None,
         *,
-        input: Pairs | Result[K3, V3],
+        input: Pairs | KeyValue | Result[K3, V3],
         **options: Unpack[JobOptions],
     ) -> None: ...
     @overload
@@ -349,7 +350,7 @@ class Job(Generic[K, V]):
         *,
         map_records: Callable[[Iterator[tuple[K3, V3]]], Iterable[tuple[K, V2]]],
         reduce: Aggregation[V2, Any, R],
-        input: Pairs | Result[K3, V3],
+        input: Pairs | KeyValue | Result[K3, V3],
         **options: Unpack[JobOptions],
     ) -> None: ...
     @overload
@@ -359,7 +360,7 @@ class Job(Generic[K, V]):
         map_records: Callable[[Iterator[tuple[K3, V3]]], Iterable[tuple[K2, V2]]],
         reduce: Callable[[K2, Iterator[V2]], Iterable[tuple[K, V]]],
         combine: Callable[[K2, Iterator[V2]], Iterable[tuple[K2, V2]]] | None = None,
-        input: Pairs | Result[K3, V3],
+        input: Pairs | KeyValue | Result[K3, V3],
         **options: Unpack[JobOptions],
     ) -> None: ...
     @overload
@@ -368,7 +369,7 @@ class Job(Generic[K, V]):
         *,
         map_records: Callable[[Iterator[tuple[K3, V3]]], Iterable[tuple[K, V]]],
         reduce: None = None,
-        input: Pairs | Result[K3, V3],
+        input: Pairs | KeyValue | Result[K3, V3],
         **options: Unpack[JobOptions],
     ) -> None: ...
     @overload

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from minireduce.api.aggregations import Aggregation
-from minireduce.api.formats import FORMATS, InputFormat, Pairs, Text
+from minireduce.api.formats import FORMATS, InputFormat, KeyValue, Pairs, Text
 from minireduce.api.results import Result
 from minireduce.errors import RequestError
 from minireduce.frozen import dataclass
@@ -75,7 +75,7 @@ def named_inputs(map: object, map_records: object, map_batch: object, formats: o
         record = Pairs(forms[name]) if isinstance(forms[name], Result) else forms[name]
         if not isinstance(record, InputFormat):
             raise RequestError(f"input {name}: {record!r} is no format", hint=f"give {FORMATS}, or a result")
-        if function is None and not isinstance(record, Pairs):
+        if function is None and not isinstance(record, Pairs | KeyValue):
             raise RequestError(f"input {name} needs a map", hint="give a function of a record that yields pairs")
         if roles[name] == "map_batch" and not record.has_columns:
             raise RequestError(f"input {name}: {record!r} is read record by record", hint="name it in map instead")

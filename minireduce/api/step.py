@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import Any, TypedDict
 
 from minireduce.api.aggregations import Aggregation
-from minireduce.api.formats import FixedWidth, InputFormat, Json, Pairs, Text
+from minireduce.api.formats import FixedWidth, InputFormat, Json, KeyValue, Pairs, Text
 from minireduce.api.named_inputs import NamedInput
 from minireduce.api.partitioners import Hash, Partitioner, Range
 from minireduce.api.shipped import Paths
@@ -96,7 +96,7 @@ class Step:
     @property
     def takes_pairs(self) -> bool:
         """Whether a record is a pair, so that the map is called as `map(key, value)`."""
-        return isinstance(self.input, Pairs)
+        return isinstance(self.input, Pairs | KeyValue)
 
     @property
     def aggregation(self) -> Aggregation[Any, Any, Any] | None:

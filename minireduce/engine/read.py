@@ -18,12 +18,12 @@ from collections.abc import Callable, Iterator
 from itertools import chain
 from typing import Any, BinaryIO, cast
 
-from minireduce.api.formats import FORMATS, Bytes, Csv, FixedWidth, InputFormat, Json, Pairs, Parquet, Text
+from minireduce.api.formats import FORMATS, Bytes, Csv, FixedWidth, InputFormat, Json, KeyValue, Pairs, Parquet, Text
 from minireduce.engine.context import TaskContext
 from minireduce.engine.errors import UnreadableFile, UnreadableInput
 from minireduce.engine.frames import PART_MAGIC, SectionReader, Source
 from minireduce.engine.read_csv import csv_rows, csv_rows_over_lines, header_of
-from minireduce.engine.read_formats import UnreadableRecord, parquet_rows, parsed_json
+from minireduce.engine.read_formats import UnreadableRecord, key_values, parquet_rows, parsed_json
 from minireduce.errors import Corruption, RequestError
 from minireduce.frozen import dataclass
 
@@ -60,7 +60,7 @@ def open_records(
         return chain.from_iterable(_pair_blocks(stream, context))
     if isinstance(input_format, Parquet):
         return chain.from_iterable(parquet_rows(stream, offset, length, input_format, context))
-    if isinstance(input_format, Json | Csv):
+    if isinstance(input_format, Json | Csv | KeyValue):
         names = csv_names(stream, offset, input_format, context) if isinstance(input_format, Csv) else None
         is_over_lines = isinstance(input_format, Csv) and input_format.multiline
         lines_of_file = open_records(
@@ -72,6 +72,8 @@ def open_records(
             record_bytes_max=record_bytes_max,
             passes_long=passes_long,
         )
+        if isinstance(input_format, KeyValue):
+            return key_values(lines_of_file)
         if isinstance(input_format, Json):
             return parsed_json(lines_of_file, input_format, context, passes_bad=passes_long)
         if is_over_lines:

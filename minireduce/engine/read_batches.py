@@ -1,8 +1,8 @@
 """Turn the bytes of a split into Arrow record batches, with the records that `read` would give as their rows.
 
 Text and Bytes come as the columns `line` and `offset` (where the line begins in its file, in what it holds if that is
-compressed), FixedWidth as `record` and `offset`, Numbers as `number`, pairs as `key` and `value`, Csv, Json and Parquet
-as their fields. A batch holds the records of one block of the file.
+compressed), FixedWidth as `record` and `offset`, Numbers as `number`, pairs and KeyValue as `key` and `value`, Csv,
+Json and Parquet as their fields. A batch holds the records of one block of the file.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any, BinaryIO
 import numpy as np
 import numpy.typing as npt
 
-from minireduce.api.formats import FORMATS, Bytes, Csv, FixedWidth, InputFormat, Json, Pairs, Parquet, Text
+from minireduce.api.formats import FORMATS, Bytes, Csv, FixedWidth, InputFormat, Json, KeyValue, Pairs, Parquet, Text
 from minireduce.api.step import Step
 from minireduce.engine import columns, key_columns, keys, packed_columns
 from minireduce.engine.batches import Batch
@@ -67,7 +67,7 @@ def open_batches(
         return _pair_batches(stream, context)
     if isinstance(input_format, Parquet):
         return _parquet_batches(stream, offset, length, input_format, context)
-    if not isinstance(input_format, Text | Bytes | FixedWidth | Csv | Json) or not input_format.has_columns:
+    if not isinstance(input_format, Text | Bytes | KeyValue | FixedWidth | Csv | Json) or not input_format.has_columns:
         raise RequestError(f"{input_format!r} cannot be read in batches", hint=f"use {FORMATS}")
     names = csv_names(stream, offset, input_format, context) if isinstance(input_format, Csv) else None
     plain = decompressed(stream, context.path)
@@ -77,7 +77,8 @@ def open_batches(
         return _fixed_batches(plain, offset, length, input_format.width, context)
     blocks = Lines(context, record_bytes_max, passes_long=passes_long).blocks(plain, offset, length)
     size_of = len if plain is stream else Progress(stream).bytes_since
-    is_text = isinstance(input_format, Text)
+    is_cut = isinstance(input_format, KeyValue)
+    is_text = isinstance(input_format, Text) or is_cut
     if isinstance(input_format, Csv):
         return _sized(csv_batches(blocks, input_format, names, context), size_of)
     if isinstance(input_format, Json):
@@ -91,9 +92,22 @@ def open_batches(
             batch.size_bytes = size_of(raw)
             if batch.count:
                 context.count("MAP_INPUT_RECORDS", batch.count)
-                yield batch
+                yield _cut_at_tabs(batch) if is_cut and batch.rows is not None else batch
 
     return batches()
+
+
+def _cut_at_tabs(batch: Batch) -> Batch:
+    """A batch of lines as one of keys and values: what is before the first tab, and after it."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    lines = batch.rows.column("line")
+    cut = pc.split_pattern(lines, "\t", max_splits=1)
+    pieces, starts = cut.flatten(), cut.offsets[:-1]
+    value_at = pc.if_else(pc.equal(pc.list_value_length(cut), 2), pc.add(starts, 1), None)
+    batch.rows = pa.RecordBatch.from_arrays([pieces.take(starts), pieces.take(value_at)], names=["key", "value"])
+    return batch
 
 
 def _sized(
@@ -128,6 +142,9 @@ def batch_of(records: list[Any], input_format: InputFormat[Any]) -> Batch:
         if isinstance(input_format, FixedWidth):
             kind, name = pa.binary(input_format.width), "record"
         arrays, names = [pa.array(records, kind), pa.nulls(len(records), pa.int64())], [name, "offset"]
+    elif isinstance(input_format, KeyValue):
+        columns_of = [pa.array(column, pa.string()) for column in zip(*records, strict=True)]
+        arrays, names = columns_of, ["key", "value"]
     elif isinstance(input_format, Csv):
         return Batch(batch_of_rows(records), len(records), records.__getitem__)
     elif isinstance(input_format, Json):

@@ -56,6 +56,16 @@ def parsed_json(lines: Iterator[Any], form: Json, context: TaskContext, *, passe
         yield value
 
 
+def key_values(lines: Iterator[Any]) -> Iterator[Any]:
+    """The pair of each line, cut at its first tab."""
+    for line in lines:
+        if isinstance(line, str):
+            key, tab, value = line.partition("\t")
+            yield key, value if tab else None
+        else:
+            yield line  # which stands for a record that is too long
+
+
 class WrongField(ValueError):
     """A line is JSON, and not as `Json(columns=…)` has it."""
 

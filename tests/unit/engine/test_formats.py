@@ -157,7 +157,7 @@ def test_declared_fields_are_told_apart_from_what_lines_say(tmp_path: Path) -> N
 @pytest.mark.parametrize("given", [{}, {"a": bytes}, {1: str}, ("a",), "a"], ids=repr)
 def test_columns_of_json_are_names_and_types(given: Any) -> None:
     with pytest.raises(RequestError, match="must be a dict of names and types"):
-        Json(given)
+        Json(columns=given)
     with pytest.raises(RequestError, match="read record by record") as refused:
         Job(map_batch=lambda batch: batch, input=Json())
     assert "declare the columns" in str(refused.value.hint)
