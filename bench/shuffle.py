@@ -137,7 +137,7 @@ class Receiver:
 
     async def fetch_all(self, reduce: AttemptId, sources: list[OutputSource], token: str) -> int:
         """The bytes that came."""
-        fetches = Fetches(worker=WorkerId("w2"), own_outputs=(), settings=WorkerSettings(), rng=Random(0))
+        fetches = Fetches(worker=WorkerId("w2"), own_outputs={}, settings=WorkerSettings(), rng=Random(0))
         tasks = tuple(source.attempt.task for source in sources)
         fetches.expect(reduce, tasks, partition=FETCHED, shares=1, read_token=token)
         fetches.announce(reduce, tuple(sources))

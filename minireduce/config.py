@@ -64,6 +64,13 @@ def _shuffle_compression(value: object) -> ShuffleCompression:
         raise ValueError("auto, always or never") from None
 
 
+def _switch(value: object) -> bool:
+    words = {True: True, False: False, "on": True, "off": False}
+    if not isinstance(value, bool | str) or value not in words:
+        raise ValueError("on or off")
+    return words[value]
+
+
 def _path(value: object) -> Path:
     if isinstance(value, Path):
         return value.expanduser()
@@ -248,6 +255,11 @@ class Settings:
         _shuffle_compression,
         "Whether a worker fetches outputs compressed: where that is faster (`auto`), `always` or `never`.",
     )
+    merge_ahead: bool = _declare(
+        False,
+        _switch,
+        "Whether free slots merge for reduces that wait (`on`), where these have more runs than they merge at once.",
+    )
     attempt_log_size: int = _declare(
         1 << 20, size_bytes, "What a worker keeps of each stream that an attempt prints, half of it from the end."
     )
@@ -331,6 +343,8 @@ def show(value: object, kind: Callable[[object], object] | None = None) -> str:
         unit = max((scale for scale in _SIZE_UNITS.values() if value % scale == 0), default=1)
         suffix = next(name for name, scale in _SIZE_UNITS.items() if scale == unit)
         return f"{value // unit}{suffix}"
+    if isinstance(value, bool):
+        return "on" if value else "off"
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 

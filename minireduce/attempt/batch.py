@@ -11,7 +11,16 @@ import threading
 import time
 from collections import deque
 
-from minireduce.attempt.conversation import Ends, Finished, RunBatch, RunTask, fold, tasks_of
+from minireduce.attempt.conversation import (
+    Ends,
+    Finished,
+    InputUnusable,
+    Raised,
+    RunBatch,
+    RunTask,
+    fold,
+    tasks_of,
+)
 from minireduce.attempt.framing import TaskSocket
 from minireduce.attempt.work import Answer
 
@@ -27,7 +36,7 @@ class Batch:
         self._tasks = deque(tasks_of(message))
         self._worker = worker
         self._lock = threading.Lock()
-        self._answers: list[Answer] = []
+        self._answers: list[Finished | Raised | InputUnusable] = []
         self._began_s = self._told_s = time.perf_counter()
 
     def next(self) -> RunTask | None:
@@ -40,6 +49,7 @@ class Batch:
 
     def ended(self, answer: Answer) -> None:
         """The task in work has ended. After one that did not finish nothing more is run in this process."""
+        assert isinstance(answer, Finished | Raised | InputUnusable), "a batch has maps only"
         now = time.perf_counter()
         with self._lock:
             self._began_s = now

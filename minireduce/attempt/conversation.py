@@ -24,6 +24,7 @@ from dataclasses import replace
 from minireduce.core.spec import LocalFiles, NumberRange, Program
 from minireduce.core.task_data import Counters, TaskError, TaskOutput
 from minireduce.core.work.bad_records import PLAIN, Care
+from minireduce.core.work.merging import GroupMerged, NotMerged
 from minireduce.frozen import dataclass
 from minireduce.ids import AttemptId, TaskId
 
@@ -126,10 +127,36 @@ class MapTask:
 
 
 @dataclass(frozen=True, slots=True)
+class AheadFile:
+    """Where `count` runs, from the one at the place `first` on, lie merged."""
+
+    path: str
+    first: int
+    count: int
+    length: int
+    pairs: int
+
+
+@dataclass(frozen=True, slots=True)
 class ReduceTask:
     """Merge these runs, reduce each group and write a part."""
 
     runs: tuple[RunFile, ...]
+    ahead: tuple[AheadFile, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class MergeTask:
+    """Make the next group of a reduce that waits, if it is sure to be one, at `path`, in a directory that exists.
+
+    The other fields are those of `StartMerge`.
+    """
+
+    runs: tuple[RunFile, ...]
+    path: str
+    runs_here: int
+    bytes_here: int
+    groups_before: int
 
 
 # ── worker to task process ──────────────────────────────────────────────────────────────────────────────────────────
@@ -150,7 +177,7 @@ class RunTask:
     """
 
     attempt: AttemptId
-    work: MapTask | ReduceTask
+    work: MapTask | ReduceTask | MergeTask
     directory: str
     output_text: bool
     memory_limit_bytes: int
@@ -276,7 +303,7 @@ class Probing:
     bytes_total: int
 
 
-FromTask = Ready | Finished | Raised | InputUnusable | Ends | ReadRange | Probing
+FromTask = Ready | Finished | Raised | InputUnusable | Ends | ReadRange | Probing | GroupMerged | NotMerged
 
 
 def kept_bytes_max(limit_bytes: int) -> int:

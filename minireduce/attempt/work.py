@@ -30,10 +30,12 @@ from minireduce.attempt.conversation import (
     InputUnusable,
     MapInput,
     MapTask,
+    MergeTask,
     PartFile,
     Probing,
     Raised,
     ReduceTask,
+    RunFile,
     RunTask,
     StoredFile,
     StoredRanges,
@@ -47,12 +49,14 @@ from minireduce.core.spec import LocalFiles, NumberRange, ShippedFile
 from minireduce.core.storage.staged_paths import origin_of
 from minireduce.core.task_data import UNREADABLE, Counters, TaskError, TaskOutput
 from minireduce.core.work import bad_records
+from minireduce.core.work.merging import GroupMerged, NotMerged
 from minireduce.disk import RealDisk
 from minireduce.engine.bad_records import Care, Suspect
 from minireduce.engine.context import TaskContext
 from minireduce.engine.errors import UnreadableFile, UnreadableInput, UserCodeError
 from minireduce.engine.faults import user_traceback
-from minireduce.engine.merge import RunSlice
+from minireduce.engine.merge import MergedRun, RunSlice
+from minireduce.engine.merge_ahead import merge_ahead, passes_for_certain
 from minireduce.engine.part import PartOutput
 from minireduce.engine.read_batches import numbers_of, opener
 from minireduce.engine.read_formats import UnreadableRecord
@@ -72,7 +76,7 @@ RECORD_KEPT_BYTES_MAX = 4096
 COUNTERS_MAX = 1000
 """Counters of one attempt; a counter for each key would drown the master."""
 
-Answer = Finished | Raised | InputUnusable
+Answer = Finished | Raised | InputUnusable | GroupMerged | NotMerged
 
 
 class TaskRun:
@@ -119,7 +123,10 @@ class TaskRun:
         _at_work.append(self._context)
         try:
             with self._watch.over(self._context, _input_bytes(self._task)):
-                output = self._output(self._task.work)
+                work = self._task.work
+                if isinstance(work, MergeTask):
+                    return self._merge_ahead(work)
+                output = self._output(work)
         except (Exception, SystemExit) as error:
             self._context.end_if_forked()
             return self._with_suspects(answer_to(error))
@@ -156,7 +163,26 @@ class TaskRun:
     def _input(self, work: MapTask | ReduceTask, opened: ExitStack) -> MapWork | ReduceWork:
         if isinstance(work, MapTask):
             return MapWork(self._records(work.input, opened), work.partitions)
-        return ReduceWork([RunSlice(Path(run.path), run.offset, run.length, run.order) for run in work.runs])
+        runs = _slices(work.runs)
+        groups = [
+            (runs[each.first : each.first + each.count], MergedRun(Path(each.path), each.length, each.pairs))
+            for each in work.ahead
+        ]
+        return ReduceWork(runs, {tuple(run.order for run in parts if run.length): whole for parts, whole in groups})
+
+    def _merge_ahead(self, work: MergeTask) -> GroupMerged | NotMerged:
+        limit_bytes, disk = self._place.memory_limit_bytes, self._place.disk
+        passes = passes_for_certain(self._step, memory_limit_bytes=limit_bytes, bytes_here=work.bytes_here)
+        if passes is None:
+            return NotMerged()
+        path, made = Path(work.path), None
+        if passes.is_certain(work.groups_before, work.runs_here):
+            disk.remove(path)  # of what was broken off before
+            made = merge_ahead(self._step, _slices(work.runs), passes, path, memory_limit_bytes=limit_bytes, disk=disk)
+        if made is None:
+            return NotMerged(passes.at_once, passes.runs_max)
+        whole, count = made
+        return GroupMerged(count, whole.length, whole.pairs, passes.at_once, passes.runs_max)
 
     def _tell_probe(self) -> None:
         """Say which record user code is about to see, for it may be the last that is heard of this process."""
@@ -212,6 +238,10 @@ class TaskRun:
             record_bytes_max=self._task.record_bytes_max,
             passes_long=not self._care.is_plain,
         )
+
+
+def _slices(runs: tuple[RunFile, ...]) -> list[RunSlice]:
+    return [RunSlice(Path(run.path), run.offset, run.length, run.order) for run in runs]
 
 
 def _leave_no_records() -> None:
@@ -322,7 +352,7 @@ def _input_bytes(task: RunTask) -> int:
             return _file_bytes(path)
         case MapTask(input=LocalFiles() | NumberRange() | StoredFile() | StoredRanges() as source):
             return source.length
-        case ReduceTask(runs):
+        case ReduceTask(runs) | MergeTask(runs):
             return sum(run.length for run in runs)
     return 0
 

@@ -109,6 +109,9 @@ class WorkerSettings:
     fetch_retry_s_min: float = 0.2  # the pause after a source did not answer; it doubles up to the bound
     fetch_retry_s_max: float = 10.0
     fetch_tries_per_report: int = 3  # so many tries without an answer, then the master is told, and again
+    merges_ahead: bool = False  # whether free slots merge for reduces that wait
+    merge_after_s: float = 0.2  # a slot must have been free for so long
+    merge_runs_min: int = 16  # of a reduce, before a process is asked whether anything can be merged ahead
     prefetch_bytes_max: int = 1 << 30  # what reduces may have fetched while maps still run
     batch_s: float = 0.02  # so much work a task process is given at once
     batch_tasks_max: int = 128

@@ -59,6 +59,7 @@ from minireduce.core.work.attempts import (
 )
 from minireduce.core.work.copies import CopyEnded
 from minireduce.core.work.fetches import FetchEnded
+from minireduce.core.work.merging import MergeEnded
 from minireduce.core.work.orders import AssignmentAction
 from minireduce.core.work.printed import TextPrinted, WaitingText
 from minireduce.core.work.session import (
@@ -137,6 +138,7 @@ Event = (
     | ProgressMade
     | TextPrinted
     | FetchEnded
+    | MergeEnded
     | CopyEnded
     | ReplicaWritten
     | ReplicaDeleted
@@ -352,6 +354,9 @@ class WorkerState:
     def _fetch_ended(self, event: FetchEnded, now: float) -> None:
         self._assignments.incoming.fetch_ended(event, now)
 
+    def _merge_ended(self, event: MergeEnded, _: float) -> None:
+        self._assignments.merge_ended(event)
+
     # ── blocks and the end ──────────────────────────────────────────────────────────────────────────────────────────
 
     def _directories_measured(self, event: DirectoriesMeasured, _: float) -> None:
@@ -430,6 +435,7 @@ class WorkerState:
         ProgressMade: _progress_made,
         TextPrinted: _text_printed,
         FetchEnded: _fetch_ended,
+        MergeEnded: _merge_ended,
         CopyEnded: _copy_ended,
         ReplicaWritten: _replica_written,
         ReplicaDeleted: _replica_deleted,

@@ -13,7 +13,7 @@ there are too many of them: neighbours, so that order stays, and no more of them
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import field
 from pathlib import Path
@@ -215,6 +215,19 @@ def open_runs(
 
 
 @dataclass(frozen=True, slots=True)
+class MergedRun:
+    """What a group of the first pass came to, brought together ahead of time, and how many pairs were written."""
+
+    path: Path
+    length: int
+    pairs: int
+
+
+Ahead = Mapping[tuple[int, ...], MergedRun]
+"""What is here of the first pass: each by the orders of the runs in it, of which none is empty."""
+
+
+@dataclass(frozen=True, slots=True)
 class Passes:
     """How runs come to be few enough: `at_once` are brought together at a time, until `runs_max` are left."""
 
@@ -238,6 +251,10 @@ class Passes:
             groups.append(group)
             excess, runs = excess - group + 1, runs - group
         return groups
+
+    def is_certain(self, groups_before: int, runs: int) -> bool:
+        """Whether so many neighbours behind other groups are one of the first pass, of at least so many runs."""
+        return runs >= self.runs_max + (groups_before + 1) * (self.at_once - 1)
 
     def share_read_before(self, runs: Sequence[RunSlice]) -> float:
         """The bytes that passes read, as a share of what the last merge reads."""
@@ -264,10 +281,12 @@ def merge_in_passes(
     passes: Passes | None = None,
     has_read: Callable[[int], None] = lambda _: None,
     is_columnar: bool = False,
+    ahead: Ahead | None = None,
 ) -> tuple[list[RunSlice], int]:
     """Few enough runs to merge at once, in the same order, and how many pairs were written on the way.
 
-    `has_read` is told of the bytes that were brought together.
+    `has_read` is told of the bytes that were brought together. A group of the first pass that stands in `ahead` is
+    taken from there.
     """
     runs = [run for run in sorted(runs, key=lambda run: run.order) if run.length]
     if passes is None:
@@ -280,24 +299,46 @@ def merge_in_passes(
         start = 0
         for group in groups:
             together = runs[start : start + group]
-            path = directory / f"merge-{number:02d}-{start:06d}.data"
-            with ExitStack() as stack:
-                readers = open_runs(
-                    together, kinds, disk, stack, memory_limit_bytes=memory_limit_bytes, is_columnar=is_columnar
+            whole = ahead.get(tuple(run.order for run in together)) if ahead and not number else None
+            if whole is None:
+                whole = merge_into(
+                    directory / f"merge-{number:02d}-{start:06d}.data",
+                    together,
+                    fold,
+                    memory_limit_bytes=memory_limit_bytes,
+                    kinds=kinds,
+                    disk=disk,
+                    is_columnar=is_columnar,
                 )
-                writer = SectionWriter(stack.enter_context(disk.create(path)))
-                writer.write_kinds(kinds.encoded())
-                for keys, column in fold(merged(readers)):
-                    writer.add(keys, column)
-                writer.end()
             for run in together:
                 if isinstance(run.file, Path) and run.file in made:
                     disk.remove(run.file)
-            made.add(path)
-            fewer.append(RunSlice(path, 0, writer.bytes_written, together[0].order))
-            spilled += writer.pairs_written
+            made.add(whole.path)
+            fewer.append(RunSlice(whole.path, 0, whole.length, together[0].order))
+            spilled += whole.pairs
             has_read(sum(run.length for run in together))
             start += group
         runs = [*fewer, *runs[start:]]
         number += 1
     return runs, spilled
+
+
+def merge_into(
+    path: Path,
+    runs: Sequence[RunSlice],
+    fold: Fold,
+    *,
+    memory_limit_bytes: int,
+    kinds: Kinds,
+    disk: Disk,
+    is_columnar: bool,
+) -> MergedRun:
+    """Bring neighbouring runs together in a new file."""
+    with ExitStack() as stack:
+        readers = open_runs(runs, kinds, disk, stack, memory_limit_bytes=memory_limit_bytes, is_columnar=is_columnar)
+        writer = SectionWriter(stack.enter_context(disk.create(path)))
+        writer.write_kinds(kinds.encoded())
+        for keys, column in fold(merged(readers)):
+            writer.add(keys, column)
+        writer.end()
+    return MergedRun(path, writer.bytes_written, writer.pairs_written)

@@ -30,6 +30,7 @@ from minireduce.engine.join import Joined, Keep, calling_with_each, joined
 from minireduce.engine.key_columns import group_starts
 from minireduce.engine.kinds import Kinds
 from minireduce.engine.merge import (
+    Ahead,
     Fold,
     LongGroup,
     Merged,
@@ -58,8 +59,9 @@ def run_reduce(
     context: TaskContext,
     disk: Disk,
     care: Care | None = None,
+    ahead: Ahead | None = None,
 ) -> PartOutput:
-    """Write `directory/part_name`, durable when this returns.
+    """Write `directory/part_name`, durable when this returns. `ahead`: what is here of the first pass.
 
     Raises UserCodeError, Corruption naming the file, Cancelled.
     """
@@ -83,7 +85,7 @@ def run_reduce(
         stack.enter_context(task.entered(context))
         fold = _fold(step, context, stack)
         is_large = is_worth_columns(runs, memory_limit_bytes)
-        is_streamed = _is_streamed(step) and (care is None or care.is_plain)
+        is_streamed = is_streamed_into_part(step) and (care is None or care.is_plain)
         with blamed(context, "reduce", step.reduce, is_placed=False):
             is_columnar = is_large and is_streamed
             is_merged_columnar = is_large and step.combine is None
@@ -99,12 +101,13 @@ def run_reduce(
                 passes=passes,
                 has_read=context.has_read,
                 is_columnar=is_merged_columnar,
+                ahead=ahead,
             )
             context.largest.partition_bytes = sum(run.length for run in few)
             readers = open_runs(few, kinds, disk, stack, memory_limit_bytes=memory_limit_bytes, is_columnar=is_columnar)
             merging = merged(readers)
         context.count("SPILLED_RECORDS", spilled)
-        out_kinds = kinds if _is_streamed(step) else Kinds()
+        out_kinds = kinds if is_streamed_into_part(step) else Kinds()
         part = stack.enter_context(
             PartWriter(directory / part_name, output, role="reduce", kinds=out_kinds, disk=disk, form=step.output)
         )
@@ -230,15 +233,18 @@ def _run_batches(
 
 def _fold(step: Step, context: TaskContext, stack: ExitStack) -> Fold:
     """How pairs come together when runs must be merged before the last merge."""
-    aggregation = step.aggregation
-    if aggregation is not None:
-        return lambda merging: folded(aggregation, merging)
     if step.combine is not None:
         return Combiner(entered(step.combine, stack), context).fold
-    return flat
+    return fold_without_user_code(step)
 
 
-def _is_streamed(step: Step) -> bool:
+def fold_without_user_code(step: Step) -> Fold:
+    """The same of a step that has no `combine` of its own."""
+    aggregation = step.aggregation
+    return flat if aggregation is None else lambda merging: folded(aggregation, merging)
+
+
+def is_streamed_into_part(step: Step) -> bool:
     """Whether pairs go from the merge into the part past all user code."""
     return step.aggregation is not None or (isinstance(step.reduce, Identity) and step.sort_values is False)
 

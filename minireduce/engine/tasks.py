@@ -16,7 +16,7 @@ from minireduce.disk import Disk
 from minireduce.engine.bad_records import Care
 from minireduce.engine.context import TaskContext
 from minireduce.engine.map import MapOutput, run_map, run_map_only
-from minireduce.engine.merge import RunSlice
+from minireduce.engine.merge import Ahead, RunSlice
 from minireduce.engine.part import PartForm, PartOutput
 from minireduce.engine.reduce import run_reduce
 from minireduce.frozen import dataclass
@@ -32,9 +32,10 @@ class MapWork:
 
 @dataclass(frozen=True, slots=True)
 class ReduceWork:
-    """These runs, each of one map, are to be merged and reduced into a part."""
+    """These runs, each of one map, are to be merged and reduced into a part. `ahead`: what was merged of them."""
 
     runs: Sequence[RunSlice]
+    ahead: Ahead | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,4 +95,5 @@ def run_task(step: Step, work: MapWork | ReduceWork, at: Workplace) -> MapOutput
         context=at.context,
         disk=at.disk,
         care=at.care,
+        ahead=work.ahead,
     )

@@ -155,7 +155,7 @@ def _worker(
             slots=settings.slots or len(os.sched_getaffinity(0)),
             memory_bytes=int(machine_memory_bytes() * settings.memory_fraction),
             worker_token=token,
-            settings=WorkerSettings(master_wait_s=settings.master_wait_s),
+            settings=WorkerSettings(master_wait_s=settings.master_wait_s, merges_ahead=settings.merge_ahead),
             software_version=__version__,
             task_user=settings.task_user if os.geteuid() == 0 and options.embedded is None else "",
             groups=take_ours(os.getpid()) if options.embedded is None else None,

@@ -63,6 +63,9 @@ WHOLE = Cut()
 SHARED_SHARE = 0.5
 """Of the seeds: their jobs differ in queue, priority, weight and memory."""
 
+MERGING_SHARE = 0.5
+"""Of the seeds: free slots merge ahead, for reduces of few runs too."""
+
 MEMORY_PER_SLOT_BYTES = 256 << 20
 
 
@@ -182,6 +185,8 @@ def build(seed: int, *, cut: Cut = WHOLE, is_calm: bool = False, is_told: bool =
     if is_calm:
         plan = Plan(Weather(delay_s=plan.weather.delay_s), (), 0.0)
     shapes, settings = draw_shapes(draws), draw_settings(draws)
+    if Random(f"{seed}/merging").random() < MERGING_SHARE:  # noqa: S311 - chance, not secrets
+        settings = replace(settings, merges_ahead=True, merge_runs_min=2)
     slots = sum(shape.slots for shape in shapes)
     shares = Random(f"{seed}/shares")  # noqa: S311 - chance, not secrets
     is_shared = shares.random() < SHARED_SHARE and not is_calm  # preempted attempts would not count in a calm seed

@@ -27,9 +27,6 @@ from minireduce.core.work.attempts import (
     StopAttempt,
     Succeeded,
 )
-from minireduce.core.work.fetches import (
-    PART,
-)
 from minireduce.errors import InvariantViolation, MinireduceError
 from minireduce.frozen import dataclass
 from minireduce.ids import AttemptId, TaskKind
@@ -68,7 +65,7 @@ class SimTasks:
     def start(self, order: StartAttempt) -> None:
         """An attempt begins."""
         attempt = order.attempt
-        if attempt in self._worker.running:
+        if attempt in self._worker.running or self._worker.merges.is_for(attempt):
             raise InvariantViolation(f"{self._worker.name} is told to start {attempt}, which runs")
         self._worker.running[attempt] = order
         self._worker.world.trace.mark(self._worker.name, f"runs {attempt}")
@@ -216,9 +213,10 @@ class SimTasks:
         """What the tasks before left for this one, in their order."""
         if isinstance(order.input, PartInput) and not order.input.source.bytes_total:
             return [b""]
-        part = PART if isinstance(order.input, PartInput) else order.attempt.task.index
+        if not isinstance(order.input, PartInput):
+            return self._worker.merges.inputs(order.attempt, order.runs, order.ahead)
         return [
-            self._own_output(run.source, part) if run.is_own else self._worker.fetched[order.attempt, run.source]
+            self._own_part(run.source) if run.is_own else self._worker.fetched[order.attempt, run.source]
             for run in order.runs
         ]
 
@@ -226,5 +224,5 @@ class SimTasks:
         kept = self._worker.disk.outputs.get(attempt)
         return kept is not None and not kept.is_damaged
 
-    def _own_output(self, attempt: AttemptId, partition: int) -> bytes:
-        return self._worker.disk.outputs[attempt].partitions[max(partition, 0)]
+    def _own_part(self, attempt: AttemptId) -> bytes:
+        return self._worker.disk.outputs[attempt].partitions[0]

@@ -34,6 +34,7 @@ from minireduce.core.work.fetches import (
     NotReached,
     Unreachable,
 )
+from minireduce.core.work.merging import StartMerge, StopMerge
 from minireduce.core.work.orders import CloseProgram, OpenProgram, RemoveFetched, RemoveJob, RemoveOutputs
 from minireduce.core.work.requests import Fetch, StartFetches
 from minireduce.core.work.session import (
@@ -60,6 +61,7 @@ from minireduce.testing.clock import SkewedClock
 from minireduce.testing.disk import SimDisk
 from minireduce.testing.faults import Left
 from minireduce.testing.master import SimMaster
+from minireduce.testing.merges import SimMerges
 from minireduce.testing.tasks import Kept, SimTasks
 from minireduce.testing.workload import SimJob
 from minireduce.testing.world import World, address_of, read_token
@@ -109,6 +111,7 @@ class SimWorker:
         self.state: WorkerState
         self.blocks: SimBlocks
         self.tasks: SimTasks
+        self.merges: SimMerges
         self.slowness = 1.0
         self.running: dict[AttemptId, StartAttempt] = {}
         self._master = master
@@ -145,6 +148,7 @@ class SimWorker:
         self._cancelled.clear()
         self.blocks = SimBlocks(self)
         self.tasks = SimTasks(self, self._map_s)
+        self.merges = SimMerges(self)
         drift = self._rng.uniform(-0.01, 0.01)
         self.clock = SkewedClock(self.world.clock, offset_s=self._rng.uniform(0.0, 1e6), drift=drift)
         self.state = WorkerState(
@@ -280,6 +284,10 @@ class SimWorker:
                 self.tasks.start_batch(action)
             case StopAttempt():
                 self.tasks.stop(action)
+            case StartMerge():
+                self.merges.start(action)
+            case StopMerge():
+                self.merges.stop(action)
             case StartFetches():
                 self._ask_for_outputs(action.fetches)
             case CancelFetch():
@@ -334,7 +342,7 @@ class SimWorker:
             self.damaged.pop(place, None)
 
     def _remove_job(self, job: JobId) -> None:
-        if any(attempt.task.job == job for attempt in self.running):
+        if any(attempt.task.job == job for attempt in self.running) or self.merges.is_at_work(job):
             raise InvariantViolation(f"{self.name} is told to remove {job} while attempts of it run")
         self.programs.pop(job, None)
         for attempt in [attempt for attempt in self.disk.outputs if attempt.task.job == job]:

@@ -106,6 +106,14 @@ class Outputs:
         path = self.fetched(attempt, source)
         return str(path), 0, path.stat().st_size
 
+    def place_ahead(self, attempt: AttemptId, first: int) -> str:
+        """Where its runs lie merged from that one on: with what was fetched for it, in a directory that is there."""
+        directory = self.directory(attempt) / FETCHED_NAME
+        if not directory.exists():
+            self.prepare(attempt)
+            self._make(directory)
+        return f"{directory}/{first}.ahead"
+
     def open_fetched(self, attempt: AttemptId, source: AttemptId) -> BinaryIO:
         """A file for a run to be fetched into: a new one, or the one that is there, at its end, to go on with."""
         return self._open_fetched(attempt, self.fetched(attempt, source))

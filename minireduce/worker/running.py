@@ -18,7 +18,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from minireduce.attempt.conversation import (
+    AheadFile,
     MapTask,
+    MergeTask,
     PartFile,
     ReduceTask,
     RunFile,
@@ -39,12 +41,14 @@ from minireduce.core.work.attempts import (
     InputRun,
     Killed,
     Lost,
+    MergedGroup,
     OutputFoundMissing,
     StartAttempt,
     StartBatch,
     Succeeded,
 )
 from minireduce.core.work.bad_records import PLAIN
+from minireduce.core.work.merging import MergeEnded, MergeOutcome, NotMerged, StartMerge
 from minireduce.engine.index import DATA_NAME, INDEX_NAME, read_index, source_name
 from minireduce.errors import Corruption, NotFound
 from minireduce.ids import AttemptId, JobId
@@ -60,7 +64,7 @@ NO_INPUT = LocalFiles("", ())
 """What a task reads whose input is a part without pairs, of which there is no file."""
 
 
-RunningEvent = AttemptEnded | AttemptsEnded | AttemptsGivenBack | OutputFoundMissing | CopyFoundDamaged
+RunningEvent = AttemptEnded | AttemptsEnded | AttemptsGivenBack | MergeEnded | OutputFoundMissing | CopyFoundDamaged
 
 
 class OwnOutputMissing(Exception):
@@ -104,8 +108,13 @@ class Running:
         opened = self._jobs[first.task.job]
         self._tasks[first] = asyncio.create_task(self._live_together(batch.orders, opened), name=f"batch of {first}")
 
+    def start_merge(self, order: StartMerge) -> None:
+        """Merge for an attempt that waits."""
+        opened = self._jobs[order.attempt.task.job]
+        self._tasks[order.attempt] = asyncio.create_task(self._live_ahead(order, opened), name=f"ahead {order.attempt}")
+
     def stop(self, attempt: AttemptId) -> None:
-        """End an attempt."""
+        """End an attempt, or what is merged for it."""
         self._stopped.add(attempt)
         self._slots.stop(attempt)
 
@@ -170,6 +179,28 @@ class Running:
             self._stopped.difference_update(order.attempt for order in orders)
         if left:
             self._tell(AttemptsEnded(tuple(AttemptEnded(attempt, outcome) for attempt in left)))
+
+    async def _live_ahead(self, order: StartMerge, opened: OpenJob) -> None:
+        """Whatever goes wrong here, the attempt itself will find and tell."""
+        attempt = order.attempt
+        outcome: MergeOutcome = NotMerged()
+        try:
+            task = await asyncio.to_thread(self._prepare_merge, order)
+            if attempt in self._stopped:
+                outcome = Killed()
+            else:
+                timeout_s = order.step.task_timeout_s
+                outcome = await self._slots.merge(opened.program, task, task_timeout_s=timeout_s)
+        except asyncio.CancelledError:
+            raise
+        except (OwnOutputMissing, OSError, Corruption) as error:
+            log.info("nothing is merged ahead for %s: %s", attempt, error)
+        except Exception:
+            log.exception("merging ahead for %s failed", attempt)
+        finally:
+            del self._tasks[attempt]
+            self._stopped.discard(attempt)
+        self._tell(MergeEnded(attempt, outcome))
 
     async def _keep_outputs(self, told: AttemptsEnded) -> AttemptsEnded:
         """The same, once the outputs among them last."""
@@ -251,10 +282,27 @@ class Running:
             care=order.care,
         )
 
+    def _prepare_merge(self, order: StartMerge) -> RunTask:
+        work = MergeTask(
+            tuple(self._run_file(order.attempt, run, order.partition) for run in order.runs),
+            self._outputs.place_ahead(order.attempt, order.first),
+            order.runs_here,
+            order.bytes_here,
+            order.groups_before,
+        )
+        return RunTask(
+            attempt=order.attempt,
+            work=work,
+            directory=self._outputs.place(order.attempt),
+            output_text=False,
+            memory_limit_bytes=order.step.memory_limit_bytes,
+        )
+
     def _work(self, order: StartAttempt) -> MapTask | ReduceTask:
         match order.input:
             case PartitionInput(partition):
-                return ReduceTask(tuple(self._run_file(order.attempt, run, partition) for run in order.runs))
+                runs = tuple(self._run_file(order.attempt, run, partition) for run in order.runs)
+                return ReduceTask(runs, tuple(self._ahead_file(order.attempt, group) for group in order.ahead))
             case PartInput(source):
                 if not source.bytes_total:
                     return MapTask(NO_INPUT, order.step.reducers)
@@ -278,6 +326,10 @@ class Running:
         if size < offset + length:
             raise OwnOutputMissing(run.source, Corruption("it is shorter than its index says"))
         return RunFile(str(directory / DATA_NAME), offset, length, order)
+
+    def _ahead_file(self, attempt: AttemptId, group: MergedGroup) -> AheadFile:
+        path = self._outputs.place_ahead(attempt, group.first)
+        return AheadFile(path, group.first, group.count, group.bytes_total, group.pairs)
 
     def _part_file(self, attempt: AttemptId, run: InputRun) -> PartFile:
         if not run.is_own:

@@ -56,6 +56,7 @@ from minireduce.core.work.attempts import (
     ProgressMade,
     Succeeded,
 )
+from minireduce.core.work.merging import GroupMerged, MergeOutcome, NotMerged
 from minireduce.core.work.printed import TextPrinted
 from minireduce.errors import MinireduceError, Unavailable
 from minireduce.ids import AttemptId, JobId
@@ -124,7 +125,18 @@ class Slots:
 
     async def run(self, program: Program, task: RunTask, *, task_timeout_s: float) -> AttemptOutcome:
         """Run an attempt to its end, in a warm process of its job or in a new one."""
-        run = self._runs[task.attempt] = Run((task,), task_timeout_s)
+        outcome = await self._run_alone(Run((task,), task_timeout_s), program)
+        assert not isinstance(outcome, GroupMerged | NotMerged)
+        return outcome
+
+    async def merge(self, program: Program, task: RunTask, *, task_timeout_s: float) -> MergeOutcome:
+        """Merge for an attempt that waits, in the same way. What it fails by is nobody's fault yet."""
+        outcome = await self._run_alone(Run((task,), task_timeout_s, is_ahead=True), program)
+        return outcome if isinstance(outcome, GroupMerged | NotMerged | Killed) else NotMerged()
+
+    async def _run_alone(self, run: Run, program: Program) -> AttemptOutcome | GroupMerged | NotMerged:
+        task = run.task
+        self._runs[task.attempt] = run
         try:
             return await self._run(run, program)
         except MinireduceError as error:  # no process to be had, or a program too long to hand over
@@ -206,9 +218,13 @@ class Slots:
 
     # ── one attempt ─────────────────────────────────────────────────────────────────────────────────────────────────
 
-    async def _run(self, run: Run, program: Program) -> AttemptOutcome:
+    async def _run(self, run: Run, program: Program) -> AttemptOutcome | GroupMerged | NotMerged:
         process = await self._begin(run, program, run.task)
         answer = await self._answer(run, process)
+        if isinstance(answer, GroupMerged | NotMerged):
+            await process.printing.end(Path(run.task.directory), is_of_failure=False)
+            self._keep_warm(process, run, is_spent=False)
+            return answer
         if isinstance(answer, Finished):
             progress = process.page.read()
             await process.printing.end(Path(run.task.directory), is_of_failure=False)
@@ -427,7 +443,7 @@ class Slots:
         elif now - run.alive_at > run.task_timeout_s:
             message = f"no record was finished for {run.task_timeout_s:g} s"
             run.end(Failed(error_at_work(run, "timeout", "", message)))
-        elif now - run.reported_at >= PROGRESS_INTERVAL_S:
+        elif now - run.reported_at >= PROGRESS_INTERVAL_S and not run.is_ahead:
             run.reported_at = now
             made = ProgressMade(
                 run.task.attempt,

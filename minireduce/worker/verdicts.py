@@ -52,12 +52,14 @@ _PACKAGE = str(Path(__file__).resolve().parent.parent) + os.sep
 class Run:
     """A process at work on one task, or on the `count` tasks of a batch, of which `told` have ended.
 
-    `verdict` is what the task at `blamed` comes to once the process has ended.
+    `verdict` is what the task at `blamed` comes to once the process has ended. `is_ahead`: its attempt has not
+    begun, so nobody is told how far it is.
     """
 
     tasks: tuple[RunTask, ...]
     task_timeout_s: float
     count: int = 1
+    is_ahead: bool = False
     told: int = 0
     blamed: int | None = None
     process: TaskProcess | None = None

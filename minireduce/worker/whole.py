@@ -28,6 +28,7 @@ from minireduce.core.settings import WorkerSettings
 from minireduce.core.work.attempts import StartAttempt, StartBatch, StopAttempt
 from minireduce.core.work.copies import CopyEnded, KeepCopy
 from minireduce.core.work.fetches import CancelFetch
+from minireduce.core.work.merging import StartMerge, StopMerge
 from minireduce.core.work.orders import CloseProgram, OpenProgram, RemoveFetched, RemoveJob, RemoveOutputs
 from minireduce.core.work.requests import StartFetches
 from minireduce.core.work.session import CloseStream, OpenStream, Remember, SendHello, SendUp
@@ -202,6 +203,8 @@ class Worker:
                 StartAttempt: self._running.start,
                 StartBatch: self._running.start_batch,
                 StopAttempt: lambda action: self._running.stop(action.attempt),
+                StartMerge: self._running.start_merge,
+                StopMerge: lambda action: self._running.stop(action.attempt),
                 StartFetches: self._fetcher.start,
                 CancelFetch: lambda action: self._fetcher.cancel(action.fetch),
                 KeepCopy: self._keep_copy,

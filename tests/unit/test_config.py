@@ -96,6 +96,8 @@ def test_variables_with_another_meaning_are_no_settings():
     ("name", "written", "wanted"),
     [
         ("attempts_max", 0, "at least 1"),
+        ("merge_ahead", "perhaps", "on or off"),
+        ("merge_ahead", 1, "on or off"),
         ("attempts_max", True, "whole number"),
         ("attempts_max", "four", "whole number"),
         ("attempts_max", 2.5, "whole number"),
@@ -191,3 +193,8 @@ def test_a_flag_is_named_as_it_is_typed_without_the_unit_of_its_setting():
 
 def test_a_priority_that_is_taken_here_is_one_that_masters_take():
     assert config.PRIORITY_MAX == spec.PRIORITY_MAX
+
+
+@pytest.mark.parametrize(("written", "meant"), [("on", True), ("off", False), (True, True), (False, False)])
+def test_a_switch_is_on_or_off(written, meant):
+    assert config.load(flags={"merge_ahead": written}, files=(), environment={}).settings.merge_ahead is meant

@@ -12,7 +12,7 @@ Not here: what comes from other workers (incoming.py); how the master is reached
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import field
+from dataclasses import field, replace
 from random import Random
 from typing import Any
 
@@ -59,6 +59,7 @@ from minireduce.core.work.attempts import (
 from minireduce.core.work.bad_records import PLAIN, Care, GiveUp, Search
 from minireduce.core.work.fetches import Fetches
 from minireduce.core.work.incoming import Incoming
+from minireduce.core.work.merging import MergeEnded, Merging
 from minireduce.core.work.orders import (
     CloseProgram,
     EndReport,
@@ -96,6 +97,7 @@ class Assignments:
         self.attempts = Attempts(slots=profile.slots, memory_bytes=profile.memory_bytes)
         self.out = Outbox()
         self._fetches = Fetches(worker=profile.worker, own_outputs=self.outputs, settings=settings, rng=rng)
+        self.merging = Merging(self.attempts, self._fetches, settings)
         self.incoming = Incoming(profile.worker, self.attempts, self.outputs, self._fetches, self.out)
         self._jobs: dict[JobId, _Job] = {}
         self._progress: dict[AttemptId, AttemptProgressed] = {}
@@ -114,6 +116,7 @@ class Assignments:
             self._start(admissible[0], len(admissible), now)
         if not self._fetches.is_idle:
             self.out.actions.extend(self._fetches.plan(now, self.attempts.exceeding_max))
+        self.out.actions.extend(self.merging.plan(now))
 
     def _first_care(self, attempt: Attempt) -> Care:
         """How the first run of an attempt treats its records."""
@@ -130,7 +133,8 @@ class Assignments:
         """
         attempt.runs, _ = self._fetches.release(attempt.id)
         self.attempts.change(attempt, Change.ADMITTED, now)
-        first = attempt.start(self._first_care(attempt))
+        ahead = self.merging.take(attempt.id, attempt.runs)
+        first = replace(attempt.start(self._first_care(attempt)), ahead=ahead)
         size = self._jobs[attempt.id.task.job].paces.batch_size(attempt.id.task)
         followers = self.attempts.followers(attempt, size, slots) if size > 1 and attempt.may_be_batched else []
         if not followers:
@@ -334,6 +338,13 @@ class Assignments:
             case Killed():
                 self._settle_end(attempt, AttemptLost(attempt.id, "its process was killed from outside"))
 
+    def merge_ended(self, event: MergeEnded) -> None:
+        """Note what a free slot did for an attempt that waits."""
+        self.merging.ended(event)
+        job = self._jobs.get(event.attempt.task.job)
+        if job is not None and job.is_dropped:
+            self._remove_if_over(event.attempt.task.job)
+
     def _search_on(self, attempt: Attempt, search: Search, outcome: AttemptOutcome) -> Care | AttemptOutcome:
         """Where bad records may be skipped: how to run the attempt again, or what it came to."""
         following: Care | GiveUp | None = None
@@ -378,6 +389,7 @@ class Assignments:
         """An attempt ended without an output: leave nothing of it but the report."""
         _, cancelled = self._fetches.release(attempt.id)
         self.out.actions.extend(cancelled)
+        self.out.actions.extend(self.merging.drop(attempt.id))
         self._progress.pop(attempt.id, None)
         self.out.reports.append(report)
         job = self._jobs[attempt.id.task.job]

@@ -135,11 +135,23 @@ class InputRun:
 
 
 @dataclass(frozen=True, slots=True)
+class MergedGroup:
+    """Runs of a waiting attempt that were brought together: `count` of them from the place `first` on, the empty ones
+    among them too. `pairs` were written.
+    """
+
+    first: int
+    count: int
+    bytes_total: int
+    pairs: int
+
+
+@dataclass(frozen=True, slots=True)
 class StartAttempt:
     """Run this attempt in a task process. `runs`: in the order of the tasks that wrote them; empty for splits.
 
     `output_text`: this attempt writes the job's final text rather than typed pairs. An attempt may be run several
-    times, one after the other, with another `care` each time.
+    times, one after the other, with another `care` each time. `ahead`: what was merged of these very runs.
     """
 
     attempt: AttemptId
@@ -148,6 +160,7 @@ class StartAttempt:
     runs: tuple[InputRun, ...]
     output_text: bool
     care: Care = PLAIN
+    ahead: tuple[MergedGroup, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -280,6 +293,7 @@ class Attempts:
         self._ready: dict[TaskKind, dict[int, Attempt]] = {TaskKind.REDUCE: {}, TaskKind.MAP: {}}
         self._is_in_order = True  # whether those that are ready stand in the order in which they were launched
         self._holding: dict[int, Attempt] = {}  # by their order, whose hash costs nothing, as are the ready ones
+        self._merging: dict[AttemptId, int] = {}  # what waits and holds a slot for merging ahead, and its memory
         self._launched = 0
 
     def __contains__(self, attempt: AttemptId) -> bool:
@@ -300,8 +314,8 @@ class Attempts:
         return [attempt for attempt in self._attempts.values() if attempt.id.task.job == job]
 
     def has_job(self, job: JobId) -> bool:
-        """Whether any attempt of a job has not ended."""
-        return any(attempt.id.task.job == job for attempt in self._attempts.values())
+        """Whether any attempt of a job has not ended, or anything of one is being merged."""
+        return any(attempt.task.job == job for attempt in chain(self._attempts, self._merging))
 
     def add(self, attempt: Attempt) -> None:
         """Take an attempt in, behind those that are here."""
@@ -353,19 +367,49 @@ class Attempts:
 
     def admissible(self) -> list[Attempt]:
         """The ready attempts that may start now, in this order."""
-        slots = self._slots - len(self._holding)
+        slots = self.free_slots
         if slots <= 0 or not any(self._ready.values()):
             return []
-        memory_bytes = self._memory_bytes - sum(each.step.memory_limit_bytes for each in self._holding.values())
-        is_idle = not self._holding
+        memory_bytes = self._free_bytes
+        is_idle = not self._holding and not self._merging
         admitted: list[Attempt] = []
         for attempt in self._in_turn():
+            if attempt.id in self._merging:
+                continue  # what is merged for it spares it just that
             fits = attempt.step.memory_limit_bytes <= memory_bytes or (is_idle and not admitted)
             if len(admitted) == slots or not fits:
                 break
             memory_bytes -= attempt.step.memory_limit_bytes
             admitted.append(attempt)
         return admitted
+
+    @property
+    def free_slots(self) -> int:
+        """How many slots nothing holds."""
+        return self._slots - len(self._holding) - len(self._merging)
+
+    @property
+    def _free_bytes(self) -> int:
+        held = sum(each.step.memory_limit_bytes for each in self._holding.values())
+        return self._memory_bytes - held - sum(self._merging.values())
+
+    @property
+    def want_slots(self) -> bool:
+        """Whether any that is ready waits for others to end, and not for what is merged for itself."""
+        merged = (self._attempts.get(each) for each in self._merging)
+        served = sum(1 for attempt in merged if attempt is not None and attempt.phase is Phase.READY)
+        return sum(map(len, self._ready.values())) > served
+
+    def begin_merge(self, attempt: Attempt) -> bool:
+        """Give a slot to what is merged for an attempt that waits, if one is free, and memory."""
+        if self.free_slots <= 0 or attempt.step.memory_limit_bytes > self._free_bytes:
+            return False
+        self._merging[attempt.id] = attempt.step.memory_limit_bytes
+        return True
+
+    def end_merge(self, attempt: AttemptId) -> None:
+        """What was merged for an attempt, which may have ended, holds a slot no longer."""
+        del self._merging[attempt]
 
     def followers(self, first: Attempt, batch_size: int, slots: int) -> list[Attempt]:
         """The ready attempts like `first`, which was admitted, that go into one batch with it: no more than its share

@@ -25,11 +25,11 @@ from __future__ import annotations
 
 import heapq
 from collections import Counter, deque
-from collections.abc import Container
+from collections.abc import Iterator, Mapping
 from dataclasses import field
 from random import Random
 
-from minireduce.core.messages import FetchFailed
+from minireduce.core.messages import AttemptSucceeded, FetchFailed
 from minireduce.core.settings import WorkerSettings
 from minireduce.core.task_data import OutputSource
 from minireduce.core.work.attempts import InputRun
@@ -103,7 +103,8 @@ class Inputs:
 
     Of a task without a run, `sources` says where one is; `queues` holds those that may be fetched now, by address, and
     may hold tasks that have a run or another source by now. `bytes_held` counts what was fetched and, for fetches under
-    way, what is expected, which is an even share (`shares`) of the source.
+    way, what is expected, which is an even share (`shares`) of the source. `sizes`: of each run that is
+    not empty, the least that it may have.
     """
 
     attempt: AttemptId
@@ -113,6 +114,7 @@ class Inputs:
     read_token: str
     is_copy: bool = False
     runs: dict[TaskId, InputRun] = field(default_factory=dict)
+    sizes: dict[TaskId, int] = field(default_factory=dict)
     sources: dict[TaskId, OutputSource] = field(default_factory=dict)
     queues: dict[str, deque[TaskId]] = field(default_factory=dict)
     under_way: dict[TaskId, int] = field(default_factory=dict)
@@ -127,6 +129,12 @@ class Inputs:
     def is_announced(self) -> bool:
         return len(self.runs) + len(self.sources) == len(self.tasks)
 
+    def take(self, run: InputRun, bytes_min: int) -> None:
+        """A run is at hand."""
+        self.runs[run.source.task] = run
+        if bytes_min:
+            self.sizes[run.source.task] = bytes_min
+
     def expected_bytes(self, source: OutputSource) -> int:
         return source.bytes_total // self.shares
 
@@ -138,7 +146,12 @@ class Fetches:
     """
 
     def __init__(
-        self, *, worker: WorkerId, own_outputs: Container[AttemptId], settings: WorkerSettings, rng: Random
+        self,
+        *,
+        worker: WorkerId,
+        own_outputs: Mapping[AttemptId, AttemptSucceeded],
+        settings: WorkerSettings,
+        rng: Random,
     ) -> None:
         self._worker = worker
         self._own_outputs = own_outputs
@@ -197,7 +210,8 @@ class Fetches:
             inputs.tries.pop(task, None)
             if source.attempt in self._own_outputs:
                 inputs.sources.pop(task, None)
-                inputs.runs[task] = InputRun(source.attempt, is_own=True)
+                bytes_min = self._own_bytes_min(source.attempt, inputs.partition)
+                inputs.take(InputRun(source.attempt, is_own=True), bytes_min)
             elif source.worker == self._worker:
                 inputs.sources.pop(task, None)
                 missing.append(FetchFailed(attempt, source.attempt, is_gone=True, reason="this worker has lost it"))
@@ -219,8 +233,19 @@ class Fetches:
                     self._forget_fetch(inputs.under_way[lost.task])
             if inputs.runs.get(lost.task) == InputRun(lost, is_own=True):
                 del inputs.runs[lost.task]
+                inputs.sizes.pop(lost.task, None)
                 lacking.append(inputs.attempt)
         return cancelled, lacking
+
+    def _own_bytes_min(self, attempt: AttemptId, partition: int) -> int:
+        if partition == PART:
+            return self._own_outputs[attempt].output.bytes_total
+        log2 = self._own_outputs[attempt].output.partition_bytes_log2[partition]
+        return (1 << log2) // 2
+
+    def waiting_for_partitions(self) -> Iterator[Inputs]:
+        """The inputs of all reduces that lack some, the earliest first."""
+        return (each for each in self._waiting.values() if each.partition != PART and not each.is_complete)
 
     # ── fetching ────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -254,7 +279,7 @@ class Fetches:
         match event.outcome:
             case Fetched(bytes_total):
                 del inputs.sources[task]
-                inputs.runs[task] = InputRun(source.attempt, is_own=False)
+                inputs.take(InputRun(source.attempt, is_own=False), bytes_total)
                 inputs.bytes_held += bytes_total
                 return inputs.attempt, []
             case Gone(reason):

@@ -12,6 +12,7 @@ from minireduce.core.messages import AttemptFailed, AttemptKilled, AttemptLost, 
 from minireduce.core.work.attempts import StartAttempt, StartBatch, StopAttempt
 from minireduce.core.work.copies import KeepCopy
 from minireduce.core.work.fetches import CancelFetch
+from minireduce.core.work.merging import StartMerge, StopMerge
 from minireduce.core.work.requests import StartFetches
 from minireduce.frozen import dataclass
 from minireduce.ids import AttemptId, JobId
@@ -60,6 +61,8 @@ AssignmentAction = (
     | StopAttempt
     | StartFetches
     | CancelFetch
+    | StartMerge
+    | StopMerge
     | KeepCopy
     | RemoveOutputs
     | RemoveFetched
