@@ -24,6 +24,7 @@ from minireduce.engine.kinds import Kinds
 _INT64_MAX = (1 << 63) - 1
 _HINT = "give a pyarrow.RecordBatch with the columns key and value, such as columns.pairs(keys, values)"
 _HEAD_BYTES_MAX = 5
+_SHORT_HEAD, _LONG_STRING_MIN = 0xA0, 32  # of strings whose head is one byte, and the length from which it is more
 
 
 def given_pairs(result: Any, role: str = "map_batch") -> Iterator[tuple[Any, Any]]:
@@ -162,7 +163,7 @@ def encoded_keys(array: Any, kinds: Kinds) -> Keys:
         return _headed(array, keys.BYTES.encode("latin-1"))
     if is_text(array):
         admit_first(array, kinds)
-        _check_text(array)
+        check_text(array)
         return keys.marked(array, keys.STR if is_strings(array) else keys.BYTES)
     admitted = [kinds.admit(key) for key in plain_keys(array)]
     return key_columns.of_texts(keys.sortable_all(admitted))
@@ -185,7 +186,7 @@ def value_column(array: Any) -> Column:
     if is_fixed(array):
         return _headed(array, _head_of_bytes(array.type.byte_width))
     if is_text(array):
-        _check_text(array)
+        check_text(array)
         return _packed_text(array)
     if (rows := packed_columns.packed_rows(array)) is not None:
         return rows
@@ -209,7 +210,8 @@ def _headed(array: Any, head: bytes) -> Any:
     return key_columns.of_rows(matrix)
 
 
-def _check_text(array: Any) -> None:
+def check_text(array: Any) -> None:
+    """Raise InvalidValue for strings that are no UTF-8, and for offsets that lead nowhere."""
     import pyarrow as pa
 
     try:
@@ -224,11 +226,26 @@ def _packed_text(array: Any) -> Any:
 
     stored = kernels.cast(array, pa.large_binary())
     lengths = key_columns.lengths(stored)
+    if is_strings(array) and len(lengths) and lengths.max() < _LONG_STRING_MIN:
+        return _packed_short(stored, lengths)
     heads, sizes = _heads(lengths, is_string=is_strings(array))
     is_used = np.arange(_HEAD_BYTES_MAX) < sizes[:, None]
     return kernels.call(
         "binary_join_element_wise", key_columns.of_parts(sizes, heads[is_used]), stored, key_columns.of_bytes([b""])[0]
     )
+
+
+def _packed_short(stored: Any, lengths: npt.NDArray[np.int64]) -> Any:
+    """Strings that have heads of one byte, in a third of the time."""
+    bounds = key_columns.offsets(stored)
+    content = np.frombuffer(key_columns.blob(stored), np.uint8)
+    heads_at = bounds[:-1] - bounds[0] + np.arange(len(lengths))
+    packed = np.empty(len(content) + len(lengths), np.uint8)
+    is_content = np.ones(len(packed), np.bool_)
+    is_content[heads_at] = False
+    packed[is_content] = content
+    packed[heads_at] = _SHORT_HEAD | lengths.astype(np.uint8)
+    return key_columns.of_parts(lengths + 1, packed)
 
 
 def _heads(lengths: npt.NDArray[np.int64], *, is_string: bool) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
@@ -244,6 +261,6 @@ def _heads(lengths: npt.NDArray[np.int64], *, is_string: bool) -> tuple[npt.NDAr
         for place in range(1, size):
             heads[longer, place] = (lengths[longer] >> (8 * (size - 1 - place))) & 0xFF
     if is_string:
-        short = np.flatnonzero(lengths < 32)
-        sizes[short], heads[short, 0] = 1, 0xA0 | lengths[short]
+        short = np.flatnonzero(lengths < _LONG_STRING_MIN)
+        sizes[short], heads[short, 0] = 1, _SHORT_HEAD | lengths[short]
     return heads, sizes

@@ -20,14 +20,14 @@ import xxhash
 from minireduce.api.formats import FixedWidth
 from minireduce.disk import Disk
 from minireduce.engine import columns, key_columns, keys
-from minireduce.engine.arrow_columns import encoded_keys, value_column
+from minireduce.engine.arrow_columns import admit_first, encoded_keys, plain_values, value_column
 from minireduce.engine.columns import Column
 from minireduce.engine.emit import Pair, as_pair
 from minireduce.engine.frames import PART_MAGIC, SectionWriter
 from minireduce.engine.key_columns import Keys
 from minireduce.engine.kinds import Kinds
 from minireduce.engine.memory import held_bytes
-from minireduce.engine.write import encoded_lines, encoded_records, fixed_records, text_lines
+from minireduce.engine.write import array_lines, can_be_lines, encoded_lines, encoded_records, fixed_records, text_lines
 from minireduce.frozen import dataclass
 
 PartForm = Literal["text", "pairs"]
@@ -81,6 +81,12 @@ class PartWriter:
 
     def add_batch(self, key: Any, value: Any) -> None:
         """Pairs that user code gave as arrays. Raises InvalidKey and InvalidValue."""
+        if not self._is_typed and self._width is None and can_be_lines(key, value):
+            admit_first(key, self._kinds)
+            at_once = max(1, len(key) * _YIELDED_BYTES // max(1, key.nbytes + value.nbytes))
+            for start in range(0, len(key), at_once):
+                self._write_arrays(key[start : start + at_once], value[start : start + at_once])
+            return
         self.add_encoded(encoded_keys(key, self._kinds), value_column(value))
 
     def add_encoded(self, texts: Keys, column: Column) -> None:
@@ -155,6 +161,13 @@ class PartWriter:
             self._section = SectionWriter(self._opened())
             self._section.write_magic(PART_MAGIC)
         return self._section
+
+    def _write_arrays(self, key: Any, value: Any) -> None:
+        lines = array_lines(key, value)
+        if lines is None:
+            self._write_lines(plain_values(key), plain_values(value))
+        else:
+            self._write_bytes(lines, len(key))
 
     def _write_encoded(self, texts: Keys, column: Column) -> None:
         width = self._width

@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 
-from minireduce.engine import kernels, key_columns, keys, packed_columns
+from minireduce.engine import arrow_columns, kernels, key_columns, keys, packed_columns
 from minireduce.engine.columns import Column
 from minireduce.engine.errors import InvalidValue
 from minireduce.engine.key_columns import Keys
@@ -49,6 +49,33 @@ def text_lines(keys: Sequence[Any], values: Sequence[Any]) -> bytes:
         raise InvalidValue(
             f"{around!r} has a lone surrogate, which text in UTF-8 cannot hold", hint="decode it with errors='replace'"
         ) from None
+
+
+def can_be_lines(key: Any, value: Any) -> bool:
+    """Whether arrays may become lines without a Python object for each: keys are strings, values strings or ints."""
+    is_text = arrow_columns.is_text(value) and arrow_columns.is_strings(value)
+    return (
+        arrow_columns.is_text(key) and arrow_columns.is_strings(key) and (is_text or arrow_columns.is_integers(value))
+    )
+
+
+def array_lines(key: Any, value: Any) -> memoryview | None:
+    """The lines of arrays that can be lines; None where something in them must be written otherwise. Raises
+    InvalidValue.
+    """
+    import pyarrow as pa
+
+    texts = [kernels.cast(array, pa.large_string()) for array in (key, value)]
+    for array, text in zip((key, value), texts, strict=True):
+        if not arrow_columns.is_integers(array):
+            arrow_columns.check_text(text)
+            content = bytes(key_columns.blob(text))
+            if any(special in content for special in b"\t\n\r"):
+                return None
+    tab, newline, nothing = key_columns.of_bytes([b"\t", b"\n", b""])
+    stored = [kernels.cast(text, pa.large_binary()) for text in texts]
+    lines = kernels.call("binary_join_element_wise", stored[0], tab, stored[1], newline, nothing)
+    return memoryview(key_columns.blob(lines)).cast("B")
 
 
 def encoded_lines(encoded: Keys, column: Column) -> memoryview | None:

@@ -8,9 +8,15 @@ from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import Any
 
+import pyarrow as pa
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from minireduce.disk import RealDisk
+from minireduce.engine import part
 from minireduce.engine.errors import InvalidValue
+from minireduce.engine.kinds import Kinds
 from minireduce.engine.write import text_lines
 
 
@@ -84,3 +90,30 @@ def test_what_text_cannot_say_is_refused(
 ) -> None:
     with pytest.raises(InvalidValue, match=message):
         text_lines(*place(value))
+
+
+TEXTS = st.lists(st.tuples(st.text("aé\t\n\r ", max_size=40), st.text("bö\t\\", max_size=40)), max_size=6)
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    pairs=TEXTS,
+    is_number=st.booleans(),
+    kind=st.sampled_from([pa.string(), pa.large_string()]),
+    at_once=st.integers(1, 1 << 20),
+)
+def test_arrays_become_the_lines_of_their_pairs(
+    pairs: list[tuple[str, str]], is_number: bool, kind: pa.DataType, at_once: int, tmp_path_factory: Any
+) -> None:
+    values: list[Any] = [len(value) - 5 if is_number else value for _, value in pairs]
+    path = tmp_path_factory.mktemp("part") / "part"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(part, "_YIELDED_BYTES", at_once)
+        with part.PartWriter(path, "text", role="map", kinds=Kinds(), disk=RealDisk()) as writer:
+            writer.add_batch(
+                pa.array([key for key, _ in pairs], kind), pa.array(values, pa.int64() if is_number else kind)
+            )
+            made = writer.close()
+    expected = text_lines([key for key, _ in pairs], values)
+    assert (path.read_bytes() if pairs else b"") == expected
+    assert (made.bytes_written, made.records) == (len(expected), len(pairs))
