@@ -1,8 +1,8 @@
 """Find the files that an INPUT means.
 
-An INPUT is a file, a directory (read recursively) or a glob, on this machine or, as `mr:///PATH`, in the block store
-(`stored_inputs`). Files come in the order in which inputs were named, and within a directory or glob in ascending order
-of their paths.
+An INPUT is a file, a directory (read recursively) or a glob, on this machine, as `mr:///PATH` in the block store
+(`stored_inputs`), or at any other address that fsspec knows, from where it is copied here (`fetched_inputs`). Files
+come in the order in which inputs were named, and within a directory or glob in ascending order of their paths.
 
 Inside a directory some names are passed over: what other jobs leave beside their parts, and hidden files. They are
 counted, since a silently missing file is a wrong answer; a path that is named itself is always read. Links are
@@ -34,6 +34,7 @@ from minireduce.machine import fingerprint
 
 if TYPE_CHECKING:
     from minireduce.api.job import Job
+    from minireduce.client.fetched_inputs import FetchedInputs
 
 NO_INPUT_HINT = "name a file, a directory or a glob"
 NO_RESULT_HINT = "give what an earlier run(…) without an output gave back"
@@ -76,6 +77,7 @@ class Inputs:
     results: tuple[Result[Any, Any], ...] = ()  # held, since their files go with them
     several: tuple[Inputs, ...] = ()
     is_whole: bool = False
+    fetched: tuple[FetchedInputs, ...] = ()  # copies of what lies elsewhere, held for the same reason
 
     @property
     def local_files(self) -> list[InputFile]:
@@ -144,6 +146,7 @@ def _find_several(job: Job[Any, Any], named: Sequence[Named | NamedApart], resol
         stored_directories=tuple(path for each in found for path in each.stored_directories),
         parts=tuple(part for each in found for part in each.parts),
         results=tuple(result for each in found for result in each.results),
+        fetched=tuple(copies for each in found for copies in each.fetched),
         several=tuple(found),
     )
 
@@ -201,6 +204,7 @@ def resolve(inputs: Sequence[str | os.PathLike[str]], store: Store | None = None
         local.passed_over + stored.passed_over,
         directories=tuple(local.directories),
         stored_directories=tuple(stored.directories),
+        fetched=() if local.fetched is None else (local.fetched,),
     )
 
 
@@ -210,12 +214,14 @@ class _Walk:
     def __init__(self) -> None:
         self.passed_over = 0
         self.directories: list[str] = []
+        self.fetched: FetchedInputs | None = None
 
     def resolve(self, named: str) -> Iterator[InputFile]:
-        if "://" in named or named == "-":
-            raise RequestError(
-                f"input {named} cannot be read", hint="name a file, a directory or a glob, here or as mr:///PATH"
-            )
+        if named == "-":
+            raise RequestError("input - cannot be read", hint="it is standard input on the command line alone")
+        if "://" in named:
+            yield from self._remote(named)
+            return
         if os.path.lexists(named) or not glob.has_magic(named):
             yield from self._path(named, named)
             return
@@ -228,6 +234,16 @@ class _Walk:
                 self.passed_over += 1
             elif not (named.endswith("**") and os.path.isdir(match)):  # such a glob names what lies inside, too
                 yield from self._path(match, named)
+
+    def _remote(self, url: str) -> Iterator[InputFile]:
+        from minireduce.client.fetched_inputs import FetchedInputs  # most inputs lie here
+
+        if self.fetched is None:
+            self.fetched = FetchedInputs()
+        before = self.fetched.passed_over
+        for path in self.fetched.fetch(url):
+            yield _checked(path, os.stat(path))
+        self.passed_over += self.fetched.passed_over - before
 
     def _path(self, path: str, named: str) -> Iterator[InputFile]:
         """The file at `path`, or all in the directory there. Absolute, for workers run elsewhere."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, BinaryIO, Generic, TypeVar
+from typing import TYPE_CHECKING, BinaryIO, Generic, TypeVar
 
 from minireduce.api.bad_record import BadRecord
 from minireduce.core.spec import JobSpec, OutputKind
@@ -16,7 +16,6 @@ from minireduce.core.views import JobState, JobView
 from minireduce.errors import JobFailed, RequestError, Unavailable
 
 if TYPE_CHECKING:
-    from minireduce.api.results import Result
     from minireduce.client.job_spec import Wishes
     from minireduce.client.parts import PartsOfJob
     from minireduce.client.result import JobResult
@@ -34,8 +33,8 @@ OnView = Callable[[JobView], None]
 class JobHandle(Generic[K, V]):
     """A job that was submitted. `owns_session`: a cluster that was started for this job alone ends with it.
 
-    `reads` are results that the job reads, which this keeps from going before it. `may_skip`: whether it may leave out
-    bad records, so that the master has to be asked for them. `spec`: what was submitted.
+    `reads` are results, and copies of files, that the job reads: this keeps them from going before it. `may_skip`:
+    whether it may leave out bad records, so that the master has to be asked for them. `spec`: what was submitted.
     """
 
     def __init__(
@@ -45,7 +44,7 @@ class JobHandle(Generic[K, V]):
         wishes: Wishes,
         *,
         owns_session: bool = False,
-        reads: Sequence[Result[Any, Any]] = (),
+        reads: Sequence[object] = (),
         may_skip: bool = True,
         spec: JobSpec | None = None,
     ) -> None:

@@ -166,7 +166,7 @@ def submit_program(
     connection, cluster, here, key = (
         session.connection,
         session.describe(),
-        machine_id() if reads_in_place else "",
+        machine_id() if reads_in_place and (session.is_embedded or not inputs.fetched) else "",
         jobs.new_key(),
     )
     readable = inputs
@@ -192,7 +192,7 @@ def submit_program(
         submitted,
         wishes,
         owns_session=owns_session,
-        reads=inputs.results,
+        reads=(*inputs.results, *inputs.fetched),
         may_skip=spec.skips_bad_records,
         spec=spec,
     )

@@ -115,8 +115,8 @@ def test_a_pipe_is_no_input(tmp_path: Path) -> None:
 
 
 def test_an_address_of_a_kind_that_is_not_known_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(RequestError, match="s3://bucket/x cannot be read"):
-        resolve(["s3://bucket/x"])
+    with pytest.raises(RequestError, match="nosuch://bucket/x cannot be read"):
+        resolve(["nosuch://bucket/x"])
 
 
 def test_small_neighbours_share_a_split_up_to_its_size() -> None:
