@@ -30,7 +30,7 @@ from minireduce.api.skipping import SkipLimit
 from minireduce.api.step import Step
 from minireduce.client.inputs import Inputs, resolve
 from minireduce.client.job_spec import choose_reducers
-from minireduce.client.publish import part_name, publish_directory
+from minireduce.client.publish import part_name
 from minireduce.client.quarantine import read_skipped
 from minireduce.client.sampling import choose, needs_bounds
 from minireduce.client.splits import fitting_split_size, plan_splits_of_each, spread_split_size
@@ -102,9 +102,7 @@ def run_inline(
     job: Job[K, V],
     inputs: Sequence[str | os.PathLike[str]] | Inputs,
     *,
-    output_dir: Path | None = None,
-    output: PartForm | None = None,
-    overwrite: bool = False,
+    output: PartForm = "pairs",
     reducers: int | None = None,
     usual_reducers: int | None = None,
     split_size_bytes: int = SPLIT_SIZE_BYTES,
@@ -113,22 +111,20 @@ def run_inline(
     skip_limit: SkipLimit | None = None,
     files: tuple[ShippedFile, ...] = (),
 ) -> InlineResult[K, V]:
-    """Run `job`; with `output_dir` its text parts are published there.
+    """Run `job`; `output` is the form of the last step's parts.
 
-    `output` is the form of the last step's parts, text for an `output_dir` and typed pairs else. `reducers` goes before
-    what the job's steps say, and that before `usual_reducers`; without any, the size of the input and this machine's
-    cores decide.
+    `reducers` goes before what the job's steps say, and that before `usual_reducers`; without any, the size of the
+    input and this machine's cores decide.
     Raises UserCodeError, Corruption, RequestError, and JobFailed where more records cannot be computed than allowed.
     """
     found = inputs if isinstance(inputs, Inputs) else resolve(inputs)
-    kind: PartForm = output or ("pairs" if output_dir is None else "text")
     job_id = f"job-{secrets.token_hex(3)}-1"
     tasks = InlineTasks(skip_limit or job.skip_limit, files)
 
     def reducers_of(step: Step) -> int:
         return choose_reducers(step, reducers, usual_reducers, found.bytes_total, _cores())
 
-    run = _InlineRun(job, job_id, found, reducers_of, memory_limit_bytes, record_bytes_max, kind, tasks)
+    run = _InlineRun(job, job_id, found, reducers_of, memory_limit_bytes, record_bytes_max, output, tasks)
     try:
         parts = run.steps(split_size_bytes)
     except BaseException as error:
@@ -136,11 +132,7 @@ def run_inline(
         if isinstance(error, JobFailed):
             error.skipped = read_skipped(tasks.skipped)
         raise
-    skipped = read_skipped(tasks.skipped)
-    result: InlineResult[K, V] = InlineResult(job_id, run.folder, parts, run.counters, kind, skipped)
-    if output_dir is not None:
-        publish_directory(result, job_id, output_dir, overwrite=overwrite, skipped=skipped)
-    return result
+    return InlineResult(job_id, run.folder, parts, run.counters, output, read_skipped(tasks.skipped))
 
 
 class _InlineRun:

@@ -26,7 +26,7 @@ from minireduce.engine.errors import UserCodeError
 from minireduce.engine.read import open_records
 from minireduce.engine.read_batches import open_batches
 from minireduce.engine.split import plan_splits
-from minireduce.errors import RequestError
+from minireduce.errors import JobFailed, RequestError
 from minireduce.launch.inline import run_inline
 
 ROOT = Path(__file__).parents[3]
@@ -175,7 +175,7 @@ def test_terasort_sorts_the_records_of_the_sort_benchmark(tmp_path: Path) -> Non
     data = source.read_bytes()
     assert data[:10] == b"JimGrayRIP"  # the first record of gensort, known to all who ran it
     job = runpy.run_path(str(ROOT / "jobs" / "terasort.py"))["job"]
-    run_inline(job, [source], output_dir=tmp_path / "out", reducers=3, split_size_bytes=500_000)
+    job.run(source, inline=True, output=tmp_path / "out", reducers=3, split_size=500_000)
     parts = sorted((tmp_path / "out").glob("part-*"))
     assert len(parts) == 3
     records = [data[at : at + 100] for at in range(0, len(data), 100)]
@@ -189,7 +189,7 @@ def test_terasort_sorts_the_records_of_the_sort_benchmark(tmp_path: Path) -> Non
 
     width = FixedWidth(100)
     other = Job(by_record, Identity(), input=width, output=width, partition=Range())
-    run_inline(other, [source], output_dir=tmp_path / "other", reducers=3, split_size_bytes=500_000)
+    other.run(source, inline=True, output=tmp_path / "other", reducers=3, split_size=500_000)
     assert [part.read_bytes() for part in sorted((tmp_path / "other").glob("part-*"))] == [
         p.read_bytes() for p in parts
     ]
@@ -199,8 +199,8 @@ def test_terasort_sorts_the_records_of_the_sort_benchmark(tmp_path: Path) -> Non
 def test_what_makes_no_record_of_the_width_is_refused(value: Any, tmp_path: Path) -> None:
     (tmp_path / "in.txt").write_text("a\n")
     job = Job(lambda _: [(b"k", value)], Identity(), output=FixedWidth(4))
-    with pytest.raises(UserCodeError, match="make no record of 4 bytes"):
-        run_inline(job, [tmp_path / "in.txt"], output_dir=tmp_path / "out")
+    with pytest.raises(JobFailed, match="make no record of 4 bytes"):
+        job.run(tmp_path / "in.txt", inline=True, output=tmp_path / "out")
 
 
 def test_a_piece_of_each_record_is_cut_out() -> None:

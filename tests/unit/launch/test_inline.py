@@ -87,15 +87,15 @@ def test_steps_read_the_typed_pairs_of_those_before(texts: list[Path]) -> None:
 
 def test_an_output_directory_appears_whole(texts: list[Path], tmp_path: Path) -> None:
     out = tmp_path / "out"
-    result = run_inline(Job(words, Sum()), texts, output_dir=out, reducers=2)
+    result = Job(words, Sum()).run(texts, inline=True, output=out, reducers=2)
     assert sorted(path.name for path in out.iterdir()) == ["_SUCCESS", "part-00000", "part-00001"]
-    written = b"".join((out / part.name).read_bytes() for part in result.parts).decode()
+    written = b"".join((out / f"part-0000{number}").read_bytes() for number in (0, 1)).decode()
     counted = {line.split("\t")[0]: int(line.split("\t")[1]) for line in written.splitlines()}
     assert counted == collections.Counter(word for line in lines(texts) for word in line.split())
     with pytest.raises(RequestError, match="text"):
         list(result)
     with pytest.raises(AlreadyExists):
-        run_inline(Job(words, Sum()), texts, output_dir=out)
+        Job(words, Sum()).run(texts, inline=True, output=out)
 
 
 def test_a_failed_job_leaves_nothing(texts: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -106,9 +106,11 @@ def test_a_failed_job_leaves_nothing(texts: list[Path], tmp_path: Path, monkeypa
     scratch.mkdir()
     monkeypatch.setattr("tempfile.tempdir", str(scratch))
     with pytest.raises(UserCodeError, match=r"ZeroDivisionError") as caught:
-        run_inline(Job(failing, Sum()), texts, output_dir=tmp_path / "out")
+        run_inline(Job(failing, Sum()), texts, output="text")
     assert caught.value.path == str(texts[3])
     assert caught.value.offset == 5
+    with pytest.raises(JobFailed, match=r"ZeroDivisionError"):
+        Job(failing, Sum()).run(texts, inline=True, output=tmp_path / "out")
     assert list(scratch.iterdir()) == []
     assert not (tmp_path / "out").exists()
 
@@ -140,7 +142,7 @@ def test_counters_of_user_code_are_added_up_over_tasks(texts: list[Path]) -> Non
 def test_no_input_gives_empty_parts(tmp_path: Path) -> None:
     empty = tmp_path / "empty.txt"
     empty.touch()
-    run_inline(Job(words, Sum()), [empty], output_dir=tmp_path / "out", reducers=2)
+    Job(words, Sum()).run(empty, inline=True, output=tmp_path / "out", reducers=2)
     assert [(tmp_path / "out" / f"part-0000{n}").read_bytes() for n in (0, 1)] == [b"", b""]
     assert list(run_inline(Job(words, Sum()).then(None, Collect()), [empty], reducers=2)) == []
 
