@@ -14,8 +14,8 @@ from __future__ import annotations
 import os
 import site
 import sys
-from collections.abc import Iterator
-from functools import cache
+from collections.abc import Container, Iterator
+from functools import cache, lru_cache
 from pathlib import Path
 from types import ModuleType
 
@@ -34,10 +34,14 @@ def is_own(module: ModuleType) -> bool:
     return isinstance(file, str) and not is_ours and not _is_installed(file)
 
 
-def modules_named_in(pickled: bytes) -> tuple[Module, ...]:
-    """The user's own modules that a pickle names, and those that they import, each with the packages it lies in."""
+def modules_named_in(pickled: bytes, by_value: Container[str] = ()) -> tuple[Module, ...]:
+    """The user's own modules that a pickle names, and those that they import, each with the packages it lies in.
+
+    What is in `by_value` is named there, too, and not needed for that.
+    """
     own = _own_modules()
-    waiting = [name for name in own if _SHORT_TEXT + bytes((len(name.encode()),)) + name.encode() in pickled]
+    named = [name for name in own if name not in by_value]
+    waiting = [name for name in named if _SHORT_TEXT + bytes((len(name.encode()),)) + name.encode() in pickled]
     found: dict[str, Module] = {}
     while waiting:
         name = waiting.pop()
@@ -95,7 +99,12 @@ def _read(name: str, module: ModuleType) -> Module | None:
         return None
 
 
-def _imported(module: Module) -> Iterator[str]:
+@lru_cache(maxsize=1000)
+def _imported(module: Module) -> tuple[str, ...]:
+    return tuple(_found_imported(module))
+
+
+def _found_imported(module: Module) -> Iterator[str]:
     """What a module imports anywhere in it, as far as that can be told from its text, and the packages of all."""
     import ast  # most jobs need none of this
 

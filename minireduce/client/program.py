@@ -31,9 +31,10 @@ _ROLES = ("mapper", "reduce", "reduce_batch", "combine", "partition", "sort_valu
 def pickle_program(job: Job[Any, Any]) -> Program:
     """The program that is this job. Raises RequestError naming what cannot travel."""
     try:
-        by_value = _modules_of(job)
-        with _by_value(by_value):
-            body = _dumps(job, {module.__name__ for module in by_value})
+        sent_whole = _modules_of(job)
+        names = {module.__name__ for module in sent_whole}
+        with _by_value(sent_whole):
+            body = _dumps(job, names)
     except Exception as cause:  # whatever a user's object raises when it is asked for its state
         raise RequestError(
             f"the job {job.name} cannot be sent to other processes: {type(cause).__name__}: {cause}",
@@ -45,7 +46,7 @@ def pickle_program(job: Job[Any, Any]) -> Program:
         sha256=hashlib.sha256(body).hexdigest(),
         origin=job.name,
         python_version=".".join(platform.python_version_tuple()[:2]),
-        modules=modules_named_in(body),
+        modules=modules_named_in(body, names),
     )
 
 

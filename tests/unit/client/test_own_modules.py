@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import pickle
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -32,8 +33,6 @@ def beside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def _named(*names: str) -> dict[str, bool]:
     """What goes along with a pickle that names these modules."""
-    import pickle
-
     pickled = pickle.dumps(names)
     return {module.name: module.is_package for module in modules_named_in(pickled)}
 
@@ -49,6 +48,7 @@ def test_what_is_named_goes_with_all_of_ones_own_that_it_imports(beside: Path) -
     }
     assert _named("shop_space.deep") == {"shop_space": True, "shop_space.deep": False}
     assert _named("shop_oth") == {}
+    assert modules_named_in(pickle.dumps("shop_other"), {"shop_other"}) == ()
 
 
 def test_a_module_that_was_never_imported_or_is_gone_is_left_out(beside: Path) -> None:
