@@ -193,8 +193,22 @@ def decompressed(stream: BinaryIO, path: str) -> BinaryIO:
     if path.endswith(".zst"):
         import pyarrow as pa
 
-        return cast("BinaryIO", pa.CompressedInputStream(pa.PythonFile(stream, "r"), "zstd"))
+        return cast("BinaryIO", pa.CompressedInputStream(pa.PythonFile(_LeftOpen(stream), "r"), "zstd"))
     return stream
+
+
+class _LeftOpen:
+    """A stream for Arrow, which closes what it reads as soon as nobody holds its reader: whoever opened this stream
+    goes on with it.
+    """
+
+    closed = False
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self.read, self.seek, self.tell = stream.read, stream.seek, stream.tell
+
+    def close(self) -> None:
+        pass
 
 
 class Lines:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import bz2
+import gzip
+import lzma
 import os
 import socket
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 
 WORDCOUNT = Path(__file__).parents[2] / "jobs" / "wordcount.py"
@@ -214,6 +218,13 @@ def test_names_that_are_passed_over_are_counted(submit, tmp_path: Path) -> None:
     assert ran.status == 0, ran.err
     assert ran.pairs == {"a": "1"}
     assert "2 names passed over" in ran.err
+
+
+@pytest.mark.parametrize("suffix", ["gz", "bz2", "xz", "zst"])
+def test_a_compressed_input(submit, tmp_path: Path, suffix: str) -> None:
+    compress = {"gz": gzip.compress, "bz2": bz2.compress, "xz": lzma.compress, "zst": pa.Codec("zstd").compress}[suffix]
+    ran = submit(WORDCOUNT, text_file(tmp_path, bytes(compress(b"a b\na\n")), f"in.txt.{suffix}"))
+    assert (ran.status, ran.out) == (0, "a\t2\nb\t1\n"), ran.err
 
 
 # ── clusters that are not there, or not ours: status 4, or 2 where a daemon was asked wrongly ───────────────────────

@@ -103,6 +103,12 @@ def test_compressed_files_are_read_as_what_they_hold(suffix: str, compress: Call
     data = b"\xef\xbb\xbf" + b"line\n" * 50_000 + b"last"
     packed = pa.Codec("zstd").compress(data, asbytes=True) if compress is None else compress(data)
     assert records(packed, path=f"f.{suffix}", split=10) == ["line"] * 50_000 + ["last"]
+    file = io.BytesIO(packed)
+    read_all = open_records(
+        file, offset=0, length=len(packed), input_format=Text(), context=TaskContext(path=f"f.{suffix}")
+    )
+    assert sum(1 for _ in read_all) == 50_001
+    assert not file.closed, "it is its opener's, who looks whether it has changed since"
 
 
 @pytest.mark.parametrize(("suffix", "compress"), [("gz", gzip.compress), ("bz2", bz2.compress), ("xz", lzma.compress)])
