@@ -20,6 +20,7 @@ from itertools import chain, repeat
 from typing import Any, BinaryIO
 
 import numpy as np
+import numpy.typing as npt
 import xxhash
 
 from minireduce.engine import columns, key_columns
@@ -34,7 +35,9 @@ FRAME_BYTES = 256 << 10
 PART_MAGIC = b"MRPAIRS1"
 
 KINDS, PAIRS, END = 1, 2, 3
-_HEAD = struct.Struct("<BBHIIIQQ")  # frame, form, zero, keys, values, key bytes, value bytes, XXH3-64 of all else
+ONE_KEY_LENGTH, ONE_VALUE_LENGTH = 1, 2
+"""Marks of a frame whose keys, or packed values, are all of one length: it is stored once."""
+_HEAD = struct.Struct("<BBHIIIQQ")  # frame, form, marks, keys, values, key bytes, value bytes, XXH3-64 of all else
 _CHECKED = _HEAD.size - 8
 Pieces = list[Any]  # bytes that stand one after the other, or views of them: a frame is not put together to be written
 END_BYTES = _HEAD.size + 8
@@ -55,7 +58,7 @@ class SectionWriter:
 
     def write_kinds(self, encoded: bytes) -> None:
         """What kinds of keys the writer of this section saw; not part of the digest, since it names places."""
-        self._write(_frame(KINDS, 0, 0, 0, 0, [encoded]))
+        self._write(_frame(KINDS, 0, 0, 0, 0, 0, [encoded]))
 
     def add(self, keys: Keys, column: Column) -> None:
         """More pairs, by their sortable keys."""
@@ -76,7 +79,7 @@ class SectionWriter:
     def end(self) -> None:
         """Close the section."""
         self._flush()
-        self._digested(_frame(END, 0, 0, 0, 0, [self._section_pairs.to_bytes(8, "little")]))
+        self._digested(_frame(END, 0, 0, 0, 0, 0, [self._section_pairs.to_bytes(8, "little")]))
         self._section_pairs = 0
 
     def write_magic(self, magic: bytes) -> None:
@@ -112,9 +115,9 @@ class SectionWriter:
             self.bytes_written += len(piece)
 
 
-def _frame(frame: int, form: int, keys: int, values: int, key_bytes: int, payload: Pieces) -> Pieces:
+def _frame(frame: int, form: int, marks: int, keys: int, values: int, key_bytes: int, payload: Pieces) -> Pieces:
     size_bytes = sum(map(len, payload))
-    head = _HEAD.pack(frame, form, 0, keys, values, key_bytes, size_bytes, 0)[:_CHECKED]
+    head = _HEAD.pack(frame, form, marks, keys, values, key_bytes, size_bytes, 0)[:_CHECKED]
     check = xxhash.xxh3_64(head)
     for piece in payload:
         check.update(piece)
@@ -135,12 +138,29 @@ def _encode_pairs(keys: Keys, column: Column) -> Pieces:
     else:
         counts = b""
     blob = key_columns.blob(keys)
-    parts = [key_columns.lengths(keys).astype("<u4").tobytes(), counts, blob]
+    lengths, are_equal = _encode_lengths(key_columns.lengths(keys))
+    marks = ONE_KEY_LENGTH if are_equal else 0
+    parts = [lengths, counts, blob]
     if isinstance(column, np.ndarray):
         parts.append(column.tobytes())
     else:
-        parts += [columns.packed_lengths(column).astype("<u4").tobytes(), columns.packed_blob(column)]
-    return _frame(PAIRS, columns.form(column), len(keys), count, len(blob), parts)
+        lengths, are_equal = _encode_lengths(columns.packed_lengths(column))
+        marks |= ONE_VALUE_LENGTH if are_equal else 0
+        parts += [lengths, columns.packed_blob(column)]
+    return _frame(PAIRS, columns.form(column), marks, len(keys), count, len(blob), parts)
+
+
+def _encode_lengths(lengths: Index) -> tuple[bytes, bool]:
+    """Lengths as they are stored, and whether one stands for all."""
+    are_equal = len(lengths) > 1 and bool((lengths == lengths[0]).all())
+    return (lengths[:1] if are_equal else lengths).astype("<u4").tobytes(), are_equal
+
+
+def _decode_lengths(payload: bytes, count: int, at: int, *, are_equal: bool) -> tuple[npt.NDArray[Any], int]:
+    """Lengths that are stored there, and where they end."""
+    if are_equal:
+        return np.full(count, int.from_bytes(payload[at : at + 4], "little"), np.uint32), at + 4
+    return np.frombuffer(payload, "<u4", count, at), at + 4 * count
 
 
 @dataclass(slots=True)
@@ -198,10 +218,10 @@ class SectionReader:
         frame = self._next_pairs()
         return None if frame is None else _plain_pairs(*frame, allow_pickle=allow_pickle)
 
-    def _next_pairs(self) -> tuple[bytes, int, int, int, int] | None:
+    def _next_pairs(self) -> tuple[bytes, int, int, int, int, int] | None:
         if self._offset == self._end:
             return None
-        (frame, form, _, keys, values, key_bytes, _, _), payload = self._next()
+        (frame, form, marks, keys, values, key_bytes, _, _), payload = self._next()
         if frame == END:
             written = int.from_bytes(payload, "little")
             if written != self._pairs or self._offset != self._end:
@@ -210,7 +230,7 @@ class SectionReader:
         if frame != PAIRS or self._offset == self._end:
             raise Corruption(f"{self._source.name} has no end at {self._end}")
         self._pairs += values
-        return payload, form, keys, values, key_bytes
+        return payload, form, marks, keys, values, key_bytes
 
     def skip(self) -> bool:
         """Pass over the next pairs unread and unchecked; False at the end. `read` counts no more from then on."""
@@ -241,10 +261,9 @@ class SectionReader:
 
 
 def _decode_pairs(
-    payload: bytes, form: int, keys: int, values: int, key_bytes: int, *, is_columnar: bool
+    payload: bytes, form: int, marks: int, keys: int, values: int, key_bytes: int, *, is_columnar: bool
 ) -> tuple[Keys, Column]:
-    key_lengths = np.frombuffer(payload, "<u4", keys)
-    at = 4 * keys
+    key_lengths, at = _decode_lengths(payload, keys, 0, are_equal=bool(marks & ONE_KEY_LENGTH))
     counts = None
     if keys < values:
         counts = np.frombuffer(payload, "<u4", keys, at)
@@ -257,29 +276,30 @@ def _decode_pairs(
         return texts, np.frombuffer(payload, "<i8", values, at)
     if form == columns.FLOATS:
         return texts, np.frombuffer(payload, "<f8", values, at)
-    lengths = np.frombuffer(payload, "<u4", values, at)
+    lengths, at = _decode_lengths(payload, values, at, are_equal=bool(marks & ONE_VALUE_LENGTH))
     if is_columnar:
-        return texts, key_columns.of_parts(lengths, memoryview(payload)[at + 4 * values :])
-    ends = np.cumsum(lengths, dtype=np.int64) + (at + 4 * values)
-    stops = ends.tolist()
-    starts = [at + 4 * values, *stops[:-1]]
+        return texts, key_columns.of_parts(lengths, memoryview(payload)[at:])
+    stops = (np.cumsum(lengths, dtype=np.int64) + at).tolist()
+    starts = [at, *stops[:-1]]
     return texts, [payload[start:stop] for start, stop in zip(starts, stops, strict=True)]
 
 
 def _plain_pairs(
-    payload: bytes, form: int, keys: int, values: int, key_bytes: int, *, allow_pickle: bool
+    payload: bytes, form: int, marks: int, keys: int, values: int, key_bytes: int, *, allow_pickle: bool
 ) -> tuple[list[Any], list[Any]]:
     """Nothing is cut into pieces that would only be put together again, and equal keys are decoded once."""
-    at = 4 * keys if keys == values else 8 * keys
-    texts = _keys(payload[at : at + key_bytes], np.frombuffer(payload, "<u4", keys), is_columnar=False)
-    plain = decode_all(texts)
+    key_lengths, at = _decode_lengths(payload, keys, 0, are_equal=bool(marks & ONE_KEY_LENGTH))
+    counts = None
     if keys < values:
-        plain = list(chain.from_iterable(map(repeat, plain, np.frombuffer(payload, "<u4", keys, 4 * keys).tolist())))
+        counts = np.frombuffer(payload, "<u4", keys, at).tolist()
+        at += 4 * keys
+    plain = decode_all(_keys(payload[at : at + key_bytes], key_lengths, is_columnar=False))
+    if counts is not None:
+        plain = list(chain.from_iterable(map(repeat, plain, counts)))
     at += key_bytes
     if form == columns.PACKED:
-        lengths = np.frombuffer(payload, "<u4", values, at).astype(np.int64)
-        packed = memoryview(payload)[at + 4 * values :]
-        return plain, unpack_each(packed, lengths, allow_pickle=allow_pickle)
+        lengths, at = _decode_lengths(payload, values, at, are_equal=bool(marks & ONE_VALUE_LENGTH))
+        return plain, unpack_each(memoryview(payload)[at:], lengths.astype(np.int64), allow_pickle=allow_pickle)
     return plain, np.frombuffer(payload, "<i8" if form == columns.INTEGERS else "<f8", values, at).tolist()
 
 

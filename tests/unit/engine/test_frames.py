@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from minireduce.engine import columns, frames, keys
+from minireduce.engine import columns, frames, key_columns, keys
 from minireduce.engine.frames import SectionReader, SectionWriter, Source, iterate
 from minireduce.engine.index import encode_index, read_index
 from minireduce.engine.read import read_pairs
@@ -62,6 +62,41 @@ def test_no_damaged_byte_and_no_torn_file_goes_unseen() -> None:
             list(read_pairs(io.BytesIO(data[:at]), name="the part"))
     with pytest.raises(Corruption, match="the part"):
         list(read_pairs(io.BytesIO(data + b"\0"), name="the part"))
+
+
+@pytest.mark.parametrize(
+    ("pairs", "lengths"),
+    [
+        ([("aa", "x"), ("bb", "y"), ("cc", "z")], 8),  # one for the keys, one for the values
+        ([("aa", "x"), ("bb", "yy"), ("cc", "z")], 16),
+        ([("aa", "x"), ("b", "y"), ("cc", "z")], 16),
+        ([("aa", "x"), ("aa", "y"), ("bb", "zz")], 4 + 8 + 12),  # and how often each key occurs
+        ([("aa", 1), ("bb", 2), ("cc", 3)], 4),
+        ([("aa", "x")], 8),
+    ],
+)
+@pytest.mark.parametrize("is_written_once", [True, False])
+def test_a_length_that_all_have_is_written_once_and_read_either_way(
+    pairs: list[Any], lengths: int, is_written_once: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not is_written_once:
+        monkeypatch.setattr(frames, "_encode_lengths", lambda each: (each.astype("<u4").tobytes(), False))
+    data, _ = written(pairs, [])
+    section = data[len(frames.PART_MAGIC) :]
+    assert list(read_pairs(io.BytesIO(data), name="the part")) == pairs
+    for is_columnar in (False, True):
+        reader = SectionReader(Source(io.BytesIO(section), "x"), 0, len(section), is_columnar=is_columnar)
+        found = [
+            pair
+            for texts, column in iterate(reader)
+            for pair in zip(keys.decode_all(key_columns.to_texts(texts)), columns.to_values(column), strict=True)
+        ]
+        assert found == pairs
+    if is_written_once:
+        distinct = {keys.sortable_all([key])[0] for key, _ in pairs}
+        values = 8 * len(pairs) if isinstance(pairs[0][1], int) else sum(1 + len(value) for _, value in pairs)
+        frame_bytes = frames._HEAD.size + lengths + sum(map(len, distinct)) + values
+        assert len(section) == frame_bytes + frames.END_BYTES
 
 
 def test_a_section_without_one_of_its_frames_is_seen() -> None:
