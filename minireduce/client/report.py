@@ -71,7 +71,7 @@ def render(job: JobView, tasks: Sequence[TaskView]) -> str:
             else "",
             *(
                 f"<h3>{escape(str(failed.attempt))} on {escape(failed.worker)}</h3>"
-                f"<pre>{escape(failed.error.traceback or failed.error.message)}</pre>"
+                f"<pre>{escape(failed.error.traceback or failed.error.summary)}</pre>"
                 for failed in job.errors
             ),
             "<h2>Counters</h2>",

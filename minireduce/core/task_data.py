@@ -130,6 +130,11 @@ class TaskError:
     position: int = -1
     proof: int = 0
 
+    @property
+    def summary(self) -> str:
+        """What happened, on its own: with the class of what was raised, if anything was."""
+        return f"{self.type_name}: {self.message}" if self.type_name else self.message
+
 
 @dataclass(frozen=True, slots=True)
 class SkippedRecord:

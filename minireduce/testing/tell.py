@@ -97,7 +97,7 @@ def _report(
                 yield f"hears from {speaker} that it holds the output of {attempt(report.attempt)}"
         case messages.AttemptFailed():
             error = report.error
-            yield f"hears from {speaker}: {attempt(report.attempt)} failed: {error.type_name}: {error.message}"
+            yield f"hears from {speaker}: {attempt(report.attempt)} failed: {error.summary}"
         case messages.RecordsSkipped():
             for record in report.records:
                 place = f"record {record.place.position} of {task(report.attempt.task)}"

@@ -104,7 +104,7 @@ def task(view: JobView, shown: TaskView, errors: Sequence[AttemptError], printed
 
 
 def _error(failed: AttemptError) -> str:
-    told = failed.error.traceback or f"{failed.error.type_name}: {failed.error.message}"
+    told = failed.error.traceback or failed.error.summary
     return f"<h3>{escape(str(failed.attempt))} on {escape(failed.worker)}</h3><pre>{escape(told)}</pre>"
 
 

@@ -160,8 +160,7 @@ def _failed(state: ComputeState, member: Member, report: AttemptFailed, now: flo
     if found is None:
         return
     job, task, attempt = found
-    message = f"{report.error.type_name}: {report.error.message}" if report.error.type_name else report.error.message
-    state.end_attempt(job, task, attempt, AttemptState.FAILED, now, message)
+    state.end_attempt(job, task, attempt, AttemptState.FAILED, now, report.error.summary)
     task.failures += 1
     job.count("NUM_FAILED_MAPS" if task.id.kind == "map" else "NUM_FAILED_REDUCES")
     job.errors.insert(0, AttemptError(attempt.id, attempt.worker, report.error))

@@ -298,3 +298,8 @@ def test_input_that_is_not_of_its_format_fails_the_job_at_once_unless_its_record
         job = cluster.submit(maps=2, reducers=0, skipped_max=skipped_max)
         worker.say(AttemptFailed(worker.attempts()[0], error))
         assert cluster.state(job) is state
+
+
+def test_an_error_of_no_class_is_told_without_one():
+    assert TaskError("raised", "ValueError", "no").summary == "ValueError: no"
+    assert TaskError(UNREADABLE, "", "in.gz cannot be unpacked").summary == "in.gz cannot be unpacked"
