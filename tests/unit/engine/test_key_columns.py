@@ -73,6 +73,24 @@ def test_keys_that_begin_alike_and_ascend_in_runs_are_put_in_order(runs: int, sa
     assert key_columns.order_of_runs(array).tolist() == key_columns.order(array).tolist() == expected
 
 
+@pytest.mark.parametrize("kinds", [b"S", b"SB"])
+@pytest.mark.parametrize("pieces", [[b""], [b"", b"a", b"\0"], [b"abcdefgh", b"b", b"\xff" * 3, b"\0" * 9]])
+def test_many_texts_are_put_in_order_by_all_of_their_bytes(pieces: list[bytes], kinds: bytes) -> None:
+    chosen = np.random.default_rng(len(pieces)).integers(0, len(pieces), (5000, 4))
+    raw = [
+        bytes([kinds[place % len(kinds)]]) + b"".join(pieces[piece] for piece in row)
+        for place, row in enumerate(chosen.tolist())
+    ]
+    array = key_columns.of_bytes([b"left out", *raw])[1:]
+    expected = sorted(range(len(raw)), key=raw.__getitem__)
+    assert key_columns.order(array).tolist() == key_columns.order_of_runs(array).tolist() == expected
+
+
+def test_many_keys_of_which_one_is_empty_are_put_in_order() -> None:
+    raw = [b"key %d" % (number * 7919 % 5000) for number in range(5000)] + [b""]
+    assert key_columns.order(key_columns.of_bytes(raw)).tolist() == sorted(range(len(raw)), key=raw.__getitem__)
+
+
 @given(st.lists(st.text(st.characters(exclude_categories=["Cs"]) | st.sampled_from("\5\6a"), max_size=3), max_size=8))
 def test_strings_and_bytes_are_encoded_at_once_as_one_by_one(words: list[str]) -> None:
     for plain in (words, [word.encode() for word in words]):
