@@ -257,7 +257,7 @@ class Lines:
             is_last = stop > 0
             stop = stop or data.rfind(b"\n", start) + 1
             if stop > start:
-                yield from self._sized(b"".join((*waiting, data[start:stop])), begin)
+                yield from self._sized(b"".join((*waiting, memoryview(data)[start:stop])), begin)
                 if is_last:
                     return
                 begin, start, waiting, waiting_bytes = base + stop, stop, [], 0
@@ -334,12 +334,27 @@ def text_of(begin: int, raw: bytes, context: TaskContext) -> bytes | None:
 
 
 def _walk_text(begin: int, raw: bytes, context: TaskContext, size_bytes: int) -> Iterator[str]:
-    body = text_of(begin, raw, context)
-    if body is None:
-        return iter(())
-    lines = body.decode().split("\n")
+    lines = _plain_lines(begin, raw)
+    if lines is None:
+        body = text_of(begin, raw, context)
+        if body is None:
+            return iter(())
+        lines = body.decode().split("\n")
     context.count("MAP_INPUT_RECORDS", len(lines))
     return context.walk(lines, _offsets(begin, raw), size_bytes=size_bytes)
+
+
+def _plain_lines(begin: int, raw: bytes) -> list[str] | None:
+    """The lines of a block without a mark, returns and invalid bytes, with no copy of it but the decoded one."""
+    if b"\r" in raw or (begin == 0 and raw.startswith(_BYTE_ORDER_MARK)):
+        return None
+    try:
+        lines = raw.decode().split("\n")
+    except UnicodeDecodeError:
+        return None
+    if not lines[-1]:
+        lines.pop()  # after the newline that ends the block
+    return lines
 
 
 def _walk_bytes(begin: int, raw: bytes, context: TaskContext, size_bytes: int) -> Iterator[bytes]:
