@@ -29,6 +29,7 @@ from minireduce.engine.errors import InvalidKey
 from minireduce.engine.key_columns import Keys
 
 NONE, BOOL, INT, FLOAT, STR, BYTES, DATE, NAIVE, AWARE, TUPLE = (chr(tag) for tag in range(1, 11))
+_MARKS: dict[type, bytes] = {str: STR.encode(), bytes: BYTES.encode()}
 TUPLE_LENGTH_MAX = 255
 
 _ORIGIN = datetime(1, 1, 1)  # noqa: DTZ001  naive on purpose
@@ -72,16 +73,38 @@ def array_of(keys: Sequence[Any]) -> Any:
     types = set(map(type, keys))
     if types not in ({str}, {bytes}):
         return None
+    joined = marked_bytes(keys)
+    if joined is not None:
+        return array_of_marked(joined, len(keys))
     if types == {bytes}:
-        mark = BYTES.encode()
-        array = key_columns.of_marked(mark + mark.join(keys), mark, len(keys))
-        return marked(key_columns.of_bytes(keys), BYTES) if array is None else array
+        return marked(key_columns.of_bytes(keys), BYTES)
     try:
-        joined = (STR + STR.join(keys)).encode()
+        return marked(key_columns.of_bytes(list(map(str.encode, keys))), STR)
     except UnicodeEncodeError:
         return None  # the slow way tells which one
-    array = key_columns.of_marked(joined, STR.encode(), len(keys))
-    return marked(key_columns.of_bytes(list(map(str.encode, keys))), STR) if array is None else array
+
+
+def marked_bytes(keys: Sequence[Any]) -> bytes | None:
+    """Keys that are all str, or all bytes, joined by the byte that names their kind; None where that stands in one of
+    them, or one cannot be stored.
+    """
+    mark = _MARKS[type(keys[0])]
+    try:
+        joined: bytes = mark + mark.join(keys) if type(keys[0]) is bytes else (STR + STR.join(keys)).encode()
+    except UnicodeEncodeError:
+        return None
+    return joined if joined.count(mark) == len(keys) else None
+
+
+def array_of_marked(joined: bytes, count: int) -> Any:
+    """The array of what `marked_bytes` gave for so many keys."""
+    return key_columns.of_marked(joined, joined[:1], count)
+
+
+def unjoined(joined: bytes) -> list[Any]:
+    """The keys that `marked_bytes` has joined."""
+    _, *found = joined.split(joined[:1])
+    return found if joined[:1] == _MARKS[bytes] else [key.decode() for key in found]
 
 
 def marked(stored: Any, kind: str) -> Any:

@@ -35,12 +35,14 @@ def partition(_: Any, encoded: Any) -> Any:
     return np.zeros(len(encoded), np.int64)
 
 
-def gathered(pairs: list[Pair], aggregation: Aggregation[Any, Any, Any], settled: int = 0) -> Gathered:
-    """What a buffer gives that took these two at a time, and was settled after so many takes."""
+def gathered(
+    pairs: list[Pair], aggregation: Aggregation[Any, Any, Any], settled: int = 0, at_once: int = 2
+) -> Gathered:
+    """What a buffer gives that took so many of these at a time, and was settled after so many takes."""
     buffer = gather_many.folding_buffer(Kinds(), aggregation, 1)
     given_pairs: Iterator[Pair] = iter(pairs)
     takes = 0
-    while buffer.take(islice(given_pairs, 2)):
+    while buffer.take(islice(given_pairs, at_once)):
         takes += 1
         if takes == settled:
             buffer.settle()
@@ -63,12 +65,14 @@ def total(values: list[Any]) -> int | float:
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=300)
-@given(st.lists(st.tuples(WORDS | st.none(), NUMBERS), max_size=30), st.integers(0, 8))
-def test_sums_are_exact_whichever_way_pairs_went(pairs: list[tuple[str | None, Any]], settled: int) -> None:
+@given(st.lists(st.tuples(WORDS | st.none(), NUMBERS), max_size=30), st.integers(0, 8), st.integers(1, 6))
+def test_sums_are_exact_whichever_way_pairs_went(
+    pairs: list[tuple[str | None, Any]], settled: int, at_once: int
+) -> None:
     expected: dict[str | None, list[Any]] = {}
     for key, value in pairs:
         expected.setdefault(key, []).append(value)
-    found = results(gathered(pairs, Sum(), settled), Sum())
+    found = results(gathered(pairs, Sum(), settled, at_once), Sum())
     assert repr(sorted(found, key=repr)) == repr(sorted(((k, total(v)) for k, v in expected.items()), key=repr))
     words = [key for key, _ in found if key is not None]
     assert words == sorted(words)
@@ -90,6 +94,22 @@ def test_from_many_keys_on_the_dict_is_asked_no_more(monkeypatch: pytest.MonkeyP
     found = gathered([(f"{number:02}", 1) for number in range(20)] * 2, Sum())
     assert results(found, Sum()) == [(f"{number:02}", 2) for number in range(20)]
     assert sum(taken) == 4, "two takes of two pairs, after which there are more than two keys"
+
+
+def test_what_is_collected_counts_with_the_bytes_of_its_keys() -> None:
+    buffer = gather_many.folding_buffer(Kinds(), Sum(), 1)
+    buffer.take(iter([("a", 1), ("b", 1), ("c", 1)]))
+    before = buffer.held_bytes()
+    buffer.take(iter([("d" * 100_000, 1), ("e" * 100_000, 1)]))
+    assert buffer.held_bytes() - before > 200_000
+
+
+def test_sums_that_may_go_beyond_64_bits_are_taken_apart_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gather_many, "PAIRS_COLLECTED", 1000)
+    large = (1 << 63) - 1
+    pairs = [(key, value) for key in ("a", "b", "c", "é") for value in (1, large, large)]
+    found = results(gathered(pairs, Sum(), at_once=4), Sum())
+    assert found == [(key, 1 + 2 * large) for key in ("a", "b", "c", "é")]
 
 
 def test_a_key_that_cannot_be_stored_is_told_when_all_is_given_up() -> None:
