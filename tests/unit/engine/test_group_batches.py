@@ -18,7 +18,10 @@ from hypothesis import strategies as st
 from minireduce import Job, JobFailed, Numbers, Range, Sum, Text, columns, task
 from minireduce.disk import RealDisk
 from minireduce.engine import group_batches
-from minireduce.engine.errors import UserCodeError
+from minireduce.engine.context import TaskContext
+from minireduce.engine.errors import InvalidValue, UserCodeError
+from minireduce.engine.keys import sortable_all
+from minireduce.engine.merge import LongGroup, Window
 from minireduce.errors import RequestError
 from minireduce.launch.inline import run_inline
 
@@ -152,8 +155,11 @@ def test_several_inputs_come_as_batches_of_the_same_keys(
     expected, counters = parts(Job(maps, join, sort_values=order), named)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(group_batches, "BATCH_BYTES_MAX", data.draw(st.sampled_from([1, 60, 400, 8 << 20])))
-        found, batch_counters = parts(Job(maps, reduce_batch=join_in_batches, sort_values=order), named)
-    assert found == expected
+        job: Job[Any, Any] = Job(maps, reduce_batch=join_in_batches, sort_values=order)
+        found, batch_counters = parts(job, named)
+        patch.setattr(group_batches, "GROUP_SHARE", 1 << 20)
+        of_little_memory, _ = parts(job.replaced(memory_limit_bytes=1), named)
+    assert found == of_little_memory == expected
     for name in COUNTED:
         assert batch_counters.get(name, 0) == counters.get(name, 0)
 
@@ -235,6 +241,37 @@ def test_a_group_that_does_not_fit_is_an_error_that_says_what_to_do(monkeypatch:
     assert sorted(found) == [number for number in range(1000) if number % 4 and number != 500]
     assert sum(found.values()) == 225_000
     left_out.close()
+
+
+def pairs_of(texts: str) -> Window:
+    return Window(sortable_all(list(texts)), np.arange(len(texts)), float(len(texts)))
+
+
+def test_of_several_inputs_a_group_that_does_not_fit_comes_without_the_others() -> None:
+    large = LongGroup(sortable_all(["m"])[0])
+
+    def pieces() -> Iterator[np.ndarray[Any, Any]]:
+        for _ in range(4):
+            large.size_bytes += 1000
+            yield np.arange(5)
+
+    large.pieces = pieces()
+    sides = [iter([pairs_of("bccd"), large, pairs_of("z")]), iter([pairs_of("aacmmz")])]
+    batches = group_batches.group_batches(
+        sides, sort_values=False, memory_limit_bytes=16_000, context=TaskContext(path="<test>")
+    )
+    found = []
+    for batch in batches:
+        keys = [batch.record_of(index) for index in range(batch.count)]
+        try:
+            found.append((keys, [side["value"].to_pylist() for side in batch.arguments(0, batch.count)]))
+        except InvalidValue as error:
+            found.append((keys, error.message[:47]))
+    assert found == [
+        (["a", "b", "c", "d"], [[0, 1, 2, 3], [0, 1, 2]]),
+        (["m"], "the 20 values of the key 'm' take 4000 bytes, a"),
+        (["z"], [[0], [5]]),
+    ]
 
 
 def test_a_combine_goes_before_it(tmp_path: Path) -> None:
