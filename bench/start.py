@@ -28,6 +28,10 @@ IMPORTS = {
     "import of the client": "minireduce.cli.submit, minireduce.launch.submission, minireduce.client.publish",
     "import of the master": "minireduce.launch.master_serving, minireduce.master.server",
     "import of the worker": "minireduce.launch.worker_serving, minireduce.worker.whole",
+    "import of both, as their one process does": (
+        "minireduce.launch.master_serving, minireduce.master.server, "
+        "minireduce.launch.worker_serving, minireduce.worker.whole, minireduce.wire.methods"
+    ),
     "import of the zygote": "minireduce.attempt.zygote, minireduce.attempt.task, numpy, pyarrow, cloudpickle",
 }
 
