@@ -26,7 +26,7 @@ from minireduce.auth import tokens
 from minireduce.errors import RequestError, Unavailable
 from minireduce.launch import daemon
 from minireduce.launch.daemon import MASTER, WORKER, Daemon
-from minireduce.launch.forked import can_be_handed_over
+from minireduce.launch.forked import Forked, can_be_handed_over
 
 if TYPE_CHECKING:
     from minireduce.client.connection import Connection
@@ -96,7 +96,10 @@ class EmbeddedCluster:
         """`host:port` of the master, once it serves and all workers have joined. Raises what kept them from it."""
         if self._address is None:
             try:
-                address = str(self._masters[0].ready()["address"])
+                master = self._masters[0]
+                if isinstance(master.process, Forked) and not master.process.was_forked:
+                    self._workers[0].ready()  # tells what kept both from starting
+                address = str(master.ready()["address"])
                 for worker in self._workers:
                     worker.tell(address)
                 for worker in self._workers:

@@ -41,6 +41,12 @@ class Forked:
         self._handover: socket.socket | None = handover
         self._descriptor: int | None = None
 
+    @property
+    def was_forked(self) -> bool:
+        """Whether there ever was such a process; known once its parent has forked it or has ended."""
+        self._process()
+        return self.pid > 0
+
     def poll(self) -> int | None:
         """None while it runs."""
         return self._ended(0)

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import tempfile
+from pathlib import Path
 
 import pytest
 
@@ -54,3 +55,11 @@ def test_a_process_imports_no_more_than_it_needs_so_far(modules: str, heavy: str
     code = f"import sys, {modules}; print([name for name in {heavy.split()} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_what_keeps_both_daemons_from_starting_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "grpc.py").write_text("raise RuntimeError('grpc is broken here')\n")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    cluster = EmbeddedCluster()
+    with pytest.raises(RequestError, match=r"worker-1 ended at its start with status 1: .*grpc is broken here"):
+        assert cluster.address
