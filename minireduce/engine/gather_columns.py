@@ -23,7 +23,7 @@ from minireduce.engine.kinds import Kinds
 
 INT64_MAX = (1 << 63) - 1
 ONE = np.ones(1, np.int64)
-_PAIR_COPIES = 1.4  # of what is held: a spill has it joined, and once more in order, for which limits leave room
+_PAIR_COPIES = 1.4  # of what is held: a spill takes offsets besides, and puts a piece after the other in order
 _PAIR_ORDER_BYTES = 24  # and for each pair its place, its partition, and its place among the others
 _FOLDED_COPIES = 6.0  # the same, offsets of twice the width, and the hash of the keys that brings states together
 PARTS_WAITING = 256
