@@ -25,6 +25,7 @@ def run_sequentially(job: Job[Any, Any], records: Iterable[Any]) -> list[tuple[A
         if step.map is not None:
             results = (step.map(*record) if step.takes_pairs else step.map(record) for record in pairs)
             pairs = [pair for result in results for pair in result]
+        assert step.reduce_batch is None, "only functions of single groups are run here"
         if step.reduce is None:
             continue
         groups: dict[Any, list[Any]] = {}
