@@ -27,8 +27,8 @@ def folded(aggregation: Aggregation[Any, Any, Any], merging: Iterator[Merged]) -
         if isinstance(part, Window):
             yield fold_window(aggregation, part.keys, part.column)
         else:
-            states = [state for piece in part.pieces for state in _all(aggregation, piece)]
-            yield [part.key], _all_column(aggregation, columns.make(states), np.zeros(1, np.int64))
+            states = [state for piece in part.pieces for state in _state_of_piece(aggregation, piece)]
+            yield [part.key], _states_of_groups(aggregation, columns.make(states), np.zeros(1, np.int64))
 
 
 def fold_window(aggregation: Aggregation[Any, Any, Any], keys: Keys, column: Column) -> tuple[Keys, Column]:
@@ -36,7 +36,7 @@ def fold_window(aggregation: Aggregation[Any, Any, Any], keys: Keys, column: Col
     starts = key_columns.group_starts(keys)
     if len(starts) == len(keys):
         return keys, column
-    return key_columns.take(keys, starts), _all_column(aggregation, column, starts)
+    return key_columns.take(keys, starts), _states_of_groups(aggregation, column, starts)
 
 
 def finished(aggregation: Aggregation[Any, Any, Any], column: Column) -> Column:
@@ -50,12 +50,13 @@ def finished(aggregation: Aggregation[Any, Any, Any], column: Column) -> Column:
     return columns.make([aggregation.finish(state) for state in columns.to_values(column)])
 
 
-def _all(aggregation: Aggregation[Any, Any, Any], piece: Column) -> list[Any]:
-    """The one state of a piece of a group."""
-    return columns.to_values(_all_column(aggregation, piece, np.zeros(1, np.int64)))
+def _state_of_piece(aggregation: Aggregation[Any, Any, Any], piece: Column) -> list[Any]:
+    """The one state of a piece of a group, in a list."""
+    return columns.to_values(_states_of_groups(aggregation, piece, np.zeros(1, np.int64)))
 
 
-def _all_column(aggregation: Aggregation[Any, Any, Any], column: Column, starts: Index) -> Column:
+def _states_of_groups(aggregation: Aggregation[Any, Any, Any], column: Column, starts: Index) -> Column:
+    """One state for each group, of which each begins at one of `starts`."""
     if isinstance(column, np.ndarray) and columns.form(column) == columns.INTEGERS:
         kind = type(aggregation)
         if kind in (Sum, Count):
@@ -69,7 +70,7 @@ def _all_column(aggregation: Aggregation[Any, Any, Any], column: Column, starts:
     is_alone = counts == 1
     if columns.form(column) == columns.PACKED and 0 < (alone := int(is_alone.sum())) < len(starts):
         # states that meet no other stay packed
-        brought = _all_column(aggregation, *_of_several(column, counts))
+        brought = _states_of_groups(aggregation, *_of_several(column, counts))
         together = columns.concatenate([columns.take(column, starts[is_alone]), brought])
         places = np.empty(len(starts), np.int64)
         places[is_alone], places[~is_alone] = np.arange(alone), np.arange(alone, len(starts))

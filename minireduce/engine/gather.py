@@ -32,6 +32,13 @@ from minireduce.engine.kinds import Kinds
 from minireduce.engine.memory import deep_bytes, held_bytes, newest_bytes
 from minireduce.frozen import dataclass
 
+COLUMNAR_PAIRS_MIN = 20_000
+"""Pairs that are worth sorting as arrays, where memory allows that; for fewer, loading what does it takes longer."""
+
+FOLD_PAIRS = 50_000  # values that wait for their states at the most
+FOLD_BYTES = 4 << 20  # the same, in bytes
+_PIECE_BYTES = 2 << 20  # of pairs that are put in order at once: the cache still holds them when they are written
+
 Partition = Callable[[Callable[[], list[Any]], Keys], Index]
 """The partition of each key; given what makes the plain keys, and their encoding."""
 
@@ -255,13 +262,6 @@ class FoldingBuffer:
             self._grown_bytes += self._waiting_bytes
         self._waiting.clear()
         self._waiting_pairs = self._waiting_bytes = 0
-
-
-FOLD_PAIRS = 50_000
-FOLD_BYTES = 4 << 20
-_PIECE_BYTES = 2 << 20  # of pairs that are put in order at once: the cache still holds them when they are written
-COLUMNAR_PAIRS_MIN = 20_000
-"""Pairs that are worth sorting as arrays, where memory allows that; for fewer, loading what does it takes longer."""
 
 
 def arranged(encoded: Keys, column: Column, parts: Index) -> Gathered:

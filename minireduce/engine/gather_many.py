@@ -138,6 +138,7 @@ class ManyKeysBuffer(TakingBuffer):
             self._fold_collected()
 
     def _take_apart(self, plain_keys: list[Any], states: list[int]) -> None:
+        """Take in pairs that could not be collected: as columns by themselves, else one by one into the dict."""
         if not self._add(keys.array_of(plain_keys), _numbers(states)):
             self._dict.take(zip(plain_keys, states * (len(plain_keys) // len(states)), strict=True))
 

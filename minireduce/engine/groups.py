@@ -1,4 +1,4 @@
-"""Walk over the groups of a merge, calling user code with each key and an iterator over its values.
+"""Walk over the groups of a merge: each key with an iterator over its values, as a reduce or combine is called.
 
 Most groups lie whole in a window, whose values are decoded at once. A long group is decoded piece by piece while user
 code asks for values.

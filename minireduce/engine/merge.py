@@ -40,12 +40,14 @@ COLUMNAR_BYTES_MIN = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class RunSlice:
-    """One partition's bytes within one map output; `file` is a path, or a descriptor that stays open here."""
+    """A run: one partition's bytes within a map output or spill, or what runs were merged into. `file` is a path, or a
+    descriptor that stays open here.
+    """
 
     file: Path | int
     offset: int
     length: int
-    order: int  # index of the map task; values of a key are reduced in this order
+    order: int  # index of the map task, or of the spill; values of a key are reduced in this order
 
 
 @dataclass(slots=True)
@@ -163,6 +165,7 @@ def _window(taken: list[Window]) -> Window:
 
 
 Fold = Callable[[Iterator[Merged]], Iterator[tuple[Keys, Column]]]
+"""What of a merge is written: its pairs as they are, combined, or one state for each key."""
 
 
 def flat(merging: Iterator[Merged]) -> Iterator[tuple[Keys, Column]]:
