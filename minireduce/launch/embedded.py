@@ -95,6 +95,8 @@ class EmbeddedCluster:
     def address(self) -> str:
         """`host:port` of the master, once it serves and all workers have joined. Raises what kept them from it."""
         if self._address is None:
+            if self._is_closed:
+                raise RequestError("this cluster has ended", hint="run jobs inside its `with` block, or start another")
             try:
                 master = self._masters[0]
                 if isinstance(master.process, Forked) and not master.process.was_forked:
@@ -141,10 +143,14 @@ class EmbeddedCluster:
         return None
 
     def check(self) -> None:
-        """Raise Unavailable if a daemon has ended: nobody would start it again, and a job would wait for ever."""
-        for each in (*self._masters, *self._workers):
-            if each.process.poll() is not None and not self._is_closed:
-                raise Unavailable(f"the {each.name} of this command's cluster has ended: {each.last_words()}")
+        """Raise Unavailable if the master or every worker has ended: nobody would start them again, and a job would
+        wait for ever. While a worker is left, the cluster makes again what another one took along.
+        """
+        if self._is_closed:
+            return
+        ended = [each for each in (*self._masters, *self._workers) if each.process.poll() is not None]
+        if ended and (ended[0] in self._masters or len(ended) == len(self._workers)):
+            raise Unavailable(f"the {ended[0].name} of this command's cluster has ended: {ended[0].last_words()}")
 
     def close(self) -> None:
         """End all processes and remove all they wrote. Harmless when repeated."""

@@ -144,7 +144,7 @@ class JobHandle(Generic[K, V]):
         try:
             yield
         except Unavailable as error:
-            if self._session.is_embedded:  # the job ends with it
+            if self._session.is_of_this_process:  # nobody starts its master again
                 raise
             hint = f"once the master is back, `minireduce status {self.id} --master {self._session.connection.address}`"
             if self._wishes.output is OutputKind.TEXT:

@@ -55,6 +55,11 @@ class Session:
         return self._owned is not None
 
     @property
+    def is_of_this_process(self) -> bool:
+        """Whether this process started the cluster, which ends with it at the latest."""
+        return self._cluster is not None
+
+    @property
     def connection(self) -> Connection:
         """The connection to the cluster, once that serves."""
         if self._cluster is not None:

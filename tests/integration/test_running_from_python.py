@@ -163,6 +163,40 @@ def test_what_outlives_its_cluster_says_so_at_once(text: Path) -> None:
     result.close()  # nothing is left of it that could be let go
 
 
+def test_a_cluster_that_never_served_says_that_it_has_ended(text: Path) -> None:
+    with LocalCluster(workers=1, slots=1) as ended:
+        pass
+    with pytest.raises(RequestError, match="this cluster has ended"):
+        Job(words, Sum()).run(text, master=ended)
+
+
+def test_a_job_outlives_workers_while_one_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MINIREDUCE_WORKER_LOST_S", "1")
+    inputs = [tmp_path / "a", tmp_path / "b"]
+    for path in inputs:
+        path.write_text(f"{path.name}\n")
+
+    def killing(line: str) -> Iterator[tuple[str, int]]:
+        with contextlib.suppress(FileExistsError):
+            (tmp_path / "killed").touch(exist_ok=False)
+            zygote = psutil.Process().parent()
+            assert zygote is not None
+            worker = zygote.parent()
+            assert worker is not None
+            worker.kill()
+            worker.wait()
+        yield line, 1
+
+    with LocalCluster(workers=2, slots=1) as cluster:
+        handle = Job(killing, Sum()).submit(*inputs, master=cluster, reducers=1)
+        handle.follow(lambda _: None, interval_s=0.05)  # who looks on would see that a daemon has ended
+        with handle.wait() as result:
+            assert list(result) == [("a", 1), ("b", 1)]
+        assert sum(worker.process.poll() is not None for worker in cluster._workers) == 1
+        with Job(words, Sum()).run(*inputs, master=cluster, reducers=1) as result:
+            assert list(result) == [("a", 1), ("b", 1)]
+
+
 def test_slots_belong_to_an_embedded_cluster(cluster: LocalCluster, text: Path) -> None:
     with pytest.raises(RequestError, match="slots belong to workers"):
         Job(words, Sum()).run(text, master=cluster, slots=2)
