@@ -84,29 +84,21 @@ def run_reduce(
     with ExitStack() as stack:
         stack.enter_context(task.entered(context))
         fold = _fold(step, context, stack)
-        is_large = is_worth_columns(runs, memory_limit_bytes)
         is_streamed = is_streamed_into_part(step) and (care is None or care.is_plain)
         with blamed(context, "reduce", step.reduce, is_placed=False):
-            is_columnar = is_large and is_streamed
-            is_merged_columnar = is_large and step.combine is None
-            passes = Passes.within(memory_limit_bytes, is_columnar=is_merged_columnar, is_last_columnar=is_columnar)
-            context.input_weight = 1 / (1 + passes.share_read_before(runs))
-            few, spilled = merge_in_passes(
+            few, merging = _merging(
+                step,
                 runs,
                 fold,
+                kinds,
+                stack,
                 directory=directory,
                 memory_limit_bytes=memory_limit_bytes,
-                kinds=kinds,
+                context=context,
                 disk=disk,
-                passes=passes,
-                has_read=context.has_read,
-                is_columnar=is_merged_columnar,
                 ahead=ahead,
+                is_streamed=is_streamed,
             )
-            context.largest.partition_bytes = sum(run.length for run in few)
-            readers = open_runs(few, kinds, disk, stack, memory_limit_bytes=memory_limit_bytes, is_columnar=is_columnar)
-            merging = merged(readers)
-        context.count("SPILLED_RECORDS", spilled)
         out_kinds = kinds if is_streamed_into_part(step) else Kinds()
         part = stack.enter_context(
             PartWriter(directory / part_name, output, role="reduce", kinds=out_kinds, disk=disk, form=step.output)
@@ -131,6 +123,44 @@ def run_reduce(
             disk.remove(run.file)
     context.count("REDUCE_OUTPUT_RECORDS", result.records)
     return result
+
+
+def _merging(
+    step: Step,
+    runs: Sequence[RunSlice],
+    fold: Fold,
+    kinds: Kinds,
+    stack: ExitStack,
+    *,
+    directory: Path,
+    memory_limit_bytes: int,
+    context: TaskContext,
+    disk: Disk,
+    ahead: Ahead | None,
+    is_streamed: bool,
+) -> tuple[list[RunSlice], Iterator[Merged]]:
+    """The runs that passes left, few enough to merge at once, and their merge; its files are closed with `stack`."""
+    is_large = is_worth_columns(runs, memory_limit_bytes)
+    is_columnar = is_large and is_streamed
+    is_merged_columnar = is_large and step.combine is None
+    passes = Passes.within(memory_limit_bytes, is_columnar=is_merged_columnar, is_last_columnar=is_columnar)
+    context.input_weight = 1 / (1 + passes.share_read_before(runs))
+    few, spilled = merge_in_passes(
+        runs,
+        fold,
+        directory=directory,
+        memory_limit_bytes=memory_limit_bytes,
+        kinds=kinds,
+        disk=disk,
+        passes=passes,
+        has_read=context.has_read,
+        is_columnar=is_merged_columnar,
+        ahead=ahead,
+    )
+    context.count("SPILLED_RECORDS", spilled)
+    context.largest.partition_bytes = sum(run.length for run in few)
+    readers = open_runs(few, kinds, disk, stack, memory_limit_bytes=memory_limit_bytes, is_columnar=is_columnar)
+    return few, merged(readers)
 
 
 def _run_join(
