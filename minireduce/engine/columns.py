@@ -4,6 +4,8 @@ A column is an int64 array when all values are `int` and fit, a float64 array wh
 packed bytes of each value (`values`). The form depends on the values alone, never on how they came together, so that
 the same pairs give the same bytes. Packed values move through sort, spill and merge without being decoded; they stand
 in a list, or beside keys that stand in one (`key_columns`) in an Arrow array.
+
+Elsewhere: the functions that users call on the columns of a batch (`api/columns.py`).
 """
 
 from __future__ import annotations
