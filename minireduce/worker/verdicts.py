@@ -188,7 +188,7 @@ def _told_of_kill(run: Run, number: signal.Signals) -> str:
     at = run.process.page.read()
     path = _path_of(run.task, at.input_index)
     record = _told_place(at, at.mark if at.marked == 1 else -1)
-    place = f" at {record}" + (f" of {path}" if path else "") if at.mark >= 0 else ""
+    place = f" at {record} of its task" + (f", in {path}" if path else "") if at.mark >= 0 else ""
     by = "somebody, by the system for want of memory" if number is signal.SIGKILL else "somebody"
     return f"its process was killed ({number.name}){place}, by {by} or by user code itself"
 

@@ -265,7 +265,9 @@ def test_user_code_that_kills_itself_at_one_record_ends_its_job_after_so_many_lo
     with pytest.raises(JobFailed) as failed:
         Job(map_, reduce_all, skip_bad_records=10).run(text, slots=1)
     assert failed.value.skipped == ()
-    expected = f"was lost 3 times, each time because: its process was killed (SIGKILL) at record 3 of {text}"
+    expected = (
+        f"was lost 3 times, each time because: its process was killed (SIGKILL) at record 3 of its task, in {text}"
+    )
     assert expected in str(failed.value)
 
 

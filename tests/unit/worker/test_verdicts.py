@@ -81,7 +81,7 @@ def test_a_kill_among_records_that_were_marked_together_says_which_they_were(run
     mark(run, 100, 50)
     verdict = verdict_on(run, -signal.SIGKILL)
     assert isinstance(verdict, Lost)
-    assert "(SIGKILL) at one of the records 101 to 150 of /in.txt" in verdict.reason
+    assert "(SIGKILL) at one of the records 101 to 150 of its task, in /in.txt" in verdict.reason
 
 
 @pytest.mark.parametrize(("looks", "position"), [(LOOKS_MIN - 1, -1), (LOOKS_MIN, 119)])
