@@ -65,6 +65,8 @@ def read_files(paths: Iterable[Path]) -> tuple[ShippedFile, ...]:
 def _read(path: Path) -> ShippedFile:
     if path.is_dir():
         raise RequestError(f"{path} is a directory", hint="name the files in it, or one archive of them")
+    if path.exists() and not path.is_file():  # to read a pipe might never end
+        raise RequestError(f"{path} is no regular file", hint="write what it gives to a file, and name that")
     try:
         data = path.read_bytes()
         is_executable = os.access(path, os.X_OK)

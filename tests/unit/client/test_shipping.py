@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -43,6 +44,9 @@ def test_two_files_of_one_name_directories_and_what_is_not_there_are_refused(tmp
         read_files([tmp_path / "sub"])
     with pytest.raises(RequestError, match="cannot be read: No such file"):
         read_files([tmp_path / "none"])
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(RequestError, match="is no regular file"):
+        read_files([tmp_path / "pipe"])
 
 
 def test_a_file_that_is_damaged_on_its_way_is_found_before_the_job_is_loaded(tmp_path: Path) -> None:
