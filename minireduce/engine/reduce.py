@@ -68,8 +68,8 @@ def run_reduce(
     context.label = "key"
     context.count("REDUCE_SHUFFLE_BYTES", sum(run.length for run in runs))
     if step.reduce_batch is not None or step.is_join:
-        run_sides = _run_join if step.reduce_batch is None else _run_batches
-        return run_sides(
+        run_by_sides = _run_join if step.reduce_batch is None else _run_batches
+        return run_by_sides(
             step,
             runs,
             directory=directory,
