@@ -3,10 +3,10 @@
 `python bench/peers/run.py --write` writes `bench/RESULTS.md`, `bench/RESULTS.svg` and `bench/results.json`. Every run
 holds its times against those of `results.json` and says what became slower or faster beyond the spread of both.
 
-Before it is timed, each does its work on an input of a mebibyte, and then on the whole input while its memory is
-watched. Each output is compared: line by line with the first one's, whatever their order; a sorted one for itself, as
-`valsort` does. A wrong output ends the run. What is not at hand is skipped, loudly, and the results say so. Warm times
-are taken of those whose whole command is short: what is long does not become another by the start that it saves.
+Before they are timed, all do their work once while their memory is watched. Each output is compared: line by line with
+the first one's, whatever their order; a sorted one for itself, as `valsort` does. A wrong output ends the run. What is
+not at hand is skipped, loudly, and the results say so. Warm times are taken of those whose whole command is short: what
+is long does not become another by the start that it saves.
 
 A run of hours that was broken off goes on with `--resume`, which keeps what `results.json` has of the same scale.
 
@@ -41,7 +41,6 @@ from measure import Contender, run_in_turn
 from report import Rows, Run
 from works import OURS, PEERS, SLOTS, WORKS, Peer, Work, text
 
-TINY_MEBIBYTES = 1.0
 WARM_COMMAND_S_MAX = 20.0
 EMPTY_TASKS = 20_000
 
@@ -146,19 +145,17 @@ def _measure(run: Run, work: Work, peers: list[Peer], folder: Path, options: arg
     mebibytes = work.mebibytes * options.scale
     print(f"── {work.title}, {mebibytes:g} MiB", flush=True)
     lanes = [lane for lane, path in work.lanes.items() if path.exists()]
-    sources = [work.make_input(folder, TINY_MEBIBYTES), work.make_input(folder, mebibytes)]
-    timed: list[Contender] = []
-    for source in sources:
-        checked = _Checked(work, source)
-        timed = [_contender(OURS + lane, _ours(work, lane, source), folder, checked) for lane in lanes]
-        timed += [_contender(peer.title, _script(peer.script, work.name, source), folder, checked) for peer in peers]
-        run_in_turn(timed, 0 if source is sources[0] else options.rounds, folder / "log")
+    source = work.make_input(folder, mebibytes)
+    checked = _Checked(work, source)
+    timed = [_contender(OURS + lane, _ours(work, lane, source), folder, checked) for lane in lanes]
+    timed += [_contender(peer.title, _script(peer.script, work.name, source), folder, checked) for peer in peers]
+    run_in_turn(timed, options.rounds, folder / "log")
     rows: Rows = {one.name: report.row(one) for one in timed}
     scripts = {OURS + lane: ("ours.py", work.name + lane) for lane in lanes}
     scripts |= {peer.title: (peer.script, work.name) for peer in peers if peer.has_warm}
     for name, (script, named) in scripts.items():
         if options.warm_rounds and rows[name]["s"] <= WARM_COMMAND_S_MAX * max(options.scale, 1):
-            command = [*_script(script, named, sources[1]), "--warm", str(options.warm_rounds)]
+            command = [*_script(script, named, source), "--warm", str(options.warm_rounds)]
             took = _warm_s(command, folder / _folder_of(name))
             if not took:
                 run.skipped.append(f"{name}, {work.title}: its warm time, since it failed")
