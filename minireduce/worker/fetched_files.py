@@ -11,8 +11,10 @@ Not here: the connection (fetcher.py), how an answer is cut (wire.many_outputs).
 
 from __future__ import annotations
 
+import contextlib
 from collections import deque
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from itertools import chain
 from typing import BinaryIO
 
@@ -29,6 +31,15 @@ TOGETHER_BYTES = 1 << 20
 Ended = list[tuple[Fetch, FetchOutcome]]
 
 
+@dataclass(slots=True)
+class _Together:
+    """A file in which small runs lie one after the other, and how long it is."""
+
+    file: BinaryIO
+    path: str
+    length: int = 0
+
+
 class FetchedFiles:
     """The files of one request, in the order in which it names them."""
 
@@ -40,12 +51,14 @@ class FetchedFiles:
         self._decompressor: Decompressor | None = None
         self.bytes_taken = 0  # of the answer, decompressed
         self._has_begun = False
-        self._together: dict[AttemptId, tuple[BinaryIO, str]] = {}
+        self._together: dict[AttemptId, _Together] = {}
         self._file: BinaryIO | None = None
         self._status = OK
+        self._length = 0  # of the output at hand
         self._left = 0
         self._told = b""
-        self._begun_at = 0  # where the output at hand begins in its file
+        self._shared: _Together | None = None  # where the output at hand goes, if it is small
+        self._untold: Ended = []
 
     def wanted(self) -> list[Wanted]:
         """What to ask for: what is not here yet."""
@@ -61,9 +74,13 @@ class FetchedFiles:
         """What will come is compressed."""
         self._decompressor = Decompressor()
 
+    @property
+    def are_complete(self) -> bool:
+        """Whether all outputs have ended."""
+        return not self._waiting and not self._untold
+
     def write(self, pieces: Sequence[bytes]) -> Ended:
         """Take in a part of the answer. Raises OSError, and Corruption for an answer that cannot be understood."""
-        ended: Ended = []
         for piece in self._decompressed(pieces):
             self.bytes_taken += len(piece)
             for part in self._sections.feed(piece):
@@ -73,28 +90,35 @@ class FetchedFiles:
                 else:
                     self._go_on(part)
                 if not self._left:
-                    ended.append(self._end())
-        for file, _ in self._together.values():
-            file.flush()  # what is told of is there
+                    self._untold.append(self._end())
+        for shared in self._together.values():
+            shared.file.flush()  # what is told of is there
+        ended, self._untold = self._untold, []
         return ended
 
     def break_off(self, reason: str) -> Ended:
-        """Nothing more comes: what became of the outputs that have not ended. None of them is known to be gone."""
+        """Nothing more comes: what became of the outputs that have not ended. None of them is known to be gone.
+
+        What ended in a piece that could not be written to its end may not be there, and is asked for again.
+        """
         self.close()
         outcome = Unreachable(reason)
         behind: FetchOutcome = NotReached() if self._has_begun else outcome
-        ended: Ended = [(fetch, behind if number else outcome) for number, fetch in enumerate(self._waiting)]
+        ended: Ended = [(fetch, behind if self._waiting else outcome) for fetch, _ in self._untold]
+        ended += [(fetch, behind if number else outcome) for number, fetch in enumerate(self._waiting)]
         self._waiting.clear()
+        self._untold.clear()
         return ended
 
     def close(self) -> None:
         """Let go of all files."""
-        files = [file for file, _ in self._together.values()]
-        if self._file is not None and self._file not in files:
+        files = [shared.file for shared in self._together.values()]
+        if self._file is not None and self._shared is None:
             files.append(self._file)
-        self._together, self._file = {}, None
+        self._together, self._file, self._shared = {}, None, None
         for file in files:
-            file.close()
+            with contextlib.suppress(OSError):  # what was not told of is fetched again
+                file.close()
 
     def _decompressed(self, pieces: Sequence[bytes]) -> Iterable[bytes]:
         if self._decompressor is None:
@@ -109,12 +133,14 @@ class FetchedFiles:
             return
         fetch = self._waiting[0]
         if self._is_small(fetch, head):
-            if fetch.attempt not in self._together:
-                self._together[fetch.attempt] = self._outputs.open_together(fetch.attempt, fetch.number)
-            self._file, _ = self._together[fetch.attempt]
-            self._begun_at = self._file.tell()
+            self._shared = self._together.get(fetch.attempt)
+            if self._shared is None:
+                opened = _Together(*self._outputs.open_together(fetch.attempt, fetch.number))
+                self._shared = self._together[fetch.attempt] = opened
+            self._file = self._shared.file
         else:
-            self._file, self._begun_at = self._outputs.open_fetched(fetch.attempt, fetch.source.attempt), 0
+            self._file = self._outputs.open_fetched(fetch.attempt, fetch.source.attempt)
+        self._length = head.length
 
     def _is_small(self, fetch: Fetch, head: Head) -> bool:
         is_begun = fetch.number in self._begun_before
@@ -138,13 +164,15 @@ class FetchedFiles:
 
     def _put_away(self, fetch: Fetch, file: BinaryIO) -> int:
         """Be done with the file at hand; gives back the length of the run."""
-        length = file.tell() - self._begun_at
-        self._file = None
-        shared, path = self._together.get(fetch.attempt, (None, ""))
-        if shared is file:
-            self._outputs.keep_together(fetch.attempt, fetch.source.attempt, path, self._begun_at, length)
-        else:
+        shared, self._shared = self._shared, None
+        if shared is None:
+            length = file.tell()
             file.close()
+        else:
+            length = self._length
+            self._outputs.keep_together(fetch.attempt, fetch.source.attempt, shared.path, shared.length, length)
+            shared.length += length
+        self._file = None
         return length
 
 

@@ -2,8 +2,9 @@
 
 One request names many outputs of one worker, which come one after the other; each is told as soon as it is here. A
 fetch that breaks leaves what it brought, and the next one for the same place asks for the rest. Which fetches there
-are, what goes into one request and when to try again the machine decides (`core.work`). While a piece of an answer is
-written, in a thread, the next one comes in. Whether an answer travels compressed `link_rates` says.
+are, what goes into one request and when to try again the machine decides (`core.work`). A thread for each request takes
+the answer from the socket to the file (`connections.py`), so that neither bytes nor a slow disk delay a heartbeat.
+Whether an answer travels compressed `link_rates` says.
 
 Invariant: at most one request at a time writes to a file: one that was cancelled is waited for before the next begins.
 Where one fetch of several is cancelled, the request is broken off and made again for the others that have not ended.
@@ -12,14 +13,13 @@ Where one fetch of several is cancelled, the request is broken off and made agai
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
-import ssl
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from http.client import HTTPException
 
-from minireduce.auth import transport
-from minireduce.auth.joining import split_address
 from minireduce.config import ShuffleCompression
 from minireduce.core.work.fetches import FetchEnded
 from minireduce.core.work.requests import Fetch, StartFetches
@@ -28,18 +28,15 @@ from minireduce.ids import AttemptId
 from minireduce.wire.compression import ACCEPT_HEADER, COMPRESSION_HEADER, ZSTD
 from minireduce.wire.errors import from_http
 from minireduce.wire.many_outputs import ERROR_BYTES_MAX, encode_wanted
+from minireduce.worker.connections import Connection, Connections
 from minireduce.worker.fetched_files import Ended, FetchedFiles
 from minireduce.worker.link_rates import LinkRates
 from minireduce.worker.outputs import Outputs
 
-if TYPE_CHECKING:
-    from aiohttp import ClientResponse, ClientSession
-
 log = logging.getLogger(__name__)
 
-CONNECT_S = 5.0
-SILENCE_S = 30.0
-SLICE_BYTES = 1 << 20
+THREADS_MAX = 64
+"""More than there are requests under way, as one that was cancelled may be ending while others begin."""
 Place = tuple[AttemptId, AttemptId]
 """Whose input, and whose output: a file."""
 
@@ -66,11 +63,10 @@ class Fetcher:
         self._rates = LinkRates(compression)
         self._outputs = outputs
         self._tell = tell
-        self._authority_pem = authority_pem
+        self._connections = Connections(authority_pem)
+        self._threads = ThreadPoolExecutor(THREADS_MAX, thread_name_prefix="fetching")
         self._asked: dict[int, _Asked] = {}
         self._writers: dict[Place, asyncio.Task[None]] = {}
-        self._session: ClientSession | None = None
-        self._tls: ssl.SSLContext | None = None
 
     def start(self, order: StartFetches) -> None:
         """Ask for outputs."""
@@ -94,8 +90,8 @@ class Fetcher:
             if not writer.cancelling():  # a second time would end the wait for what a thread still writes
                 writer.cancel()
         await asyncio.gather(*writers, return_exceptions=True)
-        if self._session is not None:
-            await self._session.close()
+        self._connections.close()
+        self._threads.shutdown()
 
     def _ask(self, asked: _Asked) -> None:
         places = [(fetch.attempt, fetch.source.attempt) for fetch in asked.fetches]
@@ -134,15 +130,11 @@ class Fetcher:
 
     async def _fetch_and_say(self, asked: _Asked, files: FetchedFiles) -> str:
         """Fetch until nothing more comes, and say why that is, for those that have not ended."""
-        import aiohttp
-
         source = asked.fetches[0].source
         try:
             await self._fetch(asked, files)
         except MinireduceError as error:
             return error.message
-        except (aiohttp.ClientError, TimeoutError, ConnectionError) as error:
-            return f"{source.worker} at {source.address}: {error or type(error).__name__}"
         except OSError as error:  # our own disk; another try may find it better, or this attempt another worker
             log.warning("what %s sends cannot be written here: %s", source.worker, error)
             return f"this worker cannot write what it fetches: {error.strerror}"
@@ -153,72 +145,59 @@ class Fetcher:
 
     async def _fetch(self, asked: _Asked, files: FetchedFiles) -> None:
         """Ask for what is missing, and take it in."""
-        first = asked.fetches[0]
-        body = encode_wanted(await asyncio.to_thread(files.wanted))
-        headers = {"Authorization": f"Bearer {first.read_token}", "Accept-Encoding": "identity"}
-        url, tls = _url(first), self._tls_options(first)
-        sharing, began_s = self._rates.begin(first.source.address), asyncio.get_running_loop().time()
-        if sharing.is_compressed:
-            headers[ACCEPT_HEADER] = ZSTD
+        first, loop = asked.fetches[0], asyncio.get_running_loop()
+        connection = self._connections.take(first.source.address)
+        sharing, began_s = self._rates.begin(first.source.address), loop.time()
+
+        def tell(ended: Ended) -> None:
+            loop.call_soon_threadsafe(self._tell_ended, asked, ended)
+
+        exchange = loop.run_in_executor(
+            self._threads, _exchange, connection, first, files, sharing.is_compressed, tell
+        )
         try:
-            async with self._open_session().post(url, data=body, headers=headers, **tls) as response:
-                if response.status >= 400:
-                    told = await response.content.read(ERROR_BYTES_MAX)
-                    raise from_http(response.status, told, f"the worker {first.source.worker}")
-                if response.headers.get(COMPRESSION_HEADER) == ZSTD:
-                    files.expect_compressed()
-                await self._take_in(response, asked, files)
+            await asyncio.wait([exchange])
+        except asyncio.CancelledError:
+            connection.break_off()
+            await asyncio.wait([exchange])
+            raise
         finally:
-            self._rates.end(sharing, files.bytes_taken, asyncio.get_running_loop().time() - began_s)
-
-    async def _take_in(self, response: ClientResponse, asked: _Asked, files: FetchedFiles) -> None:
-        """Write the answer, off the loop, so that a slow disk delays no heartbeat."""
-        writing: asyncio.Future[Ended] | None = None
-        pieces: list[bytes] = []
-        size = 0
-        try:
-            async for piece, _ in response.content.iter_chunks():
-                pieces.append(piece)
-                size += len(piece)
-                if size >= SLICE_BYTES:
-                    if writing is not None:
-                        await asyncio.wait([writing])
-                        written, writing = writing, None
-                        self._tell_ended(asked, written.result())
-                    writing = asyncio.ensure_future(asyncio.to_thread(files.write, pieces))
-                    pieces, size = [], 0
-        finally:  # what has come counts when the next does not
-            if writing is not None:
-                await asyncio.wait([writing])  # which a thread goes on with, also when we are cancelled
-                self._tell_ended(asked, writing.result())
-            self._tell_ended(asked, await asyncio.to_thread(files.write, pieces))
-
-    def _open_session(self) -> ClientSession:
-        if self._session is None:
-            from aiohttp import ClientSession, ClientTimeout, TCPConnector
-
-            self._session = ClientSession(
-                connector=TCPConnector(limit=0),  # the machine sets the limits
-                timeout=ClientTimeout(total=None, sock_connect=CONNECT_S, sock_read=SILENCE_S),
-                read_bufsize=SLICE_BYTES,
-                auto_decompress=False,
-                trust_env=False,
-            )
-        return self._session
-
-    def _tls_options(self, first: Fetch) -> dict[str, Any]:
-        host, _ = split_address(first.source.address)
-        if not transport.needs_tls(host):
-            return {}
-        if self._authority_pem is None:
-            raise Unavailable(f"{first.source.address} is beyond loopback, and this worker knows no authority to trust")
-        if self._tls is None:
-            self._tls = transport.client_context(self._authority_pem)
-        name = transport.expected_name(self._authority_pem, transport.BLOCK_SERVER_ROLE, host)
-        return {"ssl": self._tls, "server_hostname": name}
+            self._rates.end(sharing, files.bytes_taken, loop.time() - began_s)
+            if exchange.exception() is None and files.are_complete:
+                self._connections.put_back(connection)
+            else:
+                connection.close()
+        exchange.result()
 
 
-def _url(fetch: Fetch) -> str:
-    host, _ = split_address(fetch.source.address)
-    scheme = "https" if transport.needs_tls(host) else "http"
-    return f"{scheme}://{fetch.source.address}/outputs/{fetch.attempt.task.job}"
+def _exchange(
+    connection: Connection, first: Fetch, files: FetchedFiles, is_compressed: bool, tell: Callable[[Ended], None]
+) -> None:
+    """In a thread: ask for what is missing of these files, and take the answer in to its end."""
+    body = encode_wanted(files.wanted())
+    headers = {"Authorization": f"Bearer {first.read_token}", **({ACCEPT_HEADER: ZSTD} if is_compressed else {})}
+    with _telling_of(first):
+        answer = connection.ask(f"/outputs/{first.attempt.task.job}", body, headers)
+        told = answer.read(ERROR_BYTES_MAX) if answer.status >= 400 else b""
+    if answer.status >= 400:
+        raise from_http(answer.status, told, f"the worker {first.source.worker}")
+    if answer.headers.get(COMPRESSION_HEADER) == ZSTD:
+        files.expect_compressed()
+    while True:
+        with _telling_of(first):
+            piece = connection.read()
+        if not piece:
+            return
+        ended = files.write((piece,))
+        if ended:
+            tell(ended)
+
+
+@contextlib.contextmanager
+def _telling_of(fetch: Fetch) -> Iterator[None]:
+    """Whatever goes wrong on the way to this source makes it unavailable, and is no error of our own disk."""
+    try:
+        yield
+    except (OSError, HTTPException) as error:
+        reason = f"{fetch.source.worker} at {fetch.source.address}: {error or type(error).__name__}"
+        raise Unavailable(reason) from None
