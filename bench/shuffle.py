@@ -39,7 +39,7 @@ from minireduce.config import ShuffleCompression
 from minireduce.core.messages import AttemptSucceeded
 from minireduce.core.settings import WorkerSettings
 from minireduce.core.task_data import OutputSource, TaskOutput
-from minireduce.core.work.fetches import Fetched, FetchEnded, Fetches
+from minireduce.core.work.fetches import Fetched, Fetches, FetchesEnded
 from minireduce.disk import RealDisk
 from minireduce.engine.index import DATA_NAME, INDEX_NAME, encode_index
 from minireduce.ids import AttemptId, JobId, TaskId, TaskKind, WorkerId
@@ -131,7 +131,7 @@ class Receiver:
     """A worker that fetches as it would for a reduce, with its limits; it learns how fast its source is."""
 
     def __init__(self, data_dir: Path, authority_pem: bytes | None, compression: ShuffleCompression) -> None:
-        self._ended: asyncio.Queue[FetchEnded] = asyncio.Queue()
+        self._ended: asyncio.Queue[FetchesEnded] = asyncio.Queue()
         outputs = Outputs(data_dir, RealDisk())
         self.fetcher = Fetcher(outputs, self._ended.put_nowait, authority_pem=authority_pem, compression=compression)
 
@@ -145,10 +145,10 @@ class Receiver:
         while not fetches.is_complete(reduce):
             for order in fetches.plan(0.0, 1):
                 self.fetcher.start(order)
-            event = await self._ended.get()
-            assert isinstance(event.outcome, Fetched), event
-            fetches.ended(event, 0.0)
-            got += event.outcome.bytes_total
+            for event in (await self._ended.get()).ended:
+                assert isinstance(event.outcome, Fetched), event
+                fetches.ended(event, 0.0)
+                got += event.outcome.bytes_total
         return got
 
 

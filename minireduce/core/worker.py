@@ -58,7 +58,7 @@ from minireduce.core.work.attempts import (
     ProgressMade,
 )
 from minireduce.core.work.copies import CopyEnded
-from minireduce.core.work.fetches import FetchEnded
+from minireduce.core.work.fetches import FetchesEnded
 from minireduce.core.work.merging import MergeEnded
 from minireduce.core.work.orders import AssignmentAction
 from minireduce.core.work.printed import TextPrinted, WaitingText
@@ -137,7 +137,7 @@ Event = (
     | CopyFoundDamaged
     | ProgressMade
     | TextPrinted
-    | FetchEnded
+    | FetchesEnded
     | MergeEnded
     | CopyEnded
     | ReplicaWritten
@@ -351,8 +351,8 @@ class WorkerState:
         del now
         self._assignments.incoming.copy_found_damaged(event)
 
-    def _fetch_ended(self, event: FetchEnded, now: float) -> None:
-        self._assignments.incoming.fetch_ended(event, now)
+    def _fetches_ended(self, event: FetchesEnded, now: float) -> None:
+        self._assignments.incoming.fetches_ended(event, now)
 
     def _merge_ended(self, event: MergeEnded, _: float) -> None:
         self._assignments.merge_ended(event)
@@ -434,7 +434,7 @@ class WorkerState:
         CopyFoundDamaged: _copy_found_damaged,
         ProgressMade: _progress_made,
         TextPrinted: _text_printed,
-        FetchEnded: _fetch_ended,
+        FetchesEnded: _fetches_ended,
         MergeEnded: _merge_ended,
         CopyEnded: _copy_ended,
         ReplicaWritten: _replica_written,

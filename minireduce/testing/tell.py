@@ -12,7 +12,7 @@ from minireduce.core.views import WorkerView
 from minireduce.core.work import session
 from minireduce.core.work.attempts import AttemptEnded, Failed, Killed, Lost, Succeeded
 from minireduce.core.work.bad_records import NO_PROBE, Care
-from minireduce.core.work.fetches import FetchEnded, Gone, Unreachable
+from minireduce.core.work.fetches import FetchesEnded, Gone, Unreachable
 from minireduce.core.work.requests import StartFetches
 from minireduce.errors import MinireduceError
 from minireduce.ids import AttemptId, TaskId, TaskKind, WorkerId
@@ -183,10 +183,10 @@ def worker(event: worker_machine.Event, actions: Sequence[worker_machine.Action]
     match event:
         case AttemptEnded():
             yield f"{attempt(event.attempt)} {_outcome(event.outcome)}"
-        case FetchEnded(outcome=Gone(reason)):
-            yield f"cannot fetch: {reason}"
-        case FetchEnded(outcome=Unreachable(reason)):
-            yield f"cannot fetch: {reason}"
+        case FetchesEnded(outcomes):
+            for each in outcomes:
+                if isinstance(each.outcome, Gone | Unreachable):
+                    yield f"cannot fetch: {each.outcome.reason}"
         case worker_machine.StopRequested():
             yield "is told to stop"
         case session.StreamClosed():

@@ -9,7 +9,7 @@ Killed, the process forgets everything else; started again it is a new incarnati
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import field
 from random import Random
 from typing import Any
@@ -29,6 +29,7 @@ from minireduce.core.work.fetches import (
     CancelFetch,
     Fetched,
     FetchEnded,
+    FetchesEnded,
     FetchOutcome,
     Gone,
     NotReached,
@@ -368,14 +369,13 @@ class SimWorker:
 
         def answered(answer: tuple[FetchOutcome, bytes] | None) -> None:
             if answer is not None:
-                self._fetch_ended(fetch, *answer)
+                self._fetched(fetch, *answer)
                 self._ask_for_next(waiting, has_begun=True)
                 return
             source = self._peers.get(address)
             silence = Unreachable("no answer" if source is not None and source.node.is_up else "connection refused")
-            self._fetch_ended(fetch, silence)
-            for behind in waiting:
-                self._fetch_ended(behind, NotReached() if has_begun else silence)
+            not_reached = NotReached() if has_begun else silence
+            self._tell_ended([(fetch, silence), *((behind, not_reached) for behind in waiting)])
 
         self.ask_peer(
             address,
@@ -384,14 +384,20 @@ class SimWorker:
             timeout_s=FETCH_TIMEOUT_S,
         )
 
-    def _fetch_ended(self, fetch: Fetch, outcome: FetchOutcome, data: bytes = b"") -> None:
+    def _fetched(self, fetch: Fetch, outcome: FetchOutcome, data: bytes) -> None:
         if fetch.number in self._cancelled or not self.node.is_up:
             return
         if isinstance(outcome, Fetched):
             self.fetched[fetch.attempt, fetch.source.attempt] = data
             self.damaged.pop((fetch.attempt, fetch.source.attempt), None)
             self.world.moment("a run is fetched", self.name)
-        self.handle(FetchEnded(fetch.number, outcome))
+        self._tell_ended([(fetch, outcome)])
+
+    def _tell_ended(self, ended: Iterable[tuple[Fetch, FetchOutcome]]) -> None:
+        known = [each for each in ended if each[0].number not in self._cancelled]
+        wanted = tuple(FetchEnded(fetch.number, outcome) for fetch, outcome in known)
+        if wanted and self.node.is_up:
+            self.handle(FetchesEnded(wanted))
 
     def ask_peer(
         self,

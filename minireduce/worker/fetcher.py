@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from http.client import HTTPException
 
 from minireduce.config import ShuffleCompression
-from minireduce.core.work.fetches import FetchEnded
+from minireduce.core.work.fetches import FetchEnded, FetchesEnded
 from minireduce.core.work.requests import Fetch, StartFetches
 from minireduce.errors import MinireduceError, Unavailable
 from minireduce.ids import AttemptId
@@ -50,12 +50,12 @@ class _Asked:
 
 
 class Fetcher:
-    """All fetches of one worker. Each ends by one `FetchEnded` given to `tell`, unless it is cancelled."""
+    """All fetches of one worker. Each ends once in a `FetchesEnded` given to `tell`, unless it is cancelled."""
 
     def __init__(
         self,
         outputs: Outputs,
-        tell: Callable[[FetchEnded], None],
+        tell: Callable[[FetchesEnded], None],
         *,
         authority_pem: bytes | None = None,
         compression: ShuffleCompression = ShuffleCompression.AUTO,
@@ -123,10 +123,13 @@ class Fetcher:
         self._tell_ended(asked, files.break_off(reason))
 
     def _tell_ended(self, asked: _Asked, ended: Ended) -> None:
+        news = []
         for fetch, outcome in ended:
             asked.fetches.remove(fetch)
             if self._asked.pop(fetch.number, None) is not None:
-                self._tell(FetchEnded(fetch.number, outcome))
+                news.append(FetchEnded(fetch.number, outcome))
+        if news:
+            self._tell(FetchesEnded(tuple(news)))
 
     async def _fetch_and_say(self, asked: _Asked, files: FetchedFiles) -> str:
         """Fetch until nothing more comes, and say why that is, for those that have not ended."""
@@ -152,9 +155,7 @@ class Fetcher:
         def tell(ended: Ended) -> None:
             loop.call_soon_threadsafe(self._tell_ended, asked, ended)
 
-        exchange = loop.run_in_executor(
-            self._threads, _exchange, connection, first, files, sharing.is_compressed, tell
-        )
+        exchange = loop.run_in_executor(self._threads, _exchange, connection, first, files, sharing.is_compressed, tell)
         try:
             await asyncio.wait([exchange])
         except asyncio.CancelledError:

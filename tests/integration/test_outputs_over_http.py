@@ -24,7 +24,7 @@ from minireduce.config import ShuffleCompression
 from minireduce.core.messages import AttemptSucceeded
 from minireduce.core.replica_messages import RemoveReplica, Replica
 from minireduce.core.task_data import OutputSource
-from minireduce.core.work.fetches import PART, Fetched, Gone, NotReached, Unreachable
+from minireduce.core.work.fetches import PART, Fetched, FetchesEnded, Gone, NotReached, Unreachable
 from minireduce.core.work.requests import Fetch, StartFetches
 from minireduce.disk import RealDisk
 from minireduce.engine.index import encode_index
@@ -374,9 +374,13 @@ class Fetching:
     ) -> None:
         self.outputs = Outputs(tmp_path / "fetching", RealDisk())
         self.told: asyncio.Queue = asyncio.Queue()
-        self.fetcher = Fetcher(self.outputs, self.told.put_nowait, authority_pem=authority_pem, compression=compression)
+        self.fetcher = Fetcher(self.outputs, self.tell, authority_pem=authority_pem, compression=compression)
         self.numbers = 0
         self.path = self.outputs.fetched(reduce_attempt(0), map_attempt(0))
+
+    def tell(self, event: FetchesEnded) -> None:
+        for ended in event.ended:
+            self.told.put_nowait(ended)
 
     def start(self, address: str, partition: int = 2, source=MAP_0, token: str = READ) -> int:
         self.numbers += 1

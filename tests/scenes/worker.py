@@ -20,6 +20,7 @@ from minireduce.core.messages import (
 from minireduce.core.settings import WorkerSettings
 from minireduce.core.spec import LocalFiles, LocalRange, Program, StepSpec
 from minireduce.core.task_data import OutputSource, PartitionInput, TaskOutput
+from minireduce.core.work.fetches import FetchEnded, FetchesEnded
 from minireduce.core.work.requests import Fetch, StartFetches
 from minireduce.core.work.session import (
     DownReceived,
@@ -106,6 +107,10 @@ class Scene:
                 self.done.extend(action.fetches)
         self.done.extend(actions)
         return actions
+
+    def see_ended(self, *ended: FetchEnded) -> list[Action]:
+        """Fetches that end together."""
+        return self.see(FetchesEnded(ended))
 
     def tick(self, after_s: float = 0.1) -> list[Action]:
         return self.see(Ticked(), after_s)

@@ -84,6 +84,13 @@ class FetchEnded:
     outcome: FetchOutcome
 
 
+@dataclass(frozen=True, slots=True)
+class FetchesEnded:
+    """What came together ended together, in this order: what to do next is decided once for all of them."""
+
+    ended: tuple[FetchEnded, ...]
+
+
 # ── what goes out ───────────────────────────────────────────────────────────────────────────────────────────────────
 
 

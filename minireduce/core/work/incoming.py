@@ -23,7 +23,7 @@ from minireduce.core.messages import (
 from minireduce.core.task_data import OutputSource, PartInput, PartitionInput
 from minireduce.core.work.attempts import Attempt, Attempts, Change, CopyFoundDamaged, OutputFoundMissing, Phase
 from minireduce.core.work.copies import Copies, CopyEnded
-from minireduce.core.work.fetches import PART, FetchEnded, Fetches
+from minireduce.core.work.fetches import PART, FetchEnded, Fetches, FetchesEnded
 from minireduce.core.work.orders import Outbox, RemoveOutputs
 from minireduce.ids import AttemptId, JobId, TaskId, TaskKind, WorkerId
 
@@ -121,8 +121,12 @@ class Incoming:
 
     # ── what became of fetches and files ────────────────────────────────────────────────────────────────────────────
 
-    def fetch_ended(self, event: FetchEnded, now: float) -> None:
-        """Note what a fetch brought."""
+    def fetches_ended(self, event: FetchesEnded, now: float) -> None:
+        """Note what fetches brought."""
+        for ended in event.ended:
+            self._fetch_ended(ended, now)
+
+    def _fetch_ended(self, event: FetchEnded, now: float) -> None:
         attempt, failed = self._fetches.ended(event, now)
         if attempt is not None and attempt in self._copies.orders:
             actions, reports = self._copies.fetched(attempt, failed)

@@ -39,7 +39,7 @@ class Fetch:
 
 @dataclass(frozen=True, slots=True)
 class StartFetches:
-    """Ask one worker for all of these at once. They share address and token, and end one by one (`FetchEnded`)."""
+    """Ask one worker for all of these at once. They share address and token; each ends by itself (`FetchesEnded`)."""
 
     fetches: tuple[Fetch, ...]
 

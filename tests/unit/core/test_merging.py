@@ -50,7 +50,7 @@ def bring(scene: Scene, *maps: int, bytes_total: int = 50, number: int = 0) -> N
     """The outputs of these maps come here."""
     scene.command(ready(*(source(index, number) for index in maps)))
     for fetch in scene.take(Fetch):
-        scene.see(FetchEnded(fetch.number, Fetched(bytes_total)))
+        scene.see_ended(FetchEnded(fetch.number, Fetched(bytes_total)))
 
 
 def merging(scene: Scene, after_s: float = 0.3) -> list[tuple[int, list[int]]]:

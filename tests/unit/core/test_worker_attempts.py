@@ -111,7 +111,7 @@ def test_a_reduce_takes_a_slot_only_when_all_its_input_is_here():
     scene.command(open_job(), launch_reduce(0), ready(source(0)))
     (fetch,) = scene.take(Fetch)
     assert (fetch.attempt, fetch.partition, fetch.read_token) == (reduce_attempt(0), 0, "read")
-    scene.see(FetchEnded(fetch.number, Fetched(50)))
+    scene.see_ended(FetchEnded(fetch.number, Fetched(50)))
     assert started(scene) == []
     scene.command(launch_map(5))
     assert started(scene) == [map_attempt(5)]
@@ -122,7 +122,7 @@ def test_a_reduce_whose_input_is_complete_goes_before_queued_maps():
     scene.command(open_job(), launch_map(7))
     scene.command(launch_map(8), launch_reduce(0), ready(source(0), source(1)))
     for fetch in scene.take(Fetch):
-        scene.see(FetchEnded(fetch.number, Fetched(50)))
+        scene.see_ended(FetchEnded(fetch.number, Fetched(50)))
     started(scene)
     scene.see(AttemptEnded(map_attempt(7), Succeeded(OUTPUT, ())))
     assert started(scene) == [reduce_attempt(0)]
@@ -134,7 +134,7 @@ def test_own_outputs_are_read_in_place_and_runs_come_in_the_order_of_their_tasks
     fetches = {fetch.source.attempt: fetch for fetch in scene.take(Fetch)}
     assert list(fetches) == [map_attempt(2), map_attempt(0)]
     for fetch in fetches.values():
-        scene.see(FetchEnded(fetch.number, Fetched(50)))
+        scene.see_ended(FetchEnded(fetch.number, Fetched(50)))
     (start,) = scene.take(StartAttempt)
     assert start.runs == (
         InputRun(map_attempt(0), is_own=False),
@@ -166,7 +166,7 @@ def test_a_map_of_a_later_step_waits_for_the_part_that_it_reads():
     scene.command(open_job(steps=2), LaunchAttempt(late, PartInput(part)))
     (fetch,) = scene.take(Fetch)
     assert (fetch.source, fetch.partition) == (part, PART)
-    scene.see(FetchEnded(fetch.number, Fetched(70)))
+    scene.see_ended(FetchEnded(fetch.number, Fetched(70)))
     (start,) = scene.take(StartAttempt)
     assert start.runs == (InputRun(reduce_attempt(4), is_own=False),)
 
@@ -174,7 +174,7 @@ def test_a_map_of_a_later_step_waits_for_the_part_that_it_reads():
 def test_what_was_fetched_goes_when_its_attempt_has_succeeded():
     scene = Scene().join()
     scene.command(open_job(), launch_reduce(0, maps=1), ready(source(0)))
-    scene.see(FetchEnded(scene.take(Fetch)[0].number, Fetched(50)))
+    scene.see_ended(FetchEnded(scene.take(Fetch)[0].number, Fetched(50)))
     scene.see(AttemptEnded(reduce_attempt(0), Succeeded(OUTPUT, ())))
     assert scene.take(RemoveFetched) == [RemoveFetched(reduce_attempt(0))]
     assert scene.take(RemoveOutputs) == []
@@ -238,7 +238,7 @@ def test_killing_a_waiting_attempt_ends_it_and_its_fetches_at_once():
     scene.command(KillAttempt(reduce_attempt(0), "no longer wanted"))
     assert scene.take(CancelFetch) == [CancelFetch(fetch.number)]
     assert scene.reports() == [AttemptKilled(reduce_attempt(0))]
-    assert scene.see(FetchEnded(fetch.number, Fetched(50))) == []
+    assert scene.see_ended(FetchEnded(fetch.number, Fetched(50))) == []
 
 
 def test_killing_an_attempt_that_has_ended_changes_nothing():
@@ -277,7 +277,7 @@ def test_a_reduce_whose_own_input_was_dropped_waits_again():
     scene.see(AttemptEnded(map_attempt(7), Failed(ERROR)))
     assert started(scene) == []
     scene.command(ready(source(0, number=1)))
-    scene.see(FetchEnded(scene.take(Fetch)[0].number, Fetched(50)))
+    scene.see_ended(FetchEnded(scene.take(Fetch)[0].number, Fetched(50)))
     assert started(scene) == [reduce_attempt(0)]
 
 

@@ -37,7 +37,7 @@ def test_a_part_is_fetched_kept_told_and_listed():
     assert (fetch.attempt, fetch.source, fetch.partition, fetch.read_token) == (
         map_attempt(0), source(0), PART, "read it",
     )  # fmt: skip
-    scene.see(FetchEnded(fetch.number, Fetched(100)))
+    scene.see_ended(FetchEnded(fetch.number, Fetched(100)))
     assert scene.take(KeepCopy) == [KeepCopy(ORDER)]
     assert scene.reports() == []
     scene.see(CopyEnded(map_attempt(0)))
@@ -53,7 +53,7 @@ def test_an_order_that_is_repeated_is_answered_by_what_is_known():
     scene, fetch = copying()
     scene.command(ORDER)
     assert scene.take(Fetch) == []
-    scene.see(FetchEnded(fetch.number, Fetched(100)))
+    scene.see_ended(FetchEnded(fetch.number, Fetched(100)))
     scene.see(CopyEnded(map_attempt(0)))
     scene.reports()
     scene.command(ORDER)
@@ -62,11 +62,11 @@ def test_an_order_that_is_repeated_is_answered_by_what_is_known():
 
 def test_a_part_that_is_gone_or_damaged_is_told_and_leaves_nothing():
     scene, fetch = copying()
-    scene.see(FetchEnded(fetch.number, Gone("404")))
+    scene.see_ended(FetchEnded(fetch.number, Gone("404")))
     assert scene.reports() == [PartCopyFailed(map_attempt(0), is_gone=True, reason="404")]
     assert scene.take(RemoveOutputs) == [RemoveOutputs((map_attempt(0),))]
     scene, fetch = copying()
-    scene.see(FetchEnded(fetch.number, Fetched(100)))
+    scene.see_ended(FetchEnded(fetch.number, Fetched(100)))
     scene.see(CopyEnded(map_attempt(0), "it is another part"))
     assert scene.reports() == [PartCopyFailed(map_attempt(0), is_gone=False, reason="it is another part")]
     assert scene.take(RemoveOutputs) == [RemoveOutputs((map_attempt(0),))]
@@ -75,7 +75,7 @@ def test_a_part_that_is_gone_or_damaged_is_told_and_leaves_nothing():
 def test_a_source_that_does_not_answer_is_given_up_after_some_tries():
     scene, fetch = copying()
     for _ in range(scene.settings.fetch_tries_per_report):
-        scene.see(FetchEnded(fetch.number, Unreachable("timeout")))
+        scene.see_ended(FetchEnded(fetch.number, Unreachable("timeout")))
         for _ in range(20):
             scene.tick()
         fetch = next(iter(scene.take(Fetch)), fetch)
@@ -90,7 +90,7 @@ def test_a_copy_of_a_job_that_is_dropped_is_cancelled_and_what_comes_late_is_rem
     assert scene.take(CancelFetch) == [CancelFetch(fetch.number)]
     assert len(scene.take(RemoveJob)) == 1
     scene, fetch = copying()
-    scene.see(FetchEnded(fetch.number, Fetched(100)))
+    scene.see_ended(FetchEnded(fetch.number, Fetched(100)))
     scene.command(DropJob(map_attempt(0).task.job))
     scene.see(CopyEnded(map_attempt(0)))
     assert scene.reports() == []

@@ -35,7 +35,7 @@ def test_at_most_so_many_requests_run_at_once_to_one_source_and_to_all():
     scene.command(ready(*(source(index, worker="abc"[index % 3]) for index in range(6))))
     fetches = scene.take(Fetch)
     assert [fetch.source.address for fetch in fetches] == ["a:1", "a:1", "b:1", "b:1", "c:1"]
-    scene.see(FetchEnded(fetches[0].number, Fetched(50)))
+    scene.see_ended(FetchEnded(fetches[0].number, Fetched(50)))
     assert fetching(scene) == [(0, 5)]
 
 
@@ -60,7 +60,7 @@ def test_what_comes_to_be_while_all_requests_are_under_way_goes_together_into_th
     for index in range(4):
         scene.command(ready(source(index)))
     assert requests(scene) == [("other:1", [0])]
-    scene.see(FetchEnded(1, Fetched(50)))
+    scene.see_ended(FetchEnded(1, Fetched(50)))
     assert requests(scene) == [("other:1", [1, 2, 3])]
 
 
@@ -78,8 +78,8 @@ def test_a_request_is_under_way_until_its_last_fetch_has_ended_or_was_cancelled(
     scene = start(maps=4, fetches_per_source_max=1, request_outputs_max=3)
     scene.command(ready(*map(source, range(4))))
     assert requests(scene) == [("other:1", [0, 1, 2])]
-    scene.see(FetchEnded(1, Fetched(50)))
-    scene.see(FetchEnded(2, Unreachable("no answer")))
+    scene.see_ended(FetchEnded(1, Fetched(50)))
+    scene.see_ended(FetchEnded(2, Unreachable("no answer")))
     assert requests(scene) == []
     scene.command(MapOutputsLost((map_attempt(2),)))
     assert requests(scene) == [("other:1", [3])]
@@ -91,9 +91,9 @@ def test_what_an_answer_that_broke_off_did_not_reach_is_asked_for_at_once_and_wa
     for round_ in range(4):
         first, *behind = scene.take(StartFetches)[0].fetches
         assert len(behind) == 2 - min(round_, 2), "those that were reached wait for their pause"
-        scene.see(FetchEnded(first.number, Unreachable("broken off")))
+        scene.see_ended(FetchEnded(first.number, Unreachable("broken off")))
         for fetch in behind:
-            scene.see(FetchEnded(fetch.number, NotReached()))
+            scene.see_ended(FetchEnded(fetch.number, NotReached()))
         if not behind:
             break
         assert scene.reports() == []
@@ -117,7 +117,7 @@ def test_a_reduce_that_starts_makes_room_for_the_next_one_to_fetch():
     scene = start(maps=1, reduces=2, slots=1, prefetch_bytes_max=1)
     scene.command(ready(source(0)))
     (fetch,) = scene.take(Fetch)
-    scene.see(FetchEnded(fetch.number, Fetched(50)))
+    scene.see_ended(FetchEnded(fetch.number, Fetched(50)))
     assert [started.attempt for started in scene.take(StartAttempt)] == [reduce_attempt(0)]
     assert fetching(scene) == [(1, 0)]
 
@@ -135,7 +135,7 @@ def test_a_source_that_does_not_answer_is_tried_again_after_a_growing_pause():
     pauses = []
     for _ in range(4):
         (fetch,) = scene.take(Fetch)
-        scene.see(FetchEnded(fetch.number, Unreachable("no answer")))
+        scene.see_ended(FetchEnded(fetch.number, Unreachable("no answer")))
         assert scene.take(Fetch) == []
         began = scene.now
         while not any(isinstance(action, Fetch) for action in scene.done):
@@ -151,7 +151,7 @@ def test_the_master_hears_of_a_silent_source_after_every_third_try():
     scene.command(ready(source(0)))
     told = []
     for tries in range(1, 7):
-        scene.see(FetchEnded(scene.take(Fetch)[-1].number, Unreachable("no answer")))
+        scene.see_ended(FetchEnded(scene.take(Fetch)[-1].number, Unreachable("no answer")))
         scene.acknowledge()
         told.extend(tries for report in scene.reports() if isinstance(report, FetchFailed))
         scene.tick(9.0)
@@ -163,7 +163,7 @@ def test_the_master_hears_of_a_silent_source_after_every_third_try():
 def test_a_missing_output_is_reported_at_once_and_left_until_another_is_named():
     scene = start(maps=1)
     scene.command(ready(source(0)))
-    scene.see(FetchEnded(scene.take(Fetch)[0].number, Gone("no such output")))
+    scene.see_ended(FetchEnded(scene.take(Fetch)[0].number, Gone("no such output")))
     assert scene.reports() == [FetchFailed(reduce_attempt(0), map_attempt(0), is_gone=True, reason="no such output")]
     scene.tick(9.0)
     assert fetching(scene) == []
@@ -186,7 +186,7 @@ def test_a_newer_source_replaces_a_fetch_under_way():
     assert scene.take(CancelFetch) == [CancelFetch(old.number)]
     (new,) = scene.take(Fetch)
     assert new.source == source(0, number=1, worker="third")
-    assert scene.see(FetchEnded(old.number, Fetched(50))) == []
+    assert scene.see_ended(FetchEnded(old.number, Fetched(50))) == []
 
 
 def test_news_that_is_repeated_starts_nothing():
@@ -198,11 +198,11 @@ def test_news_that_is_repeated_starts_nothing():
 def test_a_fetched_copy_stays_good_when_its_source_is_lost_or_replaced():
     scene = start(maps=2)
     scene.command(ready(source(0)))
-    scene.see(FetchEnded(scene.take(Fetch)[0].number, Fetched(50)))
+    scene.see_ended(FetchEnded(scene.take(Fetch)[0].number, Fetched(50)))
     scene.command(MapOutputsLost((map_attempt(0),)), ready(source(0, number=1), source(1)))
     (fetch,) = scene.take(Fetch)
     assert fetch.source == source(1)
-    scene.see(FetchEnded(fetch.number, Fetched(50)))
+    scene.see_ended(FetchEnded(fetch.number, Fetched(50)))
     (started,) = scene.take(StartAttempt)
     assert [run.source for run in started.runs] == [map_attempt(0), map_attempt(1)]
 
@@ -220,9 +220,35 @@ def test_a_lost_source_is_not_fetched_any_more():
 def test_a_silent_source_that_was_replaced_is_not_tried_again():
     scene = start(maps=1)
     scene.command(ready(source(0)))
-    scene.see(FetchEnded(scene.take(Fetch)[0].number, Unreachable("no answer")))
+    scene.see_ended(FetchEnded(scene.take(Fetch)[0].number, Unreachable("no answer")))
     scene.command(ready(source(0, number=1)))
     (fetch,) = scene.take(Fetch)
     assert fetch.source == source(0, number=1)
     scene.tick(5.0)
     assert scene.take(Fetch) == []
+
+
+def test_what_ends_together_is_followed_by_one_request_for_what_is_next():
+    scene = start(maps=5, fetches_max=1, request_outputs_max=2)
+    scene.command(ready(*(source(index) for index in range(5))))
+    assert requests(scene) == [("other:1", [0, 1])]
+    first, second = scene.take(Fetch)
+    scene.see_ended(FetchEnded(first.number, Fetched(50)), FetchEnded(second.number, NotReached()))
+    assert requests(scene) == [("other:1", [2, 3])]
+    third, fourth = scene.take(Fetch)
+    scene.see_ended(FetchEnded(third.number, Gone("no such output")), FetchEnded(fourth.number, Fetched(50)))
+    assert requests(scene) == [("other:1", [4, 1])]
+    assert [report.source for report in scene.reports() if isinstance(report, FetchFailed)] == [map_attempt(2)]
+
+
+def test_a_fetch_that_was_cancelled_is_ignored_among_others_that_end_with_it():
+    scene = start(maps=2)
+    scene.command(ready(source(0), source(1)))
+    old, other = scene.take(Fetch)
+    scene.command(MapOutputsLost((map_attempt(0),)))
+    scene.see_ended(FetchEnded(old.number, Fetched(50)), FetchEnded(other.number, Fetched(50)))
+    assert scene.take(StartAttempt) == []
+    scene.command(ready(source(0, number=1)))
+    (again,) = scene.take(Fetch)
+    scene.see_ended(FetchEnded(again.number, Fetched(50)))
+    assert len(scene.take(StartAttempt)) == 1
