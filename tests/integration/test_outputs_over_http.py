@@ -32,6 +32,7 @@ from minireduce.wire.compression import ACCEPT_HEADER, ZSTD, Decompressor
 from minireduce.worker.block_routes import BlockRoutes
 from minireduce.worker.block_server import make_app
 from minireduce.worker.block_server_process import BlockServerProcess, listen
+from minireduce.worker.connections import SILENCE_S
 from minireduce.worker.fetcher import Fetcher
 from minireduce.worker.orders import Orders
 from minireduce.worker.outputs import Outputs
@@ -491,6 +492,60 @@ def test_a_cancelled_fetch_tells_nothing_and_lets_the_next_one_write(serve, tmp_
         assert worker.path.read_bytes() == DATA[1000:]
 
     serve(fetching(tmp_path, body))
+
+
+async def whole_answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Answers one question about one output with ten bytes."""
+    head = await reader.readuntil(b"\r\n\r\n")
+    await reader.readexactly(int(re.search(rb"Content-Length: (\d+)", head)[1]))
+    checked = struct.pack("<HQ", 200, 10)
+    section = checked + struct.pack("<Q", xxhash.xxh3_64_intdigest(checked)) + b"0123456789"
+    writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 28\r\n\r\n" + section)
+    await writer.drain()
+
+
+def test_a_connection_is_used_again_unless_the_other_side_has_ended_it(tmp_path: Path):
+    callers = []
+
+    async def answer_two(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        callers.append(writer)
+        with contextlib.suppress(asyncio.IncompleteReadError), contextlib.closing(writer):
+            for _ in range(2):
+                await whole_answer(reader, writer)
+
+    async def body() -> None:
+        worker = Fetching(tmp_path)
+        async with await asyncio.start_server(answer_two, "127.0.0.1", 0) as source:
+            address = f"127.0.0.1:{source.sockets[0].getsockname()[1]}"
+            for index in range(5):
+                assert await worker.outcome(address, source=map_attempt(index)) == Fetched(10)
+                if index % 2:
+                    await callers[-1].wait_closed()
+            await worker.fetcher.close()
+            await callers[-1].wait_closed()
+        assert len(callers) == 3
+
+    asyncio.run(body())
+
+
+def test_closing_waits_for_no_source_that_is_silent(tmp_path: Path):
+    asked = asyncio.Event()
+
+    async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        asked.set()
+        await reader.read()  # until the caller goes
+        writer.close()
+
+    async def body() -> None:
+        worker = Fetching(tmp_path)
+        async with await asyncio.start_server(silent, "127.0.0.1", 0) as source:
+            worker.start(f"127.0.0.1:{source.sockets[0].getsockname()[1]}")
+            await asked.wait()
+            await asyncio.wait_for(worker.fetcher.close(), SILENCE_S / 2)
+        assert worker.told.empty()
+
+    asyncio.run(body())
 
 
 def fetches(address: str, *wanted: tuple[object, object, int]) -> StartFetches:

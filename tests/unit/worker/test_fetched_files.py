@@ -1,0 +1,91 @@
+"""What becomes of the outputs of a request whose answer cannot be written to its end."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from scenes.worker import reduce_attempt, source
+
+from minireduce.core.work.fetches import Fetched, NotReached, Unreachable
+from minireduce.core.work.requests import Fetch
+from minireduce.disk import RealDisk
+from minireduce.wire.many_outputs import OK, encode_head
+from minireduce.worker.fetched_files import FetchedFiles
+from minireduce.worker.outputs import Outputs
+
+
+class FullDisk(RealDisk):
+    """Has room for so many files."""
+
+    def __init__(self, files_max: int) -> None:
+        self.files_left = files_max
+
+    def create(self, path: Path):
+        file = super().create(path)
+        self.files_left -= 1
+        if self.files_left < 0:
+            file.close()
+            raise OSError(28, "No space left on device")
+        return file
+
+
+def files_of(tmp_path: Path, reduces: tuple[int, ...], files_max: int = 99) -> tuple[Outputs, FetchedFiles]:
+    """What is fetched for these reduces, one output of another map each."""
+    outputs = Outputs(tmp_path, FullDisk(files_max))
+    fetches = [
+        Fetch(index + 1, reduce_attempt(reduce), source(index), 0, "token") for index, reduce in enumerate(reduces)
+    ]
+    return outputs, FetchedFiles(outputs, fetches)
+
+
+def answer(*outputs: bytes) -> bytes:
+    return b"".join(encode_head(OK, len(data)) + data for data in outputs)
+
+
+def outcomes(ended) -> list[tuple[int, object]]:
+    return [(fetch.number, outcome) for fetch, outcome in ended]
+
+
+def test_each_output_is_told_with_the_piece_that_ends_it_and_lies_where_it_is_said_to(tmp_path: Path):
+    outputs, files = files_of(tmp_path, (0, 0, 1, 0))
+    whole = answer(b"one", b"", b"three", b"four")
+    told = []
+    for place in range(len(whole)):
+        ended = files.write((whole[place : place + 1],))
+        for fetch, outcome in ended:
+            path, offset, length = outputs.fetched_run(fetch.attempt, fetch.source.attempt)
+            told.append((fetch.number, outcome, Path(path).read_bytes()[offset:][:length]))
+    assert files.are_complete
+    assert told == [(1, Fetched(3), b"one"), (2, Fetched(0), b""), (3, Fetched(5), b"three"), (4, Fetched(4), b"four")]
+    assert outcomes(files.break_off("the end")) == []
+
+
+def test_what_ended_in_a_piece_that_could_not_be_written_is_not_forgotten(tmp_path: Path):
+    _, files = files_of(tmp_path, (0, 0, 1, 0), files_max=1)
+    with pytest.raises(OSError, match="No space left"):
+        files.write((answer(b"one", b"two", b"three", b"four"),))
+    assert not files.are_complete
+    expected = [(1, NotReached()), (2, NotReached()), (3, Unreachable("full")), (4, NotReached())]
+    assert outcomes(files.break_off("full")) == expected
+
+
+def test_where_only_the_last_of_a_file_cannot_be_written_its_source_is_given_a_pause(tmp_path: Path, monkeypatch):
+    outputs, files = files_of(tmp_path, (0, 0))
+    opened = outputs.open_together
+
+    def refusing(attempt, number):
+        file, path = opened(attempt, number)
+
+        class Refusing:
+            write, close = file.write, file.close
+
+            def flush(self) -> None:
+                raise OSError(28, "No space left on device")
+
+        return Refusing(), path
+
+    monkeypatch.setattr(outputs, "open_together", refusing)
+    with pytest.raises(OSError, match="No space left"):
+        files.write((answer(b"one", b"two"),))
+    assert outcomes(files.break_off("full")) == [(1, Unreachable("full")), (2, Unreachable("full"))]
