@@ -37,6 +37,10 @@ _SMALL_PART_BYTES = 16 << 10  # arrays that are larger on average stay as they c
 NARROW_BYTES_MAX = 1 << 30
 """Keys that are brought together with offsets of 32 bits, which reach twice as far."""
 
+RARELY_EQUAL_SHARE = 0.75
+"""Of rows, when keys are so many that bringing a batch together by itself saves less than it takes."""
+
+_LOOKED_AT_EVERY = 8  # of the batches that are held as they came, one is brought together all the same
 ROWS_WAITING = 2_000_000  # partial states that are brought together at the latest, or as many as there are keys
 _KERNELS: dict[type, tuple[np.ufunc, int]] = {
     Sum: (np.add, 0),
@@ -98,7 +102,11 @@ class PairColumns:
 
 
 class PartialStates:
-    """States of some batches, side by side until there are many: then each key has one. For those with a kernel."""
+    """States of some batches, side by side until there are many: then each key has one. For those with a kernel.
+
+    A batch is brought together by itself as it comes, while its keys are in the caches. After one of which nearly every
+    row had a key of its own the next few are held as they came, since all must be brought together later as well.
+    """
 
     def __init__(self, aggregation: Aggregation[Any, Any, Any]) -> None:
         self._aggregation = aggregation
@@ -106,6 +114,8 @@ class PartialStates:
         self._states: list[Integers] = []
         self._rows = self._rows_folded = self._held_bytes = 0
         self._small = _SmallParts()
+        self._are_rarely_equal = False
+        self._is_held_as_it_came = False  # some batch, so that it may have a key twice
 
     def __bool__(self) -> bool:
         return bool(self._keys)
@@ -115,9 +125,18 @@ class PartialStates:
         """Those of the latest batch."""
         return self._keys[-1]
 
-    def add(self, key: Any, numbers: Integers) -> None:
-        """Take in a batch: its keys, and what each row stands for; one number where all rows stand for the same."""
-        distinct, states = _fold_batch(self._aggregation, key, numbers)
+    def add(self, key: Any, numbers: Integers, *, is_lent: bool = False) -> None:
+        """Take in a batch: its keys, and what each row stands for; one number where all rows stand for the same.
+        `is_lent`: whether the memory of both is another's, who may write to it or wait for its end.
+        """
+        if self._are_rarely_equal and len(self._keys) % _LOOKED_AT_EVERY:
+            distinct, states = (_copied(key), numbers.copy()) if is_lent else (key, numbers)
+            if len(states) != len(distinct):
+                states = np.full(len(distinct), states[0])
+            self._is_held_as_it_came = True
+        else:
+            distinct, states = _fold_batch(self._aggregation, key, numbers)
+            self._are_rarely_equal = len(distinct) > RARELY_EQUAL_SHARE * len(key)
         self._keys.append(distinct)
         self._states.append(states)
         self._rows += len(distinct)
@@ -133,9 +152,10 @@ class PartialStates:
 
     def fold(self) -> None:
         """Bring them together."""
-        if len(self._keys) < 2:
+        if len(self._keys) < 2 and not self._is_held_as_it_came:
             return
         self._fold_from(0)
+        self._is_held_as_it_came = False
         self._rows_folded = self._rows
         self._small = _SmallParts(1)
 
@@ -150,9 +170,13 @@ class PartialStates:
     def _fold_from(self, first: int) -> None:
         """Bring those of this part and the following together."""
         parts, states = self._keys[first:], self._states[first:]
-        distinct, brought = _grouped(self._aggregation, _joined(parts), np.concatenate(states))
+        rows = sum(map(len, parts))
+        distinct, brought = _grouped(
+            self._aggregation, _joined(parts), np.concatenate(states), are_rarely_equal=self._are_rarely_equal
+        )
         self._keys[first:], self._states[first:] = [distinct], [brought]
-        self._rows += len(distinct) - sum(map(len, parts))
+        self._rows += len(distinct) - rows
+        self._are_rarely_equal &= len(distinct) > RARELY_EQUAL_SHARE * rows
         self._held_bytes = sum(each.nbytes for each in (*self._keys, *self._states))
 
 
@@ -176,7 +200,8 @@ class FoldedColumns:
                 iter(zip(arrow_columns.plain_keys(key), arrow_columns.plain_values(value), strict=True))
             )
         arrow_columns.admit_first(key, self._kinds)
-        self._partial.add(key, ONE if type(self._aggregation) is Count else key_columns.numbers(value))
+        numbers = ONE if type(self._aggregation) is Count else key_columns.numbers(value)
+        self._partial.add(key, numbers, is_lent=True)
         return len(key)
 
     def held_bytes(self) -> int:
@@ -258,15 +283,44 @@ def _fold_batch(aggregation: Aggregation[Any, Any, Any], key: Any, numbers: Inte
     return _grouped(aggregation, key, numbers)
 
 
-def _grouped(aggregation: Aggregation[Any, Any, Any], key: Any, numbers: Integers) -> tuple[Any, Integers]:
+def _grouped(
+    aggregation: Aggregation[Any, Any, Any], key: Any, numbers: Integers, *, are_rarely_equal: bool = False
+) -> tuple[Any, Integers]:
     """Each key once, and what its numbers come to. (A hash of keys to places, then numpy: `group_by` of Arrow takes
     as long where offsets have 32 bits, and five times as long where they have 64.)
     """
+    if are_rarely_equal and (grouped := _grouped_by_order(aggregation, key, numbers)) is not None:
+        return grouped
     placed = kernels.call("dictionary_encode", key)
     kernel, start = _KERNELS[type(aggregation)]
     states = np.full(len(placed.dictionary), start, np.int64)
     kernel.at(states, key_columns.numbers(placed.indices), numbers)
     return placed.dictionary, states
+
+
+def _grouped_by_order(
+    aggregation: Aggregation[Any, Any, Any], key: Any, numbers: Integers
+) -> tuple[Any, Integers] | None:
+    """The same in the order of keys, for strings of one length that numbers can stand for; None of others. A hash of
+    many keys waits for memory at each row, which counting does not.
+    """
+    if not is_text(key) or (matrix := key_columns.rows(widened(key))) is None:
+        return None
+    if (found := key_columns.packed(matrix)) is None:
+        return None
+    order = key_columns.counted_order(found)
+    ordered = found[order]
+    starts = np.append(0, np.flatnonzero(ordered[1:] != ordered[:-1]) + 1)
+    kernel, _ = _KERNELS[type(aggregation)]
+    distinct = key_columns.of_rows(key_columns.taken_rows(matrix, order[starts]), key.type)
+    return distinct, kernel.reduceat(numbers[order], starts)
+
+
+def _copied(array: Any) -> Any:
+    """The same in memory of its own."""
+    import pyarrow as pa
+
+    return pa.concat_arrays([array, array[:0]])
 
 
 def _joined(parts: list[Any]) -> Any:

@@ -32,6 +32,9 @@ _OF_LENGTH = np.array([(1 << 64) - (1 << 8 * (8 - length)) for length in range(9
 """What is left of eight bytes, the first of them the highest, of which so many are a key's."""
 _KEYS_BY_DIGITS_MIN = 4096  # fewer are put in order as fast by the kernel alone
 _NARROW_BYTES_MAX = 1 + 2 * _NUMBER_BYTES  # the kind, and what two numbers hold
+_DIGIT_BITS = 16  # of a number by which rows are put in order at once, by counting
+_SHORT_BITS_MAX, PACKED_BITS_MAX = 2 * _DIGIT_BITS, 4 * _DIGIT_BITS
+_ROWS_SAMPLED = 64
 
 
 def of_texts(texts: Sequence[str]) -> Any:
@@ -138,9 +141,14 @@ def taking(keys: Keys) -> Callable[[Index], Keys]:
     matrix = rows(keys)
     if matrix is None:
         return lambda index: kernels.call("take", keys, of_integers(index))
+    return lambda index: of_rows(taken_rows(matrix, index))
+
+
+def taken_rows(matrix: npt.NDArray[np.uint8], index: Index) -> npt.NDArray[np.uint8]:
+    """The rows at these places, each moved as a whole."""
     width = matrix.shape[1]
     stored = matrix.view(f"V{width}").reshape(-1)
-    return lambda index: of_rows(np.take(stored, np.asarray(index, np.int64)).view(np.uint8).reshape(-1, width))
+    return np.take(stored, np.asarray(index, np.int64)).view(np.uint8).reshape(-1, width)
 
 
 def rows(keys: Any) -> npt.NDArray[np.uint8] | None:
@@ -152,14 +160,16 @@ def rows(keys: Any) -> npt.NDArray[np.uint8] | None:
     return np.frombuffer(blob(keys), np.uint8).reshape(-1, width)
 
 
-def of_rows(matrix: npt.NDArray[np.uint8]) -> Any:
-    """The array of keys of one length, a row each."""
+def of_rows(matrix: npt.NDArray[np.uint8], kind: Any = None) -> Any:
+    """The array of keys of one length, a row each; of another type than theirs, if strings are wanted."""
     import pyarrow as pa
 
     rows, width = matrix.shape
-    bounds = np.arange(rows + 1, dtype=np.int64) * width
+    kind = pa.large_binary() if kind is None else kind
+    is_wide = pa.types.is_large_binary(kind) or pa.types.is_large_string(kind)
+    bounds = (np.arange(rows + 1) * width).astype(np.int64 if is_wide else np.int32, copy=False)
     buffers = [None, pa.py_buffer(bounds), pa.py_buffer(np.ascontiguousarray(matrix))]
-    return pa.Array.from_buffers(pa.large_binary(), rows, buffers)
+    return pa.Array.from_buffers(kind, rows, buffers)
 
 
 def first_at_least(keys: Keys, key: Any, start: int) -> int:
@@ -208,9 +218,10 @@ def order(keys: Keys) -> Index:
     """The places of the keys in ascending order; equal ones stay in the order in which they are."""
     if isinstance(keys, list):
         return _listed_order(keys)
-    if (matrix := _narrow_rows(keys)) is not None:
-        return _narrow_order(matrix, _digits_order)
-    return _text_order(keys)
+    if (matrix := _narrow_rows(keys)) is None:
+        return _text_order(keys)
+    found = packed(matrix, _SHORT_BITS_MAX)
+    return _narrow_order(matrix, _digits_order) if found is None else counted_order(found)
 
 
 def order_of_runs(keys: Keys) -> Index:
@@ -244,10 +255,7 @@ def _text_order(keys: Any) -> Index:
         return _kernel_order(keys)
     eights = np.ndarray((len(data) - _NUMBER_BYTES + 1,), ">u8", data, strides=(1,))
     found = eights[starts + 1].astype(np.uint64) & _OF_LENGTH[np.minimum(sizes - 1, _NUMBER_BYTES)]
-    index = np.argsort(found.astype(np.uint16), kind="stable")
-    for shift in (16, 32, 48):
-        digits = (found >> np.uint64(shift)).astype(np.uint16)
-        index = index[np.argsort(digits[index], kind="stable")]
+    index = counted_order(found)
     tied = _tied(found[index])
     if len(tied):
         places = index[tied]
@@ -297,9 +305,41 @@ def _digits_order(found: Numbers) -> tuple[Index, Numbers]:
     """
     differing = int(np.bitwise_or.reduce(found ^ found[0]))
     digits = (found >> np.uint64(max(0, differing.bit_length() - 32))).astype(np.uint32)
-    index = np.argsort(digits.astype(np.uint16), kind="stable")
-    index = index[np.argsort((digits >> np.uint32(16)).astype(np.uint16)[index], kind="stable")]
+    index = counted_order(digits)
     return index, digits[index]
+
+
+def packed(matrix: npt.NDArray[np.uint8], bits_max: int = PACKED_BITS_MAX) -> Numbers | None:
+    """A number for each row, which sort and are equal as the rows do: of each byte, the bits from the first one on in
+    which any two rows differ, none of most. None where these are too many. Digits have four bits each, so that a number
+    of 64 bits holds sixteen of them.
+    """
+    if sum(_differing_bits(matrix[:_ROWS_SAMPLED])) > bits_max or sum(widths := _differing_bits(matrix)) > bits_max:
+        return None
+    found: npt.NDArray[Any] = np.zeros(len(matrix), np.uint32 if sum(widths) <= _SHORT_BITS_MAX else np.uint64)
+    for place, bits in enumerate(widths):
+        if bits:
+            found <<= found.dtype.type(bits)
+            found |= matrix[:, place] & np.uint8((1 << bits) - 1)
+    return found
+
+
+def _differing_bits(matrix: npt.NDArray[np.uint8]) -> list[int]:
+    """Of the bytes at each place of the rows, how many bits there are from the first one on in which any two differ."""
+    columns = (matrix[:, place] for place in range(matrix.shape[1]))
+    return [int(np.bitwise_or.reduce(column ^ column[0])).bit_length() for column in columns]
+
+
+def counted_order(found: Numbers) -> Index:
+    """The order of numbers, equal ones as they are: by 16 bits at a time, the lower ones first, as far as any have."""
+    if (found[1:] >= found[:-1]).all():
+        return np.arange(len(found))
+    kind = found.dtype.type
+    index = np.argsort(found.astype(np.uint16), kind="stable")
+    for shift in range(_DIGIT_BITS, int(found.max()).bit_length(), _DIGIT_BITS):
+        digits = (found >> kind(shift)).astype(np.uint16)
+        index = index[np.argsort(digits[index], kind="stable")]
+    return index
 
 
 def _runs_order(found: Numbers) -> tuple[Index, Numbers]:
