@@ -36,6 +36,7 @@ PartForm = Literal["text", "pairs"]
 _YIELDED_PAIRS_MAX = 4096
 _YIELDED_BYTES = 1 << 20  # of pairs that wait to be written
 _ENCODED_BYTES = 256 << 10  # of keys whose lines are made at once
+_SYNC_BEGUN_BYTES = 8 << 20  # of lines after which the disk begins with them, so that less is left to wait for
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +68,7 @@ class PartWriter:
         self._file: BinaryIO | None = None
         self._section: SectionWriter | None = None
         self._digest = xxhash.xxh3_128()
-        self._bytes_written = 0
+        self._bytes_written = self._sync_begun = 0
         self._records = 0
         self._keys: list[Any] = []
         self._values: list[Any] = []
@@ -183,6 +184,10 @@ class PartWriter:
 
     def _write_bytes(self, lines: bytes | memoryview, records: int) -> None:
         self._digest.update(lines)
-        self._opened().write(lines)
+        file = self._opened()
+        file.write(lines)
         self._bytes_written += len(lines)
         self._records += records
+        if (waiting_bytes := self._bytes_written - self._sync_begun) >= _SYNC_BEGUN_BYTES:
+            self._disk.begin_sync(file, self._sync_begun, waiting_bytes)
+            self._sync_begun = self._bytes_written

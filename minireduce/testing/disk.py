@@ -238,6 +238,9 @@ class SimDisk:
             raise
         opened.file.sync()
 
+    def begin_sync(self, file: BinaryIO, start: int, length: int) -> None:
+        """Nothing: what was only begun may be lost in a crash."""
+
     def sync_directory(self, path: Path) -> None:
         self.check("sync_directory")
         self._directory(path).sync()

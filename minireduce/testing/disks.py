@@ -39,6 +39,9 @@ class SimDisks:
     def sync(self, file: BinaryIO) -> None:
         disk_of(file).sync(file)
 
+    def begin_sync(self, file: BinaryIO, start: int, length: int) -> None:
+        disk_of(file).begin_sync(file, start, length)
+
     def sync_directory(self, path: Path) -> None:
         below = [disk for mount, disk in self._mounts.items() if path in mount.parents]
         for disk in below or [self._at(path)]:  # each disk has the way to its mount to itself

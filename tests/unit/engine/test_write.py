@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from datetime import UTC, date, datetime
 from decimal import Decimal
-from typing import Any
+from pathlib import Path
+from typing import Any, BinaryIO
 
 import pyarrow as pa
 import pytest
@@ -117,3 +119,30 @@ def test_arrays_become_the_lines_of_their_pairs(
     expected = text_lines([key for key, _ in pairs], values)
     assert (path.read_bytes() if pairs else b"") == expected
     assert (made.bytes_written, made.records) == (len(expected), len(pairs))
+
+
+class NotingDisk(RealDisk):
+    """Notes what it is to begin with, and how much the file has by then."""
+
+    def __init__(self) -> None:
+        self.begun: list[tuple[int, int]] = []
+        self.on_disk: list[int] = []
+
+    def begin_sync(self, file: BinaryIO, start: int, length: int) -> None:
+        super().begin_sync(file, start, length)
+        self.begun.append((start, length))
+        self.on_disk.append(os.fstat(file.fileno()).st_size)
+
+
+def test_the_disk_begins_with_a_part_while_it_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(part, "_SYNC_BEGUN_BYTES", 1000)
+    disk = NotingDisk()
+    with part.PartWriter(tmp_path / "part", "text", role="map", kinds=Kinds(), disk=disk) as writer:
+        for number in range(90):
+            writer.add_yielded([(f"{number:02}", "v" * 46)])
+            writer.flush()
+        made = writer.close()
+    assert disk.begun == [(0, 1000), (1000, 1000), (2000, 1000), (3000, 1000)]
+    assert disk.on_disk == [1000, 2000, 3000, 4000], "the system has them by then"
+    assert made.bytes_written == 4500
+    assert (tmp_path / "part").read_bytes() == b"".join(b"%02d\t%s\n" % (number, b"v" * 46) for number in range(90))

@@ -53,6 +53,16 @@ def test_a_name_may_be_lost_when_its_directory_was_not_synced():
     assert outcomes(lambda disk: write(disk, HOME / "file", b"abc")) == {b"abc", None}
 
 
+def test_bytes_that_a_disk_has_only_begun_with_may_be_lost():
+    def act(disk: SimDisk) -> None:
+        with disk.create(HOME / "file") as file:
+            file.write(b"abc")
+            disk.begin_sync(file, 0, 3)
+        disk.sync_directory(HOME)
+
+    assert {b"abc", b""} <= outcomes(act)
+
+
 def test_bytes_that_were_not_synced_may_be_lost_cut_or_empty():
     def act(disk: SimDisk) -> None:
         write(disk, HOME / "file", b"abc", sync=False)
