@@ -12,14 +12,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
+from types import MappingProxyType
 from typing import Any, Generic, TypeVar, Unpack, overload
 
 from minireduce.api import hooks
 from minireduce.api.aggregations import Aggregation
-from minireduce.api.formats import FORMATS, FixedWidth, InputFormat, KeyValue, Pairs
+from minireduce.api.formats import FORMATS, FixedWidth, InputFormat, KeyValue, Pairs, Text
 from minireduce.api.named_inputs import named_inputs, takes_each
 from minireduce.api.partitioners import Partitioner, Range
-from minireduce.api.results import Handle, Result
+from minireduce.api.results import Handle, Result, Tested
 from minireduce.api.shipped import Paths, paths_of
 from minireduce.api.skipping import SkipLimit, parse_skip_limit
 from minireduce.api.step import (
@@ -44,6 +45,8 @@ K3 = TypeVar("K3")
 V3 = TypeVar("V3")
 R = TypeVar("R")
 T = TypeVar("T")
+
+NO_OUTPUTS: Mapping[str, Text] = MappingProxyType({})
 
 AnyMap = Callable[..., Iterable[tuple[Any, Any]]]
 """The map of one of several inputs; a checker finds no type that maps of different records have in common."""
@@ -80,6 +83,8 @@ class Job(Generic[K, V]):
         reducers: partitions of the output; chosen by input size if not given.
         partition: `Hash()`, `Range()`, or a function `(key, partitions) -> int`.
         output: `FixedWidth(n)`: what an output directory gets instead of lines of text.
+        outputs: outputs beside the pairs, by name, such as `{"errors": Text()}`: what the map and the reduce give to
+            them by `task.emit("errors", key, value)`. They are there with the output, or not at all.
         sort: whether keys reach `reduce` in ascending order; else their order is unspecified.
         sort_values: True, or a key function: the order of the values of one key.
         memory_limit: of one attempt, such as "512MB".
@@ -417,6 +422,7 @@ class Job(Generic[K, V]):
         memory_limit: str | int | None = None,
         task_timeout_s: float | None = None,
         output: FixedWidth | None = None,
+        outputs: Mapping[str, Text] = NO_OUTPUTS,
         name: str | None = None,
         attempts_max: int | None = None,
         speculation: bool = True,
@@ -446,6 +452,7 @@ class Job(Generic[K, V]):
             memory_limit=memory_limit,
             task_timeout_s=task_timeout_s,
             output=output,
+            outputs=outputs,
             inputs=inputs,
             is_join=takes_each(reduce_batch or reduce, inputs, is_batched=reduce_batch is not None),
         )
@@ -581,6 +588,7 @@ class Job(Generic[K, V]):
         memory_limit: str | int | None = None,
         task_timeout_s: float | None = None,
         output: FixedWidth | None = None,
+        outputs: Mapping[str, Text] = NO_OUTPUTS,
     ) -> Job[Any, Any]:
         """This job with one more step over its pairs.
 
@@ -605,7 +613,9 @@ class Job(Generic[K, V]):
             memory_limit=memory_limit,
             task_timeout_s=task_timeout_s,
             output=output,
+            outputs=outputs,
         )
+        step = replace(step, taken_over=self.outputs)
         if isinstance(step.partition, Range):
             raise RequestError(
                 "Range() samples the input of a job, and this is a later step",
@@ -616,12 +626,13 @@ class Job(Generic[K, V]):
             raise RequestError("this step does nothing", hint="give .then a map, a reduce, or both")
         return self.with_steps((*self.steps, step))
 
-    def test(self, records: Iterable[Any] | Mapping[str, Iterable[Any]]) -> list[tuple[K, V]]:
+    def test(self, records: Iterable[Any] | Mapping[str, Iterable[Any]]) -> Tested[K, V]:
         """The pairs that the job gives for `records`, in this process and without files. Several inputs: a dict.
 
-        Combining none, once and many times must give the same; RequestError tells where it does not.
+        Combining none, once and many times must give the same; RequestError tells where it does not. What was given to
+        named outputs is in `.outputs["errors"]` of the list.
         """
-        pairs: list[tuple[K, V]] = hooks.call("test")(self, records)
+        pairs: Tested[K, V] = hooks.call("test")(self, records)
         return pairs
 
     def run(self, *inputs: Any, **options: Any) -> Result[K, V]:
@@ -642,6 +653,12 @@ class Job(Generic[K, V]):
         """Start the job and give a handle at once; takes what `run` takes."""
         handle: Handle[K, V] = hooks.call("submit")(self, *inputs, **options)
         return handle
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """The names of the outputs that its steps declare, ascending."""
+        last = self.steps[-1]
+        return tuple(sorted({*last.outputs, *last.taken_over}))
 
     def with_steps(self, steps: tuple[Step, ...]) -> Job[Any, Any]:
         """This job with other steps."""

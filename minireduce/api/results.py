@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Protocol, TypeVar, runtime_checkable
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 from minireduce.api.bad_record import BadRecord
 
 K = TypeVar("K")
 V = TypeVar("V")
+
+
+class Tested(list[tuple[K, V]]):
+    """The pairs of a trial, and, by the names of the job's outputs, those that were given to these."""
+
+    def __init__(self, pairs: Iterable[tuple[K, V]], outputs: dict[str, list[tuple[Any, Any]]]) -> None:
+        super().__init__(pairs)
+        self.outputs = outputs
 
 
 @runtime_checkable
@@ -23,6 +31,10 @@ class Result(Protocol[K, V]):
     @property
     def counters(self) -> Mapping[str, Mapping[str, int]]:
         """`counters[group][name]`; an absent one reads 0."""
+
+    @property
+    def outputs(self) -> Mapping[str, Iterable[tuple[Any, Any]]]:
+        """The pairs that tasks gave to the outputs that the job declares."""
 
     @property
     def skipped(self) -> Sequence[BadRecord]:

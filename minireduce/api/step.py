@@ -5,8 +5,9 @@
 
 from __future__ import annotations
 
+import re
 from bisect import bisect_right
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any, TypedDict
 
@@ -31,6 +32,7 @@ MAPS = ("map", "map_records", "map_batch")
 """The ways to map, of which a step has one."""
 
 REDUCERS_MAX = 100_000
+_OUTPUT_NAME = re.compile("[A-Za-z][A-Za-z0-9_-]{0,63}")
 TEXT = Text()
 HASH = Hash()
 
@@ -59,6 +61,8 @@ class Step:
     output: FixedWidth | None = None
     inputs: tuple[NamedInput, ...] = ()
     input_ends: tuple[int, ...] = ()
+    outputs: tuple[str, ...] = ()  # names of what its map and reduce may give aside
+    taken_over: tuple[str, ...] = ()  # and of what steps before it gave
     is_join: bool = False  # whether what reduces takes the values of each input apart
 
     def input_of(self, split: int) -> int:
@@ -94,6 +98,11 @@ class Step:
         return self.reducer is None
 
     @property
+    def gives_aside(self) -> bool:
+        """Whether anything but its pairs goes through this step."""
+        return bool(self.outputs or self.taken_over)
+
+    @property
     def takes_pairs(self) -> bool:
         """Whether a record is a pair, so that the map is called as `map(key, value)`."""
         return isinstance(self.input, Pairs | KeyValue)
@@ -114,6 +123,7 @@ class StepOptions(TypedDict, total=False):
     memory_limit: str | int | None
     task_timeout_s: float | None
     output: FixedWidth | None
+    outputs: Mapping[str, Text]
 
 
 class JobOptions(StepOptions, total=False):
@@ -133,6 +143,27 @@ def check_reducers(reducers: object) -> None:
         raise RequestError(f"reducers={reducers!r} must be a whole number from 1 to {REDUCERS_MAX}")
 
 
+def is_output_name(name: object) -> bool:
+    """Whether an output can have this name, which is that of a directory too."""
+    return isinstance(name, str) and bool(_OUTPUT_NAME.fullmatch(name)) and not name.startswith("part-")
+
+
+def output_names(outputs: object) -> tuple[str, ...]:
+    """The names of declared outputs, ascending. Raises RequestError for what cannot be."""
+    if not isinstance(outputs, Mapping):
+        raise RequestError(f"outputs={outputs!r:.80} declares nothing", hint='write outputs={"errors": Text()}')
+    for name, form in outputs.items():
+        if not is_output_name(name):
+            raise RequestError(
+                f"an output cannot be named {name!r:.80}",
+                hint="its name is that of a directory: a letter, then letters, digits, _ and -, 64 in all; "
+                "not part-…, as parts are called",
+            )
+        if type(form) is not Text:
+            raise RequestError(f"the output {name!r} cannot be {form!r:.80}", hint="give Text()")
+    return tuple(sorted(outputs))
+
+
 def is_count(value: object, least: int, most: int) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and least <= value <= most
 
@@ -143,9 +174,10 @@ def _no_columns_hint(form: InputFormat[Any]) -> str:
     return "give a map in place of map_batch"
 
 
-def make_step(*, memory_limit: str | int | None, **fields: Any) -> Step:
+def make_step(*, memory_limit: str | int | None, outputs: Mapping[str, Text], **fields: Any) -> Step:
     """The step of these options. Raises RequestError for what cannot be."""
     step = Step(memory_limit_bytes=None if memory_limit is None else parse_size_bytes(memory_limit), **fields)
+    step = replace(step, outputs=output_names(outputs))
     given = [role for role in MAPS if getattr(step, role) is not None]
     if len(given) > 1:
         raise RequestError(f"a step has a {given[0]} or a {given[1]}, not both", hint="leave one of them out")

@@ -29,6 +29,9 @@ class Context(Protocol):
     def offset(self) -> int | None:
         """Where the record in work begins in its file."""
 
+    def emit(self, name: str, key: Any, value: Any) -> None:
+        """Give a pair to a named output."""
+
     def count(self, name: str, amount: int = 1, *, group: str = ...) -> None:
         """Add to a counter."""
 
@@ -63,6 +66,12 @@ def entered(context: Context) -> Iterator[None]:
 def counter(group: str, name: str) -> Counter:
     """The counter of this name in this group; built-in ones live in the group `minireduce`."""
     return Counter(group, name)
+
+
+def emit(output: str, key: Any, value: Any) -> None:
+    """Give a pair to an output that the step declares by `outputs`, beside those that are yielded."""
+    if _current is not None:
+        _current.emit(output, key, value)
 
 
 def __getattr__(name: str) -> Any:

@@ -116,6 +116,7 @@ class TaskRun:
             self._context,
             RealDisk(),
             self._care,
+            task.attempt.task.index,
         )
 
     def run(self, began_s: float) -> Answer:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from minireduce.api.job import Job
     from minireduce.cli.progress import Progress
     from minireduce.client.inputs import Inputs, Resolve
-    from minireduce.client.result import CounterGroups
+    from minireduce.client.result import CounterGroups, JobResult
     from minireduce.core.spec import Module, Program
     from minireduce.core.views import JobView
     from minireduce.launch.job_handle import JobHandle
@@ -208,6 +208,7 @@ def _load(wanted: Wanted, progress: Progress, resolve: Resolve) -> tuple[Job[Any
         from minireduce.client.shipping import shipped  # most jobs bring nothing along
 
         program = shipped(job, wanted.files, wanted.py_files).beside(program)
+    _check_outputs(job, wanted)
     inputs = find_inputs(job, name_inputs(job, wanted.inputs), resolve)
     if inputs.numbers is not None:
         progress.say(f"input: {inputs.numbers.count:,} numbers")
@@ -215,6 +216,25 @@ def _load(wanted: Wanted, progress: Progress, resolve: Resolve) -> tuple[Job[Any
     passed = f", {plural(inputs.passed_over, 'name')} passed over" if inputs.passed_over else ""
     progress.say(f"input: {plural(len(inputs.files), 'file')}, {size(inputs.bytes_total)}{passed}")
     return job, program, inputs
+
+
+def _check_outputs(job: Job[Any, Any], wanted: Wanted) -> None:
+    """Refuse a job whose outputs would have no place."""
+    if job.outputs and wanted.output is None and not (wanted.is_json or wanted.detach):
+        raise RequestError(
+            f"{job.name} has outputs beside its pairs: {', '.join(job.outputs)}",
+            hint="name an OUTPUT directory with -o: they are put into directories of their names in it",
+        )
+
+
+def _print_as_json(result: JobResult[Any, Any]) -> None:
+    from minireduce.cli.show import print_json
+
+    for key, value in result:
+        print_json({"key": key, "value": value})
+    for name, pairs in result.outputs.items():
+        for key, value in pairs:
+            print_json({"output": name, "key": key, "value": value})
 
 
 def _modules(paths: tuple[str, ...]) -> tuple[Module, ...]:
@@ -290,11 +310,8 @@ def _deliver(handle: JobHandle[Any, Any], wanted: Wanted, progress: Progress) ->
 
 
 def _print_pairs_as_json(handle: JobHandle[Any, Any]) -> JobView:
-    from minireduce.cli.show import print_json
-
     result = handle.wait()
-    for key, value in result:
-        print_json({"key": key, "value": value})
+    _print_as_json(result)
     shown = handle.view()
     result.close()
     return shown
@@ -335,7 +352,6 @@ def _tell_detached(handle: JobHandle[Any, Any], *, is_json: bool) -> None:
 def _run_inline(wanted: Wanted, common: Common, progress: Progress) -> None:
     """Run in this process; what is shown and where pairs go is the same."""
     from minireduce.attempt.modules import importable
-    from minireduce.cli.show import print_json
     from minireduce.client.inputs import resolve
     from minireduce.client.outputs import find_output
     from minireduce.launch.here import run_here
@@ -357,8 +373,7 @@ def _run_inline(wanted: Wanted, common: Common, progress: Progress) -> None:
             files=program.files,
         )
     if is_typed:
-        for key, value in result:
-            print_json({"key": key, "value": value})
+        _print_as_json(result)
     ended = Ended(
         result.id,
         wanted.name or job.name,

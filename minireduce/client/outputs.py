@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from minireduce.api.bad_record import BadRecord
+from minireduce.client.cut_parts import cut_part
 from minireduce.client.inputs import Inputs
 from minireduce.client.publish import (
     SUCCESS_NAME,
@@ -53,9 +54,17 @@ class LocalOutput:
         """Raise RequestError where replacing it would remove what the job reads, or the next run would read it."""
         check_apart(self.path, inputs)
 
-    def publish(self, parts: Parts, job: str, *, overwrite: bool, skipped: Sequence[BadRecord] = ()) -> None:
-        """Make it appear with all parts, and with what they lack in quarantine. Raises AlreadyExists."""
-        publish_directory(parts, job, self.path, overwrite=overwrite, skipped=skipped)
+    def publish(
+        self,
+        parts: Parts,
+        job: str,
+        *,
+        overwrite: bool,
+        skipped: Sequence[BadRecord] = (),
+        outputs: Sequence[str] = (),
+    ) -> None:
+        """Make it appear with all parts and named outputs, and what they lack in quarantine. Raises AlreadyExists."""
+        publish_directory(parts, job, self.path, overwrite=overwrite, skipped=skipped, outputs=outputs)
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,17 +113,30 @@ class StoredOutput:
             if f"{self.path}/".startswith(f"{directory.rstrip('/')}/"):
                 raise lies_inside(self, f"{SCHEME}{directory}")
 
-    def publish(self, parts: Parts, job: str, *, overwrite: bool, skipped: Sequence[BadRecord] = ()) -> None:
-        """Make it appear with all parts, and with what they lack in quarantine. Raises AlreadyExists."""
+    def publish(
+        self,
+        parts: Parts,
+        job: str,
+        *,
+        overwrite: bool,
+        skipped: Sequence[BadRecord] = (),
+        outputs: Sequence[str] = (),
+    ) -> None:
+        """Make it appear with all parts and named outputs, and what they lack in quarantine. Raises AlreadyExists."""
         draft = draft_path(self.path, job)
         if self.store.exists(draft):
             self.store.rm(draft, recursive=True, skip_trash=True)  # left by a publishing that was cut off
         self.store.mkdir(draft)
         try:
+            for name in outputs:
+                self.store.mkdir(join(draft, name))
             with tempfile.TemporaryDirectory(prefix="minireduce-") as folder:
                 for index in range(parts.count):
                     part = Path(folder, part_name(index))
                     parts.fetch(index, part)
+                    for of_output in cut_part(part, is_typed=False) if outputs else ():
+                        self.store.put(of_output, join(join(draft, of_output.parent.name), of_output.name))
+                        of_output.unlink()
                     self.store.put(part, join(draft, part.name))
                     part.unlink()
             if skipped:

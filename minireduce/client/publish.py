@@ -1,9 +1,10 @@
 """Put the text parts of a finished job where the user wants them: a local directory, whole or not at all, or a stream.
 
-The directory is filled beside its place as `.OUT.JOB`: part-00000…, then an empty `_SUCCESS`. Files and directory are
-synced, one rename makes all of it visible, and only then the master hears that the job has succeeded. Doing this again
-after a crash at any point ends in the same state, since a half-filled directory is begun anew and a finished one is
-recognised by what the master says.
+The directory is filled beside its place as `.OUT.JOB`: part-00000…, for each named output a directory with what the
+parts held of it, then an empty `_SUCCESS`. Files and directories are synced, one
+rename makes all of it visible, and only then the master hears that the job has succeeded. Doing this again after a
+crash at any point ends in the same state, since a half-filled directory is begun anew and a finished one is recognised
+by what the master says.
 
 With `overwrite` the old directory and the new one are exchanged in one call, so that there is no moment without an
 output; where the system cannot, the old one is moved aside first. What was there is removed last.
@@ -28,6 +29,7 @@ from pathlib import Path
 from typing import BinaryIO, Protocol
 
 from minireduce.api.bad_record import BadRecord
+from minireduce.client.cut_parts import cut_part
 from minireduce.client.inputs import InputFile, Inputs
 from minireduce.client.quarantine import QUARANTINE_NAME, QUARANTINE_PART, to_lines
 from minireduce.errors import AlreadyExists, RequestError
@@ -105,8 +107,9 @@ def publish_directory(
     *,
     overwrite: bool,
     skipped: Sequence[BadRecord] = (),
+    outputs: Sequence[str] = (),
 ) -> None:
-    """Make `output` appear with all parts, and with what they lack in quarantine. Raises AlreadyExists."""
+    """Make `output` appear with all parts and named outputs, and what they lack in quarantine. Raises AlreadyExists."""
     output = output.absolute()
     output.parent.mkdir(parents=True, exist_ok=True)
     draft = output.with_name(f".{output.name}.{job}")
@@ -116,7 +119,12 @@ def publish_directory(
         for index in range(parts.count):
             target = draft / part_name(index)
             parts.fetch(index, target)
+            for of_output in cut_part(target, is_typed=False) if outputs else ():
+                _sync(of_output)
             _sync(target)
+        for name in outputs:
+            (draft / name).mkdir(exist_ok=True)
+            _sync(draft / name)
         if skipped:
             quarantine = draft / QUARANTINE_NAME
             quarantine.mkdir()

@@ -12,12 +12,14 @@ import shutil
 import tempfile
 import weakref
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 
 from minireduce.api.bad_record import BadRecord
+from minireduce.client.cut_parts import cut_part
 from minireduce.client.publish import Parts, part_name
 from minireduce.core.task_data import Counters
 from minireduce.errors import RequestError
@@ -52,6 +54,21 @@ def read_counters(counters: Counters) -> CounterGroups:
     return groups
 
 
+class OutputPairs:
+    """The pairs of one named output, in the order of tasks and of `task.emit`. Iterate as often as you like."""
+
+    def __init__(self, read: Callable[[], Iterator[tuple[Any, Any]]]) -> None:
+        self._read = read
+
+    def __iter__(self) -> Iterator[tuple[Any, Any]]:
+        """Raises as iterating over the result does."""
+        return self._read()
+
+    def head(self, count: int = 10) -> list[tuple[Any, Any]]:
+        """The first `count` pairs."""
+        return list(islice(self, count))
+
+
 class JobResult(Generic[K, V]):
     """The pairs of a finished job. Iterate as often as you like; `close` lets go of them, here and in the cluster.
 
@@ -62,6 +79,7 @@ class JobResult(Generic[K, V]):
         allow_pickle: whether values of any type may be read.
         on_close: called once by `close`.
         skipped: the records that were left out.
+        outputs: the names of its outputs beside its pairs.
     """
 
     def __init__(
@@ -73,10 +91,12 @@ class JobResult(Generic[K, V]):
         allow_pickle: bool = False,
         on_close: Callable[[], None] | None = None,
         skipped: Sequence[BadRecord] = (),
+        outputs: Sequence[str] = (),
     ) -> None:
         self.id = job
         self.skipped = list(skipped)
         self.counters = counters
+        self.outputs = {name: OutputPairs(partial(self._pairs, name)) for name in outputs}
         self._parts = parts
         self._allow_pickle = allow_pickle
         self._on_close = on_close
@@ -89,7 +109,6 @@ class JobResult(Generic[K, V]):
         Raises:
             RequestError: the result is closed, or the job wrote text.
         """
-        self._require_open()
         return self._pairs()
 
     def head(self, count: int = 10) -> list[tuple[K, V]]:
@@ -163,13 +182,22 @@ class JobResult(Generic[K, V]):
     def __repr__(self) -> str:
         return f"<JobResult of {self.id}>"
 
-    def _pairs(self) -> Iterator[tuple[K, V]]:
+    def _pairs(self, output: str = "") -> Iterator[tuple[Any, Any]]:
+        """The pairs of the job, or of one of its outputs."""
+        self._require_open()
+        return self._read(output)
+
+    def _read(self, output: str) -> Iterator[tuple[Any, Any]]:
         from minireduce.engine.read import read_pairs  # which imports numpy: not needed for what is written as text
 
         assert self._parts is not None
         for index in range(self._parts.count):
             self._require_open()
             part = self._part(index)
+            if output:
+                part = part.parent / output / part.name
+                if not part.exists():
+                    continue
             if not part.stat().st_size:
                 continue  # it has no pairs; parts are held against their lengths when they come
             with part.open("rb") as stream:
@@ -185,6 +213,8 @@ class JobResult(Generic[K, V]):
         if not path.exists():
             draft = path.with_suffix(".draft")
             self._parts.fetch(index, draft)
+            for of_output in cut_part(draft, is_typed=True):
+                of_output.rename(of_output.with_name(path.name))
             draft.rename(path)
         return path
 

@@ -23,7 +23,7 @@ from minireduce.client.inputs import InputFile, Inputs
 from minireduce.client.stored_inputs import StoredFile
 from minireduce.core.spec import Program
 from minireduce.core.storage.drafts import SCHEME
-from minireduce.engine.context import TaskContext
+from minireduce.engine.context import Aside, TaskContext
 from minireduce.engine.parameters import bounds_parameter
 from minireduce.engine.ranges import choose_bounds, sample_keys
 from minireduce.engine.read import sampled_pairs
@@ -74,6 +74,7 @@ def _sampled(job: Job[Any, Any], inputs: Inputs, open_file: Open, lend: Callable
         step = job.steps[0].of_input(index) if inputs.several else job.steps[0]
         for records, context in _places(step, each, step_bytes, open_file):
             lend(context)
+            context.aside = Aside()
             with contextlib.suppress(Exception):
                 sample += sample_keys(step, records, context, KEYS_PER_PLACE_MAX)
     return sample

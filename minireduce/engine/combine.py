@@ -31,6 +31,7 @@ class Combiner:
     def __init__(self, function: Callable[..., Any], context: TaskContext) -> None:
         self._function = calling(function, "combine")
         self._named = function
+        self._task = context
         self._context = TaskContext(path=context.path)  # walks over keys, while the task's own walks over records
         self._context.label = "key"
         self._context.is_of_input = False
@@ -51,7 +52,7 @@ class Combiner:
         while is_more:
             texts: list[str] = []
             values: list[Any] = []
-            with blamed(self._context, "combine", self._named):
+            with blamed(self._context, "combine", self._named), self._task.refusing("combine"):
                 is_more = self._take(grouped, texts, values)
             self.pairs_out += len(texts)
             yield texts, columns.make(values)

@@ -16,9 +16,9 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from math import inf
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
-from minireduce.engine.errors import Cancelled
+from minireduce.engine.errors import Cancelled, InvalidValue
 from minireduce.frozen import dataclass
 
 GROUP = "minireduce"
@@ -76,6 +76,34 @@ class _Unmarked(AbstractContextManager[None]):
 _NOTHING = nullcontext()
 
 
+class Aside:
+    """Where a task's pairs for named outputs go. This one, for runs whose output nobody wants, keeps none of them;
+    `named_outputs` has the one that does.
+    """
+
+    index = 0  # the number of the task
+
+    def give(self, name: str, key: Any, value: Any) -> None:
+        """One more pair. Raises InvalidKey and InvalidValue."""
+
+    def take_over_part(self, file: BinaryIO, name: str) -> None:
+        """What stands behind the pairs of an opened typed part goes on with this task's."""
+
+    def refusing(self, role: str) -> AbstractContextManager[None]:  # noqa: ARG002
+        """Take nothing for the time of the block, in which this part of the user's code runs."""
+        return _NOTHING
+
+    def once_more(self) -> AbstractContextManager[None]:
+        """User code is run within over what it has seen: what it gives was kept the first time."""
+        return _NOTHING
+
+    def tail(self, pairs_bytes: int, *, is_own: bool = True) -> Iterator[bytes] | None:  # noqa: ARG002
+        """What is to follow so many bytes of pairs: outputs and a table; nothing where there is nothing at all.
+        Without `is_own` the outputs follow elsewhere, and only the table here.
+        """
+        return None
+
+
 class TaskContext:
     """One attempt's counters, place and signals. `cancelled` may be set from another thread."""
 
@@ -102,6 +130,7 @@ class TaskContext:
         self.idle_bytes = idle_bytes  # anonymous memory of the process before it touched any input, when known
         self.on_each = on_each  # called for each record before user code sees it
         self.is_of_input = True  # whether what is walked over is the input of the task
+        self.aside: Aside | None = None  # only in a step that has to do with any
         self.counters: dict[tuple[str, str], int] = {}
         self.status = ""
         self.label = "record"  # what errors call the things that are walked over
@@ -138,6 +167,30 @@ class TaskContext:
         """Add to a counter; minireduce's own stand in the group `minireduce`."""
         place = (group, name)
         self.counters[place] = self.counters.get(place, 0) + amount
+
+    def emit(self, name: str, key: Any, value: Any) -> None:
+        """Give a pair to a named output. Raises InvalidKey and InvalidValue."""
+        if self.aside is None:
+            raise InvalidValue(f"there is no output {name!r:.80}", hint=f"declare it: outputs={{{name!r:.80}: Text()}}")
+        if os.getpid() != self._pid:
+            raise InvalidValue(
+                f"a pair for the output {name!r} from a process that was forked, whose memory goes with it",
+                hint="hand it to the task's own process, and give it there",
+            )
+        self.aside.give(name, key, value)
+
+    def once_more(self) -> AbstractContextManager[None]:
+        """User code is run within over what it has seen."""
+        return _NOTHING if self.aside is None else self.aside.once_more()
+
+    def take_over(self, part: BinaryIO) -> None:
+        """Hand on what stands behind the pairs of a part that is about to be read."""
+        if self.aside is not None:
+            self.aside.take_over_part(part, self.path or "a typed part")
+
+    def refusing(self, role: str) -> AbstractContextManager[None]:
+        """Nothing can be given aside within: this part of the user's code runs who knows how often."""
+        return _NOTHING if self.aside is None else self.aside.refusing(role)
 
     def walk(
         self, records: Sequence[Any], offset_of: Callable[[int], int] | None = None, *, size_bytes: int = 0

@@ -33,6 +33,7 @@ from minireduce.frozen import dataclass
 
 FRAME_BYTES = 256 << 10
 PART_MAGIC = b"MRPAIRS1"
+PART_WITH_OUTPUTS_MAGIC = b"MRPAIRS2"  # as long: digests leave the same number of bytes out
 
 KINDS, PAIRS, END = 1, 2, 3
 ONE_KEY_LENGTH, ONE_VALUE_LENGTH = 1, 2
@@ -85,6 +86,10 @@ class SectionWriter:
     def write_magic(self, magic: bytes) -> None:
         """Bytes that tell what the file is."""
         self._write([magic])
+
+    def append(self, piece: bytes) -> None:
+        """Bytes that belong to no section; the digest covers them."""
+        self._digested([piece])
 
     def digest(self) -> bytes:
         """16 bytes that name all pairs so far, section by section."""

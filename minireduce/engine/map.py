@@ -28,7 +28,7 @@ from minireduce.engine.bad_records import Care, checking
 from minireduce.engine.batches import mapped_batches
 from minireduce.engine.columns import Column, Index
 from minireduce.engine.combine import Combiner
-from minireduce.engine.context import TaskContext
+from minireduce.engine.context import Aside, TaskContext
 from minireduce.engine.emit import Pair, entered, mapped, mapping
 from minireduce.engine.errors import InvalidValue
 from minireduce.engine.faults import blamed, place
@@ -102,7 +102,15 @@ def run_map_only(
     with ExitStack() as stack:
         stack.enter_context(task.entered(context))
         part = stack.enter_context(
-            PartWriter(f"{directory}/{part_name}", output, role="map", kinds=kinds, disk=disk, form=step.output)
+            PartWriter(
+                f"{directory}/{part_name}",
+                output,
+                role="map",
+                kinds=kinds,
+                disk=disk,
+                form=step.output,
+                aside=context.aside,
+            )
         )
         with blamed(context, "map", step.mapper):
             if step.map_batch is None:
@@ -207,11 +215,12 @@ class _MapAttempt:
         if not self._spills:
             gathered = self._drain()
             folded_pairs = len(gathered.keys)
-            lengths, digest, _ = self._write(path, self._sections(gathered))
+            lengths, digest, _ = self._write(path, self._sections(gathered), self._context.aside)
         else:
             self._spill()
             folded_pairs = self._folded
-            lengths, digest, _ = self._write(path, (self._merged(index) for index in range(self._partitions)))
+            merging = (self._merged(index) for index in range(self._partitions))
+            lengths, digest, _ = self._write(path, merging, self._context.aside)
             for spill, _ in self._spills:
                 self._disk.remove(spill)
         if self._aggregation is not None:
@@ -293,21 +302,30 @@ class _MapAttempt:
             return flat
         return lambda merging: folded(aggregation, merging)
 
-    def _write(self, path: Path, sections: Iterable[Iterator[tuple[Keys, Column]]]) -> tuple[list[int], bytes, int]:
-        """One section for each partition, none at all if the map gave no pairs: lengths, digest, pairs written."""
-        if not self._pairs:
+    def _write(
+        self, path: Path, sections: Iterable[Iterator[tuple[Keys, Column]]], aside: Aside | None = None
+    ) -> tuple[list[int], bytes, int]:
+        """One section for each partition, none at all if the map gave nothing: lengths, digest, pairs written.
+
+        What it gave aside stands behind one partition, in turn from map to map.
+        """
+        if not self._pairs and (aside is None or aside.tail(0) is None):
             self._disk.create(path).close()
             return [0] * self._partitions, b"\0" * 16, 0
         lengths = []
         kinds = self._kinds.encoded()
         with self._disk.create(path) as file:
             writer = SectionWriter(file)
-            for pairs in sections:
+            for partition, pairs in enumerate(sections):
                 before = writer.bytes_written
                 writer.write_kinds(kinds)
                 for texts, column in pairs:
                     writer.add(texts, column)
                 writer.end()
+                if aside is not None:
+                    is_own = partition == aside.index % self._partitions
+                    for piece in aside.tail(writer.bytes_written - before, is_own=is_own) or ():
+                        writer.append(piece)
                 lengths.append(writer.bytes_written - before)
         return lengths, writer.digest(), writer.pairs_written
 
@@ -319,7 +337,11 @@ class _MapAttempt:
             return ranges.partition_all(encoded, chosen.bounds, self._partitions)
         if isinstance(chosen, Hash) or self._partitions == 1:
             return keys.partition_all(encoded, self._partitions).astype(np.int64)
-        return np.fromiter(self._chosen(chosen, plain()), np.int64, len(encoded))
+        with self._context.refusing("partition"):
+            return self._chosen_all(chosen, plain(), len(encoded))
+
+    def _chosen_all(self, chosen: Callable[[Any, int], int], plain: list[Any], count: int) -> Index:
+        return np.fromiter(self._chosen(chosen, plain), np.int64, count)
 
     def _chosen(self, function: Callable[[Any, int], int], plain: list[Any]) -> Iterator[int]:
         with blamed(self._context, "partition", function, is_placed=False):

@@ -6,9 +6,10 @@ certain once enough runs are here, and what it comes to is the same whenever it 
 the order of values nor what is read and written, only when. The runs stay as they are; the reduce takes a group from
 here if it is made of the very runs that it has, and else makes it itself.
 
-Not for joins and batches of groups, whose inputs are merged apart, and not where a `combine` would have to be called:
-user code runs in attempts that have begun, which alone may fail by it. (What the `merge` of an aggregation of the
-user's own raises, the reduce will meet again.)
+Not for joins and batches of groups, whose inputs are merged apart, nor where named outputs stand behind the runs, which
+the reduce takes over from each; and not where a `combine` would have to be called: user code runs in attempts that have
+begun, which alone may fail by it. (What the `merge` of an aggregation of the user's own raises, the reduce will meet
+again.)
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ def passes_for_certain(step: Step, *, memory_limit_bytes: int, bytes_here: int) 
     """How the reduce will bring runs together, of which so many bytes are here; None if that may still change, or if
     nothing of it can be done ahead.
     """
-    if step.is_join or step.reduce_batch is not None or step.combine is not None:
+    if step.gives_aside or step.is_join or step.reduce_batch is not None or step.combine is not None:
         return None
     is_large = memory_limit_bytes >= COLUMNAR_LIMIT_BYTES_MIN
     if is_large and bytes_here < COLUMNAR_BYTES_MIN:

@@ -10,7 +10,7 @@ A part without pairs has no bytes and no file: nothing need be made, synced, kep
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, BinaryIO, Literal, Self
@@ -22,8 +22,9 @@ from minireduce.disk import Disk
 from minireduce.engine import columns, key_columns, keys
 from minireduce.engine.arrow_columns import admit_first, encoded_keys, plain_values, value_column
 from minireduce.engine.columns import Column
+from minireduce.engine.context import Aside
 from minireduce.engine.emit import Pair, as_pair
-from minireduce.engine.frames import PART_MAGIC, SectionWriter
+from minireduce.engine.frames import PART_MAGIC, PART_WITH_OUTPUTS_MAGIC, SectionWriter
 from minireduce.engine.key_columns import Keys
 from minireduce.engine.kinds import Kinds
 from minireduce.engine.memory import held_bytes
@@ -32,6 +33,9 @@ from minireduce.frozen import dataclass
 
 PartForm = Literal["text", "pairs"]
 """Lines, or what a step declares in their place; or typed pairs."""
+
+Tail = Iterator[bytes]
+"""What follows the pairs of a part, piece by piece."""
 
 _YIELDED_PAIRS_MAX = 4096
 _YIELDED_BYTES = 1 << 20  # of pairs that wait to be written
@@ -60,8 +64,11 @@ class PartWriter:
         kinds: Kinds,
         disk: Disk,
         form: FixedWidth | None = None,
+        aside: Aside | None = None,
+        is_durable: bool = True,
     ) -> None:
         self._path, self._disk, self._role, self._kinds = path, disk, role, kinds
+        self._aside, self._is_durable = aside, is_durable
         self._stack = ExitStack()
         self._is_typed = output == "pairs"
         self._width = None if form is None else form.width  # of the records that stand in the place of lines
@@ -135,19 +142,48 @@ class PartWriter:
         self._values.clear()
 
     def close(self) -> PartOutput:
-        """End the part and make it durable."""
+        """End the part and make it durable, unless it is only for a time."""
         self.flush()
+        if self._aside is not None:
+            self._put_behind(self._aside)
         if self._file is None:
             return PartOutput(0, self._digest.digest(), 0)
         if self._section is not None:
-            self._section.end()
+            if self._aside is None:
+                self._section.end()
             self._bytes_written, digest = self._section.bytes_written, self._section.digest()
         else:
             digest = self._digest.digest()
-        self._disk.sync(self._file)
+        if self._is_durable:
+            self._disk.sync(self._file)
         self._stack.close()
-        self._disk.sync_directory(Path(self._path).parent)
+        if self._is_durable:
+            self._disk.sync_directory(Path(self._path).parent)
         return PartOutput(self._bytes_written, digest, self._records)
+
+    def _put_behind(self, aside: Aside) -> None:
+        """End the pairs, and put behind them what follows. Where there are none, a typed part has an end of pairs."""
+        if self._section is not None:
+            self._section.end()
+        pairs_bytes = self._bytes_written if self._section is None else self._section.bytes_written
+        tail = aside.tail(pairs_bytes)
+        if tail is None:
+            return
+        if self._is_typed and self._section is None:
+            tail = aside.tail(self._ended_section().bytes_written)
+            assert tail is not None
+        for piece in tail:
+            if self._section is not None:
+                self._section.append(piece)
+            else:
+                self._digest.update(piece)
+                self._opened().write(piece)
+                self._bytes_written += len(piece)
+
+    def _ended_section(self) -> SectionWriter:
+        section = self._typed_section()
+        section.end()
+        return section
 
     def _opened(self) -> BinaryIO:
         """The file, made for the first pair."""
@@ -160,7 +196,7 @@ class PartWriter:
     def _typed_section(self) -> SectionWriter:
         if self._section is None:
             self._section = SectionWriter(self._opened())
-            self._section.write_magic(PART_MAGIC)
+            self._section.write_magic(PART_MAGIC if self._aside is None else PART_WITH_OUTPUTS_MAGIC)
         return self._section
 
     def _write_arrays(self, key: Any, value: Any) -> None:

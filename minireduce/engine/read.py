@@ -21,7 +21,8 @@ from typing import Any, BinaryIO, cast
 from minireduce.api.formats import FORMATS, Bytes, Csv, FixedWidth, InputFormat, Json, KeyValue, Pairs, Parquet, Text
 from minireduce.engine.context import TaskContext
 from minireduce.engine.errors import UnreadableFile, UnreadableInput
-from minireduce.engine.frames import PART_MAGIC, SectionReader, Source
+from minireduce.engine.frames import PART_MAGIC, PART_WITH_OUTPUTS_MAGIC, SectionReader, Source
+from minireduce.engine.part_table import read_table
 from minireduce.engine.read_csv import csv_rows, csv_rows_over_lines, header_of
 from minireduce.engine.read_formats import UnreadableRecord, key_values, parquet_rows, parsed_json
 from minireduce.errors import Corruption, RequestError
@@ -387,6 +388,7 @@ def _offsets(begin: int, raw: bytes) -> Callable[[int], int]:
 
 
 def _pair_blocks(stream: BinaryIO, context: TaskContext) -> Iterator[Iterator[tuple[Any, Any]]]:
+    context.take_over(stream)
     for pairs, size_bytes in pair_lists(stream, context.path, allow_pickle=True):
         context.progress()
         context.count("MAP_INPUT_RECORDS", len(pairs))
@@ -426,7 +428,10 @@ def part_reader(stream: BinaryIO, name: str, *, is_columnar: bool = False) -> Se
     """What reads the pairs of a typed part. Raises Corruption naming it."""
     size_bytes = stream.seek(0, 2)
     source = Source(stream, name)
-    if source.read_at(0, min(size_bytes, len(PART_MAGIC))) != PART_MAGIC:
+    magic = source.read_at(0, min(size_bytes, len(PART_MAGIC)))
+    if magic == PART_WITH_OUTPUTS_MAGIC:
+        size_bytes = read_table(source, 0, size_bytes).pairs_bytes
+    elif magic != PART_MAGIC:
         raise Corruption(f"{name} does not begin as a typed part does")
     if size_bytes == len(PART_MAGIC):
         raise Corruption(f"{name} ends before its pairs")

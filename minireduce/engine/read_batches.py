@@ -214,6 +214,7 @@ def _fixed(begin: int, raw: bytes, width: int, context: TaskContext) -> Batch:
 
 
 def _pair_batches(stream: BinaryIO, context: TaskContext) -> Iterator[Batch]:
+    context.take_over(stream)
     reader = part_reader(stream, context.path or "a typed part", is_columnar=True)
     while (frame := reader.read()) is not None:
         context.progress()

@@ -101,7 +101,15 @@ def run_reduce(
             )
         out_kinds = kinds if is_streamed_into_part(step) else Kinds()
         part = stack.enter_context(
-            PartWriter(directory / part_name, output, role="reduce", kinds=out_kinds, disk=disk, form=step.output)
+            PartWriter(
+                directory / part_name,
+                output,
+                role="reduce",
+                kinds=out_kinds,
+                disk=disk,
+                form=step.output,
+                aside=context.aside,
+            )
         )
         with blamed(context, "reduce", step.reduce):
             if is_streamed and step.aggregation is None:
@@ -191,7 +199,15 @@ def _run_join(
             )
             merges = sides.merging(stack)
         part = stack.enter_context(
-            PartWriter(directory / part_name, output, role="reduce", kinds=Kinds(), disk=disk, form=step.output)
+            PartWriter(
+                directory / part_name,
+                output,
+                role="reduce",
+                kinds=Kinds(),
+                disk=disk,
+                form=step.output,
+                aside=context.aside,
+            )
         )
         with blamed(context, "reduce", step.reduce):
             apart = [unwalked_groups(_counted(merging, context, is_walked=False), context) for merging in merges]
@@ -242,7 +258,15 @@ def _run_batches(
             )
             merges = sides.merging(stack)
         part = stack.enter_context(
-            PartWriter(directory / part_name, output, role="reduce", kinds=Kinds(), disk=disk, form=step.output)
+            PartWriter(
+                directory / part_name,
+                output,
+                role="reduce",
+                kinds=Kinds(),
+                disk=disk,
+                form=step.output,
+                aside=context.aside,
+            )
         )
         with blamed(context, "reduce", step.reduce_batch):
             batches = group_batches(

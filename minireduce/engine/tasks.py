@@ -17,6 +17,7 @@ from minireduce.engine.bad_records import Care
 from minireduce.engine.context import TaskContext
 from minireduce.engine.map import MapOutput, run_map, run_map_only
 from minireduce.engine.merge import Ahead, RunSlice
+from minireduce.engine.named_outputs import NamedOutputs
 from minireduce.engine.part import PartForm, PartOutput
 from minireduce.engine.reduce import run_reduce
 from minireduce.frozen import dataclass
@@ -49,6 +50,7 @@ class Workplace:
     context: TaskContext
     disk: Disk
     care: Care | None = None
+    index: int = 0  # the number of the task among those of its kind
 
     @property
     def passes_bad(self) -> bool:
@@ -61,6 +63,30 @@ def run_task(step: Step, work: MapWork | ReduceWork, at: Workplace) -> MapOutput
 
     Raises UserCodeError, Corruption naming the file, Cancelled.
     """
+    if not step.gives_aside:
+        return _run(step, work, at)
+    directory = Path(at.directory)
+    at.disk.make_directories(directory)
+    is_last = isinstance(work, ReduceWork) or work.partitions == 0
+    named = NamedOutputs(
+        step.outputs,
+        step.taken_over,
+        directory=directory,
+        form=at.form if is_last else "pairs",
+        disk=at.disk,
+        index=at.index,
+    )
+    with named:
+        at.context.aside = named
+        try:
+            if isinstance(work, ReduceWork):
+                work = ReduceWork(named.take_over_runs(work.runs))
+            return _run(step, work, at)
+        finally:
+            at.context.aside = None
+
+
+def _run(step: Step, work: MapWork | ReduceWork, at: Workplace) -> MapOutput | PartOutput:
     if isinstance(work, MapWork) and work.partitions == 0:
         return run_map_only(
             step,

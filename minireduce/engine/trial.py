@@ -12,6 +12,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from typing import Any
 from minireduce.api import task
 from minireduce.api.aggregations import Aggregation
 from minireduce.api.job import Job
+from minireduce.api.results import Tested
 from minireduce.api.step import Step
 from minireduce.engine import columns, key_columns, keys, values
 from minireduce.engine.arrow_columns import given_pairs, plain_keys
@@ -29,6 +31,7 @@ from minireduce.engine.faults import blamed, name_of
 from minireduce.engine.group_batches import GroupBatch, Piece, Types
 from minireduce.engine.join import Values
 from minireduce.engine.kinds import Kinds
+from minireduce.engine.named_outputs import KeptAside
 from minireduce.engine.read_batches import batch_of
 from minireduce.errors import RequestError
 
@@ -37,10 +40,11 @@ Contexts = Callable[[], TaskContext]
 Reduce = Callable[[Any, list[list[Any]]], list[Pair]]  # of a key and its values, cut where combines ran
 
 
-def run_trial(job: Job[Any, Any], records: Iterable[Any] | Mapping[str, Iterable[Any]]) -> list[Pair]:
+def run_trial(job: Job[Any, Any], records: Iterable[Any] | Mapping[str, Iterable[Any]]) -> Tested[Any, Any]:
     """The pairs of the job. Raises UserCodeError, and RequestError where combining changes the answer."""
+    given: dict[str, list[Pair]] = {name: [] for name in job.outputs}
     with ExitStack() as lent:
-        return _run(job, records, _contexts(job, lent))
+        return Tested(_run(job, records, _contexts(job, lent), given), given)
 
 
 def _contexts(job: Job[Any, Any], lent: ExitStack) -> Contexts:
@@ -56,9 +60,10 @@ def _contexts(job: Job[Any, Any], lent: ExitStack) -> Contexts:
     return lambda: TaskContext(path="<test>", work_dir=folder / "work", fill=fill)
 
 
-def _run(job: Job[Any, Any], records: Any, new_context: Contexts) -> list[Pair]:
+def _run(job: Job[Any, Any], records: Any, any_context: Contexts, kept: dict[str, list[Pair]]) -> list[Pair]:
     given = records
     for step in job.steps:
+        new_context = partial(_with_aside, any_context, step, kept)
         if step.inputs:
             pairs = _mapped_apart(step, given, job.name, new_context)
         else:
@@ -72,6 +77,12 @@ def _run(job: Job[Any, Any], records: Any, new_context: Contexts) -> list[Pair]:
             pairs = [(key, value) for key, (_, value) in pairs]
         given = pairs
     return list(given)
+
+
+def _with_aside(new_context: Contexts, step: Step, kept: dict[str, list[Pair]]) -> TaskContext:
+    context = new_context()
+    context.aside = KeptAside(step.outputs, kept) if step.outputs else None
+    return context
 
 
 def _mapped_step(step: Step, records: Iterable[Any], context: TaskContext) -> list[Pair]:
@@ -108,7 +119,9 @@ def _mapped(step: Step, given: Sequence[Any], stack: ExitStack, context: TaskCon
     if step.map_records is not None:
         call = over_records(step.map_records, stack)
         whole = list(call(context.walk(given)))
-        _check_same(step, whole, [pair for record in context.walk(given) for pair in call(iter((record,)))])
+        with context.once_more():
+            alone = [pair for record in context.walk(given) for pair in call(iter((record,)))]
+        _check_same(step, whole, alone)
         return whole
 
     def of_rows(batches: list[Batch]) -> list[Pair]:
@@ -116,7 +129,9 @@ def _mapped(step: Step, given: Sequence[Any], stack: ExitStack, context: TaskCon
         return [pair for key, value in columns for pair in zip(plain_keys(key), value.to_pylist(), strict=True)]
 
     together = of_rows([batch_of(list(given), step.input)])
-    _check_same(step, together, of_rows([batch_of([record], step.input) for record in given]))
+    with context.once_more():
+        apart = of_rows([batch_of([record], step.input) for record in given])
+    _check_same(step, together, apart)
     return together
 
 
@@ -150,13 +165,15 @@ def _reduced(step: Step, pairs: list[Pair], stack: ExitStack, context: TaskConte
     output: list[Pair] = []
     with blamed(context, "reduce", step.reducer):
         for text, key in zip(texts, context.walk(keys.decode_all(texts)), strict=True):
-            output.extend(_tried(step, reduce, key, groups[text]))
+            output.extend(_tried(step, reduce, key, groups[text], context))
         if step.reduce_batch is not None and texts:
-            _check_together(step, [(text, value) for text in texts for value in groups[text]], output, context, stack)
+            with context.once_more():
+                every = [(text, value) for text in texts for value in groups[text]]
+                _check_together(step, every, output, context, stack)
         return _settled("reduce", output, context)
 
 
-def _tried(step: Step, reduce: Reduce, key: Any, group: list[Any]) -> list[Pair]:
+def _tried(step: Step, reduce: Reduce, key: Any, group: list[Any], context: TaskContext) -> list[Pair]:
     """What the reduce gives for one key, the same however its values were combined before."""
     packed = values.pack_all(group)
 
@@ -172,7 +189,8 @@ def _tried(step: Step, reduce: Reduce, key: Any, group: list[Any]) -> list[Pair]
         "every single value": [fresh(i, i + 1) for i in range(len(packed))],
     }
     for name, cut in cuts.items():
-        other = reduce(key, [part for part in cut if part])
+        with context.once_more():
+            other = reduce(key, [part for part in cut if part])
         if not _same(answer, other):
             combining = step.reduce if step.combine is None else step.combine
             raise RequestError(
@@ -285,7 +303,7 @@ def _combining(step: Step, context: TaskContext, stack: ExitStack) -> Callable[[
             if combine is None or len(cut) == 1:
                 yield from part
                 continue
-            with blamed(context, "combine", step.combine):
+            with blamed(context, "combine", step.combine), context.refusing("combine"):
                 yield from [as_pair(pair, "combine")[1] for pair in combine(key, iter(part))]
 
     return combined

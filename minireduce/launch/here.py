@@ -73,7 +73,7 @@ def run_here(
             files=files,
         )
     if target is not None:
-        target.publish(made, made.id, overwrite=overwrite, skipped=made.skipped)
+        target.publish(made, made.id, overwrite=overwrite, skipped=made.skipped, outputs=job.outputs)
     elif stream is not None:
         publish_stream(made, stream)
     counters = CounterGroups({group: Counts(names) for group, names in made.counters.items()})
@@ -84,4 +84,5 @@ def run_here(
         allow_pickle=True,
         on_close=made.close,
         skipped=made.skipped,
+        outputs=job.outputs,
     )

@@ -35,6 +35,7 @@ class JobHandle(Generic[K, V]):
 
     `reads` are results, and copies of files, that the job reads: this keeps them from going before it. `may_skip`:
     whether it may leave out bad records, so that the master has to be asked for them. `spec`: what was submitted.
+    `outputs`: the names of its outputs beside its pairs.
     """
 
     def __init__(
@@ -47,9 +48,11 @@ class JobHandle(Generic[K, V]):
         reads: Sequence[object] = (),
         may_skip: bool = True,
         spec: JobSpec | None = None,
+        outputs: Sequence[str] = (),
     ) -> None:
         self.id = job
         self.spec = spec
+        self._outputs = outputs
         self._session = session
         self._may_skip = may_skip
         self._wishes = wishes
@@ -130,7 +133,13 @@ class JobHandle(Generic[K, V]):
         destination = self._wishes.destination
         with self._left_running():
             if destination is not None:
-                destination.publish(self.parts(), self.id, overwrite=self._wishes.overwrite, skipped=self.skipped())
+                destination.publish(
+                    self.parts(),
+                    self.id,
+                    overwrite=self._wishes.overwrite,
+                    skipped=self.skipped(),
+                    outputs=self._outputs,
+                )
             elif stream is not None:
                 publish_stream(self.parts(), stream)
             else:
@@ -176,12 +185,12 @@ class JobHandle(Generic[K, V]):
 
         if shown.state is JobState.PUBLISHING:
             counters = read_counters(self.publish().counters)
-            return JobResult(self.id, counters, None, skipped=self.skipped())
+            return JobResult(self.id, counters, None, skipped=self.skipped(), outputs=self._outputs)
         counters = read_counters(shown.counters)
         connection = self._session.connection
         if self._session.is_embedded:
             result: JobResult[K, V] = JobResult(
-                self.id, counters, self.parts(), allow_pickle=True, skipped=self.skipped()
+                self.id, counters, self.parts(), allow_pickle=True, skipped=self.skipped(), outputs=self._outputs
             )
             result.fetch_all()
             return result
@@ -196,5 +205,6 @@ class JobHandle(Generic[K, V]):
             self.parts(),
             allow_pickle=True,
             skipped=self.skipped(),
+            outputs=self._outputs,
             on_close=close_at_master,
         )

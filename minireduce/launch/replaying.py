@@ -112,7 +112,9 @@ def replay(task: TaskId, on_changed: Callable[[str], None]) -> Replayed:
     step = load_job(program).steps[0].of_split(task.index)
 
     def run(directory: Path, context: TaskContext, care: Care) -> None:
-        place = Workplace(directory, "part", "pairs", kept.step.memory_limit_bytes, context, RealDisk(), care)
+        place = Workplace(
+            directory, "part", "pairs", kept.step.memory_limit_bytes, context, RealDisk(), care, task.index
+        )
         with ExitStack() as opened:
             records = records_of(step, split, place, opened, kept.step.record_bytes_max)
             run_task(step, MapWork(records, 0 if step.is_map_only else max(1, kept.step.reducers)), place)

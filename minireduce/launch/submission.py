@@ -195,6 +195,7 @@ def submit_program(
         reads=(*inputs.results, *inputs.fetched),
         may_skip=spec.skips_bad_records,
         spec=spec,
+        outputs=job.outputs,
     )
 
 

@@ -1,0 +1,285 @@
+"""What tasks give to named outputs is there once, whole, wherever the job runs and whatever becomes of attempts."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from minireduce import Job, JobFailed, JobResult, LocalCluster, Sum, Text, task
+from minireduce.errors import RequestError
+
+OUTPUTS = {"errors": Text(), "many": Text()}
+LINES = [f"{'abcde'[n % 5]} {n}" if n % 7 else f"? {n}" for n in range(200)]
+ERRORS = [(n, {"line": line, "raw": line.encode()}) for n, line in enumerate(LINES) if line.startswith("?")]
+COUNTS = {key: sum(line.startswith(key) for line in LINES) for key in "abcde"}
+
+
+def give(line: str) -> bool:
+    """Give a line that is no good to `errors`."""
+    key, number = line.split()
+    if key == "?":
+        task.emit("errors", int(number), {"line": line, "raw": line.encode()})
+    return key == "?"
+
+
+def pairs(line: str) -> Iterator[tuple[str, int]]:
+    if not give(line):
+        yield line[0], 1
+
+
+def all_pairs(lines: Iterator[str]) -> Iterator[tuple[str, int]]:
+    return ((line[0], 1) for line in lines if not give(line))
+
+
+def pairs_of_batch(batch: Any) -> Any:
+    import pyarrow as pa
+
+    good = [line[0] for line in batch["line"].to_pylist() if not give(line)]
+    return pa.record_batch({"key": pa.array(good, pa.string()), "value": pa.array([1] * len(good), pa.int64())})
+
+
+def total(key: str, values: Iterator[int]) -> Iterator[tuple[str, int]]:
+    count = sum(values)
+    task.emit("many", key, count)
+    yield key, count
+
+
+def same(key: str, count: int) -> Iterator[tuple[str, int]]:
+    task.emit("late", key, -count)
+    yield key, count
+
+
+MAPS: dict[str, dict[str, Any]] = {
+    "map": {"map": pairs},
+    "map_records": {"map_records": all_pairs},
+    "map_batch": {"map_batch": pairs_of_batch},
+}
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalCluster]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HOME", str(tmp_path_factory.mktemp("home")))
+        patch.delenv("MINIREDUCE_MASTER", raising=False)
+        with LocalCluster(workers=2, slots=1) as started:
+            yield started
+
+
+@pytest.fixture(autouse=True)
+def own_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path_factory.mktemp("home")))
+    monkeypatch.delenv("MINIREDUCE_MASTER", raising=False)
+
+
+@pytest.fixture
+def text(tmp_path: Path) -> Path:
+    """Four files, so four maps."""
+    folder = tmp_path / "in"
+    folder.mkdir()
+    for index in range(4):
+        (folder / f"{index}.txt").write_text("".join(f"{line}\n" for line in LINES[index * 50 : index * 50 + 50]))
+    return folder
+
+
+def where_to_run(where: str, cluster: LocalCluster) -> dict[str, Any]:
+    return {"inline": {"inline": True}, "embedded": {"slots": 1}, "cluster": {"master": cluster}}[where]
+
+
+def parts_of(result: JobResult[Any, Any]) -> list[bytes]:
+    """The typed parts as they were fetched, and what was beside them."""
+    result.fetch_all()
+    assert result._folder is not None
+    return [path.read_bytes() for path in sorted(result._folder.rglob("part-*"))]
+
+
+@pytest.mark.parametrize("lane", list(MAPS))
+def test_all_lanes_and_places_give_the_same(lane: str, cluster: LocalCluster, text: Path) -> None:
+    job = Job(**MAPS[lane], reduce=total, outputs=OUTPUTS)
+    seen = []
+    for where in ("inline", "embedded", "cluster"):
+        result = job.run(text, reducers=3, split_size=200, **where_to_run(where, cluster))
+        assert dict(result) == COUNTS
+        for _ in range(2):
+            assert sorted(result.outputs["errors"]) == ERRORS
+        assert dict(result.outputs["many"]) == COUNTS
+        assert len(result.outputs["errors"].head(2)) == 2
+        seen.append(parts_of(result))
+        result.close()
+    assert seen[0] == seen[1] == seen[2]
+
+
+@pytest.mark.parametrize("where", ["inline", "cluster"])
+def test_a_map_without_reduce_and_a_declared_aggregation_give_too(
+    where: str, cluster: LocalCluster, text: Path
+) -> None:
+    for reduce in (None, Sum()):
+        result = Job(pairs, reduce, outputs={"errors": Text()}).run(text, **where_to_run(where, cluster))
+        assert sorted(result.outputs["errors"]) == ERRORS
+        result.close()
+
+
+@pytest.mark.parametrize("where", ["inline", "cluster"])
+def test_several_inputs_and_batches_of_groups_give_too(where: str, cluster: LocalCluster, text: Path) -> None:
+    def joined(key: str, left: Any, right: Iterator[int]) -> Iterator[tuple[str, int]]:
+        task.emit("many", key, len(list(left)))
+        yield key, sum(right)
+
+    def totals(batch: Any) -> Any:
+        import pyarrow as pa
+
+        counts = {key.as_py(): len(batch.filter(pa.compute.equal(batch["key"], key))) for key in batch["key"].unique()}
+        for key, count in counts.items():
+            task.emit("many", key, count)
+        return pa.record_batch({"key": pa.array(list(counts)), "value": pa.array(list(counts.values()))})
+
+    join = Job({"left": pairs, "right": pairs}, joined, outputs=OUTPUTS)
+    both = join.run({"left": text, "right": text}, reducers=2, **where_to_run(where, cluster))
+    assert sorted(both.outputs["errors"], key=lambda pair: pair[0]) == sorted(ERRORS * 2, key=lambda pair: pair[0])
+    batches = Job(pairs, reduce_batch=totals, outputs=OUTPUTS).run(text, reducers=2, **where_to_run(where, cluster))
+    assert sorted(batches.outputs["errors"]) == ERRORS
+    for result in (both, batches):
+        assert dict(result) == dict(result.outputs["many"]) == COUNTS
+        result.close()
+
+
+@pytest.mark.parametrize("where", ["inline", "cluster"])
+def test_what_every_step_gives_arrives_with_the_last(where: str, cluster: LocalCluster, text: Path) -> None:
+    job = Job(pairs, total, outputs=OUTPUTS).then(same, outputs={"late": Text()}).then(None, Sum())
+    result = job.run(text, reducers=2, **where_to_run(where, cluster))
+    assert dict(result) == COUNTS
+    assert {name: len(list(given)) for name, given in result.outputs.items()} == {
+        "errors": len(ERRORS),
+        "late": 5,
+        "many": 5,
+    }
+    assert dict(result.outputs["late"]) == {key: -count for key, count in COUNTS.items()}
+    again = Job(lambda key, count: [(key, count)], input=result, outputs={"errors": Text()})
+    second = again.run(**where_to_run(where, cluster))
+    assert dict(second) == COUNTS  # a job over a result reads its pairs alone
+    assert list(second.outputs["errors"]) == []
+    second.close()
+    result.close()
+
+
+@pytest.mark.parametrize("where", ["inline", "embedded", "cluster"])
+def test_text_goes_into_a_directory_for_each_output(
+    where: str, cluster: LocalCluster, text: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    job = Job(pairs, total, outputs=OUTPUTS | {"never": Text()})
+    result = job.run(text, output=out, reducers=2, **where_to_run(where, cluster))
+    with pytest.raises(RequestError, match="wrote text"):
+        list(result.outputs["errors"])
+    result.close()
+    assert sorted(path.name for path in out.iterdir()) == [
+        "_SUCCESS",
+        "errors",
+        "many",
+        "never",
+        "part-00000",
+        "part-00001",
+    ]
+    lines = [line for part in sorted(out.glob("part-*")) for line in part.read_text().splitlines()]
+    assert dict(line.split("\t") for line in lines) == {key: str(count) for key, count in COUNTS.items()}
+    given = [line for part in (out / "errors").iterdir() for line in part.read_text().splitlines()]
+    assert sorted(int(line.split("\t")[0]) for line in given) == [number for number, _ in ERRORS]
+    assert list((out / "never").iterdir()) == []
+
+
+def test_the_block_store_gets_them_as_well(cluster: LocalCluster, text: Path) -> None:
+    job = Job(pairs, Sum(), outputs={"errors": Text()})
+    job.run(text, output="mr:///named/out", reducers=2, master=cluster).close()
+    with cluster.connect() as connection:
+        fs = connection.fs
+        names = [entry.path.rpartition("/")[2] for entry in fs.ls("/named/out")]
+        lines = b"".join(fs.open(entry.path).read() for entry in fs.ls("/named/out/errors")).splitlines()
+    assert names == ["_SUCCESS", "errors", "part-00000", "part-00001"]
+    assert sorted(int(line.split(b"\t")[0]) for line in lines) == [number for number, _ in ERRORS]
+
+
+def test_an_attempt_that_dies_leaves_nothing(cluster: LocalCluster, text: Path, tmp_path: Path) -> None:
+    once = tmp_path / "once"
+
+    def dying(line: str) -> Iterator[tuple[str, int]]:
+        give(line)
+        if line == LINES[140] and not once.exists():
+            once.touch()
+            os._exit(9)
+        yield line[0], 1
+
+    result = Job(dying, Sum(), outputs={"errors": Text()}).run(text, master=cluster, reducers=2)
+    assert once.exists()
+    assert sorted(result.outputs["errors"]) == ERRORS
+    result.close()
+
+
+@pytest.mark.parametrize("where", ["inline", "cluster"])
+def test_a_record_that_is_left_out_has_given_nothing(where: str, cluster: LocalCluster, text: Path) -> None:
+    def picky(line: str) -> Iterator[tuple[str, int]]:
+        if not give(line):
+            yield line[0], 1
+        elif line.endswith("7"):
+            raise ValueError(line)
+
+    job = Job(picky, Sum(), outputs={"errors": Text()}, skip_bad_records=100)
+    result = job.run(text, reducers=2, **where_to_run(where, cluster))
+    assert sorted(result.outputs["errors"]) == [pair for pair in ERRORS if pair[0] % 10 != 7]
+    assert dict(result) == COUNTS
+    assert len(result.skipped) == sum(number % 10 == 7 for number, _ in ERRORS)
+    result.close()
+
+
+@pytest.mark.parametrize("where", ["inline", "cluster"])
+def test_what_cannot_be_given_is_told_with_its_record(where: str, cluster: LocalCluster, text: Path) -> None:
+    def undeclared(line: str) -> Iterator[tuple[str, int]]:
+        task.emit("eror", line, 1)
+        yield line, 1
+
+    with pytest.raises(JobFailed, match="no output 'eror'") as failed:
+        Job(undeclared, Sum(), outputs=OUTPUTS).run(text, **where_to_run(where, cluster))
+    assert "'? 0'" in str(failed.value)
+    assert "errors, many" in str(failed.value) + str(failed.value.hint)
+    with pytest.raises(JobFailed, match="no output 'eror'"):
+        Job(undeclared, Sum()).run(text, **where_to_run(where, cluster))
+
+
+@pytest.mark.parametrize("where", ["inline", "embedded"])
+def test_more_than_the_memory_limit_is_given(where: str, cluster: LocalCluster, tmp_path: Path) -> None:
+    path = tmp_path / "in.txt"
+    path.write_text("".join(f"{n}\n" for n in range(60)))
+
+    def large(line: str) -> Iterator[tuple[int, int]]:
+        for at in range(20):
+            task.emit("large", int(line) * 20 + at, bytes(64 << 10))
+        yield int(line), 1
+
+    job = Job(large, Sum(), outputs={"large": Text()}, memory_limit="64MB")
+    with job.run(path, reducers=1, **where_to_run(where, cluster)) as result:
+        given = [(key, len(value)) for key, value in result.outputs["large"]]
+    assert given == [(number, 64 << 10) for number in range(1200)]
+
+
+def test_the_command_puts_them_into_the_output_or_asks_for_one(minireduce: Any, text: Path, tmp_path: Path) -> None:
+    job = tmp_path / "job.py"
+    job.write_text(
+        "from minireduce import Job, Sum, Text, task\n"
+        "def words(line):\n"
+        "    if line.startswith('?'):\n"
+        "        task.emit('errors', line, None)\n"
+        "    else:\n"
+        "        yield line[0], 1\n"
+        "job = Job(words, Sum(), outputs={'errors': Text()})\n"
+    )
+    refused = minireduce("submit", job, text, "--inline")
+    assert refused.status == 2
+    assert "-o" in refused.err
+    ran = minireduce("submit", job, text, "--inline", "-o", tmp_path / "out")
+    assert ran.status == 0, ran.err
+    given = [line for part in (tmp_path / "out" / "errors").iterdir() for line in part.read_text().splitlines()]
+    assert sorted(given) == sorted(line for line in LINES if line.startswith("?"))
+    shown = minireduce("submit", job, text, "--inline", "--json")
+    assert shown.out.count('"output": "errors"') == len(ERRORS)

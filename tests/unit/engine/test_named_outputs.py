@@ -1,0 +1,165 @@
+"""Named outputs: the same bytes however a map spilled, a table that shows damage, and refusals that name the record."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from minireduce import Job, Sum, Text, task
+from minireduce.disk import RealDisk
+from minireduce.engine.context import TaskContext
+from minireduce.engine.errors import InvalidValue, UserCodeError
+from minireduce.engine.frames import Source
+from minireduce.engine.map import DATA_NAME, INDEX_NAME, MapOutput
+from minireduce.engine.part_table import read_table
+from minireduce.engine.read import read_pairs
+from minireduce.engine.tasks import MapWork, Workplace, run_task
+from minireduce.errors import Corruption, RequestError
+
+ERRORS = {"errors": Text()}
+
+
+def odd(number: int) -> Iterator[tuple[int, str]]:
+    if number % 2:
+        task.emit("errors", number, "x" * (number % 50))
+    yield number % 11, "y" * 100
+
+
+def run_map(job: Job[Any, Any], records: list[Any], directory: Path, *, limit: int = 64 << 20, index: int = 1) -> Any:
+    context = TaskContext()
+    place = Workplace(directory, "part", "pairs", limit, context, RealDisk(), None, index)
+    return run_task(job.steps[0], MapWork(context.walk(records), 3), place)
+
+
+def test_a_map_that_spills_leaves_the_same_bytes(tmp_path: Path) -> None:
+    job = Job(odd, Sum(), outputs=ERRORS).replaced(reduce=lambda key, values: [(key, list(values))])
+    records = list(range(20_000))
+    whole, spilled = run_map(job, records, tmp_path / "a"), run_map(job, records, tmp_path / "b", limit=1 << 20)
+    assert isinstance(whole, MapOutput)
+    assert whole.digest == spilled.digest
+    for name in (DATA_NAME, INDEX_NAME):
+        assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
+    assert sorted(path.name for path in (tmp_path / "b").iterdir()) == sorted([DATA_NAME, INDEX_NAME])
+
+
+def test_a_map_that_gives_no_pairs_still_gives_what_is_aside(tmp_path: Path) -> None:
+    def only_aside(number: int) -> Iterator[tuple[int, str]]:
+        task.emit("errors", number, None)
+        yield from ()
+
+    made = run_map(Job(only_aside, Sum(), outputs=ERRORS), [1, 2], tmp_path / "a")
+    assert made.partition_bytes[1] > max(made.partition_bytes[0], made.partition_bytes[2])
+    none = run_map(Job(only_aside, Sum(), outputs=ERRORS), [], tmp_path / "b")
+    assert none.partition_bytes == (0, 0, 0)
+
+
+def test_every_flipped_byte_of_a_table_is_found(tmp_path: Path) -> None:
+    made = run_map(Job(odd, Sum(), outputs=ERRORS).replaced(reduce=None), [1], tmp_path / "a", index=0)
+    path = tmp_path / "a" / DATA_NAME
+    data = path.read_bytes()[: made.partition_bytes[0]]
+    with path.open("rb") as file:
+        table = read_table(Source(file, "it"), 0, len(data))
+    offset, length = table.outputs["errors"]
+    for at in range(offset + length, len(data)):
+        damaged = bytearray(data)
+        damaged[at] ^= 0x55
+        (tmp_path / "damaged").write_bytes(damaged)
+        with (tmp_path / "damaged").open("rb") as file, pytest.raises(Corruption, match="it "):
+            read_table(Source(file, "it"), 0, len(damaged))
+
+
+def refused_from(job: Job[Any, Any], tmp_path: Path) -> str:
+    with pytest.raises(UserCodeError) as refused:
+        run_map(job, [4, 5, 6], tmp_path / "refused", limit=1 << 20)
+    return str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("give", "told"),
+    [
+        (lambda n: task.emit("eror", n, 1), "no output 'eror'"),
+        (lambda n: task.emit("errors", math.nan, 1), "NaN"),
+        (lambda n: task.emit("errors", n if n < 5 else str(n), 1), "str"),
+    ],
+)
+def test_what_cannot_be_given_names_the_record(give: Callable[[Any], None], told: str, tmp_path: Path) -> None:
+    def mapped(number: int) -> Iterator[tuple[int, int]]:
+        if number > 4 or told != "no output 'eror'":
+            give(number)
+        yield number, 1
+
+    message = refused_from(Job(mapped, Sum(), outputs=ERRORS), tmp_path)
+    assert told in message
+    assert "at record" in message
+
+
+def test_a_combine_gives_nothing(tmp_path: Path) -> None:
+    def combined(key: int, values: Iterator[str]) -> Iterator[tuple[int, str]]:
+        task.emit("errors", key, 1)
+        yield key, max(values)
+
+    job = Job(odd, combined, combine=combined, outputs=ERRORS)
+    assert "combine, which may run any number of times" in refused_from(job, tmp_path)
+    with pytest.raises(UserCodeError, match="from combine"):
+        Job(lambda line: [(line, line), (line, line)], combined, combine=combined, outputs=ERRORS).test(["a"])
+
+
+def test_a_process_that_user_code_forks_gives_nothing(tmp_path: Path) -> None:
+    def forking(number: int) -> Iterator[tuple[int, int]]:
+        reader, writer = os.pipe()
+        child = os.fork()
+        if not child:
+            try:
+                task.emit("errors", number, 1)
+            except InvalidValue as error:
+                os.write(writer, error.message.encode())
+            os._exit(0)
+        os.waitpid(child, 0)
+        yield number, len(os.read(reader, 1000))
+
+    message = "a pair for the output 'errors' from a process that was forked, whose memory goes with it"
+    context = TaskContext()
+    place = Workplace(tmp_path / "it", "part", "pairs", 64 << 20, context, RealDisk())
+    run_task(Job(forking, outputs=ERRORS).steps[0], MapWork(context.walk([1, 2]), 0), place)
+    with (tmp_path / "it" / "part").open("rb") as part:
+        assert list(read_pairs(part)) == [(1, len(message)), (2, len(message))]
+        assert not read_table(Source(part, "it"), 0, part.seek(0, 2)).outputs
+
+
+def test_a_trial_shows_what_was_given_once() -> None:
+    def words(line: str) -> Iterator[tuple[str, int]]:
+        for word in line.split():
+            if word == "?":
+                task.emit("errors", line, {"n": 1})
+            else:
+                yield word, 1
+
+    def total(key: str, values: Iterator[int]) -> Iterator[tuple[str, int]]:
+        count = sum(values)
+        task.emit("many", key, count)
+        yield key, count
+
+    def all_words(lines: Iterator[str]) -> Iterator[tuple[str, int]]:
+        return (pair for line in lines for pair in words(line))
+
+    for lane in ({"map": words}, {"map_records": all_words}):
+        job = Job(**lane, reduce=total, combine=lambda key, values: [(key, sum(values))])  # type: ignore[call-overload]
+        job = job.replaced(outputs=("errors", "many"))
+        tried = job.test(["a ? a", "b"])
+        assert tried == [("a", 2), ("b", 1)]
+        assert tried.outputs == {"errors": [("a ? a", {"n": 1})], "many": [("a", 2), ("b", 1)]}
+
+
+@pytest.mark.parametrize("outputs", [["errors"], {"a/b": Text()}, {"part-1": Text()}, {"errors": "text"}, {1: Text()}])
+def test_what_declares_no_output_is_refused(outputs: Any) -> None:
+    with pytest.raises(RequestError, match="output"):
+        Job(odd, Sum(), outputs=outputs)
+
+
+def test_outside_a_task_giving_is_harmless() -> None:
+    task.emit("errors", "key", 1)
