@@ -24,7 +24,7 @@ class AbsentMaster:
     address = "far:7070"
 
     def __init__(self, *, is_embedded: bool) -> None:
-        self.is_embedded = is_embedded
+        self.is_embedded = self.is_of_this_process = is_embedded
         self.connection = self
 
     def call(self, *_: Any, **__: Any) -> None:
