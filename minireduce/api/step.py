@@ -32,6 +32,9 @@ MAPS = ("map", "map_records", "map_batch")
 """The ways to map, of which a step has one."""
 
 REDUCERS_MAX = 100_000
+OUTPUTS_MAX = 100
+"""Outputs that a step may declare: a task has a file for each."""
+
 _OUTPUT_NAME = re.compile("[A-Za-z][A-Za-z0-9_-]{0,63}")
 TEXT = Text()
 HASH = Hash()
@@ -152,6 +155,11 @@ def output_names(outputs: object) -> tuple[str, ...]:
     """The names of declared outputs, ascending. Raises RequestError for what cannot be."""
     if not isinstance(outputs, Mapping):
         raise RequestError(f"outputs={outputs!r:.80} declares nothing", hint='write outputs={"errors": Text()}')
+    if len(outputs) > OUTPUTS_MAX:
+        raise RequestError(
+            f"a step declares {len(outputs)} outputs, more than {OUTPUTS_MAX}",
+            hint="give a pair's kind in its key, and fewer outputs",
+        )
     for name, form in outputs.items():
         if not is_output_name(name):
             raise RequestError(

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from minireduce import Job, JobFailed, JobResult, LocalCluster, Sum, Text, task
@@ -215,6 +216,33 @@ def test_an_attempt_that_dies_leaves_nothing(cluster: LocalCluster, text: Path, 
     assert once.exists()
     assert sorted(result.outputs["errors"]) == ERRORS
     result.close()
+
+
+def test_a_worker_that_is_lost_with_what_maps_and_a_reduce_gave_costs_nothing(
+    text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MINIREDUCE_WORKER_LOST_S", "1")
+    killed = tmp_path / "killed"
+
+    def killing(key: str, values: Iterator[int]) -> Iterator[tuple[str, int]]:
+        task.emit("many", key, count := sum(values))
+        if not killed.exists():
+            killed.touch()
+            zygote = psutil.Process().parent()
+            assert zygote is not None
+            worker = zygote.parent()
+            assert worker is not None
+            worker.kill()
+            worker.wait()
+        yield key, count
+
+    with LocalCluster(workers=2, slots=1) as cluster:
+        job = Job(pairs, killing, outputs=OUTPUTS, speculation=False)
+        with job.run(text, reducers=2, split_size=200, master=cluster) as result:
+            assert sorted(result.outputs["errors"]) == ERRORS
+            assert sorted(result.outputs["many"]) == sorted(COUNTS.items())
+            assert dict(result) == COUNTS
+        assert sum(worker.process.poll() is not None for worker in cluster._workers) == 1
 
 
 @pytest.mark.parametrize("where", ["inline", "cluster"])

@@ -155,7 +155,17 @@ def test_a_trial_shows_what_was_given_once() -> None:
         assert tried.outputs == {"errors": [("a ? a", {"n": 1})], "many": [("a", 2), ("b", 1)]}
 
 
-@pytest.mark.parametrize("outputs", [["errors"], {"a/b": Text()}, {"part-1": Text()}, {"errors": "text"}, {1: Text()}])
+@pytest.mark.parametrize(
+    "outputs",
+    [
+        ["errors"],
+        {"a/b": Text()},
+        {"part-1": Text()},
+        {"errors": "text"},
+        {1: Text()},
+        dict.fromkeys(map("o{}".format, range(101)), Text()),
+    ],
+)
 def test_what_declares_no_output_is_refused(outputs: Any) -> None:
     with pytest.raises(RequestError, match="output"):
         Job(odd, Sum(), outputs=outputs)
