@@ -11,6 +11,7 @@ alone raises, that is what is told.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from typing import Any, Protocol
@@ -124,7 +125,7 @@ class _Calls:
     def __init__(self, step: Step, role: str, function: Callable[..., Any], context: TaskContext, care: Care) -> None:
         self._things = "rows" if role == "map" else "groups"
         self._role, self._function, self._context, self._care = role, function, context, care
-        self._is_single = context.on_each is not None or care.probe is not None
+        self._is_single = care.probe is not None or (care.is_careful and context.on_each is not None)
         self._check = checking(step, role, Kinds(lambda: f"from {place(context)}"))
 
     def over(self, batches: Iterable[Part]) -> Iterator[Columns]:
@@ -165,10 +166,16 @@ class _Calls:
         yield from self._cut(start, batch.count)
 
     def _cut(self, start: int, stop: int) -> Iterator[tuple[int, int]]:
+        size = self._piece_size(stop - start)
+        yield from ((at, min(at + size, stop)) for at in range(start, stop, size))
+
+    def _piece_size(self, count: int) -> int:
+        """How many of so many to compute at once: one, where a process that ends is to tell which it was; the root of
+        them, where it is to tell nearly that, since a call takes longer than a row; else all.
+        """
         if self._is_single:
-            yield from ((index, index + 1) for index in range(start, stop))
-        elif start < stop:
-            yield start, stop
+            return 1
+        return max(1, count if self._context.on_each is None else math.isqrt(count))
 
     def _mapped(self, batch: Part, walked: _Walked, start: int, stop: int) -> Iterator[Columns]:
         self._begin(walked, start, stop)
@@ -185,7 +192,7 @@ class _Calls:
     def _begin(self, walked: _Walked, start: int, stop: int) -> None:
         walked.at = start + 1
         self._context.mark(stop - start)
-        if self._context.on_each is not None:
+        if self._context.on_each is not None and stop - start == 1:
             self._context.on_each()
 
     def _called(self, batch: Part, start: int, stop: int) -> list[Columns]:

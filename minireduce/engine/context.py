@@ -139,6 +139,7 @@ class TaskContext:
         self.input_weight = 1.0  # of a byte of input, where it is read several times
         self._bytes_before = 0.0
         self._block_bytes = 0
+        self._together = 1  # what user code was last handed at once, where `mark` said so
         self._marks = marks  # the position of the first record in work, and how many it stands for
         self._walked_at_s: float | None = None
         self._records_before = 0
@@ -203,6 +204,7 @@ class TaskContext:
         self._records = records
         self._offset_of = offset_of
         self._remaining = iter(records)
+        self._together = 1
         if self.on_each is not None:
             return self._told(self.on_each)
         if self._marks is None:
@@ -237,14 +239,17 @@ class TaskContext:
         """Say by the mark which record is in work, or the first of so many that are, where the iterator of `walk` does
         not.
         """
+        self._together = records
         if self._marks is not None:
             self._marks[1] = records
             self._marks[0] = self.records_read - 1
 
     def mark_last(self) -> None:
-        """Say which record was handed out last, if one is in work: the process is about to end."""
+        """Say which record was handed out last, or of those that were handed out together the first, if one is in work:
+        the process is about to end.
+        """
         if self._marks is not None and self._marks[0] != NO_RECORD:
-            self.mark()
+            self.mark(self._together)
 
     def between_records(self) -> AbstractContextManager[None]:
         """For work that is not about the record that was handed out last, so that it is not blamed on that one."""

@@ -6,6 +6,7 @@ import base64
 import io
 import pickle
 from collections.abc import Iterator
+from contextlib import ExitStack
 from datetime import UTC
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,8 @@ from minireduce.api.formats import Pairs
 from minireduce.disk import RealDisk
 from minireduce.engine import gather_columns, read
 from minireduce.engine.arrow_columns import given_pairs, value_column
+from minireduce.engine.bad_records import Care
+from minireduce.engine.batches import Batch, mapped_batches
 from minireduce.engine.columns import to_values
 from minireduce.engine.context import TaskContext
 from minireduce.engine.errors import UserCodeError
@@ -268,6 +271,33 @@ def test_a_batch_map_in_every_place_of_a_job(tmp_path: Path) -> None:
     struct = pa.StructArray.from_arrays([pa.array(["b", "a"]), pa.array([1, 2])], names=["x", "y"])
     tuples = Job(map_batch=lambda _: columns.pairs(struct, 1), reduce=Sum(), input=Pairs())
     assert tuples.test([("k", "v")]) == [(("a", 2), 1), (("b", 1), 1)]
+
+
+@pytest.mark.parametrize(
+    ("care", "sizes"), [(Care(), [10] * 10), (Care(is_careful=True), [1] * 100)], ids=["a retry", "a search"]
+)
+def test_a_run_that_is_to_tell_where_a_process_ends_computes_few_rows_at_once(care: Care, sizes: list[int]) -> None:
+    """The mark names the rows in work, also when user code is about to end the process."""
+    marks = memoryview(bytearray(16)).cast("q")
+    told: list[int] = []
+    context = TaskContext(marks=marks, on_each=lambda: told.append(context.records_read))
+    seen: list[tuple[int, int, int]] = []
+
+    def watched(batch: pa.RecordBatch) -> pa.RecordBatch:
+        in_work = tuple(marks)
+        context.mark_last()
+        assert tuple(marks) == in_work
+        seen.append((*in_work, len(batch)))
+        return columns.pairs(batch["number"], 1)
+
+    rows = pa.RecordBatch.from_pydict({"number": range(100)})
+    batch = Batch(rows, 100, lambda index: index)
+    with ExitStack() as stack:
+        given = list(mapped_batches(Job(map_batch=watched).steps[0], [batch], stack, context, care))
+    assert [size for _, _, size in seen] == sizes
+    assert [(first, together) for first, together, _ in seen] == list(zip(range(0, 100, sizes[0]), sizes, strict=True))
+    assert told == (list(range(1, 101)) if sizes[0] == 1 else [])
+    assert sum(len(key) for key, _ in given) == 100
 
 
 def test_a_trial_sees_that_rows_depend_on_each_other() -> None:
