@@ -184,7 +184,7 @@ def value_column(array: Any) -> Column:
     if pa.types.is_float64(array.type) and not array.null_count:
         return np.array(key_columns.numbers(array))
     if is_fixed(array):
-        return _headed(array, _head_of_bytes(array.type.byte_width))
+        return _headed(array, _head_of(array.type.byte_width, is_string=False))
     if is_text(array):
         check_text(array)
         return _packed_text(array)
@@ -195,8 +195,8 @@ def value_column(array: Any) -> Column:
 
 
 @cache
-def _head_of_bytes(length: int) -> bytes:
-    heads, sizes = _heads(np.array([length], np.int64), is_string=False)
+def _head_of(length: int, *, is_string: bool) -> bytes:
+    heads, sizes = _heads(np.array([length], np.int64), is_string=is_string)
     return heads[0, : sizes[0]].tobytes()
 
 
@@ -204,10 +204,7 @@ def _headed(array: Any, head: bytes) -> Any:
     """Bytes of one length, each after the same head: copied once, as a spill must not change with what a map reuses."""
     width = array.type.byte_width
     stored = np.frombuffer(array.buffers()[1], np.uint8, len(array) * width, array.offset * width)
-    matrix = np.empty((len(array), len(head) + width), np.uint8)
-    matrix[:, : len(head)] = np.frombuffer(head, np.uint8)
-    matrix[:, len(head) :] = stored.reshape(-1, width)
-    return key_columns.of_rows(matrix)
+    return key_columns.headed(stored.reshape(-1, width), head)
 
 
 def check_text(array: Any) -> None:
@@ -225,6 +222,8 @@ def _packed_text(array: Any) -> Any:
     import pyarrow as pa
 
     stored = kernels.cast(array, pa.large_binary())
+    if (matrix := key_columns.rows(stored)) is not None:
+        return key_columns.headed(matrix, _head_of(matrix.shape[1], is_string=is_strings(array)))
     lengths = key_columns.lengths(stored)
     if is_strings(array) and len(lengths) and lengths.max() < _LONG_STRING_MIN:
         return _packed_short(stored, lengths)

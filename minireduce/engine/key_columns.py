@@ -172,6 +172,15 @@ def of_rows(matrix: npt.NDArray[np.uint8], kind: Any = None) -> Any:
     return pa.Array.from_buffers(kind, rows, buffers)
 
 
+def headed(matrix: npt.NDArray[np.uint8], head: bytes) -> Any:
+    """The array of rows, each after the same bytes: in memory of its own, whatever the rows are a view of."""
+    rows, width = matrix.shape
+    found = np.empty((rows, len(head) + width), np.uint8)
+    found[:, : len(head)] = np.frombuffer(head, np.uint8)
+    found[:, len(head) :] = matrix
+    return of_rows(found)
+
+
 def first_at_least(keys: Keys, key: Any, start: int) -> int:
     """Where the keys from `start` on, which ascend, reach `key`."""
     return bisect_left(keys, key, start) if isinstance(keys, list) else bisect_left(_Bytes(keys), key, start)

@@ -55,7 +55,10 @@ def hashes(keys: Any) -> Words:
 
 def _hashes(data: npt.NDArray[np.uint8], starts: Index, lengths: Index) -> Words:
     found = np.empty(len(starts), np.uint64)
+    shortest, longest = lengths.min(), lengths.max()
     for least, most, kernel in _KERNELS:
+        if least <= shortest and longest <= most:
+            return kernel(data, starts, lengths)
         places = np.flatnonzero((lengths >= least) & (lengths <= most))
         if len(places):
             found[places] = kernel(data, starts[places], lengths[places])

@@ -111,12 +111,17 @@ def marked(stored: Any, kind: str) -> Any:
     """The encoding of an array of strings or bytes: each after the byte that names its kind."""
     import pyarrow as pa
 
+    wide = kernels.cast(stored, pa.large_binary())
+    if (matrix := key_columns.rows(wide)) is not None:
+        return key_columns.headed(matrix, kind.encode("latin-1"))
     head, nothing = key_columns.of_bytes([kind.encode("latin-1"), b""])
-    return kernels.call("binary_join_element_wise", head, kernels.cast(stored, pa.large_binary()), nothing)
+    return kernels.call("binary_join_element_wise", head, wide, nothing)
 
 
 def unmarked(encoded: Any) -> Any:
     """The array of strings or bytes that `marked` gave this encoding."""
+    if (matrix := key_columns.rows(encoded)) is not None and matrix.shape[1] > 1:
+        return key_columns.of_rows(matrix[:, 1:])
     data = np.frombuffer(key_columns.blob(encoded), np.uint8)
     bounds = key_columns.offsets(encoded)
     is_kept = np.ones(len(data), np.bool_)

@@ -110,3 +110,15 @@ def test_objects_of_an_array_are_those_that_pyarrow_makes(plain: list[Any]) -> N
     wide = {pa.string(): pa.large_string(), pa.binary(): pa.large_binary()}.get(made.type, made.type)
     assert plain_values(made[1:]) == [*plain, *plain][1:]
     assert plain_values(made.cast(wide)[1:]) == [*plain, *plain][1:]
+
+
+@pytest.mark.parametrize("kind", [pa.string(), pa.large_string(), pa.binary(), pa.large_binary()])
+@pytest.mark.parametrize("length", [0, 1, 31, 32, 255, 256, 65_536])
+def test_strings_of_one_length_are_stored_as_each_alone(length: int, kind: pa.DataType) -> None:
+    is_text = kind in (pa.string(), pa.large_string())
+    plain: list[Any] = [letter * length if is_text else letter.encode() * length for letter in "abc"]
+    later = pa.array([plain[0], *plain], kind)[1:]  # as where a batch is cut
+    assert value_column(later).equals(packed(plain))
+    encoded = keys.marked(later, keys.STR if is_text else keys.BYTES)
+    assert encoded.equals(key_columns.of_texts(keys.sortable_all(plain)))
+    assert keys.unmarked(encoded).equals(later.cast(pa.large_binary()))
