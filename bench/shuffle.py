@@ -35,7 +35,7 @@ from typing import NoReturn
 
 from minireduce.auth import certificates, scopes, tokens, transport
 from minireduce.auth.scopes import JobReads
-from minireduce.config import ShuffleCompression
+from minireduce.config import Compression
 from minireduce.core.messages import AttemptSucceeded
 from minireduce.core.settings import WorkerSettings
 from minireduce.core.task_data import OutputSource, TaskOutput
@@ -130,7 +130,7 @@ def read_raw(address: tuple[str, int], tls: tuple[ssl.SSLContext, str] | None, l
 class Receiver:
     """A worker that fetches as it would for a reduce, with its limits; it learns how fast its source is."""
 
-    def __init__(self, data_dir: Path, authority_pem: bytes | None, compression: ShuffleCompression) -> None:
+    def __init__(self, data_dir: Path, authority_pem: bytes | None, compression: Compression) -> None:
         self._ended: asyncio.Queue[FetchesEnded] = asyncio.Queue()
         outputs = Outputs(data_dir, RealDisk())
         self.fetcher = Fetcher(outputs, self._ended.put_nowait, authority_pem=authority_pem, compression=compression)
@@ -159,7 +159,7 @@ async def measure(
     rounds: int,
     *,
     is_tls: bool,
-    compressions: Sequence[ShuffleCompression] = (),
+    compressions: Sequence[Compression] = (),
     is_text: bool = False,
 ) -> None:
     host = own_address() if is_tls else "127.0.0.1"
@@ -197,7 +197,7 @@ async def measure(
     token = scopes.make(scopes.cluster_secret(HELD.require_worker()), JobReads(JOB, int(time.time()) + 3600))
     receivers = {
         f"shuffle, {choice}" if compressions else "shuffle": Receiver(root / "target" / choice, authority_pem, choice)
-        for choice in compressions or (ShuffleCompression.AUTO,)
+        for choice in compressions or (Compression.AUTO,)
     }
     taken: dict[str, list[float]] = {what: [] for what in (*RAW[: 1 if compressions else 2], *receivers)}
     try:
@@ -244,7 +244,7 @@ def main() -> None:
         for maps in options.maps:
             for is_text in (True, False) if options.is_slow else (False,):
                 with tempfile.TemporaryDirectory(prefix="shuffle-") as folder:
-                    compressions = tuple(ShuffleCompression) if options.is_slow else ()
+                    compressions = tuple(Compression) if options.is_slow else ()
                     asyncio.run(
                         measure(
                             Path(folder),

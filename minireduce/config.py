@@ -49,17 +49,17 @@ def _text(value: object) -> str:
     return value.strip()
 
 
-class ShuffleCompression(StrEnum):
-    """When what workers fetch from each other is compressed."""
+class Compression(StrEnum):
+    """When something is compressed: where that is faster, or without asking."""
 
     AUTO = "auto"
     ALWAYS = "always"
     NEVER = "never"
 
 
-def _shuffle_compression(value: object) -> ShuffleCompression:
+def _compression(value: object) -> Compression:
     try:
-        return ShuffleCompression(_text(value))
+        return Compression(_text(value))
     except ValueError:
         raise ValueError("auto, always or never") from None
 
@@ -250,10 +250,15 @@ class Settings:
         "Attempts of a job that the master keeps, of an ended one those that did not succeed first.",
     )
     history_max: int = _declare(200_000, _count, "Attempts of all ended jobs that the master keeps.")
-    shuffle_compression: ShuffleCompression = _declare(
-        ShuffleCompression.AUTO,
-        _shuffle_compression,
+    shuffle_compression: Compression = _declare(
+        Compression.AUTO,
+        _compression,
         "Whether a worker fetches outputs compressed: where that is faster (`auto`), `always` or `never`.",
+    )
+    spill_compression: Compression = _declare(
+        Compression.AUTO,
+        _compression,
+        "Whether tasks compress spills and map outputs: where the disk is the limit (`auto`), `always` or `never`.",
     )
     merge_ahead: bool = _declare(
         False,

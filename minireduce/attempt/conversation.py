@@ -25,6 +25,7 @@ from minireduce.core.spec import LocalFiles, NumberRange, Program
 from minireduce.core.task_data import Counters, TaskError, TaskOutput
 from minireduce.core.work.bad_records import PLAIN, Care
 from minireduce.core.work.merging import GroupMerged, NotMerged
+from minireduce.engine.disk_rates import Choice
 from minireduce.frozen import dataclass
 from minireduce.ids import AttemptId, TaskId
 
@@ -173,7 +174,8 @@ class LoadProgram:
 class RunTask:
     """Run one task.
 
-    Everything it leaves goes into `directory`, which exists. `care` says how its records are treated.
+    Everything it leaves goes into `directory`, which exists. `care` says how its records are treated, `compression`
+    when what it spills is compressed.
     """
 
     attempt: AttemptId
@@ -183,6 +185,7 @@ class RunTask:
     memory_limit_bytes: int
     record_bytes_max: int = 64 << 20
     care: Care = PLAIN
+    compression: Choice = "auto"
 
 
 @dataclass(frozen=True, slots=True)
@@ -336,6 +339,7 @@ def tasks_of(batch: RunBatch) -> Iterator[RunTask]:
             first.memory_limit_bytes,
             first.record_bytes_max,
             first.care,
+            first.compression,
         )
 
 

@@ -43,6 +43,7 @@ from minireduce.attempt.progress import ProgressPage
 from minireduce.attempt.watch import Watch
 from minireduce.attempt.work import Answer, TaskRun, answer_to
 from minireduce.core.spec import ShippedFile
+from minireduce.engine.disk_rates import DiskRates
 from minireduce.engine.seeding import PROGRAM, seed, seed_text
 
 DATA_ALLOWANCE_BYTES = 1 << 30
@@ -69,6 +70,7 @@ class TaskProcess:
         self._job: Job[Any, Any] | None = None
         self._program: LoadProgram | None = None
         self._idle_bytes = linux.own_anonymous_bytes()
+        self._disk_rates = DiskRates()
 
     def serve(self) -> None:
         os._exit = self._exit
@@ -125,6 +127,7 @@ class TaskProcess:
                 worker=self._worker,
                 watch=self._watch,
                 idle_bytes=self._idle_bytes,
+                disk_rates=self._disk_rates,
             )
             return _marked(run.run(began_s), task.memory_limit_bytes)
         except (Exception, SystemExit) as error:

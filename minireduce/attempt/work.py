@@ -53,8 +53,10 @@ from minireduce.core.work.merging import GroupMerged, NotMerged
 from minireduce.disk import RealDisk
 from minireduce.engine.bad_records import Care, Suspect
 from minireduce.engine.context import TaskContext
+from minireduce.engine.disk_rates import DiskRates
 from minireduce.engine.errors import UnreadableFile, UnreadableInput, UserCodeError
 from minireduce.engine.faults import user_traceback
+from minireduce.engine.frame_compression import compression_for
 from minireduce.engine.merge import MergedRun, RunSlice
 from minireduce.engine.merge_ahead import merge_ahead, passes_for_certain
 from minireduce.engine.part import PartOutput
@@ -91,6 +93,7 @@ class TaskRun:
         worker: TaskSocket,
         watch: Watch,
         idle_bytes: int,
+        disk_rates: DiskRates,
     ) -> None:
         self._task = task
         step = job.steps[task.attempt.task.step]
@@ -106,6 +109,7 @@ class TaskRun:
             idle_bytes=idle_bytes,
             marks=watch.page.marks,
             on_each=watch.note_record if task.care.is_place_exact else None,
+            compression=compression_for(task.compression, task.memory_limit_bytes, disk_rates),
         )
         self._care = care_of(task.care, self._tell_probe)
         self._place = Workplace(
@@ -179,7 +183,15 @@ class TaskRun:
         path, made = Path(work.path), None
         if passes.is_certain(work.groups_before, work.runs_here):
             disk.remove(path)  # of what was broken off before
-            made = merge_ahead(self._step, _slices(work.runs), passes, path, memory_limit_bytes=limit_bytes, disk=disk)
+            made = merge_ahead(
+                self._step,
+                _slices(work.runs),
+                passes,
+                path,
+                memory_limit_bytes=limit_bytes,
+                disk=disk,
+                compression=self._context.compression,
+            )
         if made is None:
             return NotMerged(passes.at_once, passes.runs_max)
         whole, count = made

@@ -16,10 +16,13 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from math import inf
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from minireduce.engine.errors import Cancelled, InvalidValue
 from minireduce.frozen import dataclass
+
+if TYPE_CHECKING:
+    from minireduce.engine.frame_compression import FrameCompression
 
 GROUP = "minireduce"
 
@@ -119,6 +122,7 @@ class TaskContext:
         marks: memoryview | None = None,
         on_each: Callable[[], None] | None = None,
         largest: LargestGroup | None = None,
+        compression: FrameCompression | None = None,
     ) -> None:
         self.path = path
         self.attempt_id = attempt_id
@@ -128,6 +132,7 @@ class TaskContext:
         self._pid = os.getpid()
         self.on_progress = on_progress
         self.idle_bytes = idle_bytes  # anonymous memory of the process before it touched any input, when known
+        self.compression = compression  # of what goes to disk and does not stay
         self.on_each = on_each  # called for each record before user code sees it
         self.is_of_input = True  # whether what is walked over is the input of the task
         self.aside: Aside | None = None  # only in a step that has to do with any

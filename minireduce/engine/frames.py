@@ -6,7 +6,8 @@ that follow each other are stored once.
 
 A frame closes with the pair that brings its weight to `FRAME_BYTES`. Weights depend on the pairs alone, so the same
 pairs give the same bytes, whatever sizes they were handed over in. Frames are small, so that a merge of many runs
-holds little.
+holds little. A frame of a spill or map output may be compressed, which it says itself; digests are over the frames as
+they would be without.
 
 Invariant: a reader gives all pairs of a section, or raises Corruption naming the file; never fewer.
 """
@@ -25,6 +26,7 @@ import xxhash
 
 from minireduce.engine import columns, key_columns
 from minireduce.engine.columns import Column, Index
+from minireduce.engine.frame_compression import FrameCompression, decompress
 from minireduce.engine.key_columns import Keys
 from minireduce.engine.keys import decode_all
 from minireduce.engine.values import unpack_each
@@ -35,25 +37,31 @@ FRAME_BYTES = 256 << 10
 PART_MAGIC = b"MRPAIRS1"
 PART_WITH_OUTPUTS_MAGIC = b"MRPAIRS2"  # as long: digests leave the same number of bytes out
 
-KINDS, PAIRS, END = 1, 2, 3
+KINDS, PAIRS, END, COMPRESSED_PAIRS = 1, 2, 3, 4
+"""What a frame is. The payload of compressed pairs stands behind its plain length in four bytes. To be compressed is no
+mark beside the others, which a reader that does not know it would pass over.
+"""
 ONE_KEY_LENGTH, ONE_VALUE_LENGTH = 1, 2
 """Marks of a frame whose keys, or packed values, are all of one length: it is stored once."""
 _HEAD = struct.Struct("<BBHIIIQQ")  # frame, form, marks, keys, values, key bytes, value bytes, XXH3-64 of all else
 _CHECKED = _HEAD.size - 8
 Pieces = list[Any]  # bytes that stand one after the other, or views of them: a frame is not put together to be written
 END_BYTES = _HEAD.size + 8
+_PLAIN_LENGTH_BYTES = 4
 
 
 class SectionWriter:
-    """Writes the frames of one section after the other to an open file."""
+    """Writes the frames of one section after the other to an open file, compressed where `compression` says so."""
 
-    def __init__(self, file: BinaryIO) -> None:
+    def __init__(self, file: BinaryIO, compression: FrameCompression | None = None) -> None:
         self._file = file
+        self._compression = compression
         self._keys: list[Keys] = []
         self._columns: list[Column] = []
         self._weight = 0  # of the pairs that wait for their frame to fill
         self._digest = xxhash.xxh3_128()
         self.bytes_written = 0
+        self.saved_bytes = 0  # by which what was written is less for being compressed
         self.pairs_written = 0
         self._section_pairs = 0
 
@@ -80,7 +88,9 @@ class SectionWriter:
     def end(self) -> None:
         """Close the section."""
         self._flush()
-        self._digested(_frame(END, 0, 0, 0, 0, 0, [self._section_pairs.to_bytes(8, "little")]))
+        end = _frame(END, 0, 0, 0, 0, 0, [self._section_pairs.to_bytes(8, "little")])
+        self._digest_of(end)
+        self._write(end)
         self._section_pairs = 0
 
     def write_magic(self, magic: bytes) -> None:
@@ -89,7 +99,8 @@ class SectionWriter:
 
     def append(self, piece: bytes) -> None:
         """Bytes that belong to no section; the digest covers them."""
-        self._digested([piece])
+        self._digest_of([piece])
+        self._write([piece])
 
     def digest(self) -> bytes:
         """16 bytes that name all pairs so far, section by section."""
@@ -104,20 +115,35 @@ class SectionWriter:
         if not self._keys:
             return
         column = columns.settled(columns.concatenate(self._columns))
-        self._digested(_encode_pairs(key_columns.concatenate(self._keys), column))
+        frame = _encode_pairs(key_columns.concatenate(self._keys), column)
+        self._digest_of(frame)
+        self._write(frame if self._compression is None else self._compressed(frame, self._compression))
         self._section_pairs += len(column)
         self.pairs_written += len(column)
         self._keys, self._columns = [], []
 
-    def _digested(self, frame: Pieces) -> None:
+    def _digest_of(self, frame: Pieces) -> None:
         for piece in frame:
             self._digest.update(piece)
-        self._write(frame)
+
+    def _compressed(self, frame: Pieces, compression: FrameCompression) -> Pieces:
+        head, *payload = frame
+        plain_bytes = sum(map(len, payload))
+        made = compression.compressed(payload, plain_bytes)
+        if made is None:
+            return frame
+        _, form, marks, keys, values, key_bytes, *_ = _HEAD.unpack(head)
+        self.saved_bytes += plain_bytes - len(made) - _PLAIN_LENGTH_BYTES
+        length = plain_bytes.to_bytes(_PLAIN_LENGTH_BYTES, "little")
+        return _frame(COMPRESSED_PAIRS, form, marks, keys, values, key_bytes, [length, made])
 
     def _write(self, pieces: Pieces) -> None:
-        for piece in pieces:
-            self._file.write(piece)
-            self.bytes_written += len(piece)
+        if self._compression is None:
+            for piece in pieces:
+                self._file.write(piece)
+        else:
+            self._compression.write(self._file.write, pieces)
+        self.bytes_written += sum(map(len, pieces))
 
 
 def _frame(frame: int, form: int, marks: int, keys: int, values: int, key_bytes: int, payload: Pieces) -> Pieces:
@@ -190,8 +216,8 @@ class Source:
 
 
 class SectionReader:
-    """The frames of one section; `frame_bytes` is the size of the one that was read last, `frames_at_once` how many
-    whoever merges may hold.
+    """The frames of one section. `frame_bytes` is the size of the one that was read last, and `stored_bytes` what of it
+    lies in the file, which is less if it is compressed; `frames_at_once` is how many whoever merges may hold.
     """
 
     def __init__(
@@ -203,7 +229,7 @@ class SectionReader:
         self._offset = offset
         self._end = offset + length
         self._pairs = 0
-        self.frame_bytes = 0
+        self.frame_bytes = self.stored_bytes = 0
         self.kinds: bytes | None = None
         if length and self._peek() == KINDS:
             self.kinds = self._next()[1]
@@ -242,7 +268,7 @@ class SectionReader:
         if not self.has_more:
             return False
         length = _HEAD.unpack(self._source.read_at(self._offset, _HEAD.size))[6]
-        self.frame_bytes = _HEAD.size + length
+        self.frame_bytes = self.stored_bytes = _HEAD.size + length
         self._offset = min(self._end, self._offset + self.frame_bytes)
         return True
 
@@ -260,7 +286,14 @@ class SectionReader:
         check.update(payload)
         if check.intdigest() != fields[7]:
             raise Corruption(f"{self._source.name} is damaged between {self._offset} and {start + length}")
-        self.frame_bytes = start + length - self._offset
+        if fields[0] == COMPRESSED_PAIRS:
+            plain_bytes = int.from_bytes(payload[:_PLAIN_LENGTH_BYTES], "little")
+            plain = decompress(memoryview(payload)[_PLAIN_LENGTH_BYTES:], plain_bytes)
+            if plain is None:
+                raise Corruption(f"{self._source.name} cannot be decompressed at {self._offset}")
+            fields, payload = (PAIRS, *fields[1:]), plain
+        self.stored_bytes = start + length - self._offset
+        self.frame_bytes = _HEAD.size + len(payload)
         self._offset = start + length
         return fields, payload
 

@@ -36,13 +36,14 @@ SortValues = Callable[[Any], Any] | bool
 
 @dataclass(slots=True)
 class Piece:
-    """Whole groups of one side, for which `size_bytes` were read. `too_large` says of the only one why it is left out,
-    and `left_out` how many pairs it has.
+    """Whole groups of one side, which take `size_bytes`, and `stored_bytes` of the runs. `too_large` says of the only
+    one why it is left out, and `left_out` how many pairs it has.
     """
 
     keys: Keys
     column: Column
     size_bytes: float = 0.0
+    stored_bytes: float = 0.0
     too_large: InvalidValue | None = None
     left_out: int = 0
 
@@ -80,7 +81,7 @@ class GroupBatch:
             index = int(lengths.argmax())
             records = int(lengths[index])
             if records and piece.too_large is None:
-                share_bytes = piece.size_bytes * records / len(piece.keys)
+                share_bytes = piece.stored_bytes * records / len(piece.keys)
                 context.largest.meet(_text_at(piece.keys, int(starts[index])), records, share_bytes)
 
     def record_of(self, index: int) -> Any:
@@ -188,12 +189,15 @@ class _Side:
         if bound is not None and stop:
             reached = key_columns.first_above if is_included else key_columns.first_at_least
             stop = reached(held.keys, bound, 0)
-        size_bytes = held.size_bytes * stop / max(1, len(held.keys))
-        taken = Piece(held.keys[:stop], held.column[:stop], size_bytes)
+        share = stop / max(1, len(held.keys))
+        size_bytes, stored_bytes = held.size_bytes * share, held.stored_bytes * share
+        taken = Piece(held.keys[:stop], held.column[:stop], size_bytes, stored_bytes)
         if stop:
             taken.too_large, taken.left_out = held.too_large, held.left_out
             held.too_large, held.left_out = None, 0
-        held.keys, held.column, held.size_bytes = held.keys[stop:], held.column[stop:], held.size_bytes - size_bytes
+        held.keys, held.column = held.keys[stop:], held.column[stop:]
+        held.size_bytes -= size_bytes
+        held.stored_bytes -= stored_bytes
         return taken
 
     def _take(self) -> None:
@@ -212,14 +216,17 @@ class _Side:
                 pieces.append(whole)
                 size_bytes += whole.size_bytes
             elif len(part.keys):
-                pieces.append(Piece(_array_of(part.keys), part.column, part.size_bytes))
+                pieces.append(Piece(_array_of(part.keys), part.column, part.size_bytes, part.stored_bytes))
                 size_bytes += part.size_bytes
         if len(pieces) == 1:
             self.held = pieces[0]
         elif pieces:
             column = columns.concatenate([piece.column for piece in pieces])
             column = key_columns.of_bytes(column) if isinstance(column, list) else column
-            self.held = Piece(key_columns.concatenate([piece.keys for piece in pieces]), column, size_bytes)
+            stored_bytes = sum(piece.stored_bytes for piece in pieces)
+            self.held = Piece(
+                key_columns.concatenate([piece.keys for piece in pieces]), column, size_bytes, stored_bytes
+            )
 
     def _whole(self, group: LongGroup) -> Piece:
         """All pairs of a group, unless it is too large."""
@@ -239,10 +246,13 @@ class _Side:
                 f"gets at most {self._group_bytes_max} of one key, an eighth of the memory limit",
                 hint="write reduce(key, values), which streams them, or give the step a larger memory_limit",
             )
-            return Piece(key_columns.of_bytes([key]), np.zeros(1, np.int64), group.size_bytes, error, records)
+            return Piece(
+                key_columns.of_bytes([key]), np.zeros(1, np.int64), group.size_bytes, group.stored_bytes, error, records
+            )
         repeated = key_columns.of_parts(np.full(records, len(key), np.int64), key * records)
         column = columns.concatenate(pieces)
-        return Piece(repeated, key_columns.of_bytes(column) if isinstance(column, list) else column, group.size_bytes)
+        column = key_columns.of_bytes(column) if isinstance(column, list) else column
+        return Piece(repeated, column, group.size_bytes, group.stored_bytes)
 
 
 def _array_of(encoded: Keys) -> Any:

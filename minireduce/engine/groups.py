@@ -25,7 +25,7 @@ def groups(merging: Iterator[Merged], context: TaskContext) -> Iterator[Group]:
     for part in merging:
         context.progress()
         if isinstance(part, Window):
-            yield from window_groups(part.keys, columns.to_values(part.column), context, size_bytes=part.size_bytes)
+            yield from window_groups(part.keys, columns.to_values(part.column), context, size_bytes=part.stored_bytes)
         else:
             yield from _long_group(part, context)
 

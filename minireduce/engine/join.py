@@ -125,7 +125,7 @@ class Keep:
         stack.callback(self._disk.remove, path)
         count = 0
         with self._disk.create(path) as file:
-            writer = SectionWriter(file)
+            writer = SectionWriter(file, self._context.compression)
             remaining = chain(held, values)
             while together := list(islice(remaining, _TAKEN_TOGETHER)):
                 writer.add([""] * len(together), columns.make(together))

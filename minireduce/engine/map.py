@@ -53,7 +53,7 @@ _BATCH_SHARE = 0.02  # of the limit: how much may gather between two looks at th
 
 @dataclass(frozen=True, slots=True)
 class MapOutput:
-    """What a finished map left: bytes for each partition, and 16 bytes that name the pairs."""
+    """What a finished map left: bytes for each partition as they lie on disk, and 16 bytes that name the pairs."""
 
     partition_bytes: tuple[int, ...]
     digest: bytes
@@ -149,6 +149,16 @@ def _pairs(
     )
 
 
+@dataclass(frozen=True, slots=True)
+class _Written:
+    """A file of sections: how long each is, what names its pairs and how many they are, what compressing saved."""
+
+    lengths: list[int]
+    digest: bytes
+    pairs: int
+    saved_bytes: int
+
+
 class _MapAttempt:
     """Gather, spill, merge: the state of one run of `run_map`."""
 
@@ -215,12 +225,12 @@ class _MapAttempt:
         if not self._spills:
             gathered = self._drain()
             folded_pairs = len(gathered.keys)
-            lengths, digest, _ = self._write(path, self._sections(gathered), self._context.aside)
+            made = self._write(path, self._sections(gathered), self._context.aside)
         else:
             self._spill()
             folded_pairs = self._folded
             merging = (self._merged(index) for index in range(self._partitions))
-            lengths, digest, _ = self._write(path, merging, self._context.aside)
+            made = self._write(path, merging, self._context.aside)
             for spill, _ in self._spills:
                 self._disk.remove(spill)
         if self._aggregation is not None:
@@ -230,10 +240,10 @@ class _MapAttempt:
             self._context.count("COMBINE_INPUT_RECORDS", self._combiner.pairs_in)
             self._context.count("COMBINE_OUTPUT_RECORDS", self._combiner.pairs_out)
         self._context.count("MAP_OUTPUT_RECORDS", self._pairs)
-        self._context.count("MAP_OUTPUT_BYTES", sum(lengths))
+        self._context.count("MAP_OUTPUT_BYTES", sum(made.lengths) + made.saved_bytes)
         with self._disk.create(self._directory / INDEX_NAME) as index_file:
-            index_file.write(encode_index(lengths))
-        return MapOutput(tuple(lengths), digest)
+            index_file.write(encode_index(made.lengths))
+        return MapOutput(tuple(made.lengths), made.digest)
 
     def _drain(self) -> Gathered:
         # a key or value that cannot be stored is told by itself: its record is no longer known
@@ -245,10 +255,10 @@ class _MapAttempt:
         path = self._directory / f"spill-{len(self._spills):05d}.data"
         with self._context.between_records():
             gathered = self._drain()
-            lengths, _, written = self._write(path, self._sections(gathered))
-        self._spills.append((path, lengths))
+            made = self._write(path, self._sections(gathered))
+        self._spills.append((path, made.lengths))
         self._folded += len(gathered.keys)
-        self._context.count("SPILLED_RECORDS", written)
+        self._context.count("SPILLED_RECORDS", made.pairs)
 
     def _sections(self, gathered: Gathered) -> Iterator[Iterator[tuple[Keys, Column]]]:
         for pieces in gathered.sections(self._partitions):
@@ -278,6 +288,7 @@ class _MapAttempt:
             kinds=self._kinds,
             disk=self._disk,
             is_columnar=is_columnar,
+            compression=self._context.compression,
         )
         self._context.count("SPILLED_RECORDS", spilled)
         with ExitStack() as stack:
@@ -304,18 +315,19 @@ class _MapAttempt:
 
     def _write(
         self, path: Path, sections: Iterable[Iterator[tuple[Keys, Column]]], aside: Aside | None = None
-    ) -> tuple[list[int], bytes, int]:
-        """One section for each partition, none at all if the map gave nothing: lengths, digest, pairs written.
+    ) -> _Written:
+        """One section for each partition, none at all if the map gave nothing.
 
         What it gave aside stands behind one partition, in turn from map to map.
         """
         if not self._pairs and (aside is None or aside.tail(0) is None):
             self._disk.create(path).close()
-            return [0] * self._partitions, b"\0" * 16, 0
-        lengths = []
+            return _Written([0] * self._partitions, b"\0" * 16, 0, 0)
+        lengths: list[int] = []
         kinds = self._kinds.encoded()
         with self._disk.create(path) as file:
-            writer = SectionWriter(file)
+            # the digest of an output with a table of what it holds covers how long its sections are
+            writer = SectionWriter(file, self._context.compression if aside is None else None)
             for partition, pairs in enumerate(sections):
                 before = writer.bytes_written
                 writer.write_kinds(kinds)
@@ -327,7 +339,7 @@ class _MapAttempt:
                     for piece in aside.tail(writer.bytes_written - before, is_own=is_own) or ():
                         writer.append(piece)
                 lengths.append(writer.bytes_written - before)
-        return lengths, writer.digest(), writer.pairs_written
+        return _Written(lengths, writer.digest(), writer.pairs_written, writer.saved_bytes)
 
     def _partition_of(self, plain: Callable[[], list[Any]], encoded: Keys) -> Index:
         chosen = self._step.partition

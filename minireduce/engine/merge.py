@@ -22,6 +22,7 @@ from typing import Any
 from minireduce.disk import Disk
 from minireduce.engine import columns, key_columns
 from minireduce.engine.columns import Column
+from minireduce.engine.frame_compression import FrameCompression
 from minireduce.engine.frames import FRAME_BYTES, SectionReader, SectionWriter, Source
 from minireduce.engine.index import source_name
 from minireduce.engine.key_columns import Keys
@@ -52,22 +53,26 @@ class RunSlice:
 
 @dataclass(slots=True)
 class Window:
-    """Pairs in order; the values of each of these keys are complete. `size_bytes` of the runs hold them."""
+    """Pairs in order; the values of each of these keys are complete. They take `size_bytes`, and `stored_bytes` of the
+    runs hold them.
+    """
 
     keys: Keys
     column: Column
     size_bytes: float = 0.0
+    stored_bytes: float = 0.0
 
 
 @dataclass(slots=True)
 class LongGroup:
-    """One key with all its values, piece by piece; the merge goes on when `pieces` is at its end. `size_bytes` of the
-    runs hold the pieces so far.
+    """One key with all its values, piece by piece; the merge goes on when `pieces` is at its end. The pieces so far
+    take `size_bytes`, and `stored_bytes` of the runs hold them.
     """
 
     key: str
     pieces: Iterator[Column] = field(default_factory=lambda: iter(()))
     size_bytes: float = 0.0
+    stored_bytes: float = 0.0
 
 
 Merged = Window | LongGroup
@@ -76,23 +81,24 @@ Merged = Window | LongGroup
 class _Head:
     """Where the merge stands in one run."""
 
-    __slots__ = ("column", "keys", "pair_bytes", "position", "reader")
+    __slots__ = ("column", "keys", "pair_bytes", "pair_stored_bytes", "position", "reader")
 
     def __init__(self, reader: SectionReader) -> None:
         self.reader = reader
         self.keys: Keys = []
         self.column: Column = []
         self.position = 0
-        self.pair_bytes = 0.0
+        self.pair_bytes = self.pair_stored_bytes = 0.0
 
     def load(self) -> bool:
         """Take the next frames in, behind what is left of those before; False at the end of the run."""
         frames: list[tuple[Keys, Column]] = []
         left = len(self.keys) - self.position
-        size_bytes = left * self.pair_bytes
+        size_bytes, stored_bytes = left * self.pair_bytes, left * self.pair_stored_bytes
         while len(frames) < self.reader.frames_at_once and (frame := self.reader.read()) is not None:
             frames.append(frame)
             size_bytes += self.reader.frame_bytes
+            stored_bytes += self.reader.stored_bytes
         if not frames:
             return False
         if left:
@@ -101,6 +107,7 @@ class _Head:
         self.column = columns.concatenate([column for _, column in frames])
         self.position = 0
         self.pair_bytes = size_bytes / max(len(self.keys), 1)
+        self.pair_stored_bytes = stored_bytes / max(len(self.keys), 1)
         return True
 
     def refill(self) -> None:
@@ -114,7 +121,10 @@ class _Head:
     def take(self, end: int) -> Window:
         """The pairs up to `end`, which are now done with."""
         start, self.position = self.position, end
-        return Window(self.keys[start:end], self.column[start:end], (end - start) * self.pair_bytes)
+        count = end - start
+        return Window(
+            self.keys[start:end], self.column[start:end], count * self.pair_bytes, count * self.pair_stored_bytes
+        )
 
 
 def merged(readers: Sequence[SectionReader]) -> Iterator[Merged]:
@@ -146,6 +156,7 @@ def _pieces(heads: list[_Head], key: Any, group: LongGroup) -> Iterator[Column]:
             taken = head.take(key_columns.first_above(head.keys, key, head.position))
             if len(taken.keys):
                 group.size_bytes += taken.size_bytes
+                group.stored_bytes += taken.stored_bytes
                 yield taken.column
             if head.position < len(head.keys):
                 break
@@ -161,7 +172,12 @@ def _window(taken: list[Window]) -> Window:
     keys = key_columns.concatenate([part.keys for part in taken])
     column = columns.concatenate([part.column for part in taken])
     order = key_columns.order_of_runs(keys)
-    return Window(key_columns.take(keys, order), columns.take(column, order), sum(part.size_bytes for part in taken))
+    return Window(
+        key_columns.take(keys, order),
+        columns.take(column, order),
+        sum(part.size_bytes for part in taken),
+        sum(part.stored_bytes for part in taken),
+    )
 
 
 Fold = Callable[[Iterator[Merged]], Iterator[tuple[Keys, Column]]]
@@ -285,6 +301,7 @@ def merge_in_passes(
     has_read: Callable[[int], None] = lambda _: None,
     is_columnar: bool = False,
     ahead: Ahead | None = None,
+    compression: FrameCompression | None = None,
 ) -> tuple[list[RunSlice], int]:
     """Few enough runs to merge at once, in the same order, and how many pairs were written on the way.
 
@@ -312,6 +329,7 @@ def merge_in_passes(
                     kinds=kinds,
                     disk=disk,
                     is_columnar=is_columnar,
+                    compression=compression,
                 )
             for run in together:
                 if isinstance(run.file, Path) and run.file in made:
@@ -335,11 +353,12 @@ def merge_into(
     kinds: Kinds,
     disk: Disk,
     is_columnar: bool,
+    compression: FrameCompression | None = None,
 ) -> MergedRun:
     """Bring neighbouring runs together in a new file."""
     with ExitStack() as stack:
         readers = open_runs(runs, kinds, disk, stack, memory_limit_bytes=memory_limit_bytes, is_columnar=is_columnar)
-        writer = SectionWriter(stack.enter_context(disk.create(path)))
+        writer = SectionWriter(stack.enter_context(disk.create(path)), compression)
         writer.write_kinds(kinds.encoded())
         for keys, column in fold(merged(readers)):
             writer.add(keys, column)

@@ -19,6 +19,7 @@ from pathlib import Path
 
 from minireduce.api.step import Step
 from minireduce.disk import Disk
+from minireduce.engine.frame_compression import FrameCompression
 from minireduce.engine.kinds import Kinds
 from minireduce.engine.memory import COLUMNAR_LIMIT_BYTES_MIN
 from minireduce.engine.merge import COLUMNAR_BYTES_MIN, MergedRun, Passes, RunSlice, merge_into
@@ -47,6 +48,7 @@ def merge_ahead(
     *,
     memory_limit_bytes: int,
     disk: Disk,
+    compression: FrameCompression | None = None,
 ) -> tuple[MergedRun, int] | None:
     """The first group of these runs, and how many of them are in it, empty ones too; None if they are too few."""
     filled = [place for place, run in enumerate(runs) if run.length][: passes.at_once]
@@ -60,5 +62,6 @@ def merge_ahead(
         kinds=Kinds(),
         disk=disk,
         is_columnar=memory_limit_bytes >= COLUMNAR_LIMIT_BYTES_MIN,
+        compression=compression,
     )
     return made, filled[-1] + 1

@@ -121,7 +121,7 @@ def run_reduce(
                 if care is not None:
                     grouped = care.kept(grouped, context, lambda group: _skip(group, context))
                 if step.sort_values is not False:
-                    grouped = _sorted(step, grouped, directory, memory_limit_bytes, disk)
+                    grouped = _sorted(step, grouped, directory, memory_limit_bytes, disk, context)
                 _call(step, _reducing(step, stack), grouped, part, context, care)
             part.flush()
         with context.between_records():
@@ -164,6 +164,7 @@ def _merging(
         has_read=context.has_read,
         is_columnar=is_merged_columnar,
         ahead=ahead,
+        compression=context.compression,
     )
     context.count("SPILLED_RECORDS", spilled)
     context.largest.partition_bytes = sum(run.length for run in few)
@@ -214,7 +215,7 @@ def _run_join(
             if step.sort_values is not False:
                 for index, grouped_side in enumerate(apart):
                     disk.make_directories(sides.folder(index))
-                    apart[index] = _sorted(step, grouped_side, sides.folder(index), sides.limit_bytes, disk)
+                    apart[index] = _sorted(step, grouped_side, sides.folder(index), sides.limit_bytes, disk, context)
             keep = Keep(directory / "kept", memory_limit_bytes, len(apart), disk, context)
             grouped: Iterator[tuple[str, Any, Joined]] = joined(apart, keep, context)
             if care is not None:
@@ -337,11 +338,23 @@ def _reducing(step: Step, stack: ExitStack) -> Callable[[Any, Iterator[Any]], It
 
 
 def _sorted(
-    step: Step, grouped: Iterator[Group], directory: Path, memory_limit_bytes: int, disk: Disk
+    step: Step,
+    grouped: Iterator[Group],
+    directory: Path,
+    memory_limit_bytes: int,
+    disk: Disk,
+    context: TaskContext,
 ) -> Iterator[Group]:
     sort_key = None if step.sort_values is True else step.sort_values
     assert not isinstance(sort_key, bool)
-    return sorted_groups(grouped, sort_key, memory_limit_bytes=memory_limit_bytes, directory=directory, disk=disk)
+    return sorted_groups(
+        grouped,
+        sort_key,
+        memory_limit_bytes=memory_limit_bytes,
+        directory=directory,
+        disk=disk,
+        compression=context.compression,
+    )
 
 
 def _call(
@@ -388,7 +401,7 @@ def _counted(merging: Iterator[Merged], context: TaskContext, *, is_walked: bool
         if isinstance(part, Window):
             context.count("REDUCE_INPUT_RECORDS", len(part.column))
             if not is_walked:
-                context.has_read(part.size_bytes)
+                context.has_read(part.stored_bytes)
         else:
             part.pieces = _counted_pieces(part, part.pieces, context)
         yield part
@@ -400,7 +413,7 @@ def _counted_pieces(group: LongGroup, pieces: Iterator[Any], context: TaskContex
     for piece in pieces:
         records += len(piece)
         context.count("REDUCE_INPUT_RECORDS", len(piece))
-        context.has_read(group.size_bytes - before_bytes)
-        before_bytes = group.size_bytes
-        context.largest.meet(group.key, records, group.size_bytes)
+        context.has_read(group.stored_bytes - before_bytes)
+        before_bytes = group.stored_bytes
+        context.largest.meet(group.key, records, group.stored_bytes)
         yield piece

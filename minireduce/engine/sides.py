@@ -75,6 +75,7 @@ class Sides:
             passes=self._passes(runs),
             has_read=self._context.has_read,
             is_columnar=self._is_worth_columns(runs),
+            compression=self._context.compression,
         )
         self._context.count("SPILLED_RECORDS", spilled)
         self._context.largest.partition_bytes += sum(run.length for run in few)

@@ -17,6 +17,7 @@ from typing import Any
 
 from minireduce.disk import Disk
 from minireduce.engine import columns
+from minireduce.engine.frame_compression import FrameCompression
 from minireduce.engine.frames import SectionReader, SectionWriter, Source, iterate
 from minireduce.engine.groups import Group
 from minireduce.engine.memory import held_bytes
@@ -31,7 +32,13 @@ _WRITTEN_TOGETHER = 512  # values
 
 
 def sorted_groups(
-    ungrouped: Iterator[Group], sort_key: SortKey | None, *, memory_limit_bytes: int, directory: Path, disk: Disk
+    ungrouped: Iterator[Group],
+    sort_key: SortKey | None,
+    *,
+    memory_limit_bytes: int,
+    directory: Path,
+    disk: Disk,
+    compression: FrameCompression | None = None,
 ) -> Iterator[Group]:
     """The same groups with their values in order; equal ones stay in input order."""
     run_bytes_max = int(memory_limit_bytes * _RUN_SHARE)
@@ -42,7 +49,7 @@ def sorted_groups(
             yield text, key, iter(batch)
             continue
         with ExitStack() as stack:
-            runs = _Runs(sort_key, fan_in(int(memory_limit_bytes * _MERGE_SHARE)), directory, disk)
+            runs = _Runs(sort_key, fan_in(int(memory_limit_bytes * _MERGE_SHARE)), directory, disk, compression)
             stack.callback(runs.remove)
             runs.add(batch)
             while not is_last:
@@ -70,9 +77,16 @@ def _batch(values: Iterator[Any], held_bytes_max: int) -> tuple[list[Any], bool]
 class _Runs:
     """The sorted runs of one group; those of a level came before those of the level below."""
 
-    def __init__(self, sort_key: SortKey | None, fan_in: int, directory: Path, disk: Disk) -> None:
+    def __init__(
+        self,
+        sort_key: SortKey | None,
+        fan_in: int,
+        directory: Path,
+        disk: Disk,
+        compression: FrameCompression | None,
+    ) -> None:
         self._sort_key, self._fan_in = sort_key, fan_in
-        self._directory, self._disk = directory, disk
+        self._directory, self._disk, self._compression = directory, disk, compression
         self._levels: list[list[Path]] = []
         self._made = 0
 
@@ -107,7 +121,7 @@ class _Runs:
         self._made += 1
         remaining = iter(values)
         with self._disk.create(path) as file:
-            writer = SectionWriter(file)
+            writer = SectionWriter(file, self._compression)
             while batch := list(islice(remaining, _WRITTEN_TOGETHER)):
                 writer.add([""] * len(batch), columns.make(batch))
             writer.end()

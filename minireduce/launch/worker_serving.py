@@ -161,6 +161,7 @@ def _worker(
             groups=take_ours(os.getpid()) if options.embedded is None else None,
             attempt_log_bytes_max=settings.attempt_log_size,
             shuffle_compression=settings.shuffle_compression,
+            spill_compression=settings.spill_compression,
             collection=CollectionLimits(
                 interval_s=min(COLLECT_INTERVAL_S_MAX, settings.orphans_keep_s),
                 orphans_keep_s=settings.orphans_keep_s,

@@ -20,7 +20,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from http.client import HTTPException
 
-from minireduce.config import ShuffleCompression
+from minireduce.config import Compression
 from minireduce.core.work.fetches import FetchEnded, FetchesEnded
 from minireduce.core.work.requests import Fetch, StartFetches
 from minireduce.errors import MinireduceError, Unavailable
@@ -58,7 +58,7 @@ class Fetcher:
         tell: Callable[[FetchesEnded], None],
         *,
         authority_pem: bytes | None = None,
-        compression: ShuffleCompression = ShuffleCompression.AUTO,
+        compression: Compression = Compression.AUTO,
     ) -> None:
         self._rates = LinkRates(compression)
         self._outputs = outputs

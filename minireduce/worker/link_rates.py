@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 
-from minireduce.config import ShuffleCompression
+from minireduce.config import Compression
 
 COMPRESSED_BELOW_BYTES_PER_S = 200e6
 TRY_OTHER_EVERY = 16
@@ -45,7 +45,7 @@ class Asked:
 class LinkRates:
     """What one worker has seen of all sources."""
 
-    def __init__(self, choice: ShuffleCompression) -> None:
+    def __init__(self, choice: Compression) -> None:
         self._choice = choice
         self._sources: dict[str, _Source] = {}
         self._under_way: Counter[str] = Counter()
@@ -74,8 +74,8 @@ class LinkRates:
             del self._sources[next(iter(self._sources))]
 
     def _is_worth_compressing(self, address: str) -> bool:
-        if self._choice != ShuffleCompression.AUTO:
-            return self._choice == ShuffleCompression.ALWAYS
+        if self._choice != Compression.AUTO:
+            return self._choice == Compression.ALWAYS
         source = self._sources.get(address)
         if source is None or not 0 < source.plain_bytes_per_s < COMPRESSED_BELOW_BYTES_PER_S:
             return False

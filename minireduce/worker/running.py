@@ -49,6 +49,7 @@ from minireduce.core.work.attempts import (
 )
 from minireduce.core.work.bad_records import PLAIN
 from minireduce.core.work.merging import MergeEnded, MergeOutcome, NotMerged, StartMerge
+from minireduce.engine.disk_rates import Choice
 from minireduce.engine.index import DATA_NAME, INDEX_NAME, read_index, source_name
 from minireduce.errors import Corruption, NotFound
 from minireduce.ids import AttemptId, JobId
@@ -84,11 +85,13 @@ class Running:
         slots: Slots,
         inputs: InputReader,
         tell: Callable[[RunningEvent], None],
+        compression: Choice = "auto",
     ) -> None:
         self._outputs = outputs
         self._inputs = inputs
         self._slots = slots
         self._tell = tell
+        self._compression = compression
         self._jobs: dict[JobId, OpenJob] = {}
         self._tasks: dict[AttemptId, asyncio.Task[None]] = {}
         self._stopped: set[AttemptId] = set()
@@ -280,6 +283,7 @@ class Running:
             memory_limit_bytes=order.step.memory_limit_bytes,
             record_bytes_max=order.step.record_bytes_max,
             care=order.care,
+            compression=self._compression,
         )
 
     def _prepare_merge(self, order: StartMerge) -> RunTask:
@@ -296,6 +300,7 @@ class Running:
             directory=self._outputs.place(order.attempt),
             output_text=False,
             memory_limit_bytes=order.step.memory_limit_bytes,
+            compression=self._compression,
         )
 
     def _work(self, order: StartAttempt) -> MapTask | ReduceTask:

@@ -21,7 +21,7 @@ from random import Random
 from typing import TYPE_CHECKING
 
 from minireduce.clock import Clock
-from minireduce.config import ShuffleCompression
+from minireduce.config import Compression
 from minireduce.core.messages import WorkerProfile
 from minireduce.core.replica_messages import RemoveReplica, VerifyReplica
 from minireduce.core.settings import WorkerSettings
@@ -88,7 +88,8 @@ class WorkerOptions:
     task_user: str = ""
     groups: ControlGroups | None = None
     attempt_log_bytes_max: int = PRINTED_BYTES_MAX
-    shuffle_compression: ShuffleCompression = ShuffleCompression.AUTO
+    shuffle_compression: Compression = Compression.AUTO
+    spill_compression: Compression = Compression.AUTO
     collection: CollectionLimits = CollectionLimits()
     authority_pem: bytes | None = None
     certificate_pem: str = ""
@@ -153,7 +154,9 @@ class Worker:
             printed_bytes_max=options.attempt_log_bytes_max,
             spares=SPARES if options.keeps_spares else 0,
         )
-        self._running = Running(self._outputs, self._slots, inputs, self.loop.tell)
+        self._running = Running(
+            self._outputs, self._slots, inputs, self.loop.tell, compression=options.spill_compression.value
+        )
         self._fetcher = Fetcher(
             self._outputs,
             self.loop.tell,

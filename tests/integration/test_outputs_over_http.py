@@ -20,7 +20,7 @@ from scenes.worker import JOB, OUTPUT, map_attempt, reduce_attempt
 from minireduce.auth import certificates, scopes, tokens, transport
 from minireduce.auth.policy import Authenticator
 from minireduce.auth.scopes import BlockAccess, BlockMode, JobReads, Login
-from minireduce.config import ShuffleCompression
+from minireduce.config import Compression
 from minireduce.core.messages import AttemptSucceeded
 from minireduce.core.replica_messages import RemoveReplica, Replica
 from minireduce.core.task_data import OutputSource
@@ -371,7 +371,7 @@ class Fetching:
         self,
         tmp_path: Path,
         authority_pem: bytes | None = None,
-        compression: ShuffleCompression = ShuffleCompression.AUTO,
+        compression: Compression = Compression.AUTO,
     ) -> None:
         self.outputs = Outputs(tmp_path / "fetching", RealDisk())
         self.told: asyncio.Queue = asyncio.Queue()
@@ -581,8 +581,8 @@ def test_of_one_request_what_is_missing_is_gone_and_the_others_are_fetched_small
     serve(fetching(tmp_path, body))
 
 
-@pytest.mark.parametrize("choice", list(ShuffleCompression))
-def test_the_same_is_fetched_compressed_or_not(serve, tmp_path: Path, choice: ShuffleCompression):
+@pytest.mark.parametrize("choice", list(Compression))
+def test_the_same_is_fetched_compressed_or_not(serve, tmp_path: Path, choice: Compression):
     async def body(server: Server) -> None:
         worker = Fetching(tmp_path, compression=choice)
         address = f"127.0.0.1:{server.port}"

@@ -20,6 +20,8 @@ from minireduce.disk import RealDisk
 from minireduce.engine import frames, merge, sort_values
 from minireduce.engine import map as map_module
 from minireduce.engine.context import TaskContext
+from minireduce.engine.disk_rates import DiskRates
+from minireduce.engine.frame_compression import FrameCompression
 from minireduce.engine.index import read_index
 from minireduce.engine.map import DATA_NAME, INDEX_NAME, run_map
 from minireduce.engine.merge import RunSlice
@@ -117,8 +119,11 @@ def small_frames(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sort_values, "_MEASURED_TOGETHER", 2)
 
 
-def run(job: Job[Any, Any], splits: list[list[Any]], *, limit: int, partitions: int) -> tuple[list[bytes], list[Any]]:
+def run(
+    job: Job[Any, Any], splits: list[list[Any]], *, limit: int, partitions: int, compresses: bool = False
+) -> tuple[list[bytes], list[Any]]:
     """The bytes of each part and all pairs."""
+    compression = FrameCompression("always", DiskRates()) if compresses else None
     step = job.steps[0]
     parts, pairs = [], []
     with tempfile.TemporaryDirectory() as name:
@@ -126,7 +131,7 @@ def run(job: Job[Any, Any], splits: list[list[Any]], *, limit: int, partitions: 
         for index, records in enumerate(splits):
             directory = Path(name, f"m{index}")
             directory.mkdir()
-            context = TaskContext()
+            context = TaskContext(compression=compression)
             run_map(
                 step,
                 context.walk(records),
@@ -149,7 +154,7 @@ def run(job: Job[Any, Any], splits: list[list[Any]], *, limit: int, partitions: 
                 part_name=f"part-{partition}",
                 output="pairs",
                 memory_limit_bytes=limit,
-                context=TaskContext(),
+                context=TaskContext(compression=compression),
                 disk=QuickDisk(),
             )
             part = Path(name, f"part-{partition}")
@@ -184,9 +189,11 @@ def check(job: Job[Any, Any], records: list[Any]) -> None:
     whole_parts, whole = run(job, cut(records, 3), limit=1 << 28, partitions=1)
     assert typed(whole) == typed(expected)
     assert run(job, cut(records, 3), limit=1, partitions=1)[0] == whole_parts
+    assert run(job, cut(records, 3), limit=1, partitions=1, compresses=True)[0] == whole_parts
     with as_arrays():
         assert run(job, cut(records, 3), limit=1 << 28, partitions=1)[0] == whole_parts
         assert run(job, cut(records, 3), limit=1, partitions=1)[0] == whole_parts
+        assert run(job, cut(records, 3), limit=1, partitions=1, compresses=True)[0] == whole_parts
     assert typed(run(job, cut(records, 11), limit=1, partitions=1)[1]) == typed(expected)
     many = run(job, cut(records, 2), limit=1 << 28, partitions=3)
     assert sorted(map(repr, many[1])) == sorted(map(repr, expected))
