@@ -121,6 +121,8 @@ import pyarrow.compute
 from minireduce import Identity, Job, Numbers, Sum, columns
 from minireduce.disk import RealDisk
 from minireduce.engine.context import TaskContext
+from minireduce.engine.disk_rates import DiskRates
+from minireduce.engine.frame_compression import compression_for
 from minireduce.engine.index import read_index
 from minireduce.engine.map import run_map
 from minireduce.engine.memory import anonymous_bytes
@@ -155,6 +157,7 @@ jobs = {
 }
 step, limit, folder = jobs[sys.argv[1]].steps[0], int(sys.argv[2]), Path(sys.argv[3])
 count = int(sys.argv[4])
+compression = compression_for(sys.argv[5], limit, DiskRates())
 idle = peak = anonymous_bytes()
 done = threading.Event()
 
@@ -169,12 +172,12 @@ counters, runs = [], []
 for index in range(2):
     directory = folder / str(index)
     directory.mkdir()
-    context = TaskContext(idle_bytes=idle)
+    context = TaskContext(idle_bytes=idle, compression=compression)
     run_map(step, number_batches(index * count, (index + 1) * count, context=context), directory=directory,
             partitions=1, memory_limit_bytes=limit, context=context, disk=RealDisk())
     counters.append(context.counters["minireduce", "SPILLED_RECORDS"])
     runs.append(RunSlice(directory / "output.data", *read_index(directory / "output.index")[0], index))
-context = TaskContext(idle_bytes=idle)
+context = TaskContext(idle_bytes=idle, compression=compression)
 made = run_reduce(step, runs, directory=folder, part_name="part", output="pairs", memory_limit_bytes=limit,
                   context=context, disk=RealDisk())
 done.set()
@@ -185,10 +188,19 @@ print(json.dumps({"over_idle": peak - idle, "spilled": min(counters), "records":
 
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="needs the kernel's count of memory")
 @pytest.mark.parametrize(
-    ("job", "count"), [("pairs in columns", 150_000), ("groups in columns", 150_000), ("states in columns", 1_500_000)]
+    ("job", "count", "compression"),
+    [
+        ("pairs in columns", 150_000, "never"),
+        ("pairs in columns", 150_000, "always"),
+        ("groups in columns", 150_000, "never"),
+        ("groups in columns", 150_000, "always"),
+        ("states in columns", 1_500_000, "never"),
+    ],
 )
-def test_columns_of_several_times_the_limit_go_through_within_it(job: str, count: int, tmp_path: Path) -> None:
-    arguments = [job, str(COLUMNAR_LIMIT_BYTES), str(tmp_path), str(count)]
+def test_columns_of_several_times_the_limit_go_through_within_it(
+    job: str, count: int, compression: str, tmp_path: Path
+) -> None:
+    arguments = [job, str(COLUMNAR_LIMIT_BYTES), str(tmp_path), str(count), compression]
     done = subprocess.run(
         [sys.executable, "-c", COLUMNAR_PROGRAM, *arguments], capture_output=True, text=True, check=True, timeout=100
     )
