@@ -80,3 +80,10 @@ class JobKilled(JobFailed):
 
 class InvariantViolation(MinireduceError):
     """Something that cannot happen did. The process that meets it stops."""
+
+
+def hint_on(exception_type: str) -> str | None:
+    """What to do when user code raised an exception of this name, where more is known than that it did."""
+    if exception_type.rpartition(".")[2] != "ModuleNotFoundError":
+        return None
+    return "name a module of your own by --py-files (`py_files=`); install any other here and on every worker"

@@ -31,7 +31,7 @@ from minireduce.core.spec import Module, Program
 from minireduce.engine.errors import UserCodeError
 from minireduce.engine.faults import user_traceback
 from minireduce.engine.parameters import parted, with_chosen
-from minireduce.errors import Corruption, RequestError
+from minireduce.errors import Corruption, RequestError, hint_on
 
 SOURCE = "source"
 PICKLE = "pickle"
@@ -171,8 +171,10 @@ def _checked(made: object, whose: str) -> Job[Any, Any]:
 
 
 def _user_code_error(error: BaseException, what: str) -> UserCodeError:
+    exception_type = f"{type(error).__module__}.{type(error).__qualname__}"
     return UserCodeError(
         f"{what}: {traceback.format_exception_only(error)[-1].strip()}",
+        hint=hint_on(exception_type),
         traceback_text=user_traceback(error),
-        exception_type=f"{type(error).__module__}.{type(error).__qualname__}",
+        exception_type=exception_type,
     )

@@ -17,7 +17,7 @@ from minireduce.client.connection import CALL_TIMEOUT_S, Connection
 from minireduce.core.requests import KillJob, SubmitJob
 from minireduce.core.spec import JobSpec
 from minireduce.core.views import AttemptError, JobState, JobView
-from minireduce.errors import HINT_MARK, JobFailed, JobKilled
+from minireduce.errors import HINT_MARK, JobFailed, JobKilled, hint_on
 from minireduce.ids import JobId
 from minireduce.wire import methods
 from minireduce.wire.questions import GetJob, WaitJob
@@ -98,7 +98,10 @@ def failure(shown: JobView) -> JobFailed:
 
 def own_hint(errors: Sequence[AttemptError]) -> str:
     """What the error that ended a job says to do, if it says anything."""
-    return errors[0].error.message.partition(HINT_MARK)[2].partition("\n")[0] if errors else ""
+    if not errors:
+        return ""
+    error = errors[0].error
+    return error.message.partition(HINT_MARK)[2].partition("\n")[0] or hint_on(error.type_name) or ""
 
 
 def job_failed(message: str, type_name: str, *, hint: str | None, errors: tuple[object, ...]) -> JobFailed:

@@ -19,6 +19,7 @@ from minireduce.config import Settings
 from minireduce.core.spec import ShippedFile
 from minireduce.core.task_data import TaskError
 from minireduce.engine.errors import UserCodeError
+from minireduce.errors import hint_on
 from minireduce.launch.inline import MEMORY_LIMIT_BYTES, run_inline
 
 if TYPE_CHECKING:
@@ -37,7 +38,8 @@ def told_as_by_a_cluster() -> Iterator[None]:
     except UserCodeError as error:
         offset = -1 if error.offset is None else error.offset
         told = TaskError("raised", error.exception_type, error.message, error.traceback_text, error.path, offset)
-        raise job_failed(error.message, error.exception_type, hint=error.hint, errors=(told,)) from error.__cause__
+        hint = error.hint or hint_on(error.exception_type)
+        raise job_failed(error.message, error.exception_type, hint=hint, errors=(told,)) from error.__cause__
 
 
 def run_here(

@@ -90,6 +90,15 @@ def test_a_job_file_that_raises_shows_the_users_own_traceback(submit, tmp_path: 
     assert ran.status == 2
     assert f'File "{tmp_path}/job.py", line 1' in ran.err
     assert "ModuleNotFoundError" in last_words(ran.err)[0]
+    assert "--py-files" in last_words(ran.err)[1]
+
+
+def test_a_task_that_finds_no_module_says_how_it_goes_along(submit, tmp_path: Path) -> None:
+    text = "import minireduce as mr\ndef words(line):\n    import nothing_of_this_name\njob = mr.Job(map=words)\n"
+    ran = submit(job_file(tmp_path, text), text_file(tmp_path))
+    assert ran.status == 1
+    assert "ModuleNotFoundError" in ran.err
+    assert "--py-files" in ran.err.splitlines()[-1]
 
 
 def test_an_output_that_exists_is_kept(submit, tmp_path: Path) -> None:
