@@ -46,8 +46,7 @@ class Connection(http.client.HTTPConnection):
         for family, kind, protocol, _, place in socket.getaddrinfo(self.host, self.port, type=socket.SOCK_STREAM):
             self._plain = plain = socket.socket(family, kind, protocol)
             try:
-                if self._is_broken_off:
-                    raise ConnectionAbortedError("it is not wanted any more")
+                self._check_that_it_is_wanted()
                 plain.settimeout(CONNECT_S)
                 plain.connect(place)
                 plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -63,11 +62,17 @@ class Connection(http.client.HTTPConnection):
     def _seal(self, plain: socket.socket, context: ssl.SSLContext, name: str) -> ssl.SSLSocket:
         self._plain = sealed = context.wrap_socket(plain, server_hostname=name, do_handshake_on_connect=False)
         try:
+            self._check_that_it_is_wanted()
             sealed.do_handshake()
         except OSError:
             sealed.close()
             raise
         return sealed
+
+    def _check_that_it_is_wanted(self) -> None:
+        """Called once `break_off` can reach the socket, for one that came before."""
+        if self._is_broken_off:
+            raise ConnectionAbortedError("it is not wanted any more")
 
     def ask(self, path: str, body: bytes, headers: Mapping[str, str]) -> http.client.HTTPResponse:
         """Ask, and give back how the answer begins. Raises OSError and HTTPException."""

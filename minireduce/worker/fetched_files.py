@@ -140,6 +140,9 @@ class FetchedFiles:
             self._file = self._shared.file
         else:
             self._file = self._outputs.open_fetched(fetch.attempt, fetch.source.attempt)
+            if fetch.number not in self._begun_before and self._file.tell():  # all of it comes
+                self._file.seek(0)
+                self._file.truncate()
         self._length = head.length
 
     def _is_small(self, fetch: Fetch, head: Head) -> bool:

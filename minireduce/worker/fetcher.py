@@ -188,6 +188,7 @@ def _exchange(
         with _telling_of(first):
             piece = connection.read()
         if not piece:
+            files.close()
             return
         ended = files.write((piece,))
         if ended:

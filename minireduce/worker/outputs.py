@@ -56,6 +56,7 @@ class Outputs:
         self._disk = disk
         self._task_ids = task_ids
         self._together: dict[AttemptId, dict[AttemptId, tuple[str, int, int]]] = {}  # path, offset and length of each
+        self._begun: dict[AttemptId, set[AttemptId]] = {}  # whose outputs have, for whom, a file of their own
         self._placed: dict[JobId, str] = {}  # jobs whose directory was made, and where that is
 
     def directory(self, attempt: AttemptId) -> Path:
@@ -82,7 +83,9 @@ class Outputs:
         return self._make(self.directory(attempt))
 
     def fetched_bytes(self, attempt: AttemptId, source: AttemptId) -> int:
-        """How much of the output of `source` is here that is being fetched for `attempt`."""
+        """How much of the output of `source` is here that is being fetched for `attempt`, in a file of its own."""
+        if source not in self._begun.get(attempt, ()):
+            return 0
         path = f"{attempt_place(self._data_dir_text, attempt)}/{FETCHED_NAME}/{source}"
         try:
             return os.stat(path).st_size  # noqa: PTH116 - a path takes longer to make than this does
@@ -116,6 +119,7 @@ class Outputs:
 
     def open_fetched(self, attempt: AttemptId, source: AttemptId) -> BinaryIO:
         """A file for a run to be fetched into: a new one, or the one that is there, at its end, to go on with."""
+        self._begun.setdefault(attempt, set()).add(source)
         return self._open_fetched(attempt, self.fetched(attempt, source))
 
     def _open_fetched(self, attempt: AttemptId, path: Path) -> BinaryIO:
@@ -185,7 +189,7 @@ class Outputs:
 
     def remove(self, attempt: AttemptId) -> None:
         """Remove what an attempt wrote and what was fetched for it, but not what it printed."""
-        self._together.pop(attempt, None)
+        self._forget_fetched(attempt)
         directory = self.directory(attempt)
         self._disk.remove(directory / META_NAME)  # first: what is half removed must not count as whole
         for name in self._disk.names(directory):
@@ -203,7 +207,7 @@ class Outputs:
 
     def remove_fetched(self, attempt: AttemptId) -> None:
         """Remove what was fetched for an attempt."""
-        self._together.pop(attempt, None)
+        self._forget_fetched(attempt)
         self._disk.remove_tree(self.directory(attempt) / FETCHED_NAME)
 
     def remove_job(self, job: JobId) -> None:
@@ -260,8 +264,12 @@ class Outputs:
 
     def _forget_places(self, job: JobId) -> None:
         self._placed.pop(job, None)
-        for attempt in [attempt for attempt in list(self._together) if attempt.task.job == job]:
-            self._together.pop(attempt, None)
+        for attempt in [attempt for attempt in list(self._together) + list(self._begun) if attempt.task.job == job]:
+            self._forget_fetched(attempt)
+
+    def _forget_fetched(self, attempt: AttemptId) -> None:
+        self._together.pop(attempt, None)
+        self._begun.pop(attempt, None)
 
     def _make(self, directory: Path) -> Path:
         self._disk.make_directories(directory)

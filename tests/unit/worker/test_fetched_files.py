@@ -11,7 +11,7 @@ from minireduce.core.work.fetches import Fetched, NotReached, Unreachable
 from minireduce.core.work.requests import Fetch
 from minireduce.disk import RealDisk
 from minireduce.wire.many_outputs import OK, encode_head
-from minireduce.worker.fetched_files import FetchedFiles
+from minireduce.worker.fetched_files import TOGETHER_BYTES, FetchedFiles
 from minireduce.worker.outputs import Outputs
 
 
@@ -89,3 +89,14 @@ def test_where_only_the_last_of_a_file_cannot_be_written_its_source_is_given_a_p
     with pytest.raises(OSError, match="No space left"):
         files.write((answer(b"one", b"two"),))
     assert outcomes(files.break_off("full")) == [(1, Unreachable("full")), (2, Unreachable("full"))]
+
+
+def test_a_file_of_which_nobody_knows_is_written_anew(tmp_path: Path):
+    outputs, _ = files_of(tmp_path, (0,))
+    outputs.open_fetched(reduce_attempt(0), source(0).attempt).close()
+    outputs.fetched(reduce_attempt(0), source(0).attempt).write_bytes(b"of a process before this")
+    _, files = files_of(tmp_path, (0,))
+    assert [wanted.start for wanted in files.wanted()] == [0]
+    data = bytes(TOGETHER_BYTES)
+    assert outcomes(files.write((answer(data),))) == [(1, Fetched(len(data)))]
+    assert outputs.fetched(reduce_attempt(0), source(0).attempt).read_bytes() == data
