@@ -8,8 +8,11 @@ import http.client
 import json
 import os
 import re
+import select
+import socket
 import struct
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import msgpack
@@ -32,7 +35,7 @@ from minireduce.wire.compression import ACCEPT_HEADER, ZSTD, Decompressor
 from minireduce.worker.block_routes import BlockRoutes
 from minireduce.worker.block_server import make_app
 from minireduce.worker.block_server_process import BlockServerProcess, listen
-from minireduce.worker.connections import SILENCE_S
+from minireduce.worker.connections import SILENCE_S, Connections
 from minireduce.worker.fetcher import Fetcher
 from minireduce.worker.orders import Orders
 from minireduce.worker.outputs import Outputs
@@ -494,38 +497,30 @@ def test_a_cancelled_fetch_tells_nothing_and_lets_the_next_one_write(serve, tmp_
     serve(fetching(tmp_path, body))
 
 
-async def whole_answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """Answers one question about one output with ten bytes."""
-    head = await reader.readuntil(b"\r\n\r\n")
-    await reader.readexactly(int(re.search(rb"Content-Length: (\d+)", head)[1]))
-    checked = struct.pack("<HQ", 200, 10)
-    section = checked + struct.pack("<Q", xxhash.xxh3_64_intdigest(checked)) + b"0123456789"
-    writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 28\r\n\r\n" + section)
-    await writer.drain()
+def test_a_connection_is_used_again_unless_the_other_side_has_ended_it():
+    connections = Connections(None)
 
+    def answer(listening: socket.socket) -> socket.socket:
+        caller, _ = listening.accept()
+        caller.recv(1 << 16)
+        caller.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+        return caller
 
-def test_a_connection_is_used_again_unless_the_other_side_has_ended_it(tmp_path: Path):
-    callers = []
-
-    async def answer_two(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        callers.append(writer)
-        with contextlib.suppress(asyncio.IncompleteReadError), contextlib.closing(writer):
-            for _ in range(2):
-                await whole_answer(reader, writer)
-
-    async def body() -> None:
-        worker = Fetching(tmp_path)
-        async with await asyncio.start_server(answer_two, "127.0.0.1", 0) as source:
-            address = f"127.0.0.1:{source.sockets[0].getsockname()[1]}"
-            for index in range(5):
-                assert await worker.outcome(address, source=map_attempt(index)) == Fetched(10)
-                if index % 2:
-                    await callers[-1].wait_closed()
-            await worker.fetcher.close()
-            await callers[-1].wait_closed()
-        assert len(callers) == 3
-
-    asyncio.run(body())
+    with socket.create_server(("127.0.0.1", 0)) as listening, ThreadPoolExecutor(1) as threads:
+        address = f"127.0.0.1:{listening.getsockname()[1]}"
+        answered = threads.submit(answer, listening)
+        first = connections.take(address)
+        assert first.ask("/outputs", b"", {}).status == 200
+        assert (first.read(), first.read()) == (b"ok", b"")
+        connections.put_back(first)
+        assert connections.take(address) is first
+        connections.put_back(first)
+        answered.result().close()
+        select.select([first.sock], [], [])  # until it has heard of that
+        other = connections.take(address)
+        assert other is not first
+        connections.put_back(other)
+        connections.close()
 
 
 def test_closing_waits_for_no_source_that_is_silent(tmp_path: Path):
