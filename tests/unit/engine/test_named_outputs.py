@@ -13,7 +13,9 @@ import pytest
 from minireduce import Job, Sum, Text, task
 from minireduce.disk import RealDisk
 from minireduce.engine.context import TaskContext
+from minireduce.engine.disk_rates import DiskRates
 from minireduce.engine.errors import InvalidValue, UserCodeError
+from minireduce.engine.frame_compression import FrameCompression
 from minireduce.engine.frames import Source
 from minireduce.engine.map import DATA_NAME, INDEX_NAME, MapOutput
 from minireduce.engine.part_table import read_table
@@ -30,8 +32,16 @@ def odd(number: int) -> Iterator[tuple[int, str]]:
     yield number % 11, "y" * 100
 
 
-def run_map(job: Job[Any, Any], records: list[Any], directory: Path, *, limit: int = 64 << 20, index: int = 1) -> Any:
-    context = TaskContext()
+def run_map(
+    job: Job[Any, Any],
+    records: list[Any],
+    directory: Path,
+    *,
+    limit: int = 64 << 20,
+    index: int = 1,
+    compression: FrameCompression | None = None,
+) -> Any:
+    context = TaskContext(compression=compression)
     place = Workplace(directory, "part", "pairs", limit, context, RealDisk(), None, index)
     return run_task(job.steps[0], MapWork(context.walk(records), 3), place)
 
@@ -45,6 +55,18 @@ def test_a_map_that_spills_leaves_the_same_bytes(tmp_path: Path) -> None:
     for name in (DATA_NAME, INDEX_NAME):
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
     assert sorted(path.name for path in (tmp_path / "b").iterdir()) == sorted([DATA_NAME, INDEX_NAME])
+
+
+def test_a_map_that_compresses_its_spills_leaves_the_same_bytes(tmp_path: Path) -> None:
+    job = Job(odd, Sum(), outputs=ERRORS).replaced(reduce=lambda key, values: [(key, list(values))])
+    records = list(range(20_000))
+    plain = run_map(job, records, tmp_path / "a", limit=1 << 20)
+    rates = DiskRates()
+    compression = FrameCompression("always", rates)
+    compressed = run_map(job, records, tmp_path / "b", limit=1 << 20, compression=compression)
+    assert rates.saved_bytes > 0
+    assert plain.digest == compressed.digest
+    assert (tmp_path / "a" / DATA_NAME).read_bytes() == (tmp_path / "b" / DATA_NAME).read_bytes()
 
 
 def test_a_map_that_gives_no_pairs_still_gives_what_is_aside(tmp_path: Path) -> None:
