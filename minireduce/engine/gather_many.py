@@ -2,8 +2,9 @@
 
 Each pair asks the dict for its key. Once the dict is larger than the caches of the processor, that waits for memory
 several times. So from `KEYS_IN_DICT_MAX` keys on, pairs are collected, their keys as bytes, and every `PAIRS_COLLECTED`
-of them brought together by a kernel, which goes through memory in order. What no kernel takes (floats, ints beyond 64
-bits, keys that cannot be stored) still goes to the dict, and both are brought together when the buffer is drained.
+of them go to `gather_columns.PartialStates`, which brings them together by kernels that go through memory in order.
+What no kernel takes (floats, ints beyond 64 bits, keys that cannot be stored) still goes to the dict, and both are
+brought together when the buffer is drained.
 Which way a pair went never shows: sums and counts do not depend on order.
 """
 
