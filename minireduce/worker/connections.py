@@ -88,6 +88,12 @@ class Connection(http.client.HTTPConnection):
             self._answer.close()
         return piece
 
+    def close(self) -> None:
+        """Close it, with an answer that was not read to its end."""
+        super().close()
+        if self._answer is not None:
+            self._answer.close()
+
     def break_off(self) -> None:
         """End the wait of the thread that asks or reads, which then gets an error or the end of the answer."""
         self._is_broken_off = True

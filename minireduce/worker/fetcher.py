@@ -15,7 +15,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from http.client import HTTPException
@@ -67,6 +67,7 @@ class Fetcher:
         self._threads = ThreadPoolExecutor(THREADS_MAX, thread_name_prefix="fetching")
         self._asked: dict[int, _Asked] = {}
         self._writers: dict[Place, asyncio.Task[None]] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
 
     def start(self, order: StartFetches) -> None:
         """Ask for outputs."""
@@ -84,12 +85,11 @@ class Fetcher:
 
     async def close(self) -> None:
         """End all fetches."""
-        writers = list(self._writers.values())
         self._asked.clear()
-        for writer in writers:
-            if not writer.cancelling():  # a second time would end the wait for what a thread still writes
-                writer.cancel()
-        await asyncio.gather(*writers, return_exceptions=True)
+        for task in self._tasks:
+            if not task.cancelling():  # a second time would end the wait for what a thread still writes
+                task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
         self._connections.close()
         self._threads.shutdown()
 
@@ -101,16 +101,18 @@ class Fetcher:
         for fetch, place in zip(asked.fetches, places, strict=True):
             self._asked[fetch.number] = asked
             self._writers[place] = task
-        task.add_done_callback(lambda _: self._forget_writers(places, task))
+        self._tasks.add(task)
+        task.add_done_callback(lambda _: self._forget(places, task))
 
-    def _forget_writers(self, places: Sequence[Place], task: asyncio.Task[None]) -> None:
+    def _forget(self, places: Sequence[Place], task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
         for place in places:
             if self._writers.get(place) is task:
                 del self._writers[place]
 
     async def _live(self, asked: _Asked, before: set[asyncio.Task[None]]) -> None:
         if before:
-            await asyncio.wait(before)
+            await _all_ended(before)
             asked.fetches = [fetch for fetch in asked.fetches if fetch.number in self._asked]  # others ended there
         if not asked.fetches:
             return
@@ -157,11 +159,7 @@ class Fetcher:
 
         exchange = loop.run_in_executor(self._threads, _exchange, connection, first, files, sharing.is_compressed, tell)
         try:
-            await asyncio.wait([exchange])
-        except asyncio.CancelledError:
-            connection.break_off()
-            await asyncio.wait([exchange])
-            raise
+            await _all_ended([exchange], connection.break_off)
         finally:
             self._rates.end(sharing, files.bytes_taken, loop.time() - began_s)
             if exchange.exception() is None and files.are_complete:
@@ -169,6 +167,16 @@ class Fetcher:
             else:
                 connection.close()
         exchange.result()
+
+
+async def _all_ended(awaited: Iterable[asyncio.Future[None]], break_off: Callable[[], None] = lambda: None) -> None:
+    """Wait until these have ended, also when cancelled: whoever waits for us may then rely on that."""
+    try:
+        await asyncio.wait(awaited)
+    except asyncio.CancelledError:
+        break_off()
+        await asyncio.wait(awaited)
+        raise
 
 
 def _exchange(

@@ -497,6 +497,41 @@ def test_a_cancelled_fetch_tells_nothing_and_lets_the_next_one_write(serve, tmp_
     serve(fetching(tmp_path, body))
 
 
+def silent(asked: asyncio.Event):
+    """A source that takes questions, says so here, and answers nothing until the caller goes."""
+
+    async def listen(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        asked.set()
+        await reader.read()
+        writer.close()
+
+    return listen
+
+
+def test_whoever_is_cancelled_while_it_waits_for_another_to_write_goes_on_waiting(tmp_path: Path):
+    """Else the next one would begin to write while the first still does."""
+    asked = asyncio.Event()
+
+    async def body() -> None:
+        worker = Fetching(tmp_path)
+        async with await asyncio.start_server(silent(asked), "127.0.0.1", 0) as source:
+            address = f"127.0.0.1:{source.sockets[0].getsockname()[1]}"
+            worker.start(address)
+            await asked.wait()
+            waiting = worker.start(address)
+            await asyncio.sleep(0)
+            worker.fetcher.cancel(waiting)
+            for _ in range(10):
+                await asyncio.sleep(0)
+            alive = {task.get_name() for task in asyncio.all_tasks()}
+            assert {"fetches from 1", "fetches from 2"} <= alive
+            await worker.fetcher.close()
+            assert not [task for task in asyncio.all_tasks() if task.get_name().startswith("fetches from")]
+
+    asyncio.run(body())
+
+
 def test_a_connection_is_used_again_unless_the_other_side_has_ended_it():
     connections = Connections(None)
 
@@ -526,15 +561,9 @@ def test_a_connection_is_used_again_unless_the_other_side_has_ended_it():
 def test_closing_waits_for_no_source_that_is_silent(tmp_path: Path):
     asked = asyncio.Event()
 
-    async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.readuntil(b"\r\n\r\n")
-        asked.set()
-        await reader.read()  # until the caller goes
-        writer.close()
-
     async def body() -> None:
         worker = Fetching(tmp_path)
-        async with await asyncio.start_server(silent, "127.0.0.1", 0) as source:
+        async with await asyncio.start_server(silent(asked), "127.0.0.1", 0) as source:
             worker.start(f"127.0.0.1:{source.sockets[0].getsockname()[1]}")
             await asked.wait()
             await asyncio.wait_for(worker.fetcher.close(), SILENCE_S / 2)
