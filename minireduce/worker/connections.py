@@ -86,7 +86,18 @@ class Connection(http.client.HTTPConnection):
         piece = self._answer.read1(PIECE_BYTES)
         if not piece:
             self._answer.close()
+        elif self._tls is not None:
+            return self._joined(piece, self._answer)
         return piece
+
+    def _joined(self, piece: bytes, answer: http.client.HTTPResponse) -> bytes:
+        """With what else has come, since TLS gives out no more than 16 KiB at a time, and each piece costs a write."""
+        pieces, size = [piece], len(piece)
+        while piece and size < PIECE_BYTES and select.select([self.sock], [], [], 0)[0]:
+            piece = answer.read1(PIECE_BYTES - size)
+            pieces.append(piece)
+            size += len(piece)
+        return b"".join(pieces)
 
     def close(self) -> None:
         """Close it, with an answer that was not read to its end."""
