@@ -109,7 +109,7 @@ def _has_user_frame(error: BaseException) -> bool:
 
 
 def user_traceback(error: BaseException) -> str:
-    """The traceback, causes included, from the first frame of the user on; empty if none of them has one."""
+    """The traceback, causes included, from the first frame of the user to the last; empty if none of them has one."""
     told: traceback.TracebackException | None = traceback.TracebackException.from_exception(error)
     top = told
     has_user_frame = False
@@ -117,6 +117,8 @@ def user_traceback(error: BaseException) -> str:
         frames = list(told.stack)
         while frames and _is_ours(frames[0].filename):
             del frames[0]
+        while frames and _is_ours(frames[-1].filename):  # what the user called of ours, such as `task.emit`
+            del frames[-1]
         has_user_frame |= bool(frames)
         told.stack = traceback.StackSummary.from_list(frames)
         told = told.__cause__ or told.__context__

@@ -334,3 +334,15 @@ def test_a_value_that_cannot_be_stored_shows_no_frames_but_the_users(value: obje
     assert "msgpack" not in caught.value.traceback_text
     assert "minireduce/engine" not in caught.value.traceback_text
     assert bool(told) == bool(caught.value.traceback_text)
+
+
+def test_the_traceback_ends_at_what_the_user_called_of_ours(tmp_path: Path) -> None:
+    def words(line: str) -> Iterator[tuple[str, int]]:
+        task.counter("lines", "read").add("one")  # type: ignore[arg-type]
+        yield line, 1
+
+    with pytest.raises(UserCodeError) as caught:
+        map_text(Job(words, Sum()), b"a\n", tmp_path)
+    assert 'task.counter("lines", "read").add("one")' in caught.value.traceback_text
+    assert "minireduce/engine" not in caught.value.traceback_text
+    assert "minireduce/api" not in caught.value.traceback_text
