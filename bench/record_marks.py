@@ -23,6 +23,7 @@ from minireduce.disk import RealDisk
 from minireduce.engine.context import TaskContext
 from minireduce.engine.map import run_map
 from minireduce.engine.read import open_records
+from minireduce.engine.workplace import Workplace
 
 LINE = b"the quick brown fox jumps over the lazy dog and on\n"
 DATA = LINE * ((16 << 20) // len(LINE))
@@ -47,15 +48,7 @@ def mapped(marks: memoryview | None) -> None:
     context = TaskContext(marks=marks)
     with tempfile.TemporaryDirectory() as folder:
         records = open_records(io.BytesIO(DATA), offset=0, length=len(DATA), input_format=Text(), context=context)
-        run_map(
-            job.steps[0],
-            records,
-            directory=Path(folder),
-            partitions=4,
-            memory_limit_bytes=1 << 30,
-            context=context,
-            disk=RealDisk(),
-        )
+        run_map(job.steps[0], records, 4, Workplace(Path(folder), "part", "pairs", 1 << 30, context, RealDisk()))
 
 
 def counted() -> None:

@@ -38,6 +38,7 @@ from minireduce.disk import RealDisk
 from minireduce.engine.context import TaskContext
 from minireduce.engine.map import run_map_only
 from minireduce.engine.read import open_records
+from minireduce.engine.workplace import Workplace
 from minireduce.ids import AttemptId, JobId, TaskId, TaskKind
 
 _MAP = AttemptId(TaskId(JobId("job-0"), 0, TaskKind.MAP, 0), 0)
@@ -72,4 +73,4 @@ def rehearse_task(program: Program) -> None:
     context = TaskContext()
     step = load_job(program).steps[0]
     records = open_records(io.BytesIO(b"line\n"), offset=0, length=5, input_format=Text(), context=context)
-    run_map_only(step, records, directory="", part_name=PART_NAME, output="pairs", context=context, disk=RealDisk())
+    run_map_only(step, records, Workplace("", PART_NAME, "pairs", 0, context, RealDisk()))

@@ -62,7 +62,8 @@ from minireduce.engine.merge_ahead import merge_ahead, passes_for_certain
 from minireduce.engine.part import PartOutput
 from minireduce.engine.read_batches import numbers_of, opener
 from minireduce.engine.read_formats import UnreadableRecord
-from minireduce.engine.tasks import MapWork, ReduceWork, Workplace, run_task
+from minireduce.engine.tasks import MapWork, ReduceWork, run_task
+from minireduce.engine.workplace import Workplace
 from minireduce.errors import Corruption, MinireduceError, RequestError
 
 _KINDS = {"builtins.MemoryError": "memory", "pyarrow.lib.ArrowMemoryError": "memory", "builtins.SystemExit": "exited"}

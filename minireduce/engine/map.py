@@ -22,7 +22,6 @@ from minireduce.api import task
 from minireduce.api.aggregations import Aggregation
 from minireduce.api.partitioners import Hash, Range
 from minireduce.api.step import Step
-from minireduce.disk import Disk
 from minireduce.engine import columns, key_columns, keys, ranges
 from minireduce.engine.bad_records import Care, checking
 from minireduce.engine.batches import mapped_batches
@@ -42,7 +41,8 @@ from minireduce.engine.key_columns import Keys
 from minireduce.engine.kinds import Kinds
 from minireduce.engine.memory import COLUMNAR_LIMIT_BYTES_MIN, MemoryWatch
 from minireduce.engine.merge import Fold, RunSlice, flat, is_worth_columns, merge_in_passes, merged, open_runs
-from minireduce.engine.part import PartForm, PartOutput, PartWriter
+from minireduce.engine.part import PartOutput
+from minireduce.engine.workplace import Workplace
 from minireduce.errors import InvariantViolation
 from minireduce.frozen import dataclass
 
@@ -59,64 +59,35 @@ class MapOutput:
     digest: bytes
 
 
-def run_map(
-    step: Step,
-    records: Iterable[Any],
-    *,
-    directory: Path,
-    partitions: int,
-    memory_limit_bytes: int,
-    context: TaskContext,
-    disk: Disk,
-    care: Care | None = None,
-) -> MapOutput:
-    """Map `records`, which are batches for a `map_batch`, and write the two output files into `directory`.
+def run_map(step: Step, records: Iterable[Any], partitions: int, at: Workplace) -> MapOutput:
+    """Map `records`, which are batches for a `map_batch`, and write the two output files into the directory of `at`.
 
     Raises UserCodeError, Cancelled.
     """
+    context = at.context
     with ExitStack() as stack:
         stack.enter_context(task.entered(context))
-        attempt = _MapAttempt(step, directory, partitions, memory_limit_bytes, context, disk, stack)
+        attempt = _MapAttempt(step, partitions, at, stack)
         with blamed(context, "map", step.mapper):
             if step.map_batch is None:
-                attempt.gather(_pairs(step, records, stack, context, care))
+                attempt.gather(_pairs(step, records, stack, context, at.care))
             else:
-                attempt.gather_columns(mapped_batches(step, records, stack, context, care))
+                attempt.gather_columns(mapped_batches(step, records, stack, context, at.care))
         with context.between_records():
             return attempt.finish()
 
 
-def run_map_only(
-    step: Step,
-    records: Iterable[Any],
-    *,
-    directory: Path | str,
-    part_name: str,
-    output: PartForm,
-    context: TaskContext,
-    disk: Disk,
-    care: Care | None = None,
-) -> PartOutput:
-    """Map `records` straight into the part `directory/part_name`, durable when this returns. Raises as `run_map`."""
-    kinds = Kinds(lambda: f"from {place(context)}")
+def run_map_only(step: Step, records: Iterable[Any], at: Workplace) -> PartOutput:
+    """Map `records` straight into the part of `at`, durable when this returns. Raises as `run_map`."""
+    context = at.context
     with ExitStack() as stack:
         stack.enter_context(task.entered(context))
-        part = stack.enter_context(
-            PartWriter(
-                f"{directory}/{part_name}",
-                output,
-                role="map",
-                kinds=kinds,
-                disk=disk,
-                form=step.output,
-                aside=context.aside,
-            )
-        )
+        part = stack.enter_context(at.part(step, "map", Kinds(lambda: f"from {place(context)}")))
         with blamed(context, "map", step.mapper):
             if step.map_batch is None:
-                part.add_yielded(_pairs(step, records, stack, context, care))
+                part.add_yielded(_pairs(step, records, stack, context, at.care))
             else:
-                for key, value in mapped_batches(step, records, stack, context, care):
+                for key, value in mapped_batches(step, records, stack, context, at.care):
                     with blamed(context, "map", step.mapper, is_placed=False):
                         part.add_batch(key, value)
             part.flush()
@@ -162,23 +133,15 @@ class _Written:
 class _MapAttempt:
     """Gather, spill, merge: the state of one run of `run_map`."""
 
-    def __init__(
-        self,
-        step: Step,
-        directory: Path,
-        partitions: int,
-        memory_limit_bytes: int,
-        context: TaskContext,
-        disk: Disk,
-        stack: ExitStack,
-    ) -> None:
-        self._step, self._directory, self._partitions = step, directory, partitions
-        self._limit_bytes, self._context, self._disk = memory_limit_bytes, context, disk
-        self._watch = MemoryWatch(memory_limit_bytes, context.idle_bytes)
+    def __init__(self, step: Step, partitions: int, at: Workplace, stack: ExitStack) -> None:
+        self._step, self._partitions, self._directory = step, partitions, Path(at.directory)
+        self._limit_bytes, self._context, self._disk = at.memory_limit_bytes, at.context, at.disk
+        context = at.context
+        self._watch = MemoryWatch(at.memory_limit_bytes, context.idle_bytes)
         self._kinds = Kinds(lambda: f"from {place(context)}")
         self._aggregation: Aggregation[Any, Any, Any] | None = step.aggregation
         self._combiner = None if step.combine is None else Combiner(entered(step.combine, stack), context)
-        columnar_min = COLUMNAR_PAIRS_MIN if memory_limit_bytes >= COLUMNAR_LIMIT_BYTES_MIN else None
+        columnar_min = COLUMNAR_PAIRS_MIN if at.memory_limit_bytes >= COLUMNAR_LIMIT_BYTES_MIN else None
         self._buffer: TakingBuffer | ColumnBuffer
         if step.map_batch is not None:
             self._buffer = column_buffer(self._kinds, self._aggregation, columnar_min)

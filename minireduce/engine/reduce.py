@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from minireduce.api import task
+from minireduce.api.aggregations import Aggregation
 from minireduce.api.identity import Identity
 from minireduce.api.step import Step
-from minireduce.disk import Disk
-from minireduce.engine.bad_records import Care, checking
+from minireduce.engine.bad_records import checking
 from minireduce.engine.batches import reduced_batches
 from minireduce.engine.combine import Combiner
 from minireduce.engine.context import TaskContext
@@ -29,261 +29,102 @@ from minireduce.engine.groups import Group, groups, unwalked_groups
 from minireduce.engine.join import Joined, Keep, calling_with_each, joined
 from minireduce.engine.key_columns import group_starts
 from minireduce.engine.kinds import Kinds
-from minireduce.engine.merge import (
-    Ahead,
-    Fold,
-    LongGroup,
-    Merged,
-    Passes,
-    RunSlice,
-    Window,
-    flat,
-    is_worth_columns,
-    merge_in_passes,
-    merged,
-    open_runs,
-)
-from minireduce.engine.part import PartForm, PartOutput, PartWriter
-from minireduce.engine.sides import Sides
+from minireduce.engine.merge import Ahead, Fold, LongGroup, Merged, RunSlice, Window, flat
+from minireduce.engine.part import PartOutput, PartWriter
+from minireduce.engine.sides import Gives, Sides
 from minireduce.engine.sort_values import sorted_groups
+from minireduce.engine.workplace import Workplace
 
 
-def run_reduce(
-    step: Step,
-    runs: Sequence[RunSlice],
-    *,
-    directory: Path,
-    part_name: str,
-    output: PartForm,
-    memory_limit_bytes: int,
-    context: TaskContext,
-    disk: Disk,
-    care: Care | None = None,
-    ahead: Ahead | None = None,
-) -> PartOutput:
-    """Write `directory/part_name`, durable when this returns. `ahead`: what is here of the first pass.
+def run_reduce(step: Step, runs: Sequence[RunSlice], at: Workplace, ahead: Ahead | None = None) -> PartOutput:
+    """Write the part of `at`, durable when this returns. `ahead`: what is here of the first pass.
 
     Raises UserCodeError, Corruption naming the file, Cancelled.
     """
+    context = at.context
     context.label = "key"
     context.count("REDUCE_SHUFFLE_BYTES", sum(run.length for run in runs))
-    if step.reduce_batch is not None or step.is_join:
-        run_by_sides = _run_join if step.reduce_batch is None else _run_batches
-        return run_by_sides(
-            step,
-            runs,
-            directory=directory,
-            part_name=part_name,
-            output=output,
-            memory_limit_bytes=memory_limit_bytes,
-            context=context,
-            disk=disk,
-            care=care,
-        )
-    kinds = Kinds()
+    function = step.reduce if step.reduce_batch is None else step.reduce_batch
+    is_streamed = is_streamed_into_part(step) and (at.care is None or at.care.is_plain)
     with ExitStack() as stack:
         stack.enter_context(task.entered(context))
         fold = _fold(step, context, stack)
-        is_streamed = is_streamed_into_part(step) and (care is None or care.is_plain)
-        with blamed(context, "reduce", step.reduce, is_placed=False):
-            few, merging = _merging(
-                step,
-                runs,
-                fold,
-                kinds,
-                stack,
-                directory=directory,
-                memory_limit_bytes=memory_limit_bytes,
-                context=context,
-                disk=disk,
-                ahead=ahead,
-                is_streamed=is_streamed,
-            )
-        out_kinds = kinds if is_streamed_into_part(step) else Kinds()
-        part = stack.enter_context(
-            PartWriter(
-                directory / part_name,
-                output,
-                role="reduce",
-                kinds=out_kinds,
-                disk=disk,
-                form=step.output,
-                aside=context.aside,
-            )
-        )
-        with blamed(context, "reduce", step.reduce):
-            if is_streamed and step.aggregation is None:
-                _pass_on(merging, part, context)
-            elif is_streamed:
-                _aggregate(step, merging, part, context)
+        with blamed(context, "reduce", function, is_placed=False):
+            sides = Sides(step, runs, at, fold, _gives(step, is_streamed=is_streamed), ahead)
+            merges = sides.merging(stack)
+        kinds = sides.kinds if is_streamed_into_part(step) else Kinds()
+        part = stack.enter_context(at.part(step, "reduce", kinds))
+        with blamed(context, "reduce", function):
+            if step.reduce_batch is not None:
+                _reduce_batches(step, merges, part, stack, at)
+            elif step.is_join:
+                _reduce_joined(step, sides, merges, part, stack, at)
+            elif not is_streamed:
+                _reduce_groups(step, merges[0], part, stack, at)
+            elif step.aggregation is None:
+                _pass_on(merges[0], part, context)
             else:
-                grouped = groups(_counted(merging, context, is_walked=True), context)
-                if care is not None:
-                    grouped = care.kept(grouped, context, lambda group: _skip(group, context))
-                if step.sort_values is not False:
-                    grouped = _sorted(step, grouped, directory, memory_limit_bytes, disk, context)
-                _call(step, _reducing(step, stack), grouped, part, context, care)
+                _aggregate(step.aggregation, merges[0], part, context)
             part.flush()
         with context.between_records():
             result = part.close()
-    for run in few:
-        if isinstance(run.file, Path) and run not in runs:
-            disk.remove(run.file)
+    sides.remove()
     context.count("REDUCE_OUTPUT_RECORDS", result.records)
     return result
 
 
-def _merging(
-    step: Step,
-    runs: Sequence[RunSlice],
-    fold: Fold,
-    kinds: Kinds,
-    stack: ExitStack,
-    *,
-    directory: Path,
-    memory_limit_bytes: int,
-    context: TaskContext,
-    disk: Disk,
-    ahead: Ahead | None,
-    is_streamed: bool,
-) -> tuple[list[RunSlice], Iterator[Merged]]:
-    """The runs that passes left, few enough to merge at once, and their merge; its files are closed with `stack`."""
-    is_large = is_worth_columns(runs, memory_limit_bytes)
-    is_columnar = is_large and is_streamed
-    is_merged_columnar = is_large and step.combine is None
-    passes = Passes.within(memory_limit_bytes, is_columnar=is_merged_columnar, is_last_columnar=is_columnar)
-    context.input_weight = 1 / (1 + passes.share_read_before(runs))
-    few, spilled = merge_in_passes(
-        runs,
-        fold,
-        directory=directory,
-        memory_limit_bytes=memory_limit_bytes,
-        kinds=kinds,
-        disk=disk,
-        passes=passes,
-        has_read=context.has_read,
-        is_columnar=is_merged_columnar,
-        ahead=ahead,
-        compression=context.compression,
+def _reduce_groups(step: Step, merging: Iterator[Merged], part: PartWriter, stack: ExitStack, at: Workplace) -> None:
+    """Call the reduce with each key and its values."""
+    context = at.context
+    grouped = groups(_counted(merging, context, is_walked=True), context)
+    if at.care is not None:
+        grouped = at.care.kept(grouped, context, lambda group: _skip(group, context))
+    grouped = _in_order(step, grouped, Path(at.directory), at.memory_limit_bytes, at)
+    _call(step, _reducing(step, stack), grouped, part, at)
+
+
+def _reduce_joined(
+    step: Step, sides: Sides, merges: list[Iterator[Merged]], part: PartWriter, stack: ExitStack, at: Workplace
+) -> None:
+    """Call the reduce with each key and its values of each input apart."""
+    context = at.context
+    apart = [
+        _in_order(
+            step,
+            unwalked_groups(_counted(merging, context, is_walked=False), context),
+            sides.folder(index),
+            sides.limit_bytes,
+            at,
+        )
+        for index, merging in enumerate(merges)
+    ]
+    keep = Keep(sides.kept, at.memory_limit_bytes, len(apart), at.disk, context)
+    grouped: Iterator[tuple[str, Any, Joined]] = joined(apart, keep, context)
+    if at.care is not None:
+        grouped = at.care.kept(grouped, context, lambda group: _skip(group, context))
+    _call(step, calling_with_each(calling(entered(step.reduce, stack), "reduce")), grouped, part, at)
+
+
+def _reduce_batches(
+    step: Step, merges: list[Iterator[Merged]], part: PartWriter, stack: ExitStack, at: Workplace
+) -> None:
+    """Call the reduce with batches of whole groups, of all inputs or of each."""
+    context = at.context
+    batches = group_batches(
+        [_counted(merging, context, is_walked=False) for merging in merges],
+        sort_values=step.sort_values,
+        memory_limit_bytes=at.memory_limit_bytes,
+        context=context,
     )
-    context.count("SPILLED_RECORDS", spilled)
-    context.largest.partition_bytes = sum(run.length for run in few)
-    readers = open_runs(few, kinds, disk, stack, memory_limit_bytes=memory_limit_bytes, is_columnar=is_columnar)
-    return few, merged(readers)
-
-
-def _run_join(
-    step: Step,
-    runs: Sequence[RunSlice],
-    *,
-    directory: Path,
-    part_name: str,
-    output: PartForm,
-    memory_limit_bytes: int,
-    context: TaskContext,
-    disk: Disk,
-    care: Care | None,
-) -> PartOutput:
-    """A reduce that is called with the values of each input apart."""
-    with ExitStack() as stack:
-        stack.enter_context(task.entered(context))
-        with blamed(context, "reduce", step.reduce, is_placed=False):
-            sides = Sides(
-                step,
-                runs,
-                directory=directory,
-                memory_limit_bytes=memory_limit_bytes,
-                context=context,
-                disk=disk,
-                fold=flat,
-                is_columnar=False,
-            )
-            merges = sides.merging(stack)
-        part = stack.enter_context(
-            PartWriter(
-                directory / part_name,
-                output,
-                role="reduce",
-                kinds=Kinds(),
-                disk=disk,
-                form=step.output,
-                aside=context.aside,
-            )
-        )
-        with blamed(context, "reduce", step.reduce):
-            apart = [unwalked_groups(_counted(merging, context, is_walked=False), context) for merging in merges]
-            if step.sort_values is not False:
-                for index, grouped_side in enumerate(apart):
-                    disk.make_directories(sides.folder(index))
-                    apart[index] = _sorted(step, grouped_side, sides.folder(index), sides.limit_bytes, disk, context)
-            keep = Keep(directory / "kept", memory_limit_bytes, len(apart), disk, context)
-            grouped: Iterator[tuple[str, Any, Joined]] = joined(apart, keep, context)
-            if care is not None:
-                grouped = care.kept(grouped, context, lambda group: _skip(group, context))
-            function = calling_with_each(calling(entered(step.reduce, stack), "reduce"))
-            _call(step, function, grouped, part, context, care)
-            part.flush()
-        with context.between_records():
-            result = part.close()
-    sides.remove()
-    disk.remove_tree(directory / "kept")
-    context.count("REDUCE_OUTPUT_RECORDS", result.records)
-    return result
-
-
-def _run_batches(
-    step: Step,
-    runs: Sequence[RunSlice],
-    *,
-    directory: Path,
-    part_name: str,
-    output: PartForm,
-    memory_limit_bytes: int,
-    context: TaskContext,
-    disk: Disk,
-    care: Care | None,
-) -> PartOutput:
-    """A reduce that is called with batches of whole groups, of all inputs or of each."""
-    with ExitStack() as stack:
-        stack.enter_context(task.entered(context))
+    for key, value in reduced_batches(step, batches, stack, context, at.care):
         with blamed(context, "reduce", step.reduce_batch, is_placed=False):
-            sides = Sides(
-                step,
-                runs,
-                directory=directory,
-                memory_limit_bytes=memory_limit_bytes,
-                context=context,
-                disk=disk,
-                fold=_fold(step, context, stack),
-                is_columnar=True,
-            )
-            merges = sides.merging(stack)
-        part = stack.enter_context(
-            PartWriter(
-                directory / part_name,
-                output,
-                role="reduce",
-                kinds=Kinds(),
-                disk=disk,
-                form=step.output,
-                aside=context.aside,
-            )
-        )
-        with blamed(context, "reduce", step.reduce_batch):
-            batches = group_batches(
-                [_counted(merging, context, is_walked=False) for merging in merges],
-                sort_values=step.sort_values,
-                memory_limit_bytes=memory_limit_bytes,
-                context=context,
-            )
-            for key, value in reduced_batches(step, batches, stack, context, care):
-                with blamed(context, "reduce", step.reduce_batch, is_placed=False):
-                    part.add_batch(key, value)
-        with context.between_records():
-            result = part.close()
-    sides.remove()
-    context.count("REDUCE_OUTPUT_RECORDS", result.records)
-    return result
+            part.add_batch(key, value)
+
+
+def _gives(step: Step, *, is_streamed: bool) -> Gives:
+    if step.reduce_batch is not None:
+        return "arrays"
+    return "arrays if many" if is_streamed else "objects"
 
 
 def _fold(step: Step, context: TaskContext, stack: ExitStack) -> Fold:
@@ -301,6 +142,8 @@ def fold_without_user_code(step: Step) -> Fold:
 
 def is_streamed_into_part(step: Step) -> bool:
     """Whether pairs go from the merge into the part past all user code."""
+    if step.is_join or step.reduce_batch is not None:
+        return False
     return step.aggregation is not None or (isinstance(step.reduce, Identity) and step.sort_values is False)
 
 
@@ -313,9 +156,9 @@ def _pass_on(merging: Iterator[Merged], part: PartWriter, context: TaskContext) 
             part.add_encoded(texts, column)
 
 
-def _aggregate(step: Step, merging: Iterator[Merged], part: PartWriter, context: TaskContext) -> None:
-    aggregation = step.aggregation
-    assert aggregation is not None
+def _aggregate(
+    aggregation: Aggregation[Any, Any, Any], merging: Iterator[Merged], part: PartWriter, context: TaskContext
+) -> None:
     for texts, column in folded(aggregation, _counted(merging, context, is_walked=False)):
         context.progress()
         context.count("REDUCE_INPUT_GROUPS", len(texts))
@@ -337,23 +180,20 @@ def _reducing(step: Step, stack: ExitStack) -> Callable[[Any, Iterator[Any]], It
     return finish
 
 
-def _sorted(
-    step: Step,
-    grouped: Iterator[Group],
-    directory: Path,
-    memory_limit_bytes: int,
-    disk: Disk,
-    context: TaskContext,
+def _in_order(
+    step: Step, grouped: Iterator[Group], directory: Path, memory_limit_bytes: int, at: Workplace
 ) -> Iterator[Group]:
-    sort_key = None if step.sort_values is True else step.sort_values
-    assert not isinstance(sort_key, bool)
+    """The same groups, with values in the order that the step asks for."""
+    if step.sort_values is False:
+        return grouped
+    at.disk.make_directories(directory)
     return sorted_groups(
         grouped,
-        sort_key,
+        None if step.sort_values is True else step.sort_values,
         memory_limit_bytes=memory_limit_bytes,
         directory=directory,
-        disk=disk,
-        compression=context.compression,
+        disk=at.disk,
+        compression=at.context.compression,
     )
 
 
@@ -362,9 +202,9 @@ def _call(
     function: Callable[[Any, Iterator[Any]], Iterable[Pair]],
     grouped: Iterator[tuple[str, Any, Any]],
     part: PartWriter,
-    context: TaskContext,
-    care: Care | None,
+    at: Workplace,
 ) -> None:
+    context, care = at.context, at.care
     count = 0
     if care is None or not care.is_careful:
         for _, key, values in grouped:

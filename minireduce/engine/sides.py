@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Literal
 
 from minireduce.api.step import Step
-from minireduce.disk import Disk
-from minireduce.engine.context import TaskContext
 from minireduce.engine.kinds import Kinds
 from minireduce.engine.merge import (
+    Ahead,
     Fold,
     Merged,
     Passes,
@@ -24,76 +24,91 @@ from minireduce.engine.merge import (
     merged,
     open_runs,
 )
+from minireduce.engine.workplace import Workplace
+
+Gives = Literal["objects", "arrays", "arrays if many"]
+"""As what the last merge gives keys and values. Few bytes as arrays cost more than they save."""
 
 
 class Sides:
-    """The merges of one reduce. With `is_columnar` the last of them gives arrays, however little there is."""
+    """The merges of one reduce, and where they keep what they need on disk."""
 
     def __init__(
         self,
         step: Step,
         runs: Sequence[RunSlice],
-        *,
-        directory: Path,
-        memory_limit_bytes: int,
-        context: TaskContext,
-        disk: Disk,
+        at: Workplace,
         fold: Fold,
-        is_columnar: bool,
+        gives: Gives,
+        ahead: Ahead | None = None,
     ) -> None:
-        self._step, self._context, self._disk, self._fold = step, context, disk, fold
-        self._directory, self._is_columnar = directory, is_columnar
+        self._step, self._at, self._fold, self._gives, self._ahead = step, at, fold, gives, ahead
         self._runs: list[list[RunSlice]] = [[] for _ in step.inputs] if step.is_join else [list(runs)]
         for run in runs if step.is_join else ():
             self._runs[step.input_of(run.order)].append(run)
-        self.limit_bytes = memory_limit_bytes // len(self._runs)
+        self.limit_bytes = at.memory_limit_bytes // len(self._runs)
+        self.kinds = Kinds()
 
     def merging(self, stack: ExitStack) -> list[Iterator[Merged]]:
         """The merge of each side; its files are closed with `stack`."""
-        kinds = Kinds()
         shares = [self._passes(runs).share_read_before(runs) for runs in self._runs]
-        self._context.input_weight = 1 / (1 + max(shares))
-        return [self._side(index, runs, kinds, stack) for index, runs in enumerate(self._runs)]
+        self._at.context.input_weight = 1 / (1 + max(shares))
+        return [self._side(index, runs, stack) for index, runs in enumerate(self._runs)]
 
     def folder(self, index: int) -> Path:
         """What a side may keep lies here."""
-        return self._directory / f"input-{index}"
+        return Path(self._at.directory) / f"input-{index}"
+
+    @property
+    def kept(self) -> Path:
+        """What of a key may be kept lies here."""
+        return Path(self._at.directory) / "kept"
 
     def remove(self) -> None:
-        """Remove what the merges left."""
+        """Remove what was left on disk."""
         for index in range(len(self._runs)):
-            self._disk.remove_tree(self.folder(index))
+            self._at.disk.remove_tree(self.folder(index))
+        if self._step.is_join:
+            self._at.disk.remove_tree(self.kept)
 
-    def _side(self, index: int, runs: list[RunSlice], kinds: Kinds, stack: ExitStack) -> Iterator[Merged]:
+    def _side(self, index: int, runs: list[RunSlice], stack: ExitStack) -> Iterator[Merged]:
+        context, disk = self._at.context, self._at.disk
         few, spilled = merge_in_passes(
             runs,
             self._fold,
             directory=self.folder(index),
             memory_limit_bytes=self.limit_bytes,
-            kinds=kinds,
-            disk=self._disk,
+            kinds=self.kinds,
+            disk=disk,
             passes=self._passes(runs),
-            has_read=self._context.has_read,
+            has_read=context.has_read,
             is_columnar=self._is_worth_columns(runs),
-            compression=self._context.compression,
+            ahead=self._ahead,
+            compression=context.compression,
         )
-        self._context.count("SPILLED_RECORDS", spilled)
-        self._context.largest.partition_bytes += sum(run.length for run in few)
-        return merged(
-            open_runs(
-                few,
-                kinds,
-                self._disk,
-                stack,
-                memory_limit_bytes=self.limit_bytes,
-                is_columnar=self._is_columnar,
-            )
+        context.count("SPILLED_RECORDS", spilled)
+        context.largest.partition_bytes += sum(run.length for run in few)
+        readers = open_runs(
+            few,
+            self.kinds,
+            disk,
+            stack,
+            memory_limit_bytes=self.limit_bytes,
+            is_columnar=self._is_last_columnar(runs),
         )
+        return merged(readers)
 
     def _passes(self, runs: list[RunSlice]) -> Passes:
         return Passes.within(
-            self.limit_bytes, is_columnar=self._is_worth_columns(runs), is_last_columnar=self._is_columnar
+            self.limit_bytes,
+            is_columnar=self._is_worth_columns(runs),
+            is_last_columnar=self._is_last_columnar(runs),
         )
 
     def _is_worth_columns(self, runs: list[RunSlice]) -> bool:
         return self._step.combine is None and is_worth_columns(runs, self.limit_bytes)
+
+    def _is_last_columnar(self, runs: list[RunSlice]) -> bool:
+        if self._gives == "arrays if many":
+            return is_worth_columns(runs, self.limit_bytes)
+        return self._gives == "arrays"

@@ -12,14 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from minireduce.api.step import Step
-from minireduce.disk import Disk
-from minireduce.engine.bad_records import Care
-from minireduce.engine.context import TaskContext
 from minireduce.engine.map import MapOutput, run_map, run_map_only
 from minireduce.engine.merge import Ahead, RunSlice
 from minireduce.engine.named_outputs import NamedOutputs
-from minireduce.engine.part import PartForm, PartOutput
+from minireduce.engine.part import PartOutput
 from minireduce.engine.reduce import run_reduce
+from minireduce.engine.workplace import Workplace
 from minireduce.frozen import dataclass
 
 
@@ -37,25 +35,6 @@ class ReduceWork:
 
     runs: Sequence[RunSlice]
     ahead: Ahead | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Workplace:
-    """Where one attempt at a task works, and within what. A part gets the name and the form that stand here."""
-
-    directory: Path | str  # a text where it comes as one: a path costs as much as a small task
-    part_name: str
-    form: PartForm
-    memory_limit_bytes: int
-    context: TaskContext
-    disk: Disk
-    care: Care | None = None
-    index: int = 0  # the number of the task among those of its kind
-
-    @property
-    def passes_bad(self) -> bool:
-        """Whether readers hand on what they cannot read, so that it is found to be bad where records are computed."""
-        return self.care is not None and not self.care.is_plain
 
 
 def run_task(step: Step, work: MapWork | ReduceWork, at: Workplace) -> MapOutput | PartOutput:
@@ -88,38 +67,8 @@ def run_task(step: Step, work: MapWork | ReduceWork, at: Workplace) -> MapOutput
 
 def _run(step: Step, work: MapWork | ReduceWork, at: Workplace) -> MapOutput | PartOutput:
     if isinstance(work, MapWork) and work.partitions == 0:
-        return run_map_only(
-            step,
-            work.records,
-            directory=at.directory,
-            part_name=at.part_name,
-            output=at.form,
-            context=at.context,
-            disk=at.disk,
-            care=at.care,
-        )
-    directory = Path(at.directory)
-    at.disk.make_directories(directory)
+        return run_map_only(step, work.records, at)
+    at.disk.make_directories(Path(at.directory))
     if isinstance(work, MapWork):
-        return run_map(
-            step,
-            work.records,
-            directory=directory,
-            partitions=work.partitions,
-            memory_limit_bytes=at.memory_limit_bytes,
-            context=at.context,
-            disk=at.disk,
-            care=at.care,
-        )
-    return run_reduce(
-        step,
-        work.runs,
-        directory=directory,
-        part_name=at.part_name,
-        output=at.form,
-        memory_limit_bytes=at.memory_limit_bytes,
-        context=at.context,
-        disk=at.disk,
-        care=at.care,
-        ahead=work.ahead,
-    )
+        return run_map(step, work.records, work.partitions, at)
+    return run_reduce(step, work.runs, at, work.ahead)

@@ -44,7 +44,8 @@ from minireduce.engine.parameters import with_input_ends
 from minireduce.engine.part import PartForm
 from minireduce.engine.read import RECORD_BYTES_MAX, read_pairs
 from minireduce.engine.read_batches import numbers_of, opener
-from minireduce.engine.tasks import MapWork, ReduceWork, Workplace, run_task
+from minireduce.engine.tasks import MapWork, ReduceWork, run_task
+from minireduce.engine.workplace import Workplace
 from minireduce.errors import JobFailed, RequestError
 from minireduce.ids import JobId, TaskId, TaskKind
 from minireduce.launch.inline_tasks import InlineTasks

@@ -27,7 +27,8 @@ from minireduce.core.spec import JobSpec, LocalFiles, LocalRange, NumberRange, P
 from minireduce.disk import RealDisk
 from minireduce.engine.bad_records import Care
 from minireduce.engine.context import TaskContext
-from minireduce.engine.tasks import MapWork, Workplace, run_task
+from minireduce.engine.tasks import MapWork, run_task
+from minireduce.engine.workplace import Workplace
 from minireduce.errors import NotFound, RequestError
 from minireduce.frozen import dataclass
 from minireduce.ids import TaskId, TaskKind

@@ -22,7 +22,8 @@ from minireduce.engine.index import DATA_NAME, INDEX_NAME, read_index
 from minireduce.engine.merge import RunSlice
 from minireduce.engine.part import PartForm
 from minireduce.engine.read import open_records, read_pairs
-from minireduce.engine.tasks import MapWork, ReduceWork, Workplace, run_task
+from minireduce.engine.tasks import MapWork, ReduceWork, run_task
+from minireduce.engine.workplace import Workplace
 from minireduce.testing.disk import SimDisk
 from minireduce.testing.sequential import run_sequentially
 from minireduce.testing.workload import Product, SimJob, product_of

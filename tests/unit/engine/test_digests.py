@@ -14,6 +14,7 @@ from minireduce import Agg, Collect, Count, Distinct, First, Job, Max, Mean, Min
 from minireduce.disk import RealDisk
 from minireduce.engine.context import TaskContext
 from minireduce.engine.map import run_map
+from minireduce.engine.workplace import Workplace
 
 RNG = random.Random(3)
 WORDS = [f"w{RNG.randint(0, 12)}" for _ in range(400)]
@@ -55,13 +56,7 @@ def digest(job, directory: Path, limit: int) -> tuple[bytes, int]:
     directory.mkdir()
     context = TaskContext()
     made = run_map(
-        job.steps[0],
-        range(len(WORDS)),
-        directory=directory,
-        partitions=3,
-        memory_limit_bytes=limit,
-        context=context,
-        disk=RealDisk(),
+        job.steps[0], range(len(WORDS)), 3, Workplace(directory, "part", "pairs", limit, context, RealDisk())
     )
     return made.digest, context.counters.get(("minireduce", "SPILLED_RECORDS"), 0)
 

@@ -23,6 +23,7 @@ from minireduce.engine.map import DATA_NAME, INDEX_NAME, MapOutput, run_map, run
 from minireduce.engine.merge import RunSlice
 from minireduce.engine.read import open_records
 from minireduce.engine.reduce import run_reduce
+from minireduce.engine.workplace import Workplace
 from minireduce.errors import Corruption
 
 
@@ -32,29 +33,12 @@ def map_text(
     context = TaskContext(path="books/a.txt")
     step = job.steps[0]
     records = open_records(io.BytesIO(text), offset=0, length=len(text), input_format=step.input, context=context)
-    return run_map(
-        step,
-        records,
-        directory=directory,
-        partitions=partitions,
-        memory_limit_bytes=limit,
-        context=context,
-        disk=RealDisk(),
-    )
+    return run_map(step, records, partitions, Workplace(directory, "part", "pairs", limit, context, RealDisk()))
 
 
 def reduce_all(job: Job[Any, Any], directories: list[Path], out: Path, output: Any = "text") -> bytes:
     runs = [RunSlice(d / DATA_NAME, *read_index(d / INDEX_NAME)[0], i) for i, d in enumerate(directories)]
-    run_reduce(
-        job.steps[0],
-        runs,
-        directory=out,
-        part_name="part",
-        output=output,
-        memory_limit_bytes=1 << 26,
-        context=TaskContext(),
-        disk=RealDisk(),
-    )
+    run_reduce(job.steps[0], runs, Workplace(out, "part", output, 1 << 26, TaskContext(), RealDisk()))
     return (out / "part").read_bytes()
 
 
@@ -139,15 +123,7 @@ def test_wrong_maps_are_told_by_their_record(
         job = Job(function)
         records = open_records(io.BytesIO(text), offset=0, length=5, input_format=job.steps[0].input, context=context)
         with pytest.raises(UserCodeError, match=message) as caught:
-            run_map_only(
-                job.steps[0],
-                records,
-                directory=tmp_path,
-                part_name="part",
-                output="pairs",
-                context=context,
-                disk=RealDisk(),
-            )
+            run_map_only(job.steps[0], records, Workplace(tmp_path, "part", "pairs", 0, context, RealDisk()))
         error = caught.value
     else:
         error = failing(Job(function, Sum()), text, tmp_path)
@@ -163,12 +139,7 @@ def test_an_input_that_cannot_be_read_is_no_fault_of_a_record(is_careful: bool, 
         run_map_only(
             step,
             open_records(stream, offset=0, length=100, input_format=step.input, context=context),
-            directory=tmp_path,
-            part_name="part",
-            output="pairs",
-            context=context,
-            disk=RealDisk(),
-            care=care,
+            Workplace(tmp_path, "part", "pairs", 0, context, RealDisk(), care),
         )
     assert care.suspects == []
 
@@ -299,15 +270,7 @@ def test_user_code_sees_its_task(tmp_path: Path) -> None:
     context = TaskContext(path="f.txt")
     job = Job(Opened(), Sum())
     records = open_records(io.BytesIO(b"a\nb\n"), offset=0, length=4, input_format=job.steps[0].input, context=context)
-    run_map(
-        job.steps[0],
-        records,
-        directory=tmp_path,
-        partitions=1,
-        memory_limit_bytes=1 << 20,
-        context=context,
-        disk=RealDisk(),
-    )
+    run_map(job.steps[0], records, 1, Workplace(tmp_path, "part", "pairs", 1 << 20, context, RealDisk()))
     assert context.counters["mine", "lines"] == 2
     assert context.status == "at f.txt:2"
     assert (task.input_path, task.offset, task.attempt_id, task.work_dir) == (None, None, None, None)

@@ -23,6 +23,7 @@ from minireduce.engine.memory import COLUMNAR_LIMIT_BYTES_MIN
 from minireduce.engine.merge import RunSlice
 from minireduce.engine.merge_ahead import merge_ahead, passes_for_certain
 from minireduce.engine.reduce import run_reduce
+from minireduce.engine.workplace import Workplace
 from minireduce.errors import Corruption
 
 WORDS = [(f"word {n // 3:07}", n % 3) for n in range(30_000)]
@@ -176,11 +177,8 @@ def run_one_map(folder: Path, choice: Choice, bytes_per_s: float, records: int =
     made = run_map(
         Job(mapped, Identity()).steps[0],
         context.walk(range(records)),
-        directory=folder,
-        partitions=2,
-        memory_limit_bytes=4 << 20,
-        context=context,
-        disk=SlowDisk(machine),
+        2,
+        Workplace(folder, "part", "pairs", 4 << 20, context, SlowDisk(machine)),
     )
     assert context.counters["minireduce", "SPILLED_RECORDS"] >= records
     assert context.counters["minireduce", "MAP_OUTPUT_BYTES"] == sum(made.partition_bytes) + saved_in(folder)
@@ -219,11 +217,8 @@ def test_a_reduce_and_what_is_merged_ahead_take_runs_of_both_forms(tmp_path: Pat
             run_map(
                 step,
                 context.walk(range(index, 4000, 3)),
-                directory=folder,
-                partitions=1,
-                memory_limit_bytes=16 << 20,
-                context=context,
-                disk=RealDisk(),
+                1,
+                Workplace(folder, "part", "pairs", 16 << 20, context, RealDisk()),
             )
             runs.append(RunSlice(folder / DATA_NAME, *read_index(folder / INDEX_NAME)[0], index))
         passes = passes_for_certain(step, memory_limit_bytes=16 << 20, bytes_here=1)
@@ -238,13 +233,8 @@ def test_a_reduce_and_what_is_merged_ahead_take_runs_of_both_forms(tmp_path: Pat
         run_reduce(
             step,
             runs,
-            directory=tmp_path / f"{name}-reduce",
-            part_name="part",
-            output="pairs",
-            memory_limit_bytes=16 << 20,
-            context=context,
-            disk=RealDisk(),
-            ahead={tuple(range(passes.at_once)): made[0]},
+            Workplace(tmp_path / f"{name}-reduce", "part", "pairs", 16 << 20, context, RealDisk()),
+            {tuple(range(passes.at_once)): made[0]},
         )
         assert context.counters.pop(("minireduce", "REDUCE_SHUFFLE_BYTES")) == sum(run.length for run in runs)
         parts.append(((tmp_path / f"{name}-reduce" / "part").read_bytes(), context.counters, made[0].pairs))
@@ -266,23 +256,15 @@ def test_progress_and_the_largest_group_go_by_what_lies_on_disk(tmp_path: Path, 
         made = run_map(
             job.steps[0],
             context.walk(range(200_000)),
-            directory=folder,
-            partitions=1,
-            memory_limit_bytes=256 << 20,
-            context=context,
-            disk=RealDisk(),
+            1,
+            Workplace(folder, "part", "pairs", 256 << 20, context, RealDisk()),
         )
         (total,) = made.partition_bytes
         context = TaskContext(compression=compression)
         run_reduce(
             job.steps[0],
             [RunSlice(folder / DATA_NAME, 0, total, 0)],
-            directory=folder,
-            part_name="part",
-            output="pairs",
-            memory_limit_bytes=256 << 20,
-            context=context,
-            disk=RealDisk(),
+            Workplace(folder, "part", "pairs", 256 << 20, context, RealDisk()),
         )
         assert 0.9 * total < context.bytes_read <= total
         assert 0.1 < context.largest.share < 0.9

@@ -27,6 +27,7 @@ from minireduce.engine.map import DATA_NAME, INDEX_NAME, run_map
 from minireduce.engine.merge import RunSlice
 from minireduce.engine.read import read_pairs
 from minireduce.engine.reduce import run_reduce
+from minireduce.engine.workplace import Workplace
 from minireduce.testing.sequential import run_sequentially
 
 KEYS: dict[str, st.SearchStrategy[Any]] = {
@@ -135,11 +136,8 @@ def run(
             run_map(
                 step,
                 context.walk(records),
-                directory=directory,
-                partitions=partitions,
-                memory_limit_bytes=limit,
-                context=context,
-                disk=QuickDisk(),
+                partitions,
+                Workplace(directory, "part", "pairs", limit, context, QuickDisk()),
             )
             maps.append(directory)
         for partition in range(partitions):
@@ -147,15 +145,13 @@ def run(
                 RunSlice(directory / DATA_NAME, *read_index(directory / INDEX_NAME)[partition], order)
                 for order, directory in enumerate(maps)
             ]
+            # whatever order they arrive in
             made = run_reduce(
                 step,
-                runs[::-1],  # whatever order they arrive in
-                directory=Path(name),
-                part_name=f"part-{partition}",
-                output="pairs",
-                memory_limit_bytes=limit,
-                context=TaskContext(compression=compression),
-                disk=QuickDisk(),
+                runs[::-1],
+                Workplace(
+                    Path(name), f"part-{partition}", "pairs", limit, TaskContext(compression=compression), QuickDisk()
+                ),
             )
             part = Path(name, f"part-{partition}")
             assert part.exists() == (made.records > 0) == (made.bytes_written > 0)

@@ -35,6 +35,7 @@ from minireduce.engine.map import run_map
 from minireduce.engine.memory import anonymous_bytes
 from minireduce.engine.merge import RunSlice
 from minireduce.engine.reduce import run_reduce
+from minireduce.engine.workplace import Workplace
 
 def lengths(key, values):
     yield key, sum(len(value) for value in values)
@@ -72,13 +73,12 @@ for index in range(2):
     directory = folder / str(index)
     directory.mkdir()
     context = TaskContext(idle_bytes=idle)
-    run_map(step, range(index * 80_000, (index + 1) * 80_000), directory=directory, partitions=1,
-            memory_limit_bytes=limit, context=context, disk=RealDisk())
+    run_map(step, range(index * 80_000, (index + 1) * 80_000), 1,
+            Workplace(directory, "part", "pairs", limit, context, RealDisk()))
     counters.append(context.counters["minireduce", "SPILLED_RECORDS"])
     runs.append(RunSlice(directory / "output.data", *read_index(directory / "output.index")[0], index))
 context = TaskContext(idle_bytes=idle)
-made = run_reduce(step, runs, directory=folder, part_name="part", output="pairs", memory_limit_bytes=limit,
-                  context=context, disk=RealDisk())
+made = run_reduce(step, runs, Workplace(folder, "part", "pairs", limit, context, RealDisk()))
 done.set()
 watcher.join()
 print(json.dumps({"over_idle": peak - idle, "spilled": min(counters), "records": made.records}))
@@ -129,6 +129,7 @@ from minireduce.engine.memory import anonymous_bytes
 from minireduce.engine.merge import RunSlice
 from minireduce.engine.read_batches import number_batches
 from minireduce.engine.reduce import run_reduce
+from minireduce.engine.workplace import Workplace
 
 def texts(numbers, width):
     digits = numbers[:, None] // 10 ** np.arange(width - 1, -1, -1, dtype=np.float64).astype(np.int64) % 10
@@ -173,13 +174,12 @@ for index in range(2):
     directory = folder / str(index)
     directory.mkdir()
     context = TaskContext(idle_bytes=idle, compression=compression)
-    run_map(step, number_batches(index * count, (index + 1) * count, context=context), directory=directory,
-            partitions=1, memory_limit_bytes=limit, context=context, disk=RealDisk())
+    run_map(step, number_batches(index * count, (index + 1) * count, context=context), 1,
+            Workplace(directory, "part", "pairs", limit, context, RealDisk()))
     counters.append(context.counters["minireduce", "SPILLED_RECORDS"])
     runs.append(RunSlice(directory / "output.data", *read_index(directory / "output.index")[0], index))
 context = TaskContext(idle_bytes=idle, compression=compression)
-made = run_reduce(step, runs, directory=folder, part_name="part", output="pairs", memory_limit_bytes=limit,
-                  context=context, disk=RealDisk())
+made = run_reduce(step, runs, Workplace(folder, "part", "pairs", limit, context, RealDisk()))
 done.set()
 watcher.join()
 print(json.dumps({"over_idle": peak - idle, "spilled": min(counters), "records": made.records}))

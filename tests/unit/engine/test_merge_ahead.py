@@ -16,6 +16,7 @@ from minireduce.engine.map import DATA_NAME, INDEX_NAME, run_map
 from minireduce.engine.merge import Ahead, Passes, RunSlice
 from minireduce.engine.merge_ahead import merge_ahead, passes_for_certain
 from minireduce.engine.reduce import run_reduce
+from minireduce.engine.workplace import Workplace
 
 LIMIT_BYTES = 16 << 20
 AT_ONCE = 4
@@ -50,11 +51,8 @@ def runs_of(job: Job[Any, Any], folder: Path) -> list[RunSlice]:
         run_map(
             job.steps[0],
             context.walk(records),
-            directory=directory,
-            partitions=1,
-            memory_limit_bytes=LIMIT_BYTES,
-            context=context,
-            disk=RealDisk(),
+            1,
+            Workplace(directory, "part", "pairs", LIMIT_BYTES, context, RealDisk()),
         )
         runs.append(RunSlice(directory / DATA_NAME, *read_index(directory / INDEX_NAME)[0], index))
     return runs
@@ -63,17 +61,7 @@ def runs_of(job: Job[Any, Any], folder: Path) -> list[RunSlice]:
 def reduced(job: Job[Any, Any], runs: list[RunSlice], folder: Path, ahead: Ahead | None = None) -> tuple[bytes, Any]:
     folder.mkdir()
     context = TaskContext()
-    run_reduce(
-        job.steps[0],
-        runs,
-        directory=folder,
-        part_name="part",
-        output="pairs",
-        memory_limit_bytes=LIMIT_BYTES,
-        context=context,
-        disk=RealDisk(),
-        ahead=ahead,
-    )
+    run_reduce(job.steps[0], runs, Workplace(folder, "part", "pairs", LIMIT_BYTES, context, RealDisk()), ahead)
     assert [path.name for path in folder.iterdir()] == ["part"]
     return (folder / "part").read_bytes(), sorted(context.counters.items())
 

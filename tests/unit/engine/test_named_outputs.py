@@ -20,7 +20,8 @@ from minireduce.engine.frames import Source
 from minireduce.engine.map import DATA_NAME, INDEX_NAME, MapOutput
 from minireduce.engine.part_table import read_table
 from minireduce.engine.read import read_pairs
-from minireduce.engine.tasks import MapWork, Workplace, run_task
+from minireduce.engine.tasks import MapWork, run_task
+from minireduce.engine.workplace import Workplace
 from minireduce.errors import Corruption, RequestError
 
 ERRORS = {"errors": Text()}

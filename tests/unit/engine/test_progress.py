@@ -19,6 +19,7 @@ from minireduce.engine.map import run_map
 from minireduce.engine.merge import RUN_MEMORY_BYTES, RunSlice
 from minireduce.engine.read import open_records
 from minireduce.engine.reduce import run_reduce
+from minireduce.engine.workplace import Workplace
 
 
 def seen_over_text(data: bytes, path: str = "f.txt", offset: int = 0, length: int = 1 << 30) -> tuple[list[int], int]:
@@ -66,11 +67,8 @@ def runs_of(directory: Path, lines: list[str], maps: int) -> list[RunSlice]:
         made = run_map(
             Job(count, first).steps[0],
             iter(lines),
-            directory=where,
-            partitions=1,
-            memory_limit_bytes=64 << 20,
-            context=TaskContext(),
-            disk=RealDisk(),
+            1,
+            Workplace(where, "part", "pairs", 64 << 20, TaskContext(), RealDisk()),
         )
         runs.append(RunSlice(where / DATA_NAME, 0, made.partition_bytes[0], number))
     return runs
@@ -93,12 +91,7 @@ class Reduced:
         run_reduce(
             (job or Job(count, look)).steps[0],
             runs,
-            directory=directory / "reduce",
-            part_name="part",
-            output="pairs",
-            memory_limit_bytes=memory_limit_bytes,
-            context=self.context,
-            disk=RealDisk(),
+            Workplace(directory / "reduce", "part", "pairs", memory_limit_bytes, self.context, RealDisk()),
         )
         self.end = self.context.bytes_read / self.total
 
