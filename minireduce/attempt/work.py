@@ -184,15 +184,7 @@ class TaskRun:
         path, made = Path(work.path), None
         if passes.is_certain(work.groups_before, work.runs_here):
             disk.remove(path)  # of what was broken off before
-            made = merge_ahead(
-                self._step,
-                _slices(work.runs),
-                passes,
-                path,
-                memory_limit_bytes=limit_bytes,
-                disk=disk,
-                compression=self._context.compression,
-            )
+            made = merge_ahead(self._step, _slices(work.runs), passes, path, self._place)
         if made is None:
             return NotMerged(passes.at_once, passes.runs_max)
         whole, count = made

@@ -250,8 +250,8 @@ class _MapAttempt:
             memory_limit_bytes=self._limit_bytes,
             kinds=self._kinds,
             disk=self._disk,
+            context=self._context,
             is_columnar=is_columnar,
-            compression=self._context.compression,
         )
         self._context.count("SPILLED_RECORDS", spilled)
         with ExitStack() as stack:

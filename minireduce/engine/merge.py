@@ -22,7 +22,7 @@ from typing import Any
 from minireduce.disk import Disk
 from minireduce.engine import columns, key_columns
 from minireduce.engine.columns import Column
-from minireduce.engine.frame_compression import FrameCompression
+from minireduce.engine.context import TaskContext
 from minireduce.engine.frames import FRAME_BYTES, SectionReader, SectionWriter, Source
 from minireduce.engine.index import source_name
 from minireduce.engine.key_columns import Keys
@@ -298,10 +298,10 @@ def merge_in_passes(
     kinds: Kinds,
     disk: Disk,
     passes: Passes | None = None,
+    context: TaskContext,
     has_read: Callable[[int], None] = lambda _: None,
     is_columnar: bool = False,
     ahead: Ahead | None = None,
-    compression: FrameCompression | None = None,
 ) -> tuple[list[RunSlice], int]:
     """Few enough runs to merge at once, in the same order, and how many pairs were written on the way.
 
@@ -329,7 +329,7 @@ def merge_in_passes(
                     kinds=kinds,
                     disk=disk,
                     is_columnar=is_columnar,
-                    compression=compression,
+                    context=context,
                 )
             for run in together:
                 if isinstance(run.file, Path) and run.file in made:
@@ -353,14 +353,17 @@ def merge_into(
     kinds: Kinds,
     disk: Disk,
     is_columnar: bool,
-    compression: FrameCompression | None = None,
+    context: TaskContext,
 ) -> MergedRun:
-    """Bring neighbouring runs together in a new file."""
+    """Bring neighbouring runs together in a new file, compressed as the attempt's `context` says. What goes through is
+    a sign of life: the passes of one reduce may take hours. Raises as `context.progress` and `fold`.
+    """
     with ExitStack() as stack:
         readers = open_runs(runs, kinds, disk, stack, memory_limit_bytes=memory_limit_bytes, is_columnar=is_columnar)
-        writer = SectionWriter(stack.enter_context(disk.create(path)), compression)
+        writer = SectionWriter(stack.enter_context(disk.create(path)), context.compression)
         writer.write_kinds(kinds.encoded())
         for keys, column in fold(merged(readers)):
+            context.progress()
             writer.add(keys, column)
         writer.end()
     return MergedRun(path, writer.bytes_written, writer.pairs_written)

@@ -18,12 +18,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from minireduce.api.step import Step
-from minireduce.disk import Disk
-from minireduce.engine.frame_compression import FrameCompression
 from minireduce.engine.kinds import Kinds
 from minireduce.engine.memory import COLUMNAR_LIMIT_BYTES_MIN
 from minireduce.engine.merge import COLUMNAR_BYTES_MIN, MergedRun, Passes, RunSlice, merge_into
 from minireduce.engine.reduce import fold_without_user_code, is_streamed_into_part
+from minireduce.engine.workplace import Workplace
 
 
 def passes_for_certain(step: Step, *, memory_limit_bytes: int, bytes_here: int) -> Passes | None:
@@ -41,14 +40,7 @@ def passes_for_certain(step: Step, *, memory_limit_bytes: int, bytes_here: int) 
 
 
 def merge_ahead(
-    step: Step,
-    runs: Sequence[RunSlice],
-    passes: Passes,
-    path: Path,
-    *,
-    memory_limit_bytes: int,
-    disk: Disk,
-    compression: FrameCompression | None = None,
+    step: Step, runs: Sequence[RunSlice], passes: Passes, path: Path, at: Workplace
 ) -> tuple[MergedRun, int] | None:
     """The first group of these runs, and how many of them are in it, empty ones too; None if they are too few."""
     filled = [place for place, run in enumerate(runs) if run.length][: passes.at_once]
@@ -58,10 +50,10 @@ def merge_ahead(
         path,
         [runs[place] for place in filled],
         fold_without_user_code(step),
-        memory_limit_bytes=memory_limit_bytes,
+        memory_limit_bytes=at.memory_limit_bytes,
         kinds=Kinds(),
-        disk=disk,
-        is_columnar=memory_limit_bytes >= COLUMNAR_LIMIT_BYTES_MIN,
-        compression=compression,
+        disk=at.disk,
+        is_columnar=at.memory_limit_bytes >= COLUMNAR_LIMIT_BYTES_MIN,
+        context=at.context,
     )
     return made, filled[-1] + 1

@@ -19,7 +19,7 @@ Memory: `_HELD_BYTES` for each output, and what its frame takes; the rest lies b
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, Self
@@ -96,7 +96,8 @@ class KeptAside(_Declared):
 class NamedOutputs(_Declared):
     """What one attempt gives to the outputs in `declared`, and takes over for those in `taken_over`.
 
-    `index` is the task's number. A context manager that closes its files whatever happens.
+    `index` is the task's number, and `progress` is called while it takes over. A context manager that closes its files
+    whatever happens.
     """
 
     def __init__(
@@ -107,11 +108,12 @@ class NamedOutputs(_Declared):
         directory: Path,
         form: PartForm,
         disk: Disk,
+        progress: Callable[[], None],
         index: int = 0,
     ) -> None:
         self.index = index
         super().__init__(declared)
-        self._disk = disk
+        self._disk, self._progress = disk, progress
         self._lock = threading.Lock()  # threads of user code may give at the same time
         self._stack = ExitStack()
         names = sorted({*declared, *taken_over})
@@ -176,6 +178,7 @@ class NamedOutputs(_Declared):
             reader = SectionReader(source, offset + len(PART_MAGIC), length - len(PART_MAGIC))
             try:
                 for texts, column in iterate(reader):
+                    self._progress()
                     self._outputs[name].writer.add_encoded(texts, column)
             except InvalidValue as error:
                 raise InvalidValue(f"the output {name!r}: {error.message}", hint=error.hint) from error

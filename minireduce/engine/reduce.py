@@ -193,7 +193,7 @@ def _in_order(
         memory_limit_bytes=memory_limit_bytes,
         directory=directory,
         disk=at.disk,
-        compression=at.context.compression,
+        context=at.context,
     )
 
 

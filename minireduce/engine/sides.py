@@ -80,11 +80,11 @@ class Sides:
             memory_limit_bytes=self.limit_bytes,
             kinds=self.kinds,
             disk=disk,
+            context=context,
             passes=self._passes(runs),
             has_read=context.has_read,
             is_columnar=self._is_worth_columns(runs),
             ahead=self._ahead,
-            compression=context.compression,
         )
         context.count("SPILLED_RECORDS", spilled)
         context.largest.partition_bytes += sum(run.length for run in few)

@@ -17,7 +17,7 @@ from typing import Any
 
 from minireduce.disk import Disk
 from minireduce.engine import columns
-from minireduce.engine.frame_compression import FrameCompression
+from minireduce.engine.context import TaskContext
 from minireduce.engine.frames import SectionReader, SectionWriter, Source, iterate
 from minireduce.engine.groups import Group
 from minireduce.engine.memory import held_bytes
@@ -38,7 +38,7 @@ def sorted_groups(
     memory_limit_bytes: int,
     directory: Path,
     disk: Disk,
-    compression: FrameCompression | None = None,
+    context: TaskContext,
 ) -> Iterator[Group]:
     """The same groups with their values in order; equal ones stay in input order."""
     run_bytes_max = int(memory_limit_bytes * _RUN_SHARE)
@@ -49,7 +49,7 @@ def sorted_groups(
             yield text, key, iter(batch)
             continue
         with ExitStack() as stack:
-            runs = _Runs(sort_key, fan_in(int(memory_limit_bytes * _MERGE_SHARE)), directory, disk, compression)
+            runs = _Runs(sort_key, fan_in(int(memory_limit_bytes * _MERGE_SHARE)), directory, disk, context)
             stack.callback(runs.remove)
             runs.add(batch)
             while not is_last:
@@ -83,10 +83,10 @@ class _Runs:
         fan_in: int,
         directory: Path,
         disk: Disk,
-        compression: FrameCompression | None,
+        context: TaskContext,
     ) -> None:
         self._sort_key, self._fan_in = sort_key, fan_in
-        self._directory, self._disk, self._compression = directory, disk, compression
+        self._directory, self._disk, self._context = directory, disk, context
         self._levels: list[list[Path]] = []
         self._made = 0
 
@@ -121,8 +121,9 @@ class _Runs:
         self._made += 1
         remaining = iter(values)
         with self._disk.create(path) as file:
-            writer = SectionWriter(file, self._compression)
+            writer = SectionWriter(file, self._context.compression)
             while batch := list(islice(remaining, _WRITTEN_TOGETHER)):
+                self._context.progress()
                 writer.add([""] * len(batch), columns.make(batch))
             writer.end()
         return path

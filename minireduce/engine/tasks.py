@@ -53,6 +53,7 @@ def run_task(step: Step, work: MapWork | ReduceWork, at: Workplace) -> MapOutput
         directory=directory,
         form=at.form if is_last else "pairs",
         disk=at.disk,
+        progress=at.context.progress,
         index=at.index,
     )
     with named:

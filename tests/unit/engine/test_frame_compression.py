@@ -223,9 +223,8 @@ def test_a_reduce_and_what_is_merged_ahead_take_runs_of_both_forms(tmp_path: Pat
             runs.append(RunSlice(folder / DATA_NAME, *read_index(folder / INDEX_NAME)[0], index))
         passes = passes_for_certain(step, memory_limit_bytes=16 << 20, bytes_here=1)
         assert passes is not None
-        made = merge_ahead(
-            step, runs, passes, tmp_path / name, memory_limit_bytes=16 << 20, disk=RealDisk(), compression=choices[1]
-        )
+        at = Workplace(tmp_path, "part", "pairs", 16 << 20, TaskContext(compression=choices[1]), RealDisk())
+        made = merge_ahead(step, runs, passes, tmp_path / name, at)
         assert made is not None
         assert any(are_compressed((tmp_path / name).read_bytes())) == (name == "mixed")
         context = TaskContext(compression=choices[1])

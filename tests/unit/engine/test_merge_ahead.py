@@ -75,7 +75,8 @@ def all_ahead(job: Job[Any, Any], runs: list[RunSlice], folder: Path) -> tuple[A
     ahead, place, groups = {}, 0, 0
     while passes.is_certain(groups, filled):
         path = folder / f"{place}.ahead"
-        made = merge_ahead(step, runs[place:], passes, path, memory_limit_bytes=LIMIT_BYTES, disk=RealDisk())
+        at = Workplace(folder, "part", "pairs", LIMIT_BYTES, TaskContext(), RealDisk())
+        made = merge_ahead(step, runs[place:], passes, path, at)
         assert made is not None
         whole, count = made
         ahead[tuple(run.order for run in runs[place : place + count] if run.length)] = whole

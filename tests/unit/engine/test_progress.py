@@ -78,11 +78,15 @@ class Reduced:
     """A reduce over some runs, and what it said at each key."""
 
     def __init__(self, directory: Path, runs: list[RunSlice], memory_limit_bytes: int = 64 << 20, job=None) -> None:
-        self.context = TaskContext()
+        self.context = TaskContext(on_progress=self._beat)
+        self.beats = 0
+        self.beats_at_first = -1
         self.seen: list[float] = []
         self.total = sum(run.length for run in runs)
 
         def look(key, values):
+            if not self.seen:
+                self.beats_at_first = self.beats
             self.seen.append(self.context.bytes_read / self.total)
             yield key, sum(values)
             self.seen.append(self.context.bytes_read / self.total)
@@ -94,6 +98,9 @@ class Reduced:
             Workplace(directory / "reduce", "part", "pairs", memory_limit_bytes, self.context, RealDisk()),
         )
         self.end = self.context.bytes_read / self.total
+
+    def _beat(self, _: TaskContext) -> None:
+        self.beats += 1
 
 
 @pytest.mark.parametrize("maps", [1, 3])
@@ -116,6 +123,24 @@ def test_passes_before_the_last_merge_count_by_what_they_read(tmp_path: Path, ma
     reduced = Reduced(tmp_path, runs_of(tmp_path, lines, maps), memory_limit_bytes=2 * RUN_MEMORY_BYTES)
     assert begun - 0.05 < reduced.seen[0] < begun + 0.05
     assert 0.8 < reduced.end <= 1.0
+
+
+def test_passes_before_the_last_merge_are_signs_of_life(tmp_path: Path) -> None:
+    """Else whoever waits for a record to be finished takes a large reduce for one that hangs."""
+    lines = [f"{n:05}" for n in range(2000)]
+    (tmp_path / "few").mkdir()
+    few = Reduced(tmp_path / "few", runs_of(tmp_path / "few", lines, 2), memory_limit_bytes=2 * RUN_MEMORY_BYTES)
+    many = Reduced(tmp_path, runs_of(tmp_path, lines, 15), memory_limit_bytes=2 * RUN_MEMORY_BYTES)
+    assert many.beats_at_first >= few.beats_at_first + 4  # one for each group that is brought together
+
+
+def test_values_that_are_sorted_on_disk_are_signs_of_life(tmp_path: Path) -> None:
+    job = Job(count, lambda key, values: [(key, sum(values))], sort_values=True)
+    reduced = Reduced(tmp_path, runs_of(tmp_path, ["hot " * 1000] * 200, 2), memory_limit_bytes=1 << 20, job=job)
+    plain = Job(count, lambda key, values: [(key, sum(values))])
+    (tmp_path / "plain").mkdir()
+    other = Reduced(tmp_path / "plain", runs_of(tmp_path / "plain", ["hot " * 1000] * 200, 2), job=plain)
+    assert reduced.beats > other.beats + 100
 
 
 def test_the_largest_group_is_known_with_its_share_of_the_bytes(tmp_path: Path) -> None:
