@@ -48,6 +48,7 @@ class Sides:
             self._runs[step.input_of(run.order)].append(run)
         self.limit_bytes = at.memory_limit_bytes // len(self._runs)
         self.kinds = Kinds()
+        self._left: list[Path] = []  # what passes made, or was made of them ahead
 
     def merging(self, stack: ExitStack) -> list[Iterator[Merged]]:
         """The merge of each side; its files are closed with `stack`."""
@@ -66,6 +67,8 @@ class Sides:
 
     def remove(self) -> None:
         """Remove what was left on disk."""
+        for path in self._left:
+            self._at.disk.remove(path)
         for index in range(len(self._runs)):
             self._at.disk.remove_tree(self.folder(index))
         if self._step.is_join:
@@ -86,6 +89,7 @@ class Sides:
             is_columnar=self._is_worth_columns(runs),
             ahead=self._ahead,
         )
+        self._left += [run.file for run in few if isinstance(run.file, Path) and run not in runs]
         context.count("SPILLED_RECORDS", spilled)
         context.largest.partition_bytes += sum(run.length for run in few)
         readers = open_runs(
