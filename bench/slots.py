@@ -3,7 +3,8 @@
 Words of the same text are counted on an embedded cluster with one slot, two, four and so on, everything warm, as many
 reducers as slots, the output written and synced within the time. Each round takes all numbers of slots in turn. Beside
 the lanes stands what the machine gives: a bare Python loop over lines in as many processes at once, which share nothing
-but caches and memory. `--write FOLDER` leaves the table and a plot there.
+but caches and memory; and as many clusters of one slot at once, each with a text of its own, which share no work either
+but use as much memory as the lanes do. `--write FOLDER` leaves the table and a plot there.
 
     python bench/slots.py [--mebibytes 128] [--rounds 5] [--slots-max 16] [--write FOLDER]
 """
@@ -17,17 +18,23 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable
-from multiprocessing import Process
+from multiprocessing import Process, get_context
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from limits import loop_over_lines
 from text_input import make_text
 
 from minireduce import Job, LocalCluster
 
+if TYPE_CHECKING:
+    from multiprocessing.queues import Queue
+    from threading import Barrier
+
 JOBS = Path(__file__).resolve().parent.parent / "jobs"
 LANES = {"records": JOBS / "wordcount.py", "columns": JOBS / "wordcount_columns.py"}
 BARE = "bare loop"
+APART_RUNS = 3
 SLOTS_MAX = 16
 SIZE, MARGIN = 360, 48  # of the plot
 COLOURS = {"records": "#246", "columns": "#282", BARE: "#999"}
@@ -59,7 +66,8 @@ def main() -> None:
                     seconds[lane][slots].append(_took(job, text, asked.work / "slots-out", cluster, slots))
             seconds[BARE][slots].append(_bare(text, slots))
         print(f"  round {number} done", flush=True)
-    table = report(seconds, asked.mebibytes)
+    apart = {slots: _apart(asked.work, asked.mebibytes, slots) for slots in numbers}
+    table = f"{report(seconds, asked.mebibytes)}\n\n{report_apart(apart)}"
     print(f"\n{table}")
     if asked.write is not None:
         asked.write.mkdir(parents=True, exist_ok=True)
@@ -95,6 +103,40 @@ def _bare(text: Path, slots: int) -> float:
     return _seconds(run) / slots
 
 
+def _apart(work: Path, mebibytes: int, clusters: int) -> dict[str, float]:
+    """Seconds, by lane, of clusters of one slot at once, each with a text of half the size: the median of all."""
+    share = work / f"text-{mebibytes // 2}.txt"
+    make_text(share, mebibytes << 19)
+    spawning = get_context("spawn")
+    barrier, took = spawning.Barrier(clusters), spawning.Queue()
+    outputs = [work / f"slots-out-{number}" for number in range(clusters)]
+    processes = [spawning.Process(target=_one_apart, args=(share, output, barrier, took)) for output in outputs]
+    for process in processes:
+        process.start()
+    found: dict[str, list[float]] = {lane: [] for lane in LANES}
+    for _ in range(clusters * len(LANES) * APART_RUNS):
+        lane, seconds = took.get()
+        found[lane].append(seconds)
+    for process in processes:
+        process.join()
+    return {lane: statistics.median(each) for lane, each in found.items()}
+
+
+def _one_apart(text: Path, output: Path, barrier: Barrier, took: Queue[tuple[str, float]]) -> None:
+    with LocalCluster(slots=1) as cluster:
+        for lane, path in LANES.items():
+            job = runpy.run_path(str(path), run_name=lane)["job"]
+            for number in range(APART_RUNS + 1):
+                barrier.wait()
+
+                def run(job: Job = job) -> None:
+                    job.run(str(text), output=str(output), overwrite=True, master=cluster, reducers=1).close()
+
+                seconds = _seconds(run)
+                if number:  # the first finds no task process
+                    took.put((lane, seconds))
+
+
 def _seconds(run: Callable[[], None]) -> float:
     started = time.perf_counter()
     run()
@@ -124,6 +166,15 @@ def report(seconds: Seconds, mebibytes: int) -> str:
             cells.append(f"{statistics.median(took):.2f} ({min(took):.2f} to {max(took):.2f})")
             cells.append(f"{faster[lane][slots]:.2f}")
         lines.append(f"| {' | '.join([*cells, f'{faster[BARE][slots]:.2f}'])} |")
+    return "\n".join(lines)
+
+
+def report_apart(seconds: dict[int, dict[str, float]]) -> str:
+    """How much more clusters that have nothing to do with each other get done than one alone, as Markdown."""
+    lines = ["| clusters of one slot | records, times one | columns, times one |", "|---|---|---|"]
+    for clusters, each in seconds.items():
+        times = [f"{clusters * seconds[1][lane] / each[lane]:.2f}" for lane in LANES]
+        lines.append(f"| {clusters} | {' | '.join(times)} |")
     return "\n".join(lines)
 
 
