@@ -9,9 +9,11 @@ States are written to disk between tasks: they must be values that a pair could 
 
 from __future__ import annotations
 
+import operator
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
-from typing import Any, Generic, TypeVar, cast
+from itertools import chain, groupby
+from typing import Any, Generic, TypeVar
 
 from minireduce.api import exact_sums
 from minireduce.errors import RequestError
@@ -115,6 +117,50 @@ class Mean(Aggregation["float | None", "tuple[int, exact_sums.State]", "float | 
 
 
 _TOTALLY_ORDERED = (frozenset({int}), frozenset({str}), frozenset({bytes}))
+_WITHOUT_NAN = frozenset({int, bool, str, bytes})
+_NUMBERS = _WITHOUT_NAN | {float}
+_SEQUENCES = (list, tuple)
+_FEW = 8  # values that are compared one by one faster than they are looked through
+
+
+def _has_nan(values: Sequence[Any]) -> bool:
+    """Whether one of them is no number; what else differs from itself counts as well."""
+    return any(map(operator.ne, values, values))
+
+
+def _key_of(values: Sequence[Any]) -> Any:
+    """What to sort these by: nothing where `<` alone puts them in order, which is three times as fast."""
+    types = set(map(type, values))
+    if types <= _WITHOUT_NAN:
+        return None
+    if types <= _NUMBERS:
+        return _rank if _has_nan(values) else None
+    are_sequences = [issubclass(kind, _SEQUENCES) for kind in types]
+    if not any(are_sequences):
+        return _rank if _has_nan(values) else _none_first if type(None) in types else None
+    if not all(are_sequences):
+        nested = [value for value in values if isinstance(value, _SEQUENCES)]
+        others = [value for value in values if not isinstance(value, _SEQUENCES)]
+        return None if _key_of(nested) is _key_of(others) is None else _rank
+    return None if _key_of(list(chain.from_iterable(values))) is None else _rank
+
+
+def _none_first(value: Any) -> tuple[bool, Any]:
+    return (value is not None, value if value is not None else 0)
+
+
+def _rank(value: Any) -> Any:
+    """What stands for a value in one order of all: None before the others, NaN after them and equal to itself, within
+    lists and tuples too.
+
+    NaN is neither less than a number nor greater, so without this where it stood among the values would show.
+    """
+    if isinstance(value, _SEQUENCES):
+        within = map(_rank, value)
+        return (True, False, list(within) if isinstance(value, list) else tuple(within))
+    if value is None:
+        return (False, False, 0)
+    return (True, True, 0) if value != value else (True, False, value)  # noqa: PLR0124
 
 
 class _Extreme(Aggregation[T, Any, Any]):
@@ -129,33 +175,50 @@ class _Extreme(Aggregation[T, Any, Any]):
     def finish(self, state: T | None) -> T | None:
         return state
 
+    def add_all(self, state: T | None, values: Sequence[T]) -> T | None:
+        is_looked_through = len(values) > _FEW or (values and isinstance(values[0], _SEQUENCES))
+        if is_looked_through and (key := _key_of(values)) is not _rank:
+            present = values if key is None else [value for value in values if value is not None]
+            values = (self._of(present),) if present else ()
+        for value in values:
+            state = self.add(state, value)
+        return state
+
+    @abstractmethod
+    def _of(self, values: Sequence[T]) -> T:
+        """The first of those that no other goes before."""
+
 
 class Min(_Extreme[T], Aggregation[T, "T | None", T]):
-    """The least value; None is skipped, NaN wins, and of nothing it is None."""
+    """The least value; None is skipped, NaN wins, and of nothing it is None. Within tuples None comes before all else
+    and NaN after it.
+    """
 
     def add(self, state: T | None, value: T) -> T | None:
         if value is None or state is None:
             return state if value is None else value
+        if isinstance(value, _SEQUENCES):
+            return value if _rank(value) < _rank(state) else state
         return value if value < state or (value != value and state == state) else state  # type: ignore[operator]  # noqa: PLR0124
 
-    def add_all(self, state: T | None, values: Sequence[T]) -> T | None:
-        if frozenset(map(type, values)) in _TOTALLY_ORDERED:
-            return self.add(state, min(values))  # type: ignore[type-var]
-        return cast("T | None", super().add_all(state, values))
+    def _of(self, values: Sequence[T]) -> T:
+        return min(values)  # type: ignore[type-var]
 
 
 class Max(_Extreme[T], Aggregation[T, "T | None", T]):
-    """The greatest value; None is skipped, NaN wins, and of nothing it is None."""
+    """The greatest value; None is skipped, NaN wins, and of nothing it is None. Within tuples None comes before all
+    else and NaN after it.
+    """
 
     def add(self, state: T | None, value: T) -> T | None:
         if value is None or state is None:
             return state if value is None else value
+        if isinstance(value, _SEQUENCES):
+            return value if _rank(value) > _rank(state) else state
         return value if value > state or (value != value and state == state) else state  # type: ignore[operator]  # noqa: PLR0124
 
-    def add_all(self, state: T | None, values: Sequence[T]) -> T | None:
-        if frozenset(map(type, values)) in _TOTALLY_ORDERED:
-            return self.add(state, max(values))  # type: ignore[type-var]
-        return cast("T | None", super().add_all(state, values))
+    def _of(self, values: Sequence[T]) -> T:
+        return max(values)  # type: ignore[type-var]
 
 
 class Collect(Aggregation[T, "list[T]", "list[T]"]):
@@ -199,12 +262,8 @@ class First(Aggregation[T, "list[T]", "T | None"]):
         return state or list(values[:1])
 
 
-def _none_first(value: Any) -> tuple[bool, Any]:
-    return (value is not None, value if value is not None else 0)
-
-
 class Distinct(Aggregation[T, "list[T]", "list[T]"]):
-    """The values that differ, ascending, None first. Of equal values the first stays."""
+    """The values that differ, ascending, None first and one NaN last. Of equal values the first stays."""
 
     def start(self) -> list[T]:
         return []
@@ -224,15 +283,18 @@ class Distinct(Aggregation[T, "list[T]", "list[T]"]):
             return both
         if frozenset(map(type, both)) in _TOTALLY_ORDERED:  # where values that are equal are the same
             return sorted(set(both))  # type: ignore[type-var]
+        key = _key_of(both)
+        if key is _rank:
+            return [next(same) for _, same in groupby(sorted(both, key=_rank), _rank)]
         kept: list[T] = []
-        for value in sorted(both, key=_none_first):
+        for value in sorted(both, key=key):
             if not kept or value != kept[-1]:
                 kept.append(value)
         return kept
 
 
 class TopK(Aggregation[T, "list[T]", "list[T]"]):
-    """The `count` greatest values, descending; of equal ones the earlier first, None last."""
+    """The `count` greatest values, descending; of equal ones the earlier first, NaN before all and None after all."""
 
     def __init__(self, count: int) -> None:
         if not isinstance(count, int) or count < 1:
@@ -255,7 +317,8 @@ class TopK(Aggregation[T, "list[T]", "list[T]"]):
         return state
 
     def add_all(self, state: list[T], values: Sequence[T]) -> list[T]:
-        return sorted([*state, *values], key=_none_first, reverse=True)[: self.count]
+        both = [*state, *values]
+        return sorted(both, key=_key_of(both), reverse=True)[: self.count]
 
 
 class Agg(Aggregation[T, "list[Any]", "dict[str, Any]"]):

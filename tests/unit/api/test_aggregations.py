@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from fractions import Fraction
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -115,3 +116,46 @@ def test_a_sum_refuses_what_is_no_number(value: Any) -> None:
 def test_aggregations_that_cannot_be_are_refused(make: Any) -> None:
     with pytest.raises(RequestError):
         make()
+
+
+def rank(value: Any) -> Any:
+    """The order of TopK and Distinct, spelled out: None, then what is ordered, then NaN; so too within tuples."""
+    if isinstance(value, tuple):
+        return (1, tuple(map(rank, value)))
+    return (0, 0) if value is None else (2, 0) if value != value else (1, value)  # noqa: PLR0124
+
+
+NUMBERS = st.sampled_from([None, 1, 1.0, True, 0.0, -0.0, 2.5, 1 << 70, INF, -INF, NAN, float("nan"), -NAN])
+ROWS = st.tuples(NUMBERS, st.sampled_from(["a", "b"]))
+NESTED = st.tuples(NUMBERS, st.tuples(NUMBERS))
+CUTS = st.lists(st.integers(0, 12), max_size=4)
+
+
+def pieces(values: list[Any], cuts: list[int]) -> list[list[Any]]:
+    bounds = [0, *sorted(cuts), len(values)]
+    return [values[start:stop] for start, stop in pairwise(bounds)]
+
+
+@pytest.mark.parametrize("rows", [False, True], ids=["numbers", "tuples"])
+@given(st.data(), CUTS)
+def test_what_has_an_order_has_one_with_nan_and_none_too_wherever_it_is_cut(
+    rows: bool, data: st.DataObject, cuts: list[int]
+) -> None:
+    kinds = [ROWS, NESTED] if rows else [NUMBERS]
+    values = data.draw(st.one_of([st.lists(kind, max_size=12) for kind in kinds]))
+    cut = pieces(values, cuts)
+    ascending = sorted(values, key=rank)
+    distinct = [value for at, value in enumerate(ascending) if not at or rank(value) != rank(ascending[at - 1])]
+    assert repr(result(Distinct(), *cut)) == repr(distinct)
+    assert repr(result(TopK(3), *cut)) == repr(sorted(values, key=rank, reverse=True)[:3])
+    present = [value for value in values if value is not None]
+    is_nan = any(value != value for value in present)  # noqa: PLR0124
+    for aggregation, best in ((Min(), min), (Max(), max)):
+        expected = NAN if is_nan else best(present, key=rank, default=None)
+        assert repr(result(aggregation, *cut)) == repr(expected)
+
+
+def test_one_nan_is_the_greatest_and_stands_once() -> None:
+    assert repr(result(TopK(1), [5.0, NAN, 7.0])) == repr(result(TopK(1), [5.0, NAN], [7.0])) == "[nan]"
+    assert repr(result(Distinct(), [2.0, NAN, 1.0, 2.0, NAN])) == "[1.0, 2.0, nan]"
+    assert result(Max(), [(5.0, "a"), (NAN, "b"), (7.0, "c")])[1] == "b"
