@@ -2,8 +2,8 @@
 
 The state of ints is an int. With a float among them it is the exact sum as few floats that do not overlap (after
 Shewchuk, as in `math.fsum`): a float, or a tuple of them, largest first, always the same for the same exact sum. Sums
-beyond the range of a float are carried as `(None, n)`, n in units of 2**-1074; infinities and NaN as the tuple of
-those that occurred.
+beyond the range of a float are carried as `(None, n)`, n in units of 2**-1074. Infinities and NaN swallow all that is
+finite, whatever it came to, and are carried as the tuple of those that occurred.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from typing import Any
 State = int | float | tuple[Any, ...]
 
 _UNIT_BITS = 1074  # the smallest float is 2**-1074
+_FLOAT_BITS = 1023  # an int of so many is less than the largest float, also once it is rounded
 
 
 def add_all(state: State, values: Sequence[Any]) -> State:
@@ -49,7 +50,7 @@ def finish(state: State) -> float:
 
 
 def divide(state: State, count: int) -> float:
-    """The sum divided by `count`, rounded once."""
+    """The sum divided by `count`, rounded once. Raises as `finish`."""
     if isinstance(state, tuple | float):
         total = finish(state) if not _is_wide(state) else 0.0
         if not math.isfinite(total):
@@ -58,7 +59,10 @@ def divide(state: State, count: int) -> float:
 
 
 def _is_wide(state: State) -> bool:
-    return isinstance(state, tuple) and state[0] is None
+    """Whether it may be beyond the range of a float."""
+    if isinstance(state, tuple):
+        return state[0] is None
+    return isinstance(state, int) and state.bit_length() > _FLOAT_BITS
 
 
 def _plain(value: Any) -> int | float:
@@ -97,8 +101,10 @@ def _reduced(values: Sequence[float]) -> State:
     """The one form of the exact sum of floats."""
     try:
         total = math.fsum(values)
-    except OverflowError:
-        return _narrowed(sum(map(Fraction, values), Fraction(0)))
+    except OverflowError:  # of what came before an infinity, too
+        if all(map(math.isfinite, values)):
+            return _narrowed(sum(map(Fraction, values), Fraction(0)))
+        total = math.nan
     except ValueError:
         total = math.nan
     if not math.isfinite(total):

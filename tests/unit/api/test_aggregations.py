@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from fractions import Fraction
 from itertools import pairwise
 from typing import Any
@@ -159,3 +160,31 @@ def test_one_nan_is_the_greatest_and_stands_once() -> None:
     assert repr(result(TopK(1), [5.0, NAN, 7.0])) == repr(result(TopK(1), [5.0, NAN], [7.0])) == "[nan]"
     assert repr(result(Distinct(), [2.0, NAN, 1.0, 2.0, NAN])) == "[1.0, 2.0, nan]"
     assert result(Max(), [(5.0, "a"), (NAN, "b"), (7.0, "c")])[1] == "b"
+
+
+HUGE = 10**400
+SUMMED = st.sampled_from([None, 1e308, -1e308, INF, -INF, NAN, 0.5, 5e-324, HUGE, -HUGE, 1 << 1023, -(1 << 1024), 3])
+
+
+def told(call: Callable[[], Any]) -> str:
+    """What it gives, or the class of what it raises."""
+    try:
+        return repr(call())
+    except (OverflowError, ValueError) as error:
+        return type(error).__name__
+
+
+@given(st.lists(SUMMED, max_size=10), CUTS)
+def test_what_goes_beyond_a_float_comes_to_the_same_wherever_it_is_cut(values: list[Any], cuts: list[int]) -> None:
+    present = [value for value in values if value is not None]
+    specials = [value for value in present if isinstance(value, float) and not math.isfinite(value)]
+
+    def exact(divisor: int) -> Any:
+        if specials:
+            return math.fsum(specials)
+        return float(sum(map(Fraction, present), Fraction(0)) / divisor)
+
+    are_ints = all(isinstance(value, int) for value in present)
+    cut = pieces(values, cuts)
+    assert told(lambda: result(Sum(), *cut)) == told(lambda: sum(present) if are_ints else exact(1))
+    assert told(lambda: result(Mean(), *cut)) == told(lambda: exact(len(present)) if present else None)

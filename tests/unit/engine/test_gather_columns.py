@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from fractions import Fraction
 from itertools import chain, pairwise
 from typing import Any
 
@@ -106,3 +108,37 @@ def test_packed_rows_sort_and_are_equal_as_rows_do(drawn: list[bytes], same: set
     rows = [bytes(row) for row in matrix]
     assert (key_columns.counted_order(found) == sorted(range(len(rows)), key=rows.__getitem__)).all()
     assert [a == b for a, b in pairwise(rows)] == (found[1:] == found[:-1]).tolist()
+
+
+BATCHES: dict[str, tuple[st.SearchStrategy[Any], Any]] = {
+    "ints": (st.sampled_from([1, -1, (1 << 63) - 1, -(1 << 63)]), pa.int64()),
+    "floats": (st.sampled_from([1e308, -1e308, math.inf, math.nan, 0.5, 5e-324]), pa.float64()),
+    "floats and nulls": (st.sampled_from([None, 1e308, -1e308, -math.inf]), pa.float64()),
+}
+
+
+@settings(deadline=None)
+@given(st.data())
+def test_sums_beyond_a_float_come_to_the_same_wherever_batches_and_spills_are_cut(data: st.DataObject) -> None:
+    summed, values = Sum[Any](), list[Any]()
+    state = summed.start()
+    for _ in range(data.draw(st.integers(1, 3), "spills")):
+        buffer = FoldedColumns(Kinds(), summed, 1)
+        for _ in range(data.draw(st.integers(1, 3), "batches")):
+            value_of, kind = BATCHES[data.draw(st.sampled_from(list(BATCHES)))]
+            batch = data.draw(st.lists(value_of, min_size=1, max_size=4))
+            buffer.take_columns(pa.array(["k"] * len(batch)), pa.array(batch, kind))
+            values += [value for value in batch if value is not None]
+        for _, found in results(buffer.drain(partition)):
+            state = summed.merge(state, found)
+    specials = [value for value in values if isinstance(value, float) and not math.isfinite(value)]
+    try:
+        if any(isinstance(value, float) for value in values):
+            expected = math.fsum(specials) if specials else float(sum(map(Fraction, values), Fraction(0)))
+        else:
+            expected = sum(values)
+    except (OverflowError, ValueError) as error:
+        with pytest.raises(type(error)):
+            summed.finish(state)
+    else:
+        assert repr(summed.finish(state)) == repr(expected)
