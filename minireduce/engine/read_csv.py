@@ -4,7 +4,8 @@ The judge of quotes is Python's `csv`, in its strict way; a line without quotes 
 the same. Of a file that is cut, each split reads the first line again for the names.
 
 A quoted field that goes over a line end cannot be found from the middle of a file. Without `multiline` it ends the job
-rather than count as a bad record, since the lines that follow it would be taken for rows.
+rather than count as a bad record, since the lines that follow it would be taken for rows; so does with it a row that
+turns out to be none after its first line, or with an odd number of quotes in that.
 """
 
 from __future__ import annotations
@@ -74,9 +75,16 @@ def csv_rows_over_lines(
             fields: Fields | None = next(reader, None)
         except csv.Error as cause:
             error = _error(f"is no row of CSV: {cause}", context)
-            if names is None or not passes_bad or UNCLOSED in str(cause):
+            if UNCLOSED in str(cause) or source.may_be_quoted:
+                error.position = None  # not one bad record: the lines that follow may be no rows either
                 raise error from cause
-            fields = UnreadableRecord(source.beginning, context.offset or 0, source.row_bytes, error)
+            if names is None or not passes_bad:
+                raise error from cause
+            fields = UnreadableRecord(source.first_line[:KEPT_BYTES], context.offset or 0, source.row_bytes, error)
+        finally:
+            if source.limit_before is not None:
+                csv.field_size_limit(source.limit_before)
+                source.limit_before = None
         if fields is None:
             return
         context.count("MAP_INPUT_RECORDS", 1 - source.row_lines)
@@ -87,7 +95,9 @@ def csv_rows_over_lines(
             names = _names(fields, context)
             context.count("MAP_INPUT_RECORDS", -1)
         else:
-            yield _row(names, fields, source.beginning.decode(errors="replace"), context, passes_bad=passes_bad)
+            yield _row(
+                names, fields, source.first_line[:KEPT_BYTES].decode(errors="replace"), context, passes_bad=passes_bad
+            )
 
 
 class _Lines:
@@ -95,12 +105,19 @@ class _Lines:
 
     def __init__(self, lines: Iterator[Any], context: TaskContext, bytes_max: int) -> None:
         self._lines, self._context, self._bytes_max = lines, context, bytes_max
+        self._looked_at_bytes = min(bytes_max + 1, _FIELD_CHARACTERS_MAX)  # of a row, from which its size matters
         self._is_first = True
+        self.limit_before: int | None = None  # that of Python's csv, while a row may have longer fields
         self.begin()
 
     def begin(self) -> None:
         """The next line is the first of a row."""
-        self.beginning, self.row_bytes, self.row_lines = b"", 0, 0
+        self.first_line, self.row_bytes, self.row_lines = b"", 0, 0
+
+    @property
+    def may_be_quoted(self) -> bool:
+        """Whether what follows a row that is none may stand in a quoted field of it."""
+        return self.row_lines > 1 or self.first_line.count(b'"') % 2 == 1
 
     def __iter__(self) -> Iterator[str]:
         return self
@@ -112,11 +129,16 @@ class _Lines:
         if self._is_first:
             raw, self._is_first = raw.removeprefix(_BYTE_ORDER_MARK), False
         if not self.row_lines:
-            self.beginning = raw[:KEPT_BYTES]
+            self.first_line = raw
         self.row_lines += 1
         self.row_bytes += len(raw) + 1
-        if self.row_bytes > self._bytes_max + 1:
-            raise _error(f"ends a row of more than {self._bytes_max} bytes", self._context, hint="is a quote missing?")
+        if self.row_bytes > self._looked_at_bytes:
+            if self.row_bytes > self._bytes_max + 1:
+                raise _error(
+                    f"ends a row of more than {self._bytes_max} bytes", self._context, hint="is a quote missing?"
+                )
+            if self.limit_before is None:
+                self.limit_before = csv.field_size_limit(self._bytes_max + 1)
         try:
             return raw.decode() + "\n"
         except UnicodeDecodeError:

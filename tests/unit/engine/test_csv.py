@@ -116,6 +116,46 @@ def test_a_field_longer_than_pythons_limit_is_read_and_the_limit_stays() -> None
     assert csv.field_size_limit() == before
 
 
+def test_a_long_field_over_lines_is_read_and_the_limit_stays(tmp_path: Path) -> None:
+    before = csv.field_size_limit()
+    text = "x\n" * before + "evil,row\nend"
+    path = tmp_path / "long.csv"
+    path.write_text(f'id,text\n1,"{text}"\n2,b\n')
+    context = TaskContext(path="long.csv")
+    with path.open("rb") as file:
+        rows = open_records(file, offset=0, length=1 << 30, input_format=Csv(multiline=True), context=context)
+        for expected in ({"id": "1", "text": text}, {"id": "2", "text": "b"}):
+            assert next(rows) == expected
+            assert csv.field_size_limit() == before
+    job = Job(by_id, Count(), input=Csv(multiline=True))
+    assert sorted(job.run(path, inline=True, skip_bad_records="100%")) == [("1", 1), ("2", 1)]
+
+
+def by_id(row: dict[str, str]) -> Iterator[tuple[str, int]]:
+    yield row["id"], 1
+
+
+@pytest.mark.parametrize(
+    "text",
+    ['id,n\n"x\nevil,7\n"y,1\nz,2\n', 'id,n\n"x"y,"a\nevil,7\nz",1\n'],
+    ids=["after its first line", "with a quote that may be open"],
+)
+def test_after_a_row_that_is_none_no_line_is_taken_for_a_row_that_may_be_quoted(text: str, tmp_path: Path) -> None:
+    path = tmp_path / "quotes.csv"
+    path.write_text(text)
+    job = Job(by_id, Count(), input=Csv(multiline=True))
+    for allowed in (None, "100%"):
+        with pytest.raises(JobFailed, match=r"quotes.csv at offset \d+ is no row of CSV"):
+            job.run(path, inline=True, skip_bad_records=allowed)
+
+
+@pytest.mark.parametrize("data", ["id,n\n\ufeffa,1\n", "\ufeff\ufeffid,n\na,1\n", "id,n\na,1\n\ufeffb,2\n"])
+def test_a_mark_of_byte_order_within_a_file_is_part_of_its_row(data: str) -> None:
+    rows = oracle(data.encode("utf-8").removeprefix(b"\xef\xbb\xbf"))
+    for split in (1, 6, 100):
+        assert read(data.encode(), Csv(), split) == read_in_batches(data.encode(), Csv(), split) == rows
+
+
 def by_name(row: dict[str, str]) -> Iterator[tuple[str, int]]:
     yield row["name"], int(row["n"])
 
