@@ -214,10 +214,12 @@ class _Calls:
             if self._care.is_careful:
                 return found
             walked.at = start + 1
+            counted = f"over {stop - start} {self._things}, but over none alone"
+            depends = f"what it gives for one must not depend on the other {self._things}"
+            if isinstance(error, MinireduceError):  # of what it gave or was to get: it raised nothing
+                raise InvalidValue(f"{error.message}; so {counted}", hint=error.hint or depends) from error
             raise InvalidValue(
-                f"{self._role}_batch raised {type(error).__name__} over {stop - start} {self._things}, but over none "
-                f"alone: {error}",
-                hint=f"what it gives for one must not depend on the other {self._things}",
+                f"{self._role}_batch raised {type(error).__name__} {counted}: {error}", hint=depends
             ) from error
         if not self._care.is_careful:
             raise error

@@ -13,6 +13,7 @@ Memory: of each side what is worth a batch, a part of the merge, and a group.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from itertools import pairwise
 from typing import Any
 
@@ -24,6 +25,7 @@ from minireduce.engine.context import TaskContext
 from minireduce.engine.errors import InvalidValue
 from minireduce.engine.key_columns import Keys
 from minireduce.engine.merge import LongGroup, Merged
+from minireduce.engine.value_kinds import ValueKind
 from minireduce.frozen import dataclass
 
 BATCH_BYTES_MAX = 8 << 20  # of the runs: what a batch takes of each side
@@ -102,22 +104,25 @@ class GroupBatch:
 
 class Types:
     """Makes record batches of pairs. A side without pairs has the types of keys of the others, and the type that its
-    values had before.
+    values had before, to which those that follow are held.
     """
 
     def __init__(self, sides: int) -> None:
-        self._of_values: list[Any] = [None] * sides
+        self._of_values = [ValueKind() for _ in range(sides)]
 
     def batches(self, pairs: Sequence[tuple[Keys, Column]]) -> tuple[Any, ...]:
-        """The record batch of each side. Raises InvalidValue for what makes no arrays."""
+        """The record batch of each side. Raises InvalidValue for what makes no arrays, and for values of another kind
+        than others of their side.
+        """
         import pyarrow as pa
 
         made = [packed_columns.arrays(*side) if len(side[0]) else None for side in pairs]
         of_keys = next(arrays[0].type for arrays in made if arrays is not None)
         found = []
-        for index, arrays in enumerate(made):
-            key, value = arrays or (pa.nulls(0, of_keys), pa.nulls(0, self._of_values[index] or pa.null()))
-            self._of_values[index] = value.type
+        for arrays, (encoded, _), of_values in zip(made, pairs, self._of_values, strict=True):
+            if arrays is not None:
+                of_values.admit(arrays[1], partial(packed_columns.plain_key, encoded))
+            key, value = arrays or (pa.nulls(0, of_keys), pa.nulls(0, of_values.type or pa.null()))
             found.append(pa.RecordBatch.from_arrays([key, value], names=["key", "value"]))
         return tuple(found)
 

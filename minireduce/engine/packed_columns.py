@@ -8,16 +8,18 @@ was taken shows only in the time.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from minireduce.engine import columns, kernels, key_columns, keys
+from minireduce.engine import columns, kernels, key_columns, keys, value_kinds
 from minireduce.engine import values as packing
 from minireduce.engine.columns import Column
 from minireduce.engine.errors import InvalidValue
 from minireduce.engine.key_columns import Keys
+from minireduce.engine.value_kinds import KeyAt
 
 Bytes = npt.NDArray[np.uint8]
 Index = npt.NDArray[np.int64]
@@ -43,11 +45,26 @@ _WIDER = (
 
 
 def arrays(encoded: Keys, column: Column) -> tuple[Any, Any]:
-    """The arrays of keys and values, of which there is at least one pair. Raises InvalidValue for what makes none."""
+    """The arrays of keys and values, of which there is at least one pair. Raises InvalidValue for what makes none, and
+    for values of different kinds.
+    """
     key, value = key_array(encoded), value_array(column)
     if key is None:
         key = object_array(keys.decode_all(key_columns.to_texts(encoded)))
-    return key, object_array(columns.to_values(column)) if value is None else value
+    if value is None:
+        value = object_values(columns.to_values(column), partial(plain_key, encoded))
+    return key, value
+
+
+def plain_key(encoded: Keys, place: int) -> Any:
+    """One of these keys."""
+    return keys.decode_all(key_columns.to_texts(encoded[place : place + 1]))[0]
+
+
+def object_values(plain: list[Any], key_at: KeyAt) -> Any:
+    """The array of values as Python objects. Raises InvalidValue as `arrays`."""
+    value_kinds.check(plain, key_at)
+    return object_array(plain)
 
 
 def object_array(plain: list[Any]) -> Any:

@@ -20,6 +20,7 @@ from minireduce.engine import columns, key_columns, keys, packed_columns
 from minireduce.engine.batches import Batch
 from minireduce.engine.columns import Column
 from minireduce.engine.context import TaskContext
+from minireduce.engine.errors import InvalidValue, UnreadableInput
 from minireduce.engine.key_columns import Keys
 from minireduce.engine.read import (
     BLOCK_NUMBERS,
@@ -39,6 +40,7 @@ from minireduce.engine.read import (
 from minireduce.engine.read_csv_batches import batch_of_rows, csv_batches, long_batch
 from minireduce.engine.read_formats import parquet_batches
 from minireduce.engine.read_json_batches import batch_of_objects, json_batches
+from minireduce.engine.value_kinds import ValueKind
 from minireduce.errors import RequestError
 
 
@@ -216,10 +218,20 @@ def _fixed(begin: int, raw: bytes, width: int, context: TaskContext) -> Batch:
 def _pair_batches(stream: BinaryIO, context: TaskContext) -> Iterator[Batch]:
     context.take_over(stream)
     reader = part_reader(stream, context.path or "a typed part", is_columnar=True)
+    kind = ValueKind()
     while (frame := reader.read()) is not None:
         context.progress()
         context.count("MAP_INPUT_RECORDS", len(frame[1]))
-        yield _pair_batch(*frame, reader.frame_bytes)
+        try:
+            batch = _pair_batch(*frame, reader.frame_bytes)
+            kind.admit(batch.rows.column("value"), partial(packed_columns.plain_key, frame[0]))
+        except InvalidValue as error:  # of the part, whatever record of it was taken last
+            raise UnreadableInput(
+                f"{context.path or 'the input'} cannot be read in batches: {error.message}",
+                hint=error.hint,
+                path=context.path,
+            ) from error
+        yield batch
 
 
 def _pair_batch(encoded: Keys, column: Column, size_bytes: int) -> Batch:
@@ -241,7 +253,7 @@ def _pair_batch(encoded: Keys, column: Column, size_bytes: int) -> Batch:
 def _pairs(found: list[tuple[Any, Any]], size_bytes: int) -> Batch:
     import pyarrow as pa
 
-    arrays = [packed_columns.object_array([pair[place] for pair in found]) for place in (0, 1)]
-    return Batch(
-        pa.RecordBatch.from_arrays(arrays, names=["key", "value"]), len(found), found.__getitem__, None, size_bytes
-    )
+    key = packed_columns.object_array([pair[0] for pair in found])
+    value = packed_columns.object_values([pair[1] for pair in found], lambda place: found[place][0])
+    rows = pa.RecordBatch.from_arrays([key, value], names=["key", "value"])
+    return Batch(rows, len(found), found.__getitem__, None, size_bytes)

@@ -19,6 +19,7 @@ from typing import Any
 
 from minireduce.api import task
 from minireduce.api.aggregations import Aggregation
+from minireduce.api.formats import Parquet
 from minireduce.api.job import Job
 from minireduce.api.results import Tested
 from minireduce.api.step import Step
@@ -128,11 +129,19 @@ def _mapped(step: Step, given: Sequence[Any], stack: ExitStack, context: TaskCon
         columns = mapped_batches(step, batches, stack, context, None)
         return [pair for key, value in columns for pair in zip(plain_keys(key), value.to_pylist(), strict=True)]
 
-    together = of_rows([batch_of(list(given), step.input)])
+    every = batch_of(list(given), step.input)
+    together = of_rows([every])
     with context.once_more():
-        apart = of_rows([batch_of([record], step.input) for record in given])
+        apart = of_rows([_alone(every, index, record, step) for index, record in enumerate(given)])
     _check_same(step, together, apart)
     return together
+
+
+def _alone(every: Batch, index: int, record: Any, step: Step) -> Batch:
+    """One of the records as a batch. The columns of Parquet have the types of their file, however rows are cut."""
+    if isinstance(step.input, Parquet):
+        return Batch(every.rows.slice(index, 1), 1, [record].__getitem__)
+    return batch_of([record], step.input)
 
 
 def _check_same(step: Step, together: list[Pair], alone: list[Pair]) -> None:
@@ -202,7 +211,20 @@ def _tried(step: Step, reduce: Reduce, key: Any, group: list[Any], context: Task
 
 
 def _same(one: list[Pair], other: list[Pair]) -> bool:
-    return one == other or values.pack(one) == values.pack(other)  # NaN equals nothing, but its bytes do
+    return _are_equal(one, other) or values.pack(one) == values.pack(other)  # as those of NaN are, wherever it lies
+
+
+def _are_equal(one: Any, other: Any) -> bool:
+    """Whether these are equal and of the same types, as far as lists, tuples and dicts go; 1 is not 1.0, and NaN is
+    NaN.
+    """
+    if type(one) is not type(other):
+        return False
+    if isinstance(one, list | tuple):
+        return len(one) == len(other) and all(map(_are_equal, one, other))
+    if isinstance(one, dict):
+        return one.keys() == other.keys() and all(_are_equal(value, other[key]) for key, value in one.items())
+    return bool(one == other) or (isinstance(one, float) and one != one and other != other)  # noqa: PLR0124
 
 
 def _reducing(step: Step, context: TaskContext, stack: ExitStack) -> Reduce:

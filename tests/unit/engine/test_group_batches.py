@@ -219,6 +219,74 @@ def test_a_batch_of_which_no_group_raises_alone_is_told(many: Path) -> None:
         Job(as_line, reduce_batch=only_one, reducers=1).run(many, inline=True)
 
 
+def as_number(line: str) -> Iterator[tuple[str, Any]]:
+    key, number = line.split()
+    yield key, float(number) if "." in number else int(number)
+
+
+def as_fields(line: str) -> Iterator[tuple[str, Any]]:
+    key, name = line.split()
+    yield key, {name: 1}
+
+
+def unchanged(batch: pa.RecordBatch) -> pa.RecordBatch:
+    return batch
+
+
+MIXED: dict[str, tuple[Any, list[str], str]] = {
+    "numbers": (as_number, ["a 1", "b 2.5"], "1 of the key 'a' is int, and 2.5 of the key 'b' is float"),
+    "fields": (as_fields, ["a x", "b y"], "{'x': 1} of the key 'a' is dict of x: int, and {'y': 1} of the key 'b' is"),
+}
+
+
+@pytest.mark.parametrize("batch_bytes", [1, 8 << 20])
+@pytest.mark.parametrize("name", list(MIXED))
+def test_values_of_two_kinds_are_refused_by_their_keys_wherever_groups_are_cut(
+    name: str, batch_bytes: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(group_batches, "BATCH_BYTES_MAX", batch_bytes)
+    mapped, lines, told = MIXED[name]
+    (tmp_path / "in.txt").write_text("\n".join(lines))
+    job: Job[Any, Any] = Job(mapped, reduce_batch=unchanged, reducers=1)
+    for allowed in (None, "100%"):
+        with pytest.raises(JobFailed, match=re.escape(told)) as failed:
+            job.run(tmp_path / "in.txt", inline=True, skip_bad_records=allowed)
+        assert "raised InvalidValue" not in str(failed.value)
+        assert "of one kind" in str(failed.value.hint)
+    with pytest.raises(RequestError, match=re.escape(told)):
+        job.test(lines)
+    assert job.test(lines[:1]) == list(mapped(lines[0]))
+
+
+@pytest.mark.parametrize("name", list(MIXED))
+def test_results_of_two_kinds_are_refused_by_a_map_in_columns(name: str, tmp_path: Path) -> None:
+    mapped, lines, told = MIXED[name]
+    (tmp_path / "in.txt").write_text("\n".join(lines))
+    with Job(mapped).run(tmp_path / "in.txt", inline=True) as found:
+        over_result: Job[Any, Any] = Job(map_batch=unchanged, input=found)
+        for allowed in (None, "100%"):
+            with pytest.raises(JobFailed, match=f"cannot be read in batches: .*{re.escape(told)}"):
+                over_result.run(inline=True, skip_bad_records=allowed)
+
+
+def test_what_it_gives_for_no_group_alone_is_told_as_what_it_is(many: Path) -> None:
+    def nothing_for_several(batch: pa.RecordBatch) -> Any:
+        return batch if len(set(batch["key"].to_pylist())) == 1 else None
+
+    with pytest.raises(JobFailed, match="reduce_batch gave None; so over 2 groups, but over none alone"):
+        Job(as_line, reduce_batch=nothing_for_several, reducers=1).run(many, inline=True)
+
+
+def test_a_trial_sees_that_an_int_becomes_a_float_beside_others() -> None:
+    def halves(batch: pa.RecordBatch) -> pa.RecordBatch:
+        found = [number / 2 if number % 2 else number // 2 for number in batch["value"].to_pylist()]
+        return columns.pairs(batch["key"], pa.array(found))
+
+    assert Job(as_line, reduce_batch=halves).test(["a 2", "b 4"]) == [("a", 1), ("b", 2)]
+    with pytest.raises(RequestError, match="for all groups at once"):
+        Job(as_line, reduce_batch=halves).test(["a 2", "b 3"])
+
+
 def one_large(batch: pa.RecordBatch) -> pa.RecordBatch:
     number = batch["number"].to_numpy()
     return columns.pairs(np.where(number % 4 == 0, 500, number % 1000), number)
