@@ -22,7 +22,7 @@ from minireduce.engine.bad_records import SUSPECTS_MAX, Care, Suspect, checking
 from minireduce.engine.context import TaskContext
 from minireduce.engine.emit import entered
 from minireduce.engine.errors import InvalidKey, InvalidValue
-from minireduce.engine.faults import blamed, place
+from minireduce.engine.faults import blamed, has_user_frame, place
 from minireduce.engine.kinds import Kinds
 from minireduce.engine.read_formats import UnreadableRecord
 from minireduce.errors import MinireduceError, RequestError
@@ -182,7 +182,8 @@ class _Calls:
         try:
             result = self._called(batch, start, stop)
         except (MemoryError, MinireduceError, OSError) as error:
-            if not isinstance(error, InvalidKey | InvalidValue | RequestError):
+            is_of_user = isinstance(error, OSError) and has_user_frame(error)
+            if not (is_of_user or isinstance(error, InvalidKey | InvalidValue | RequestError)):
                 raise
             result = self._failed(batch, walked, start, stop, error)
         except Exception as error:

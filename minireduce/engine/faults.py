@@ -55,7 +55,7 @@ class _Blamed(AbstractContextManager[None]):
             raise _fault(error, self._context, text, error.hint, is_placed=self._is_placed) from error
         if isinstance(error, MinireduceError | GeneratorExit | KeyboardInterrupt):
             return
-        if isinstance(error, OSError) and not _has_user_frame(error):
+        if isinstance(error, OSError) and not has_user_frame(error):
             return
         what = traceback.format_exception_only(error)[-1].strip()
         raise _fault(error, self._context, f"{at_fault} raised {what}", None, is_placed=self._is_placed) from error
@@ -104,7 +104,8 @@ def _is_ours(file_name: str) -> bool:
     return file_name.startswith((_PACKAGE, "msgpack/")) or "/cloudpickle/" in file_name
 
 
-def _has_user_frame(error: BaseException) -> bool:
+def has_user_frame(error: BaseException) -> bool:
+    """Whether any of its lines is the user's: an error of the operating system without one is none of theirs."""
     return any(not _is_ours(frame.filename) for frame in traceback.extract_tb(error.__traceback__))
 
 

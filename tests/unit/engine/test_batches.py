@@ -219,6 +219,28 @@ def test_rows_that_raise_are_left_out_where_that_is_allowed(tmp_path: Path) -> N
     result.close()
 
 
+def contents(batch: pa.RecordBatch) -> pa.RecordBatch:
+    (name,) = {"line", "key"} & set(batch.schema.names)
+    return columns.pairs(batch[name], pa.array([Path(each).read_text() for each in batch[name].to_pylist()]))
+
+
+@pytest.mark.parametrize("place", ["map", "reduce"])
+def test_a_file_that_the_user_does_not_find_is_an_error_of_its_row_alone(place: str, tmp_path: Path) -> None:
+    paths = [str(tmp_path / f"{number}.part") for number in range(5)]
+    for path in paths[:2] + paths[3:]:
+        Path(path).write_text(f"that of {path}")
+    (tmp_path / "in.txt").write_text("\n".join(paths))
+    job: Job[Any, Any] = (
+        Job(map_batch=contents) if place == "map" else Job(lambda line: [(line, 1)], reduce_batch=contents, reducers=1)
+    )
+    with pytest.raises(UserCodeError, match=f"{place} contents raised FileNotFoundError") as caught:
+        run_inline(job, [tmp_path / "in.txt"])
+    assert (caught.value.record, caught.value.position) == (repr(paths[2]), 2)
+    with job.run(tmp_path / "in.txt", inline=True, skip_bad_records=1) as result:
+        assert list(result) == [(path, f"that of {path}") for path in paths[:2] + paths[3:]]
+        assert [bad.position for bad in result.skipped] == [2]
+
+
 def test_a_record_that_is_too_long_is_left_out_like_any_other(tmp_path: Path) -> None:
     path = tmp_path / "lines.txt"
     path.write_text(f"a\n{'x' * 5000}\nb\n")
