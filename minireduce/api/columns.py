@@ -24,6 +24,7 @@ _LEADS = bytes(sorted({space[0] for space in _WIDE_SPACES}))
 _LITERAL = re.compile(r"(?:[^\\.^$*+?{}\[\]|()]|\\[^a-zA-Z0-9])*")  # of a pattern: plain and escaped characters
 _ESCAPED = re.compile(r"\\(.)", re.DOTALL)
 _ROWS_PER_PLACE = 8  # with a place in more rows than one of so many, a kernel looks at each row as fast
+_NUMPY_NAMES = {"double": "float64", "float": "float32", "halffloat": "float16", "null": "float64"}  # where they differ
 
 
 def pairs(key: Any, value: Any) -> Any:
@@ -50,19 +51,19 @@ def pairs(key: Any, value: Any) -> Any:
 
 
 def rows(column: Any) -> Any:
-    """The lists of numbers of `column`, all of one length, as the rows of a matrix of numpy.
+    """The lists of numbers of `column`, all of one length, as the rows of a matrix of numpy; of none, a matrix of none.
 
     Raises:
         ValueError: they are not of one length, or something is null.
     """
     import numpy as np
 
-    elements = column.flatten()
-    width = len(elements) // max(1, len(column))
-    if column.null_count or elements.null_count or column.value_lengths().unique().to_pylist() not in ([], [width]):
+    if not len(column):  # of no type, too: what an input without any values yet has in a join
+        return np.zeros((0, getattr(column.type, "list_size", 0)))
+    elements = None if column.null_count else column.flatten()
+    if elements is None or elements.null_count or len(column.value_lengths().unique()) > 1:
         raise ValueError("these are not rows of one length")
-    kind = _numpy_kind(elements.type)
-    return np.frombuffer(elements.buffers()[1], kind, len(elements), elements.offset * kind.itemsize).reshape(-1, width)
+    return _numbers(elements).reshape(len(column), -1 if len(elements) else 0)
 
 
 def fields(column: Any, separator: str, count: int) -> list[Any]:
@@ -94,19 +95,14 @@ def ascii_words(column: Any) -> Any:
 
 
 def numbers(column: Any) -> Any:
-    """The numbers of `column` as an array of numpy, in the same memory.
+    """The numbers of `column` as an array of numpy, in the same memory; truth values in memory of their own.
 
     Raises:
         ValueError: something is null.
     """
-    import numpy as np
-
     if column.null_count:
         raise ValueError(f"{column.null_count} of these numbers are null")
-    kind = _numpy_kind(column.type)
-    if not len(column):
-        return np.zeros(0, kind)
-    return np.frombuffer(column.buffers()[1], kind, len(column), column.offset * kind.itemsize)
+    return _numbers(column)
 
 
 def array(given: Any) -> Any:
@@ -321,11 +317,17 @@ def _found(column: Any, sought: bytes) -> Any:
     return pa.Array.from_buffers(pa.bool_(), len(column), [None, pa.py_buffer(bits)])
 
 
-def _numpy_kind(kind: Any) -> Any:
+def _numbers(column: Any) -> Any:
+    """The numbers or truth values of a column without nulls; empty, it may be of no type."""
     import numpy as np
 
-    name = str(kind)
-    return np.dtype({"double": "float64", "float": "float32", "halffloat": "float16"}.get(name, name))
+    name = str(column.type)
+    if name == "bool":
+        return _booleans(column)
+    kind = np.dtype(_NUMPY_NAMES.get(name, name))
+    if not len(column):
+        return np.zeros(0, kind)
+    return np.frombuffer(column.buffers()[1], kind, len(column), column.offset * kind.itemsize)
 
 
 def _booleans(array: Any) -> Any:

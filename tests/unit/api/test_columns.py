@@ -104,6 +104,33 @@ def test_rows_of_different_lengths_are_no_matrix(given: list[object]) -> None:
         columns.rows(pa.array(given, pa.list_(pa.int64())))
 
 
+def test_a_column_of_nothing_has_no_numbers_and_no_rows_whatever_its_type() -> None:
+    for kind in (pa.null(), pa.bool_(), pa.float64(), pa.int64()):
+        assert columns.numbers(pa.array([], kind)).tolist() == []
+    assert columns.numbers(pa.nulls(0)).dtype == np.float64
+    fixed = columns.pairs(None, np.ones((3, 2)))["value"]
+    for column, shape in (
+        (pa.nulls(0), (0, 0)),
+        (pa.array([], pa.list_(pa.float64())), (0, 0)),
+        (fixed[:0], (0, 2)),
+        (pa.array([[], []], pa.list_(pa.int64())), (2, 0)),
+        (pa.array([[], []]), (2, 0)),
+    ):
+        assert columns.rows(column).shape == shape
+    with pytest.raises(ValueError, match="2 of these numbers are null"):
+        columns.numbers(pa.nulls(2))
+    with pytest.raises(ValueError, match="one length"):
+        columns.rows(pa.nulls(2))
+
+
+def test_truth_values_are_numbers_too() -> None:
+    values = [number % 3 == 0 for number in range(40)]
+    found = columns.numbers(pa.array(values)[5:])
+    assert (found.dtype, found.tolist()) == (np.bool_, values[5:])
+    pairs = [[values[at], values[at + 1]] for at in range(30)]
+    assert columns.rows(pa.array(pairs)[3:]).tolist() == pairs[3:]
+
+
 PROGRAM = """
 import runpy, sys
 import numpy as np

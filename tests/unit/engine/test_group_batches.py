@@ -178,6 +178,20 @@ def test_a_function_of_one_batch_gets_the_pairs_of_all_inputs(tmp_path: Path) ->
     found.close()
 
 
+def test_an_input_without_any_values_has_no_numbers_and_no_rows(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("x 1\ny 2\n")
+    (tmp_path / "b.txt").write_text("")
+
+    def counted(a: pa.RecordBatch, b: pa.RecordBatch) -> pa.RecordBatch:
+        missing = len(columns.numbers(b["value"])) + len(columns.rows(b["value"]))
+        return columns.pairs(a["key"], columns.numbers(a["value"]) + missing)
+
+    job: Job[str, int] = Job({"a": as_line, "b": as_line}, reduce_batch=counted)
+    with job.run({"a": tmp_path / "a.txt", "b": tmp_path / "b.txt"}, inline=True, reducers=1) as found:
+        assert list(found) == [("x", 1), ("y", 2)]
+    assert job.test({"a": ["x 1", "y 2"], "b": []}) == [("x", 1), ("y", 2)]
+
+
 def no_seven(batch: pa.RecordBatch) -> pa.RecordBatch:
     if 7 in batch["value"].to_pylist():
         raise ValueError("I hate seven")
