@@ -27,6 +27,7 @@ from minireduce.api.step import Step
 from minireduce.engine import keys, values
 from minireduce.engine.context import TaskContext
 from minireduce.engine.emit import Pair, as_pair
+from minireduce.engine.faults import blamed
 from minireduce.engine.kinds import Kinds
 from minireduce.engine.read_formats import UnreadableRecord
 from minireduce.errors import RequestError
@@ -110,7 +111,7 @@ def _readable(item: Item) -> Item:
     return item
 
 
-def checking(step: Step, role: str, kinds: Kinds) -> Check:
+def checking(step: Step, role: str, kinds: Kinds, context: TaskContext) -> Check:
     """Refuse at once, while its record is known, what else would be found out only when pairs are stored."""
     aggregation = step.aggregation if role == "map" else None
 
@@ -118,7 +119,8 @@ def checking(step: Step, role: str, kinds: Kinds) -> Check:
         key, value = as_pair(pair, role)
         keys.sortable(kinds.admit(key))
         if aggregation is not None:
-            value = aggregation.add_all(aggregation.start(), (value,))
+            with blamed(context, "add of", aggregation):
+                value = aggregation.add_all(aggregation.start(), (value,))
         values.pack(value)
 
     return check

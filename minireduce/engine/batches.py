@@ -126,7 +126,7 @@ class _Calls:
         self._things = "rows" if role == "map" else "groups"
         self._role, self._function, self._context, self._care = role, function, context, care
         self._is_single = care.probe is not None or (care.is_careful and context.on_each is not None)
-        self._check = checking(step, role, Kinds(lambda: f"from {place(context)}"))
+        self._check = checking(step, role, Kinds(lambda: f"from {place(context)}"), context)
 
     def over(self, batches: Iterable[Part]) -> Iterator[Columns]:
         """The pairs of all batches."""

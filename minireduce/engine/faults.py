@@ -22,7 +22,8 @@ _SHOWN_CHARACTERS = 200
 def blamed(
     context: TaskContext, role: str, function: object, *, is_placed: bool = True
 ) -> AbstractContextManager[None]:
-    """Raise UserCodeError for what user code does wrong within; `role` is map, combine, reduce or partition.
+    """Raise UserCodeError for what user code does wrong within; `role` is map, combine, reduce or partition, or what an
+    aggregation does, add or merge.
 
     Without `is_placed` the record in work is left out, where it is known to be another one than the one at fault.
     """

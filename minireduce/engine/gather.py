@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from itertools import pairwise
 from typing import Any, Protocol
 
@@ -41,6 +42,9 @@ _PIECE_BYTES = 2 << 20  # of pairs that are put in order at once: the cache stil
 
 Partition = Callable[[Callable[[], list[Any]], Keys], Index]
 """The partition of each key; given what makes the plain keys, and their encoding."""
+
+Folding = Callable[[], AbstractContextManager[None]]
+"""Says whose fault it is when an aggregation raises."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,11 +139,20 @@ class PairBuffer:
 
 
 class FoldingBuffer:
-    """One state for each key. Values that have no fast way wait in lists, and are folded many at a time."""
+    """One state for each key. Values that have no fast way wait in lists, and are folded many at a time.
 
-    def __init__(self, kinds: Kinds, aggregation: Aggregation[Any, Any, Any], columnar_min: int | None = None) -> None:
+    `folding` is entered around what calls the aggregation over them. Their records are long gone then.
+    """
+
+    def __init__(
+        self,
+        kinds: Kinds,
+        aggregation: Aggregation[Any, Any, Any],
+        columnar_min: int | None = None,
+        folding: Folding = nullcontext,
+    ) -> None:
         self._kinds, self._columnar_min = kinds, columnar_min
-        self._aggregation = aggregation
+        self._aggregation, self._folding = aggregation, folding
         self._states: dict[Any, Any] = {}  # of the fast ways
         self._folded: dict[Any, Any] = {}  # of all values that waited
         self._waiting: defaultdict[Any, list[Any]] = defaultdict(list)
@@ -255,9 +268,10 @@ class FoldingBuffer:
 
     def _fold(self) -> None:
         aggregation, states = self._aggregation, self._folded
-        for key, values in self._waiting.items():
-            state = states[key] if key in states else aggregation.start()
-            states[key] = aggregation.add_all(state, values)
+        with self._folding():
+            for key, values in self._waiting.items():
+                state = states[key] if key in states else aggregation.start()
+                states[key] = aggregation.add_all(state, values)
         if type(aggregation) is not Sum:
             self._grown_bytes += self._waiting_bytes
         self._waiting.clear()

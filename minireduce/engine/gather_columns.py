@@ -8,6 +8,7 @@ another sort sends what is held, and all that follows until the next spill, the 
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import Any, Protocol
 
 import numpy as np
@@ -16,7 +17,7 @@ from minireduce.api.aggregations import Aggregation, Count, Max, Min, Sum
 from minireduce.engine import arrow_columns, columns, kernels, key_columns, keys
 from minireduce.engine.arrow_columns import is_integers, is_strings, is_text, widened
 from minireduce.engine.columns import Integers
-from minireduce.engine.gather import Buffer, FoldingBuffer, Gathered, Partition, arranged
+from minireduce.engine.gather import Buffer, Folding, FoldingBuffer, Gathered, Partition, arranged
 from minireduce.engine.growing import GrowingColumn
 from minireduce.engine.key_columns import Keys
 from minireduce.engine.kinds import Kinds
@@ -58,10 +59,13 @@ class ColumnBuffer(Buffer, Protocol):
 
 
 def column_buffer(
-    kinds: Kinds, aggregation: Aggregation[Any, Any, Any] | None, columnar_min: int | None
+    kinds: Kinds,
+    aggregation: Aggregation[Any, Any, Any] | None,
+    columnar_min: int | None,
+    folding: Folding = nullcontext,
 ) -> ColumnBuffer:
     """The buffer for a step with this aggregation, or none."""
-    return PairColumns(kinds) if aggregation is None else FoldedColumns(kinds, aggregation, columnar_min)
+    return PairColumns(kinds) if aggregation is None else FoldedColumns(kinds, aggregation, columnar_min, folding)
 
 
 class PairColumns:
@@ -183,9 +187,15 @@ class PartialStates:
 class FoldedColumns:
     """One state for each key."""
 
-    def __init__(self, kinds: Kinds, aggregation: Aggregation[Any, Any, Any], columnar_min: int | None) -> None:
+    def __init__(
+        self,
+        kinds: Kinds,
+        aggregation: Aggregation[Any, Any, Any],
+        columnar_min: int | None,
+        folding: Folding = nullcontext,
+    ) -> None:
         self._kinds, self._aggregation = kinds, aggregation
-        self._plain = FoldingBuffer(kinds, aggregation, columnar_min)
+        self._plain = FoldingBuffer(kinds, aggregation, columnar_min, folding)
         self._is_plain = False
         self._partial = PartialStates(aggregation)
         self._magnitude = 0  # no sum of any of the ints that are held is larger

@@ -11,6 +11,7 @@ Which way a pair went never shows: sums and counts do not depend on order.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,7 @@ from minireduce.engine import key_columns, keys
 from minireduce.engine.arrow_columns import widened
 from minireduce.engine.columns import Integers
 from minireduce.engine.emit import Pair, as_pair
-from minireduce.engine.gather import FoldingBuffer, Gathered, Partition, TakingBuffer, arranged
+from minireduce.engine.gather import Folding, FoldingBuffer, Gathered, Partition, TakingBuffer, arranged
 from minireduce.engine.gather_columns import INT64_MAX, PartialStates, decoded, magnitude
 from minireduce.engine.kinds import Kinds
 
@@ -32,11 +33,11 @@ _NOTHING = object()
 
 
 def folding_buffer(
-    kinds: Kinds, aggregation: Aggregation[Any, Any, Any], columnar_min: int | None
+    kinds: Kinds, aggregation: Aggregation[Any, Any, Any], columnar_min: int | None, folding: Folding = nullcontext
 ) -> FoldingBuffer | ManyKeysBuffer:
     """The buffer for pairs of this aggregation. `columnar_min`: from how many pairs on arrays are worth it, if ever."""
     if columnar_min is None or type(aggregation) not in (Sum, Count):
-        return FoldingBuffer(kinds, aggregation, columnar_min)
+        return FoldingBuffer(kinds, aggregation, columnar_min, folding)
     return ManyKeysBuffer(kinds, aggregation, columnar_min)
 
 

@@ -11,7 +11,7 @@ made again.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from itertools import islice
 from pathlib import Path
 from typing import Any, cast
@@ -40,7 +40,7 @@ from minireduce.engine.index import DATA_NAME, INDEX_NAME, encode_index
 from minireduce.engine.key_columns import Keys
 from minireduce.engine.kinds import Kinds
 from minireduce.engine.memory import COLUMNAR_LIMIT_BYTES_MIN, MemoryWatch
-from minireduce.engine.merge import Fold, RunSlice, flat, is_worth_columns, merge_in_passes, merged, open_runs
+from minireduce.engine.merge import Fold, Merged, RunSlice, flat, is_worth_columns, merge_in_passes, merged, open_runs
 from minireduce.engine.part import PartOutput
 from minireduce.engine.workplace import Workplace
 from minireduce.errors import InvariantViolation
@@ -116,7 +116,7 @@ def _pairs(
         mapping(step, stack),
         context,
         blamed=lambda: blamed(context, "map", step.mapper),
-        check=checking(step, "map", Kinds(lambda: f"from {place(context)}")),
+        check=checking(step, "map", Kinds(lambda: f"from {place(context)}"), context),
     )
 
 
@@ -144,12 +144,12 @@ class _MapAttempt:
         columnar_min = COLUMNAR_PAIRS_MIN if at.memory_limit_bytes >= COLUMNAR_LIMIT_BYTES_MIN else None
         self._buffer: TakingBuffer | ColumnBuffer
         if step.map_batch is not None:
-            self._buffer = column_buffer(self._kinds, self._aggregation, columnar_min)
+            self._buffer = column_buffer(self._kinds, self._aggregation, columnar_min, self._folding)
         elif self._aggregation is None:
             # a combine is called with plain values: to pack them for sorting would be for nothing
             self._buffer = PairBuffer(self._kinds, columnar_min if self._combiner is None else None)
         else:
-            self._buffer = folding_buffer(self._kinds, self._aggregation, columnar_min)
+            self._buffer = folding_buffer(self._kinds, self._aggregation, columnar_min, self._folding)
         self._spills: list[tuple[Path, list[int]]] = []
         self._pairs = 0
         self._folded = 0
@@ -274,7 +274,15 @@ class _MapAttempt:
         aggregation = self._aggregation
         if aggregation is None:
             return flat
-        return lambda merging: folded(aggregation, merging)
+
+        def fold(merging: Iterator[Merged]) -> Iterator[tuple[Keys, Column]]:
+            with blamed(self._context, "merge of", aggregation, is_placed=False):
+                yield from folded(aggregation, merging)
+
+        return fold
+
+    def _folding(self) -> AbstractContextManager[None]:
+        return blamed(self._context, "add of", self._aggregation, is_placed=False)
 
     def _write(
         self, path: Path, sections: Iterable[Iterator[tuple[Keys, Column]]], aside: Aside | None = None

@@ -223,7 +223,7 @@ def _call(
             call,
             context,
             blamed=lambda: blamed(context, "reduce", step.reduce),
-            check=checking(step, "reduce", Kinds()),
+            check=checking(step, "reduce", Kinds(), context),
         )
     )
 

@@ -11,10 +11,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+import pyarrow as pa
 import pytest
 
-from minireduce import Job, Sum, task
+from minireduce import Aggregation, Job, Min, Sum, columns, task
 from minireduce.disk import RealDisk
+from minireduce.engine import gather
 from minireduce.engine.bad_records import Care
 from minireduce.engine.context import TaskContext
 from minireduce.engine.errors import UserCodeError
@@ -25,6 +27,7 @@ from minireduce.engine.read import open_records
 from minireduce.engine.reduce import run_reduce
 from minireduce.engine.workplace import Workplace
 from minireduce.errors import Corruption
+from minireduce.launch.inline import run_inline
 
 
 def map_text(
@@ -152,6 +155,62 @@ def test_what_cannot_be_summed_is_told_by_its_record(tmp_path: Path) -> None:
     error = failing(Job(counts_strings, Sum()), b"ab\n3\n", tmp_path)
     assert "sums are of int and float, not of str: 'ab'" in error.message
     assert error.record == "'ab'"
+
+
+class Ints(Aggregation[str, int, int]):
+    """Sums of what its `add` makes ints of."""
+
+    def start(self) -> int:
+        return 0
+
+    def add(self, state: int, value: str) -> int:
+        return state + int(value)
+
+    def merge(self, left: int, right: int) -> int:
+        return left + right
+
+    def finish(self, state: int) -> int:
+        return state
+
+
+def to_one(line: str) -> Iterator[tuple[str, str]]:
+    yield "all", line
+
+
+def to_one_in_columns(batch: Any) -> Any:
+    return columns.pairs(pa.array(["all"] * len(batch)), batch["line"])
+
+
+@pytest.mark.parametrize("fold_pairs", [20, 50_000])
+@pytest.mark.parametrize("is_columnar", [False, True], ids=["records", "columns"])
+def test_what_an_aggregation_raises_names_it_and_no_record_that_is_innocent(
+    is_columnar: bool, fold_pairs: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gather, "FOLD_PAIRS", fold_pairs)
+    lines = ["x" if number == 10 else str(number) for number in range(400)]
+    (tmp_path / "in.txt").write_text("\n".join(lines))
+    job: Job[Any, Any] = Job(map_batch=to_one_in_columns, reduce=Ints()) if is_columnar else Job(to_one, Ints())
+    with pytest.raises(UserCodeError, match="add of Ints raised ValueError: invalid literal") as caught:
+        run_inline(job, [tmp_path / "in.txt"])
+    assert (caught.value.record, caught.value.position, caught.value.offset) == ("", None, None)
+    assert "return state + int(value)" in caught.value.traceback_text
+    with job.run(tmp_path / "in.txt", inline=True, skip_bad_records=1) as result:
+        assert dict(result) == {"all": sum(range(400)) - 10}
+        assert [(bad.position, bad.record) for bad in result.skipped] == [(10, "x")]
+
+
+def test_values_that_have_no_order_are_the_fault_of_the_aggregation_also_where_spills_meet(tmp_path: Path) -> None:
+    def numbers_then_words(line: str) -> Iterator[tuple[str, Any]]:
+        yield "all", int(line) if line.isdigit() else line
+
+    job: Job[Any, Any] = Job(numbers_then_words, Min())
+    text = "".join(f"{number}\n" for number in range(20)) + "word\n" * 20
+    with pytest.raises(UserCodeError, match="add of Min raised TypeError: '<' not supported") as caught:
+        map_text(job, text.encode(), tmp_path)
+    assert caught.value.record == ""
+    with pytest.raises(UserCodeError, match="merge of Min raised TypeError: '<' not supported") as caught:
+        map_text(job, text.encode(), tmp_path, limit=1)
+    assert caught.value.record == ""
 
 
 def to_partition(key: str, partitions: int) -> int:
