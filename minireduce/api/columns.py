@@ -147,10 +147,16 @@ def group_starts(key: Any) -> Any:
     Keys that are null are equal.
     """
     import numpy as np
+    import pyarrow as pa
     import pyarrow.compute as pc
 
     if key.null_count == len(key):
         return np.zeros(min(1, len(key)), np.int64)
+    if pa.types.is_struct(key.type):  # of the positions of tuples
+        is_start = np.zeros(len(key), np.bool_)
+        for part in (*key.flatten(), key.is_valid()):
+            is_start[group_starts(part)] = True
+        return np.flatnonzero(is_start)
     before, after = key[:-1], key[1:]
     differs = _booleans(pc.not_equal(before, after))
     if key.null_count:

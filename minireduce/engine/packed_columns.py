@@ -50,7 +50,7 @@ def arrays(encoded: Keys, column: Column) -> tuple[Any, Any]:
     """
     key, value = key_array(encoded), value_array(column)
     if key is None:
-        key = object_array(keys.decode_all(key_columns.to_texts(encoded)))
+        key = object_keys(keys.decode_all(key_columns.to_texts(encoded)))
     if value is None:
         value = object_values(columns.to_values(column), partial(plain_key, encoded))
     return key, value
@@ -59,6 +59,20 @@ def arrays(encoded: Keys, column: Column) -> tuple[Any, Any]:
 def plain_key(encoded: Keys, place: int) -> Any:
     """One of these keys."""
     return keys.decode_all(key_columns.to_texts(encoded[place : place + 1]))[0]
+
+
+def object_keys(plain: list[Any]) -> Any:
+    """The array of keys as Python objects; of tuples a struct, whose rows a batch may give as keys again."""
+    import pyarrow as pa
+
+    first = next((key for key in plain if key is not None), None)
+    if not isinstance(first, tuple) or not first:
+        return object_array(plain)
+    width = len(first)
+    rows = [(None,) * width if key is None else key for key in plain]
+    positions = [object_keys(list(position)) for position in zip(*rows, strict=True)]
+    is_none = pa.array([key is None for key in plain], pa.bool_())
+    return pa.StructArray.from_arrays(positions, [str(place) for place in range(width)], mask=is_none)
 
 
 def object_values(plain: list[Any], key_at: KeyAt) -> Any:

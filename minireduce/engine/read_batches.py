@@ -253,7 +253,7 @@ def _pair_batch(encoded: Keys, column: Column, size_bytes: int) -> Batch:
 def _pairs(found: list[tuple[Any, Any]], size_bytes: int) -> Batch:
     import pyarrow as pa
 
-    key = packed_columns.object_array([pair[0] for pair in found])
+    key = packed_columns.object_keys([pair[0] for pair in found])
     value = packed_columns.object_values([pair[1] for pair in found], lambda place: found[place][0])
     rows = pa.RecordBatch.from_arrays([key, value], names=["key", "value"])
     return Batch(rows, len(found), found.__getitem__, None, size_bytes)

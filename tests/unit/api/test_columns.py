@@ -154,6 +154,12 @@ def test_what_jobs_are_made_of_does_without_pandas() -> None:
 KEYS: st.SearchStrategy[list[Any]] = st.one_of(
     st.lists(st.one_of(st.none(), st.sampled_from(["", "a", "aé"])), max_size=9),
     st.lists(st.one_of(st.none(), st.integers(0, 2)), max_size=9),
+    st.lists(
+        st.one_of(
+            st.none(), st.fixed_dictionaries({"0": st.sampled_from([None, "a"]), "1": st.sampled_from([None, 1, 2])})
+        ),
+        max_size=9,
+    ),
 )
 
 

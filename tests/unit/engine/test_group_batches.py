@@ -31,6 +31,8 @@ KEYS: dict[str, Callable[[str], Any]] = {
     "int": lambda text: ord(text) - ord("c"),
     "str or None": lambda text: None if text == "a" else text,
     "None": lambda _: None,
+    "(str, int)": lambda text: (text[:0] if text < "d" else text, ord(text)),
+    "tuple or None": lambda text: None if text == "a" else (None if text == "b" else 1, (text == "c", b"x")),
 }
 VALUES: dict[str, Callable[[int], Any]] = {
     "int": lambda number: number - 50,
@@ -387,6 +389,19 @@ def test_it_stands_in_a_later_step_and_feeds_one(tmp_path: Path) -> None:
     found = job.run(tmp_path / "in.txt", inline=True)
     assert sorted(found) == [("a", 4), ("b", 2)]
     found.close()
+
+
+def test_keys_that_are_tuples_are_given_back_as_they_came(tmp_path: Path) -> None:
+    (tmp_path / "in.txt").write_text("a 1\nb 2\na 3\n")
+
+    def by_pair(line: str) -> Iterator[tuple[tuple[str, int], int]]:
+        key, number = line.split()
+        yield (key, len(line)), int(number)
+
+    job = Job(by_pair, reduce_batch=unchanged).then(map_batch=unchanged, reduce=Sum())
+    assert job.test(["a 1", "b 2", "a 3"]) == [(("a", 3), 4), (("b", 3), 2)]
+    with job.run(tmp_path / "in.txt", inline=True, reducers=1) as found:
+        assert list(found) == [(("a", 3), 4), (("b", 3), 2)]
 
 
 def test_a_trial_sees_that_groups_depend_on_each_other() -> None:
