@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 from datetime import date, datetime
 from decimal import Decimal
 from itertools import chain
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
@@ -77,21 +78,22 @@ class ValueKind:
 
 
 def _are_alike(values: Sequence[Any]) -> bool:
-    types = set(map(type, values)) - {type(None)}
+    types = set(map(type, values))
+    has_none = type(None) in types
+    types.discard(type(None))
     if len(types) < 2 and types <= _SCALARS:
         return True
     words = set(map(_word, types))
     if len(words) > 1:
         return False
     (word,) = words
-    present = [value for value in values if value is not None]
+    present = [value for value in values if value is not None] if has_none else values
     if word in _HOLDERS:
         return _are_alike(list(chain.from_iterable(present)))
     if word == "dict":
-        fields = present[0].keys()
-        return all(value.keys() == fields for value in present) and all(
-            _are_alike([value[name] for value in present]) for name in fields
-        )
+        if len(set(map(tuple, present))) > 1:  # also in another order, which a column has from the first of them
+            return False
+        return all(_are_alike(list(map(itemgetter(name), present))) for name in present[0])
     if word == "datetime":
         zones = {value.tzinfo for value in present}
         return len(zones) == 1 or len(set(map(str, zones))) == 1
@@ -141,7 +143,7 @@ def _met(one: Any, other: Any) -> Any:
             return None
         fields = [_met(one.field(name).type, other.field(name).type) for name in names]
         return None if None in fields else pa.struct(list(zip(names, fields, strict=True)))
-    is_alike = (pa.types.is_integer(one) and pa.types.is_integer(other)) or (
-        pa.types.is_decimal(one) and pa.types.is_decimal(other) and one.scale == other.scale
-    )
-    return one if is_alike else None
+    if pa.types.is_decimal(one) and pa.types.is_decimal(other):
+        return one if one.scale == other.scale else None
+    are_numbers = any(test(one) and test(other) for test in (pa.types.is_integer, pa.types.is_floating))
+    return one if are_numbers else None
