@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from minireduce.ids import AttemptId
+from minireduce.ids import AttemptId, TaskId
 
 JOBS_NAME = "jobs"
 PART_NAME = "part"
@@ -27,3 +27,11 @@ def attempt_directory(data_dir: Path, attempt: AttemptId) -> Path:
 def attempt_place(data_dir: str, attempt: AttemptId) -> str:
     """The same as text, for whoever finds the outputs of many small tasks: putting a path together takes longer."""
     return os.path.join(data_dir, JOBS_NAME, attempt.task.job, str(attempt))  # noqa: PTH118
+
+
+def part_origin(task: TaskId) -> str:
+    """What user code and errors call the part that this map of a later step reads: `step-0/part-00012`.
+
+    Not where it lies, which differs from attempt to attempt, and what user code gives must not.
+    """
+    return f"step-{task.step - 1}/part-{task.index:05d}"

@@ -42,7 +42,7 @@ from minireduce.attempt.conversation import (
 )
 from minireduce.attempt.framing import TaskSocket
 from minireduce.attempt.inputs import Unusable, open_local, open_part, open_stored
-from minireduce.attempt.places import PART_NAME
+from minireduce.attempt.places import PART_NAME, part_origin
 from minireduce.attempt.shipped_files import lay_out
 from minireduce.attempt.watch import Watch
 from minireduce.core.spec import LocalFiles, NumberRange, ShippedFile
@@ -212,6 +212,7 @@ class TaskRun:
             case NumberRange(begin, end):
                 yield numbers_of(self._step)(begin, end, context=self._context)
             case PartFile(path):
+                self._context.file = path
                 stream = opened.enter_context(open_part(path))
                 yield self._read(stream, 0, _file_bytes(path))
             case StoredFile():
@@ -347,7 +348,9 @@ def _input_path(task: RunTask) -> str:
             return ranges[0].path if ranges else ""
         case MapTask(input=StoredRanges(files)):
             return files[0].path if files else ""
-        case MapTask(input=PartFile(path) | StoredFile(path=path)):
+        case MapTask(input=PartFile()):
+            return part_origin(task.attempt.task)
+        case MapTask(input=StoredFile(path)):
             return path
     return ""
 

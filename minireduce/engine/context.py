@@ -100,9 +100,9 @@ class Aside:
         """User code is run within over what it has seen: what it gives was kept the first time."""
         return _NOTHING
 
-    def tail(self, pairs_bytes: int, *, is_own: bool = True) -> Iterator[bytes] | None:  # noqa: ARG002
-        """What is to follow so many bytes of pairs: outputs and a table; nothing where there is nothing at all.
-        Without `is_own` the outputs follow elsewhere, and only the table here.
+    def tail(self, *, has_pairs: bool, is_own: bool = True) -> Iterator[bytes] | None:  # noqa: ARG002
+        """What is to follow the pairs: outputs, to which nothing can be given any more, and a table; nothing where
+        there is nothing at all. Without `is_own` the outputs follow elsewhere, and only the table here.
         """
         return None
 
@@ -124,7 +124,8 @@ class TaskContext:
         largest: LargestGroup | None = None,
         compression: FrameCompression | None = None,
     ) -> None:
-        self.path = path
+        self.path = path  # what user code and errors call the input, wherever the task runs
+        self.file = ""  # where it lies here, if that is somewhere else
         self.attempt_id = attempt_id
         self._work_dir = work_dir
         self._fill = fill  # puts what goes along with the job into the working directory
@@ -192,7 +193,7 @@ class TaskContext:
     def take_over(self, part: BinaryIO) -> None:
         """Hand on what stands behind the pairs of a part that is about to be read."""
         if self.aside is not None:
-            self.aside.take_over_part(part, self.path or "a typed part")
+            self.aside.take_over_part(part, self.file or self.path or "a typed part")
 
     def refusing(self, role: str) -> AbstractContextManager[None]:
         """Nothing can be given aside within: this part of the user's code runs who knows how often."""

@@ -291,14 +291,13 @@ class _MapAttempt:
 
         What it gave aside stands behind one partition, in turn from map to map.
         """
-        if not self._pairs and (aside is None or aside.tail(0) is None):
+        if not self._pairs and (aside is None or aside.tail(has_pairs=False) is None):
             self._disk.create(path).close()
             return _Written([0] * self._partitions, b"\0" * 16, 0, 0)
         lengths: list[int] = []
         kinds = self._kinds.encoded()
         with self._disk.create(path) as file:
-            # the digest of an output with a table of what it holds covers how long its sections are
-            writer = SectionWriter(file, self._context.compression if aside is None else None)
+            writer = SectionWriter(file, self._context.compression)
             for partition, pairs in enumerate(sections):
                 before = writer.bytes_written
                 writer.write_kinds(kinds)
@@ -307,7 +306,7 @@ class _MapAttempt:
                 writer.end()
                 if aside is not None:
                     is_own = partition == aside.index % self._partitions
-                    for piece in aside.tail(writer.bytes_written - before, is_own=is_own) or ():
+                    for piece in aside.tail(has_pairs=True, is_own=is_own) or ():
                         writer.append(piece)
                 lengths.append(writer.bytes_written - before)
         return _Written(lengths, writer.digest(), writer.pairs_written, writer.saved_bytes)

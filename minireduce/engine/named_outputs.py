@@ -155,19 +155,19 @@ class NamedOutputs(_Declared):
             bare[run.order] = RunSlice(run.file, run.offset, table.pairs_bytes, run.order)
         return [bare[run.order] for run in runs]
 
-    def tail(self, pairs_bytes: int, *, is_own: bool = True) -> Tail | None:
+    def tail(self, *, has_pairs: bool, is_own: bool = True) -> Tail | None:
         lengths = [(name, output.settle()) for name, output in self._outputs.items()] if is_own else []
         lengths = [(name, length) for name, length in lengths if length]
-        if not pairs_bytes and not lengths:
+        if not has_pairs and not lengths:
             return None
-        return self._pieces(pairs_bytes, lengths)
+        return self._pieces(lengths)
 
-    def _pieces(self, pairs_bytes: int, lengths: list[tuple[str, int]]) -> Tail:
+    def _pieces(self, lengths: list[tuple[str, int]]) -> Tail:
         for name, _ in lengths:
             with self._disk.open(self._outputs[name].path) as file:
                 while piece := file.read(_READ_BYTES):
                     yield piece
-        yield encode_table(pairs_bytes, lengths)
+        yield encode_table(lengths)
 
     def _take_over(self, source: Source, table: Table) -> None:
         for name, (offset, length) in table.outputs.items():

@@ -165,13 +165,11 @@ class PartWriter:
         """End the pairs, and put behind them what follows. Where there are none, a typed part has an end of pairs."""
         if self._section is not None:
             self._section.end()
-        pairs_bytes = self._bytes_written if self._section is None else self._section.bytes_written
-        tail = aside.tail(pairs_bytes)
+        tail = aside.tail(has_pairs=self._file is not None)
         if tail is None:
             return
         if self._is_typed and self._section is None:
-            tail = aside.tail(self._ended_section().bytes_written)
-            assert tail is not None
+            self._typed_section().end()
         for piece in tail:
             if self._section is not None:
                 self._section.append(piece)
@@ -179,11 +177,6 @@ class PartWriter:
                 self._digest.update(piece)
                 self._opened().write(piece)
                 self._bytes_written += len(piece)
-
-    def _ended_section(self) -> SectionWriter:
-        section = self._typed_section()
-        section.end()
-        return section
 
     def _opened(self) -> BinaryIO:
         """The file, made for the first pair."""

@@ -1,8 +1,10 @@
-"""The table that ends a part or a partition with named outputs behind its pairs: how many bytes are pairs, and where
-each output lies.
+"""The table that ends a part or a partition with named outputs behind its pairs: how long each output is.
 
-Msgpack of the number of bytes and a list of names and lengths, then XXH3-64 of that and its length. A reader begins at
-the end, so pairs and outputs are written without knowing how many there will be.
+Msgpack of a list of names and lengths, then XXH3-64 of that and its length. A reader begins at the end, so pairs and
+outputs are written without knowing how many there will be; what lies before the outputs is the pairs.
+
+How long those are is not said: the pairs of a map output open with a frame that names places, and the table goes into
+the digest, on which two attempts must agree wherever they read the same.
 """
 
 from __future__ import annotations
@@ -28,9 +30,9 @@ class Table:
     outputs: dict[str, tuple[int, int]]
 
 
-def encode_table(pairs_bytes: int, lengths: Sequence[tuple[str, int]]) -> bytes:
-    """What ends a part or partition that has so many bytes of pairs, and then these outputs."""
-    body: bytes = msgpack.packb([pairs_bytes, lengths])
+def encode_table(lengths: Sequence[tuple[str, int]]) -> bytes:
+    """What ends a part or partition with these outputs behind its pairs."""
+    body: bytes = msgpack.packb(lengths)
     return body + xxhash.xxh3_64_digest(body) + len(body).to_bytes(_LENGTH_BYTES, "little")
 
 
@@ -45,11 +47,13 @@ def read_table(source: Source, offset: int, length: int) -> Table:
     body = raw[:size_bytes]
     if xxhash.xxh3_64_digest(body) != raw[size_bytes:]:
         raise Corruption(f"{source.name} has a damaged table of its outputs at {end}")
-    pairs_bytes, lengths = msgpack.unpackb(body)
-    outputs, at = {}, offset + pairs_bytes
+    lengths = msgpack.unpackb(body)
+    at = end - fixed - size_bytes - sum(each for _, each in lengths)
+    if at < offset:
+        raise Corruption(f"{source.name} begins at {offset}, but by the table at {end} its outputs at {at}")
+    pairs_bytes = at - offset
+    outputs = {}
     for name, each in lengths:
         outputs[name] = (at, each)
         at += each
-    if at != end - fixed - size_bytes:
-        raise Corruption(f"{source.name} ends at {end}, but its outputs at {at}")
     return Table(pairs_bytes, outputs)

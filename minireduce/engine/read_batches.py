@@ -217,8 +217,8 @@ def _fixed(begin: int, raw: bytes, width: int, context: TaskContext) -> Batch:
 
 def _pair_batches(stream: BinaryIO, context: TaskContext) -> Iterator[Batch]:
     context.take_over(stream)
-    reader = part_reader(stream, context.path or "a typed part", is_columnar=True)
     kind = ValueKind()
+    reader = part_reader(stream, context.file or context.path or "a typed part", is_columnar=True)
     while (frame := reader.read()) is not None:
         context.progress()
         context.count("MAP_INPUT_RECORDS", len(frame[1]))

@@ -28,6 +28,7 @@ from minireduce.api.job import Job
 from minireduce.api.partitioners import Range
 from minireduce.api.skipping import SkipLimit
 from minireduce.api.step import Step
+from minireduce.attempt.places import part_origin
 from minireduce.client.inputs import Inputs, resolve
 from minireduce.client.job_spec import choose_reducers
 from minireduce.client.publish import part_name
@@ -202,6 +203,8 @@ class _InlineRun:
 
         def run(place: Workplace) -> None:
             with ExitStack() as opened:
+                if isinstance(source, Path) and source.exists():
+                    place.context.path, place.context.file = part_origin(task), str(source)
                 records = records_of(step, source, place, opened, self._record_bytes_max)
                 run_task(step, MapWork(records, partitions), place)
 
@@ -249,7 +252,6 @@ def records_of(step: Step, source: Source, place: Workplace, opened: ExitStack, 
     """The records of a split, or the pairs of a part; in batches for a `map_batch`."""
     context = place.context
     if isinstance(source, Path):
-        context.path = str(source)
         if not source.exists():
             return iter(())
         stream = opened.enter_context(source.open("rb"))

@@ -25,7 +25,7 @@ from minireduce.attempt.conversation import (
     StoredRanges,
     memory_told,
 )
-from minireduce.attempt.places import STDERR_NAME
+from minireduce.attempt.places import STDERR_NAME, part_origin
 from minireduce.attempt.progress import CUT_OFF, Progress
 from minireduce.core.spec import LocalFiles
 from minireduce.core.task_data import SkippedRecord, TaskError
@@ -229,6 +229,8 @@ def _path_of(task: RunTask, input_index: int) -> str:
             return ranges[input_index].path
         case MapTask(input=StoredRanges(files)) if 0 <= input_index < len(files):
             return files[input_index].path
-        case MapTask(input=PartFile(path) | StoredFile(path=path)):
+        case MapTask(input=PartFile()):
+            return part_origin(task.attempt.task)
+        case MapTask(input=StoredFile(path)):
             return path
     return ""

@@ -166,6 +166,21 @@ def test_what_every_step_gives_arrives_with_the_last(where: str, cluster: LocalC
     result.close()
 
 
+@pytest.mark.parametrize("where", ["inline", "cluster"])
+def test_a_later_step_calls_its_input_the_same_wherever_that_lies(
+    where: str, cluster: LocalCluster, text: Path
+) -> None:
+    def placed(key: str, count: int) -> Iterator[tuple[str, int]]:
+        task.emit("late", key, task.input_path)
+        yield key, count
+
+    job = Job(pairs, Sum(), outputs={"errors": Text()}).then(placed, Sum(), outputs={"late": Text()})
+    with job.run(text, reducers=2, **where_to_run(where, cluster)) as result:
+        places = dict(result.outputs["late"])
+    assert sorted(places) == sorted(COUNTS)
+    assert set(places.values()) == {"step-0/part-00000", "step-0/part-00001"}
+
+
 @pytest.mark.parametrize("where", ["inline", "embedded", "cluster"])
 def test_text_goes_into_a_directory_for_each_output(
     where: str, cluster: LocalCluster, text: Path, tmp_path: Path

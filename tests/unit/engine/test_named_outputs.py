@@ -17,6 +17,7 @@ from minireduce.engine.disk_rates import DiskRates
 from minireduce.engine.errors import InvalidValue, UserCodeError
 from minireduce.engine.frame_compression import FrameCompression
 from minireduce.engine.frames import Source
+from minireduce.engine.index import read_index
 from minireduce.engine.map import DATA_NAME, INDEX_NAME, MapOutput
 from minireduce.engine.part_table import read_table
 from minireduce.engine.read import read_pairs
@@ -58,7 +59,15 @@ def test_a_map_that_spills_leaves_the_same_bytes(tmp_path: Path) -> None:
     assert sorted(path.name for path in (tmp_path / "b").iterdir()) == sorted([DATA_NAME, INDEX_NAME])
 
 
-def test_a_map_that_compresses_its_spills_leaves_the_same_bytes(tmp_path: Path) -> None:
+def outputs_behind(directory: Path, index: int) -> bytes:
+    """What stands behind the pairs of this partition of a map output."""
+    offset, length = read_index(directory / INDEX_NAME)[index]
+    with (directory / DATA_NAME).open("rb") as file:
+        table = read_table(Source(file, "it"), offset, length)
+    return (directory / DATA_NAME).read_bytes()[offset + table.pairs_bytes : offset + length]
+
+
+def test_a_map_that_compresses_what_it_writes_leaves_the_same_digest_and_outputs(tmp_path: Path) -> None:
     job = Job(odd, Sum(), outputs=ERRORS).replaced(reduce=lambda key, values: [(key, list(values))])
     records = list(range(20_000))
     plain = run_map(job, records, tmp_path / "a", limit=1 << 20)
@@ -67,7 +76,21 @@ def test_a_map_that_compresses_its_spills_leaves_the_same_bytes(tmp_path: Path) 
     compressed = run_map(job, records, tmp_path / "b", limit=1 << 20, compression=compression)
     assert rates.saved_bytes > 0
     assert plain.digest == compressed.digest
-    assert (tmp_path / "a" / DATA_NAME).read_bytes() == (tmp_path / "b" / DATA_NAME).read_bytes()
+    assert (tmp_path / "b" / DATA_NAME).stat().st_size < (tmp_path / "a" / DATA_NAME).stat().st_size
+    assert outputs_behind(tmp_path / "a", 1) == outputs_behind(tmp_path / "b", 1)
+    assert len(outputs_behind(tmp_path / "a", 1)) > 10_000
+
+
+def test_attempts_that_read_the_same_under_names_of_other_lengths_agree(tmp_path: Path) -> None:
+    step = Job(odd, Sum(), outputs=ERRORS).then(lambda key, value: [(str(key), value)], Sum()).steps[1]
+    made: list[Any] = []
+    for path in ("step-0/part-00000", "/data/of/a/worker/jobs/job-000001-1_s0_r00000_a0/part"):
+        context = TaskContext(path=path)
+        place = Workplace(tmp_path / str(len(made)), "part", "pairs", 64 << 20, context, RealDisk())
+        made.append(run_task(step, MapWork(context.walk([(1, 2), (3, 4)]), 3), place))
+    short, long = made
+    assert short.digest == long.digest
+    assert short.partition_bytes < long.partition_bytes  # the first key's place is in each partition all the same
 
 
 def test_a_map_that_gives_no_pairs_still_gives_what_is_aside(tmp_path: Path) -> None:

@@ -14,11 +14,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from minireduce import Bytes, FixedWidth, Text
+from minireduce import Bytes, FixedWidth, Pairs, Text
 from minireduce.engine import read
 from minireduce.engine.context import TaskContext
 from minireduce.engine.errors import Cancelled
+from minireduce.engine.frames import PART_MAGIC
 from minireduce.engine.read import LongRecord, number_records, open_records
+from minireduce.engine.read_batches import open_batches
 from minireduce.engine.split import is_splittable, plan_ranges, plan_splits
 from minireduce.errors import Corruption, RequestError
 
@@ -191,3 +193,13 @@ def test_the_number_in_work_is_known_beyond_the_first_block() -> None:
     context = TaskContext()
     for number in number_records(1 << 40, (1 << 40) + 3 * read.BLOCK_NUMBERS, context=context):
         assert context.record == number
+
+
+@pytest.mark.parametrize("open_pairs", [open_records, open_batches])
+def test_a_damaged_part_is_told_by_the_file_whatever_user_code_calls_it(open_pairs: Callable[..., Any]) -> None:
+    context = TaskContext(path="step-0/part-00001")
+    context.file = "/data/jobs/job-000001-1/job-000001-1_s0_r00001_a0/part"
+    stream = io.BytesIO(PART_MAGIC + bytes(100))
+    opened = open_pairs(stream, offset=0, length=108, input_format=Pairs(), context=context)
+    with pytest.raises(Corruption, match=f"^{context.file} "):
+        list(opened)
