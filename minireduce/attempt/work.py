@@ -168,7 +168,11 @@ class TaskRun:
 
     def _input(self, work: MapTask | ReduceTask, opened: ExitStack) -> MapWork | ReduceWork:
         if isinstance(work, MapTask):
-            return MapWork(self._records(work.input, opened), work.partitions)
+            part = None
+            if isinstance(work.input, PartFile):
+                self._context.file = work.input.path
+                part = opened.enter_context(open_part(work.input.path))
+            return MapWork(self._records(work.input, part, opened), work.partitions, part)
         runs = _slices(work.runs)
         groups = [
             (runs[each.first : each.first + each.count], MergedRun(Path(each.path), each.length, each.pairs))
@@ -199,12 +203,12 @@ class TaskRun:
             return answer
         return Raised(answer.error, tuple(suspect_error(suspect) for suspect in self._care.suspects))
 
-    def _records(self, source: MapInput, opened: ExitStack) -> Iterator[Any]:
-        pieces = self._pieces(source, opened)
+    def _records(self, source: MapInput, part: BinaryIO | None, opened: ExitStack) -> Iterator[Any]:
+        pieces = self._pieces(source, part)
         opened.callback(pieces.close)  # a failing map leaves it in the middle of a file
         return chain.from_iterable(pieces)
 
-    def _pieces(self, source: MapInput, opened: ExitStack) -> Generator[Iterator[Any], None, None]:
+    def _pieces(self, source: MapInput, part: BinaryIO | None) -> Generator[Iterator[Any], None, None]:
         """The records of one file after the other, chained by C: a generator around them would cost each."""
         match source:
             case LocalFiles():
@@ -212,9 +216,8 @@ class TaskRun:
             case NumberRange(begin, end):
                 yield numbers_of(self._step)(begin, end, context=self._context)
             case PartFile(path):
-                self._context.file = path
-                stream = opened.enter_context(open_part(path))
-                yield self._read(stream, 0, _file_bytes(path))
+                assert part is not None
+                yield self._read(part, 0, _file_bytes(path))
             case StoredFile():
                 yield from self._stored_records((source,))
             case StoredRanges(files):

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from math import inf
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any
 
 from minireduce.engine.errors import Cancelled, InvalidValue
 from minireduce.frozen import dataclass
@@ -88,9 +88,6 @@ class Aside:
 
     def give(self, name: str, key: Any, value: Any) -> None:
         """One more pair. Raises InvalidKey and InvalidValue."""
-
-    def take_over_part(self, file: BinaryIO, name: str) -> None:
-        """What stands behind the pairs of an opened typed part goes on with this task's."""
 
     def refusing(self, role: str) -> AbstractContextManager[None]:  # noqa: ARG002
         """Take nothing for the time of the block, in which this part of the user's code runs."""
@@ -189,11 +186,6 @@ class TaskContext:
     def once_more(self) -> AbstractContextManager[None]:
         """User code is run within over what it has seen."""
         return _NOTHING if self.aside is None else self.aside.once_more()
-
-    def take_over(self, part: BinaryIO) -> None:
-        """Hand on what stands behind the pairs of a part that is about to be read."""
-        if self.aside is not None:
-            self.aside.take_over_part(part, self.file or self.path or "a typed part")
 
     def refusing(self, role: str) -> AbstractContextManager[None]:
         """Nothing can be given aside within: this part of the user's code runs who knows how often."""

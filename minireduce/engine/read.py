@@ -388,7 +388,6 @@ def _offsets(begin: int, raw: bytes) -> Callable[[int], int]:
 
 
 def _pair_blocks(stream: BinaryIO, context: TaskContext) -> Iterator[Iterator[tuple[Any, Any]]]:
-    context.take_over(stream)
     for pairs, size_bytes in pair_lists(stream, context.file or context.path, allow_pickle=True):
         context.progress()
         context.count("MAP_INPUT_RECORDS", len(pairs))

@@ -216,7 +216,6 @@ def _fixed(begin: int, raw: bytes, width: int, context: TaskContext) -> Batch:
 
 
 def _pair_batches(stream: BinaryIO, context: TaskContext) -> Iterator[Batch]:
-    context.take_over(stream)
     kind = ValueKind()
     reader = part_reader(stream, context.file or context.path or "a typed part", is_columnar=True)
     while (frame := reader.read()) is not None:

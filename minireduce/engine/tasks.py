@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from minireduce.api.step import Step
 from minireduce.engine.map import MapOutput, run_map, run_map_only
@@ -23,10 +23,13 @@ from minireduce.frozen import dataclass
 
 @dataclass(frozen=True, slots=True)
 class MapWork:
-    """These records, or batches of them, are to be mapped into partitions; 0: into a part."""
+    """These records, or batches of them, are to be mapped into partitions; 0: into a part. `part`: the one of the step
+    before whose pairs they are.
+    """
 
     records: Iterable[Any]
     partitions: int
+    part: BinaryIO | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +64,8 @@ def run_task(step: Step, work: MapWork | ReduceWork, at: Workplace) -> MapOutput
         try:
             if isinstance(work, ReduceWork):
                 work = ReduceWork(named.take_over_runs(work.runs))
+            elif work.part is not None:
+                named.take_over_part(work.part, at.context.file or "a typed part")
             return _run(step, work, at)
         finally:
             at.context.aside = None

@@ -203,10 +203,11 @@ class _InlineRun:
 
         def run(place: Workplace) -> None:
             with ExitStack() as opened:
-                if isinstance(source, Path) and source.exists():
-                    place.context.path, place.context.file = part_origin(task), str(source)
-                records = records_of(step, source, place, opened, self._record_bytes_max)
-                run_task(step, MapWork(records, partitions), place)
+                if isinstance(source, Path):
+                    work = _part_work(step, source, task, partitions, place, opened)
+                else:
+                    work = MapWork(records_of(step, source, place, opened, self._record_bytes_max), partitions)
+                run_task(step, work, place)
 
         return self._perform(step, task, folder, form, run)
 
@@ -248,15 +249,23 @@ def _parts_in(directories: list[Path]) -> list[Path]:
     return [directory / part_name(index) for index, directory in enumerate(directories)]
 
 
-def records_of(step: Step, source: Source, place: Workplace, opened: ExitStack, record_bytes_max: int) -> Iterator[Any]:
-    """The records of a split, or the pairs of a part; in batches for a `map_batch`."""
+def _part_work(step: Step, path: Path, task: TaskId, partitions: int, place: Workplace, opened: ExitStack) -> MapWork:
+    """What this map has to do with a part of the step before."""
+    if not path.exists():
+        return MapWork(iter(()), partitions)
     context = place.context
-    if isinstance(source, Path):
-        if not source.exists():
-            return iter(())
-        stream = opened.enter_context(source.open("rb"))
-        size_bytes = source.stat().st_size
-        return opener(step)(stream, offset=0, length=size_bytes, input_format=step.input, context=context)
+    context.path, context.file = part_origin(task), str(path)
+    part = opened.enter_context(path.open("rb"))
+    size_bytes = path.stat().st_size
+    records = opener(step)(part, offset=0, length=size_bytes, input_format=step.input, context=context)
+    return MapWork(records, partitions, part)
+
+
+def records_of(
+    step: Step, source: LocalFiles | NumberRange, place: Workplace, opened: ExitStack, record_bytes_max: int
+) -> Iterator[Any]:
+    """The records of a split; in batches for a `map_batch`."""
+    context = place.context
     if isinstance(source, NumberRange):
         return numbers_of(step)(source.begin, source.end, context=context)
     files = _local(step, source, context, record_bytes_max, passes_long=place.passes_bad)

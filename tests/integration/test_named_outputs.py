@@ -181,6 +181,20 @@ def test_a_later_step_calls_its_input_the_same_wherever_that_lies(
     assert set(places.values()) == {"step-0/part-00000", "step-0/part-00001"}
 
 
+@pytest.mark.parametrize("where", ["inline", "cluster"])
+@pytest.mark.parametrize("reduce", [None, Sum()])
+def test_what_earlier_steps_gave_does_not_depend_on_a_map_that_asks_for_its_pairs(
+    reduce: Sum | None, where: str, cluster: LocalCluster, text: Path
+) -> None:
+    def deaf(_: Iterator[tuple[str, int]]) -> list[tuple[str, int]]:
+        return []
+
+    job = Job(pairs, Sum(), outputs={"errors": Text()}).then(map_records=deaf, reduce=reduce)
+    with job.run(text, reducers=2, **where_to_run(where, cluster)) as result:
+        assert list(result) == []
+        assert sorted(result.outputs["errors"]) == ERRORS
+
+
 @pytest.mark.parametrize("where", ["inline", "embedded", "cluster"])
 def test_text_goes_into_a_directory_for_each_output(
     where: str, cluster: LocalCluster, text: Path, tmp_path: Path
