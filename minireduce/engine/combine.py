@@ -7,12 +7,13 @@ order. A combine that yields another key would break the order of the run; that 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from typing import Any
 
 from minireduce.engine import columns
 from minireduce.engine.columns import Column
 from minireduce.engine.context import TaskContext
-from minireduce.engine.emit import as_pair, calling
+from minireduce.engine.emit import as_pair, calling, entered, entering
 from minireduce.engine.errors import InvalidValue
 from minireduce.engine.faults import blamed
 from minireduce.engine.groups import Group, groups, window_groups
@@ -82,6 +83,13 @@ class Combiner:
             looked_at = count
             look_at = max(count + 1, min(_PAIRS_MAX, 4 * count, _BYTES_MAX * count // max(1, size_bytes)))
         return False
+
+
+def entered_combine(function: Callable[..., Any], context: TaskContext, stack: ExitStack) -> Callable[..., Any]:
+    """What to call; if it is a context manager it is left with `stack`, for a merge may call it to the end."""
+    own = stack.enter_context(entering(context, "combine", function))
+    with blamed(context, "combine", function, is_placed=False), context.refusing("combine"):
+        return entered(function, own)
 
 
 def _is_same(given: Any, key: Any) -> bool:

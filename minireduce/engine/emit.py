@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext, suppress
 from functools import partial
 from itertools import chain, starmap
+from types import TracebackType
 from typing import Any, cast
 
 from minireduce.api.step import RecordsMap, Step
+from minireduce.engine.context import TaskContext
 from minireduce.engine.errors import InvalidValue
+from minireduce.engine.faults import blamed
 
 Pair = tuple[Any, Any]
 
@@ -51,6 +54,41 @@ def entered(function: Any, stack: ExitStack) -> Callable[..., Any]:
         return cast("Callable[..., Any]", function)
     result = stack.enter_context(function)
     return cast("Callable[..., Any]", result if callable(result) else function)
+
+
+def entering(context: TaskContext, role: str, function: object) -> ExitStack:
+    """A stack to enter this function of the user's in, if it is a context manager.
+
+    Whoever has drawn all that it gives leaves the block while that still counts: its `__exit__` may count, and give to
+    named outputs. What it raises is told as the user's, of no record. But what went wrong within goes before that, and
+    goes on whatever `__exit__` says: half an output would be taken for a whole one.
+    """
+    return _Entering(context, role, function)
+
+
+class _Entering(ExitStack):
+    def __init__(self, context: TaskContext, role: str, function: object) -> None:
+        super().__init__()
+        self._context, self._role, self._function = context, role, function
+        self._is_used = False  # which it seldom is, and small tasks are many
+
+    def enter_context(self, manager: Any) -> Any:
+        self._is_used = True
+        return super().enter_context(manager)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None, /
+    ) -> None:
+        if not self._is_used:
+            return
+        if error is None:
+            context = self._context
+            refusing = context.refusing("combine") if self._role == "combine" else nullcontext()
+            with blamed(context, self._role, self._function, is_placed=False), context.between_records(), refusing:
+                super().__exit__(None, None, None)
+            return
+        with suppress(Exception):  # which mostly follows from the first
+            super().__exit__(kind, error, trace)
 
 
 def is_generator(function: Any) -> bool:

@@ -26,9 +26,9 @@ from minireduce.engine import columns, key_columns, keys, ranges
 from minireduce.engine.bad_records import Care, checking
 from minireduce.engine.batches import mapped_batches
 from minireduce.engine.columns import Column, Index
-from minireduce.engine.combine import Combiner
+from minireduce.engine.combine import Combiner, entered_combine
 from minireduce.engine.context import Aside, TaskContext
-from minireduce.engine.emit import Pair, entered, mapped, mapping
+from minireduce.engine.emit import Pair, entering, mapped, mapping
 from minireduce.engine.errors import InvalidValue
 from minireduce.engine.faults import blamed, place
 from minireduce.engine.fold import folded
@@ -68,11 +68,14 @@ def run_map(step: Step, records: Iterable[Any], partitions: int, at: Workplace) 
     with ExitStack() as stack:
         stack.enter_context(task.entered(context))
         attempt = _MapAttempt(step, partitions, at, stack)
-        with blamed(context, "map", step.mapper):
-            if step.map_batch is None:
-                attempt.gather(_pairs(step, records, stack, context, at.care))
-            else:
-                attempt.gather_columns(mapped_batches(step, records, stack, context, at.care))
+        with entering(context, "map", step.mapper) as own:
+            with blamed(context, "map", step.mapper):
+                if step.map_batch is None:
+                    attempt.gather(_pairs(step, records, own, context, at.care))
+                else:
+                    attempt.gather_columns(mapped_batches(step, records, own, context, at.care))
+            with context.between_records():
+                attempt.settle()
         with context.between_records():
             return attempt.finish()
 
@@ -83,11 +86,11 @@ def run_map_only(step: Step, records: Iterable[Any], at: Workplace) -> PartOutpu
     with ExitStack() as stack:
         stack.enter_context(task.entered(context))
         part = stack.enter_context(at.part(step, "map", Kinds(lambda: f"from {place(context)}")))
-        with blamed(context, "map", step.mapper):
+        with entering(context, "map", step.mapper) as own, blamed(context, "map", step.mapper):
             if step.map_batch is None:
-                part.add_yielded(_pairs(step, records, stack, context, at.care))
+                part.add_yielded(_pairs(step, records, own, context, at.care))
             else:
-                for key, value in mapped_batches(step, records, stack, context, at.care):
+                for key, value in mapped_batches(step, records, own, context, at.care):
                     with blamed(context, "map", step.mapper, is_placed=False):
                         part.add_batch(key, value)
             part.flush()
@@ -140,7 +143,9 @@ class _MapAttempt:
         self._watch = MemoryWatch(at.memory_limit_bytes, context.idle_bytes)
         self._kinds = Kinds(lambda: f"from {place(context)}")
         self._aggregation: Aggregation[Any, Any, Any] | None = step.aggregation
-        self._combiner = None if step.combine is None else Combiner(entered(step.combine, stack), context)
+        self._combiner: Combiner | None = None
+        if step.combine is not None:
+            self._combiner = Combiner(entered_combine(step.combine, context, stack), context)
         columnar_min = COLUMNAR_PAIRS_MIN if at.memory_limit_bytes >= COLUMNAR_LIMIT_BYTES_MIN else None
         self._buffer: TakingBuffer | ColumnBuffer
         if step.map_batch is not None:
@@ -151,6 +156,7 @@ class _MapAttempt:
         else:
             self._buffer = folding_buffer(self._kinds, self._aggregation, columnar_min, self._folding)
         self._spills: list[tuple[Path, list[int]]] = []
+        self._gathered: Gathered | None = None  # what never spilled
         self._pairs = 0
         self._folded = 0
 
@@ -182,15 +188,22 @@ class _MapAttempt:
                 if is_full and self._watch.is_full(self._buffer.settle()):
                     self._spill()
 
-    def finish(self) -> MapOutput:
-        """Write the output from memory and spills."""
-        path = self._directory / DATA_NAME
-        if not self._spills:
-            gathered = self._drain()
-            folded_pairs = len(gathered.keys)
-            made = self._write(path, self._sections(gathered), self._context.aside)
-        else:
+    def settle(self) -> None:
+        """All pairs are here: choose their partitions and pack their values, which may call user code, or spill them to
+        those before.
+        """
+        if self._spills:
             self._spill()
+        else:
+            self._gathered = self._drain()
+
+    def finish(self) -> MapOutput:
+        """Write the output from memory or spills."""
+        path = self._directory / DATA_NAME
+        if self._gathered is not None:
+            folded_pairs = len(self._gathered.keys)
+            made = self._write(path, self._sections(self._gathered), self._context.aside)
+        else:
             folded_pairs = self._folded
             merging = (self._merged(index) for index in range(self._partitions))
             made = self._write(path, merging, self._context.aside)

@@ -156,7 +156,8 @@ class NamedOutputs(_Declared):
         return [bare[run.order] for run in runs]
 
     def tail(self, *, has_pairs: bool, is_own: bool = True) -> Tail | None:
-        lengths = [(name, output.settle()) for name, output in self._outputs.items()] if is_own else []
+        with self._lock:
+            lengths = [(name, output.settle()) for name, output in self._outputs.items()] if is_own else []
         lengths = [(name, length) for name, length in lengths if length]
         if not has_pairs and not lengths:
             return None
@@ -198,6 +199,11 @@ class _Output:
         self._length: int | None = None
 
     def add(self, key: Any, value: Any) -> None:
+        if self._length is not None:
+            raise InvalidValue(
+                "a pair for a named output after the task has written it",
+                hint="give it before the map or reduce has ended, in its __exit__ at the latest",
+            )
         plain = self._kinds.admit(key)
         text, packed = keys.sortable(plain), values.pack(value)
         if self._is_text:

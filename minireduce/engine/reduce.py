@@ -19,9 +19,9 @@ from minireduce.api.identity import Identity
 from minireduce.api.step import Step
 from minireduce.engine.bad_records import checking
 from minireduce.engine.batches import reduced_batches
-from minireduce.engine.combine import Combiner
+from minireduce.engine.combine import Combiner, entered_combine
 from minireduce.engine.context import TaskContext
-from minireduce.engine.emit import Pair, calling, entered
+from minireduce.engine.emit import Pair, calling, entered, entering
 from minireduce.engine.faults import blamed
 from minireduce.engine.fold import finished, folded
 from minireduce.engine.group_batches import group_batches
@@ -54,13 +54,13 @@ def run_reduce(step: Step, runs: Sequence[RunSlice], at: Workplace, ahead: Ahead
             merges = sides.merging(stack)
         kinds = sides.kinds if is_streamed_into_part(step) else Kinds()
         part = stack.enter_context(at.part(step, "reduce", kinds))
-        with blamed(context, "reduce", function):
+        with entering(context, "reduce", function) as own, blamed(context, "reduce", function):
             if step.reduce_batch is not None:
-                _reduce_batches(step, merges, part, stack, at)
+                _reduce_batches(step, merges, part, own, at)
             elif step.is_join:
-                _reduce_joined(step, sides, merges, part, stack, at)
+                _reduce_joined(step, sides, merges, part, own, at)
             elif not is_streamed:
-                _reduce_groups(step, merges[0], part, stack, at)
+                _reduce_groups(step, merges[0], part, own, at)
             elif step.aggregation is None:
                 _pass_on(merges[0], part, context)
             else:
@@ -130,7 +130,7 @@ def _gives(step: Step, *, is_streamed: bool) -> Gives:
 def _fold(step: Step, context: TaskContext, stack: ExitStack) -> Fold:
     """How pairs come together when runs must be merged before the last merge."""
     if step.combine is not None:
-        return Combiner(entered(step.combine, stack), context).fold
+        return Combiner(entered_combine(step.combine, context, stack), context).fold
     return fold_without_user_code(step)
 
 

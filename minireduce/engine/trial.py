@@ -26,8 +26,9 @@ from minireduce.api.step import Step
 from minireduce.engine import columns, key_columns, keys, values
 from minireduce.engine.arrow_columns import given_pairs, plain_keys
 from minireduce.engine.batches import Batch, mapped_batches, reduced_batches
+from minireduce.engine.combine import entered_combine
 from minireduce.engine.context import TaskContext
-from minireduce.engine.emit import as_pair, calling, entered, mapped, over_records
+from minireduce.engine.emit import as_pair, calling, entered, entering, mapped, over_records
 from minireduce.engine.faults import blamed, name_of
 from minireduce.engine.group_batches import GroupBatch, Piece, Types
 from minireduce.engine.join import Values
@@ -89,8 +90,9 @@ def _with_aside(new_context: Contexts, step: Step, kept: dict[str, list[Pair]]) 
 def _mapped_step(step: Step, records: Iterable[Any], context: TaskContext) -> list[Pair]:
     with ExitStack() as stack:
         stack.enter_context(task.entered(context))
+        own = stack.enter_context(entering(context, "map", step.mapper))
         with blamed(context, "map", step.mapper):
-            return _settled("map", _mapped(step, list(records), stack, context), context)
+            return _settled("map", _mapped(step, list(records), own, context), context)
 
 
 def _mapped_apart(step: Step, records: Any, name: str, new_context: Contexts) -> list[Pair]:
@@ -126,8 +128,9 @@ def _mapped(step: Step, given: Sequence[Any], stack: ExitStack, context: TaskCon
         return whole
 
     def of_rows(batches: list[Batch]) -> list[Pair]:
-        columns = mapped_batches(step, batches, stack, context, None)
-        return [pair for key, value in columns for pair in zip(plain_keys(key), value.to_pylist(), strict=True)]
+        with entering(context, "map", step.map_batch) as own:
+            columns = mapped_batches(step, batches, own, context, None)
+            return [pair for key, value in columns for pair in zip(plain_keys(key), value.to_pylist(), strict=True)]
 
     every = batch_of(list(given), step.input)
     together = of_rows([every])
@@ -178,7 +181,7 @@ def _reduced(step: Step, pairs: list[Pair], stack: ExitStack, context: TaskConte
         if step.reduce_batch is not None and texts:
             with context.once_more():
                 every = [(text, value) for text in texts for value in groups[text]]
-                _check_together(step, every, output, context, stack)
+                _check_together(step, every, output, context)
         return _settled("reduce", output, context)
 
 
@@ -232,11 +235,17 @@ def _reducing(step: Step, context: TaskContext, stack: ExitStack) -> Reduce:
         return _aggregating(step.reduce)
     if step.reduce_batch is not None:
         return _batching(step, context, stack)
-    return _joining(step, stack) if step.is_join else _calling(step, context, stack)
+    return _joining(step, context, stack) if step.is_join else _calling(step, context, stack)
 
 
-def _joining(step: Step, stack: ExitStack) -> Reduce:
-    function = calling(entered(step.reduce, stack), "reduce")
+def _entered_reduce(step: Step, context: TaskContext, stack: ExitStack) -> Callable[..., Any]:
+    own = stack.enter_context(entering(context, "reduce", step.reducer))
+    with blamed(context, "reduce", step.reducer, is_placed=False):
+        return entered(step.reducer, own)
+
+
+def _joining(step: Step, context: TaskContext, stack: ExitStack) -> Reduce:
+    function = calling(_entered_reduce(step, context, stack), "reduce")
 
     def reduce(key: Any, cut: list[list[Any]]) -> list[Pair]:
         apart: list[list[Any]] = [[] for _ in step.inputs]
@@ -265,7 +274,7 @@ def _aggregating(aggregation: Aggregation[Any, Any, Any]) -> Reduce:
 
 def _batching(step: Step, context: TaskContext, stack: ExitStack) -> Reduce:
     """Of one group, as a batch of its own."""
-    function = entered(step.reduce_batch, stack)
+    function = _entered_reduce(step, context, stack)
     combined = _combining(step, context, stack)
 
     def reduce(key: Any, cut: list[list[Any]]) -> list[Pair]:
@@ -276,16 +285,15 @@ def _batching(step: Step, context: TaskContext, stack: ExitStack) -> Reduce:
     return reduce
 
 
-def _check_together(
-    step: Step, pairs: list[tuple[str, Any]], alone: list[Pair], context: TaskContext, stack: ExitStack
-) -> None:
+def _check_together(step: Step, pairs: list[tuple[str, Any]], alone: list[Pair], context: TaskContext) -> None:
     """Raise RequestError unless all groups at once give what they give one by one."""
     batch = _group_batch(step, pairs)
-    together = [
-        pair
-        for key, value in reduced_batches(step, [batch], stack, context, None)
-        for pair in zip(plain_keys(key), value.to_pylist(), strict=True)
-    ]
+    with entering(context, "reduce", step.reduce_batch) as own:
+        together = [
+            pair
+            for key, value in reduced_batches(step, [batch], own, context, None)
+            for pair in zip(plain_keys(key), value.to_pylist(), strict=True)
+        ]
     if not _same(together, alone):
         raise RequestError(
             f"{name_of(step.reduce_batch)} gives {together!r:.200} for all groups at once, but {alone!r:.200} one by "
@@ -318,7 +326,7 @@ def _pairs_of(given: Any) -> list[Pair]:
 
 def _combining(step: Step, context: TaskContext, stack: ExitStack) -> Callable[[Any, list[list[Any]]], Iterator[Any]]:
     """What is left of the values of a key when each part of them is combined."""
-    combine = None if step.combine is None else calling(entered(step.combine, stack), "combine")
+    combine = None if step.combine is None else calling(entered_combine(step.combine, context, stack), "combine")
 
     def combined(key: Any, cut: list[list[Any]]) -> Iterator[Any]:
         for part in cut:
@@ -332,7 +340,7 @@ def _combining(step: Step, context: TaskContext, stack: ExitStack) -> Callable[[
 
 
 def _calling(step: Step, context: TaskContext, stack: ExitStack) -> Reduce:
-    function = calling(entered(step.reduce, stack), "reduce")
+    function = calling(_entered_reduce(step, context, stack), "reduce")
     combined = _combining(step, context, stack)
 
     def reduce(key: Any, cut: list[list[Any]]) -> list[Pair]:

@@ -220,6 +220,50 @@ def test_text_goes_into_a_directory_for_each_output(
     assert list((out / "never").iterdir()) == []
 
 
+class Leaving:
+    """A function that gives how often it was called when it is left, and more than is held in memory."""
+
+    def __init__(self, role: str, function: Any) -> None:
+        self.role, self.function, self.calls = role, function, 0
+
+    def __enter__(self) -> Any:
+        self.calls = 0
+        return self
+
+    def __call__(self, *arguments: Any) -> Any:
+        self.calls += 1
+        return self.function(*arguments)
+
+    def __exit__(self, *_: object) -> None:
+        task.emit("left", self.role, self.calls)
+        for _ in range(3):
+            task.emit("left", f"large {self.role}", bytes(40 << 10))
+
+
+@pytest.mark.parametrize("where", ["inline", "cluster"])
+@pytest.mark.parametrize("lane", list(MAPS))
+@pytest.mark.parametrize("reduce", [total, None])
+def test_what_a_context_manager_gives_on_leaving_is_there(
+    reduce: Any, lane: str, where: str, cluster: LocalCluster, text: Path
+) -> None:
+    mapper = {lane: Leaving("map", MAPS[lane][lane])}
+    reducer = None if reduce is None else Leaving("reduce", reduce)
+    job: Job[Any, Any] = Job(**mapper, reduce=reducer, outputs=OUTPUTS | {"left": Text()})
+    reducers = {} if reduce is None else {"reducers": 2}
+    with job.run(text, split_size=200, **reducers, **where_to_run(where, cluster)) as result:
+        given = list(result.outputs["left"])
+        assert sorted(result.outputs["errors"]) == ERRORS
+    calls = [value for key, value in given if key == "map"]
+    large = [len(value) for key, value in given if key == "large map"]
+    assert calls
+    assert large == [40 << 10] * 3 * len(calls)
+    assert sum(calls) == (len(LINES) if lane == "map" else len(calls))
+    reduces = [value for key, value in given if key == "reduce"]
+    assert sum(reduces) == (len(COUNTS) if reduce else 0)
+    assert len(reduces) == (2 if reduce else 0)
+    assert sum(key == "large reduce" for key, _ in given) == 3 * len(reduces)
+
+
 def test_the_block_store_gets_them_as_well(cluster: LocalCluster, text: Path) -> None:
     job = Job(pairs, Sum(), outputs={"errors": Text()})
     job.run(text, output="mr:///named/out", reducers=2, master=cluster).close()

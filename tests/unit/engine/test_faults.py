@@ -6,7 +6,8 @@ import io
 import pickle
 import re
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -37,6 +38,13 @@ def map_text(
     step = job.steps[0]
     records = open_records(io.BytesIO(text), offset=0, length=len(text), input_format=step.input, context=context)
     return run_map(step, records, partitions, Workplace(directory, "part", "pairs", limit, context, RealDisk()))
+
+
+def map_part(job: Job[Any, Any], text: bytes, directory: Path) -> None:
+    context = TaskContext(path="books/a.txt")
+    step = job.steps[0]
+    records = open_records(io.BytesIO(text), offset=0, length=len(text), input_format=step.input, context=context)
+    run_map_only(step, records, Workplace(directory, "part", "pairs", 1 << 26, context, RealDisk()))
 
 
 def reduce_all(job: Job[Any, Any], directories: list[Path], out: Path, output: Any = "text") -> bytes:
@@ -323,6 +331,75 @@ def test_a_map_that_is_a_context_manager_is_entered_once_per_attempt(tmp_path: P
         map_text(Job(opened, Sum()), b"a\n\n", tmp_path / "second")
     assert opened.entered == 2
     assert len(opened.left) == 2
+
+
+class Slamming(Opened):
+    """A function that fails when it is left, and would have every other failure forgotten."""
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool:
+        super().__exit__(kind, error, trace)
+        if kind is None:
+            raise ValueError("slammed")
+        return True
+
+
+class SlammingGroups(Slamming):
+    """The same of a reduce or combine."""
+
+    def __call__(self, key: str, values: Iterator[int]) -> Iterator[tuple[str, int]]:  # type: ignore[override]
+        yield key, sum(values)
+
+
+def one_each(line: str) -> Iterator[tuple[str, int]]:
+    yield line, 1 // len(line)
+
+
+SLAMMED = {
+    "map": Job(Slamming(), Sum()),
+    "map of a part": Job(Slamming()),
+    "combine": Job(one_each, SlammingGroups(), combine=SlammingGroups()),
+    "reduce": Job(one_each, SlammingGroups()),
+}
+
+
+@pytest.mark.parametrize("name", ["map", "map of a part", "combine", "reduce"])
+def test_what_is_raised_on_leaving_is_the_users_and_no_records(name: str, tmp_path: Path) -> None:
+    job, role = SLAMMED[name], name.partition(" ")[0]
+    run: Callable[[], object] = partial(map_part if "part" in name else map_text, job, b"a\nb\n", tmp_path)
+    if role == "reduce":
+        run()
+        run = partial(reduce_all, job, [tmp_path], tmp_path)
+    with pytest.raises(UserCodeError) as caught:
+        run()
+    error = caught.value
+    assert f"{role} Slamming" in error.message
+    assert "raised ValueError: slammed" in error.message
+    assert error.traceback_text.endswith("ValueError: slammed\n")
+    assert "in __exit__" in error.traceback_text
+    assert (error.record, error.offset, error.position) == ("", None, None)
+    with pytest.raises(UserCodeError, match=rf"{role} Slamming\w* raised ValueError: slammed"):
+        job.test(["a", "b"])
+
+
+def test_what_went_wrong_before_leaving_is_told_and_cannot_be_swallowed(tmp_path: Path) -> None:
+    for run in (map_text, map_part):
+        with pytest.raises(UserCodeError, match="map Slamming raised ZeroDivisionError") as caught:
+            run(Job(Slamming(), Sum()), b"a\n\n", tmp_path)
+        assert caught.value.offset == 2
+
+
+def test_a_partition_and_the_packing_of_values_come_before_the_map_is_left(tmp_path: Path) -> None:
+    class Placing(Opened):
+        def place(self, key: str, partitions: int) -> int:
+            assert len(self.left) < self.entered
+            return len(key) % partitions
+
+    opened = Placing()
+    job = Job(opened, Sum(), partition=opened.place)
+    map_text(job, b"a\nbb\n", tmp_path, partitions=2)
+    assert opened.left == [None]
 
 
 def test_user_code_sees_its_task(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 
 from minireduce import Job, Sum, Text, task
@@ -19,6 +20,7 @@ from minireduce.engine.frame_compression import FrameCompression
 from minireduce.engine.frames import Source
 from minireduce.engine.index import read_index
 from minireduce.engine.map import DATA_NAME, INDEX_NAME, MapOutput
+from minireduce.engine.named_outputs import NamedOutputs
 from minireduce.engine.part_table import read_table
 from minireduce.engine.read import read_pairs
 from minireduce.engine.tasks import MapWork, run_task
@@ -215,6 +217,71 @@ def test_a_trial_shows_what_was_given_once() -> None:
 def test_what_declares_no_output_is_refused(outputs: Any) -> None:
     with pytest.raises(RequestError, match="output"):
         Job(odd, Sum(), outputs=outputs)
+
+
+class Leaving:
+    """A map, reduce or combine that gives something when it is left."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self.function = function
+
+    def __enter__(self) -> None:
+        pass
+
+    def __call__(self, *arguments: Any) -> Any:
+        return self.function(*arguments)
+
+    def __exit__(self, *_: object) -> None:
+        for number in range(3):
+            task.emit("errors", number, bytes(40 << 10))  # more together than is held in memory
+
+
+def test_what_a_combine_gives_on_leaving_is_refused(tmp_path: Path) -> None:
+    def longest(key: int, values: Iterator[str]) -> Iterator[tuple[int, str]]:
+        yield key, max(values)
+
+    job = Job(odd, longest, combine=Leaving(longest), outputs=ERRORS)
+    with pytest.raises(UserCodeError, match="'errors' from combine, which may run any number of times"):
+        run_map(job, [1, 2], tmp_path)
+    with pytest.raises(UserCodeError, match="'errors' from combine"):
+        job.test([])
+
+
+def test_what_is_given_after_it_was_written_is_refused_and_not_lost(tmp_path: Path) -> None:
+    named = NamedOutputs(
+        ("errors",), (), directory=tmp_path, form="pairs", disk=RealDisk(), progress=lambda: None, index=0
+    )
+    with named:
+        named.give("errors", 1, "x")
+        assert named.tail(has_pairs=False) is not None
+        with pytest.raises(InvalidValue, match="after the task has written it"):
+            named.give("errors", 2, "y")
+
+
+def test_a_trial_shows_once_what_is_given_on_leaving() -> None:
+    def rows(batch: Any) -> Any:
+        return pa.record_batch({"key": batch["line"], "value": pa.array([1] * len(batch))})
+
+    def groups(batch: Any) -> Any:
+        return pa.record_batch({"key": batch["key"], "value": batch["value"]})
+
+    def lines(given: Iterator[str]) -> Iterator[tuple[str, int]]:
+        return ((line, 1) for line in given)
+
+    def total(key: str, values: Iterator[int]) -> Iterator[tuple[str, int]]:
+        yield key, sum(values)
+
+    options: list[dict[str, Any]] = [
+        {"map": Leaving(lambda line: [(line, 1)]), "reduce": total},
+        {"map_records": Leaving(lines), "reduce": total},
+        {"map_batch": Leaving(rows), "reduce": total},
+        {"map_records": lines, "reduce": Leaving(total)},
+        {"map_records": lines, "reduce_batch": Leaving(groups)},
+    ]
+    for each in options:
+        tried = Job(**each, outputs=ERRORS).test(["a", "b"])
+        assert tried == [("a", 1), ("b", 1)]
+        assert tried.outputs == {"errors": [(number, bytes(40 << 10)) for number in range(3)]}
 
 
 def test_outside_a_task_giving_is_harmless() -> None:
