@@ -22,6 +22,7 @@ from minireduce.engine.context import TaskContext
 from minireduce.engine.frames import SectionReader, SectionWriter, Source, iterate
 from minireduce.engine.groups import Group
 from minireduce.engine.memory import held_bytes
+from minireduce.engine.sort_values import Sorting
 
 _KEPT_SHARE = 0.2  # of the limit, for the values of one key that are not on disk yet
 _TAKEN_TOGETHER = 256  # values
@@ -79,24 +80,41 @@ class Joined:
         return chain.from_iterable(self.each)
 
 
+JoinedGroup = tuple[str, Any, Joined]  # sortable key, key, values
+
+
 def calling_with_each(function: Callable[..., Iterable[Any]]) -> Callable[[Any, Any], Iterable[Any]]:
     """`function(key, users, orders)`, to be called as a reduce is."""
     return lambda key, joined: function(key, *joined.each)
 
 
-def joined(sides: Sequence[Iterator[Group]], keep: Keep, context: TaskContext) -> Iterator[tuple[str, Any, Joined]]:
-    """Each key of any side in ascending order, with the values of each side; the context knows the key in work."""
+def joined(sides: Sequence[Iterator[Group]], context: TaskContext) -> Iterator[JoinedGroup]:
+    """Each key of any side in ascending order, with the values of each side as they come; the context knows the key in
+    work.
+    """
     heads: list[Group | None] = [next(side, None) for side in sides]
     while texts := [head[0] for head in heads if head is not None]:
         least = min(texts)
         values = [iter(()) if head is None or head[0] != least else head[2] for head in heads]
         for key in context.walk(keys.decode_all([least])):
-            with ExitStack() as stack:
-                kept = [keep(side_values, stack) for side_values in values[:-1]]
-                yield least, key, Joined((*kept, values[-1]))
+            yield least, key, Joined(tuple(values))
         for index, head in enumerate(heads):
             if head is not None and head[0] == least:
                 heads[index] = next(sides[index], None)
+
+
+def readied(unready: Iterator[JoinedGroup], sorting: Sequence[Sorting], keep: Keep) -> Iterator[JoinedGroup]:
+    """The same, all values but the last side's to be looped over again, and in order if there is what sorts each side.
+
+    All that is done while the key is in work, and for no key that is passed over: what comparing its values raises is
+    that key's fault.
+    """
+    for text, key, group in unready:
+        with ExitStack() as stack:
+            values = group.each
+            if sorting:
+                values = tuple(each.values(side, stack) for each, side in zip(sorting, values, strict=True))
+            yield text, key, Joined((*[keep(side, stack) for side in values[:-1]], values[-1]))
 
 
 class Keep:

@@ -25,14 +25,14 @@ from minireduce.engine.emit import Pair, calling, entered, entering
 from minireduce.engine.faults import blamed
 from minireduce.engine.fold import finished, folded
 from minireduce.engine.group_batches import group_batches
-from minireduce.engine.groups import Group, groups, unwalked_groups
-from minireduce.engine.join import Joined, Keep, calling_with_each, joined
+from minireduce.engine.groups import groups, unwalked_groups
+from minireduce.engine.join import Keep, calling_with_each, joined, readied
 from minireduce.engine.key_columns import group_starts
 from minireduce.engine.kinds import Kinds
 from minireduce.engine.merge import Ahead, Fold, LongGroup, Merged, RunSlice, Window, flat
 from minireduce.engine.part import PartOutput, PartWriter
 from minireduce.engine.sides import Gives, Sides
-from minireduce.engine.sort_values import sorted_groups
+from minireduce.engine.sort_values import Sorting
 from minireduce.engine.workplace import Workplace
 
 
@@ -79,7 +79,8 @@ def _reduce_groups(step: Step, merging: Iterator[Merged], part: PartWriter, stac
     grouped = groups(_counted(merging, context, is_walked=True), context)
     if at.care is not None:
         grouped = at.care.kept(grouped, context, lambda group: _skip(group, context))
-    grouped = _in_order(step, grouped, Path(at.directory), at.memory_limit_bytes, at)
+    if step.sort_values is not False:
+        grouped = _sorting(step, Path(at.directory), at.memory_limit_bytes, at).groups(grouped)
     _call(step, _reducing(step, stack), grouped, part, at)
 
 
@@ -88,20 +89,15 @@ def _reduce_joined(
 ) -> None:
     """Call the reduce with each key and its values of each input apart."""
     context = at.context
-    apart = [
-        _in_order(
-            step,
-            unwalked_groups(_counted(merging, context, is_walked=False), context),
-            sides.folder(index),
-            sides.limit_bytes,
-            at,
-        )
-        for index, merging in enumerate(merges)
-    ]
-    keep = Keep(sides.kept, at.memory_limit_bytes, len(apart), at.disk, context)
-    grouped: Iterator[tuple[str, Any, Joined]] = joined(apart, keep, context)
-    if at.care is not None:
+    apart = [unwalked_groups(_counted(merging, context, is_walked=False), context) for merging in merges]
+    grouped = joined(apart, context)
+    if at.care is not None and not at.care.is_plain:
         grouped = at.care.kept(grouped, context, lambda group: _skip(group, context))
+    sorting: list[Sorting] = []
+    if step.sort_values is not False:
+        sorting = [_sorting(step, sides.folder(index), sides.limit_bytes, at) for index in range(len(merges))]
+    keep = Keep(sides.kept, at.memory_limit_bytes, len(apart), at.disk, context)
+    grouped = readied(grouped, sorting, keep)
     _call(step, calling_with_each(calling(entered(step.reduce, stack), "reduce")), grouped, part, at)
 
 
@@ -180,16 +176,11 @@ def _reducing(step: Step, stack: ExitStack) -> Callable[[Any, Iterator[Any]], It
     return finish
 
 
-def _in_order(
-    step: Step, grouped: Iterator[Group], directory: Path, memory_limit_bytes: int, at: Workplace
-) -> Iterator[Group]:
-    """The same groups, with values in the order that the step asks for."""
-    if step.sort_values is False:
-        return grouped
+def _sorting(step: Step, directory: Path, memory_limit_bytes: int, at: Workplace) -> Sorting:
+    """What puts values in the order that the step asks for."""
     at.disk.make_directories(directory)
-    return sorted_groups(
-        grouped,
-        None if step.sort_values is True else step.sort_values,
+    return Sorting(
+        None if isinstance(step.sort_values, bool) else step.sort_values,
         memory_limit_bytes=memory_limit_bytes,
         directory=directory,
         disk=at.disk,

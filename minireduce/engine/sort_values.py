@@ -31,47 +31,59 @@ _MEASURED_TOGETHER = 256  # values
 _WRITTEN_TOGETHER = 512  # values
 
 
-def sorted_groups(
-    ungrouped: Iterator[Group],
-    sort_key: SortKey | None,
-    *,
-    memory_limit_bytes: int,
-    directory: Path,
-    disk: Disk,
-    context: TaskContext,
-) -> Iterator[Group]:
-    """The same groups with their values in order; equal ones stay in input order."""
-    run_bytes_max = int(memory_limit_bytes * _RUN_SHARE)
-    for text, key, values in ungrouped:
-        batch, is_last = _batch(values, run_bytes_max)
-        batch.sort(key=sort_key)
-        if is_last:
-            yield text, key, iter(batch)
-            continue
-        with ExitStack() as stack:
-            runs = _Runs(sort_key, fan_in(int(memory_limit_bytes * _MERGE_SHARE)), directory, disk, context)
-            stack.callback(runs.remove)
-            runs.add(batch)
-            while not is_last:
-                batch.clear()
-                batch, is_last = _batch(values, run_bytes_max)
-                batch.sort(key=sort_key)
-                runs.add(batch)
+class Sorting:
+    """Puts the values of one key after the other in order; equal ones stay in input order.
+
+    `directory` must exist, and `memory_limit_bytes` is for this alone.
+    """
+
+    def __init__(
+        self, sort_key: SortKey | None, *, memory_limit_bytes: int, directory: Path, disk: Disk, context: TaskContext
+    ) -> None:
+        self._sort_key, self._directory, self._disk, self._context = sort_key, directory, disk, context
+        self._run_bytes_max = int(memory_limit_bytes * _RUN_SHARE)
+        self._fan_in = fan_in(int(memory_limit_bytes * _MERGE_SHARE))
+
+    def groups(self, unsorted: Iterator[Group]) -> Iterator[Group]:
+        """The same groups, each sorted when it is asked for."""
+        for text, key, values in unsorted:
+            batch, is_last = self._batch(values)
+            if is_last:
+                yield text, key, iter(batch)
+                continue
+            with ExitStack() as stack:
+                yield text, key, self._beyond_memory(batch, values, stack)
+
+    def values(self, unsorted: Iterator[Any], stack: ExitStack) -> Iterator[Any]:
+        """The values of one key in order, until `stack` ends."""
+        batch, is_last = self._batch(unsorted)
+        return iter(batch) if is_last else self._beyond_memory(batch, unsorted, stack)
+
+    def _beyond_memory(self, batch: list[Any], values: Iterator[Any], stack: ExitStack) -> Iterator[Any]:
+        runs = _Runs(self._sort_key, self._fan_in, self._directory, self._disk, self._context)
+        stack.callback(runs.remove)
+        runs.add(batch)
+        is_last = False
+        while not is_last:
             batch.clear()
-            yield text, key, runs.merged(runs.in_order(), stack)
+            batch, is_last = self._batch(values)
+            runs.add(batch)
+        batch.clear()
+        return runs.merged(runs.in_order(), stack)
 
-
-def _batch(values: Iterator[Any], held_bytes_max: int) -> tuple[list[Any], bool]:
-    """As many values as may be held, and whether they are all that were left."""
-    batch: list[Any] = []
-    held = 0
-    while held <= held_bytes_max:
-        more = list(islice(values, _MEASURED_TOGETHER))
-        batch += more
-        if len(more) < _MEASURED_TOGETHER:
-            return batch, True
-        held += held_bytes(more)
-    return batch, False
+    def _batch(self, values: Iterator[Any]) -> tuple[list[Any], bool]:
+        """As many values as may be held, sorted, and whether they are all that were left."""
+        batch: list[Any] = []
+        held = 0
+        while held <= self._run_bytes_max:
+            more = list(islice(values, _MEASURED_TOGETHER))
+            batch += more
+            if len(more) < _MEASURED_TOGETHER:
+                batch.sort(key=self._sort_key)
+                return batch, True
+            held += held_bytes(more)
+        batch.sort(key=self._sort_key)
+        return batch, False
 
 
 class _Runs:

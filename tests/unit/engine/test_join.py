@@ -15,6 +15,7 @@ from minireduce import Bytes, Collect, Count, Csv, Job, JobFailed, Numbers, Pair
 from minireduce.client.inputs import find_inputs, resolve
 from minireduce.disk import RealDisk
 from minireduce.engine import join as engine_join
+from minireduce.engine import sort_values
 from minireduce.errors import RequestError
 from minireduce.launch.inline import run_inline
 
@@ -117,6 +118,49 @@ def test_the_values_of_each_input_are_sorted_by_themselves(tmp_path: Path) -> No
     job: Job[str, Any] = Job(MAPS, join, input=FORMATS, sort_values=True)
     found = run(job, write(tmp_path, lines), reducers=1)
     assert found == oracle({name: sorted(each) for name, each in lines.items()})
+
+
+def test_the_values_of_each_input_are_sorted_beyond_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lines = {name: [("a", n * 7919 % 9000) for n in range(9000)] for name in MAPS}
+    lines["middle"] += [("b", 2), ("b", 1)]
+    made: list[Path] = []
+    write_run = sort_values._Runs._write
+
+    def seen(self: sort_values._Runs, values: Any) -> Path:
+        made.append(write_run(self, values))
+        return made[-1]
+
+    monkeypatch.setattr(sort_values._Runs, "_write", seen)
+    job: Job[str, Any] = Job(MAPS, join, input=FORMATS, sort_values=True)
+    found = run(job, write(tmp_path, lines), memory_limit_bytes=1 << 20, reducers=1)
+    (key, (lefts, middles, rights, again)), other = found
+    assert (key, lefts) == ("a", sorted(lefts))
+    assert lefts == again
+    assert middles == sorted(f"{n}".encode() for n in range(9000))
+    assert rights == list(range(9000))
+    assert other == ("b", ([], [b"1", b"2"], [], []))
+    assert {path.parent.name for path in made} == {"input-0", "input-1", "input-2"}
+    assert not any(path.exists() for path in made)
+
+
+@pytest.mark.parametrize("bad", ["users", "orders"])
+def test_a_key_whose_values_cannot_be_sorted_is_the_one_to_blame(bad: str, tmp_path: Path) -> None:
+    def of_line(line: str) -> Iterator[tuple[str, int | None]]:
+        key, _, value = line.partition(" ")
+        yield key, None if value == "none" else int(value)
+
+    def both(key: str, users: Collection[Any], orders: Iterator[Any]) -> Iterator[tuple[str, Any]]:
+        yield key, (list(users), list(orders))
+
+    lines: dict[str, Any] = {"users": [("a", 1), ("b", 1), ("c", 3)], "orders": [("a", 2), ("b", 1), ("c", 4)]}
+    lines[bad].append(("b", "none"))
+    named = write(tmp_path, lines)
+    job: Job[str, Any] = Job({"users": of_line, "orders": of_line}, both, sort_values=True)
+    with pytest.raises(JobFailed, match=r"(?s)TypeError.*at key 'b'"):
+        job.run(named, inline=True)
+    with job.run(named, inline=True, reducers=1, skip_bad_records=1) as result:
+        assert list(result) == [("a", ([1], [2])), ("c", ([3], [4]))]
+        assert [skipped.key for skipped in result.skipped] == ["b"]
 
 
 def test_a_reduce_of_one_iterator_gets_the_values_of_all_inputs_in_their_order(tmp_path: Path) -> None:
