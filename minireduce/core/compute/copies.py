@@ -3,7 +3,7 @@
 What a task of the last step left is asked for by the job's owner, who was told that it is done. So another worker
 copies it, on another rack or at least another host if there is one: while the job still runs if the part took long to
 make, since one that was made quickly is made again as quickly; and at the end of a job whose result stays in the
-cluster, which waits for the copies for a bounded time before it says that it has succeeded. A part without records is
+cluster, which waits for the copies for a bounded time before it says that it has succeeded. A part without bytes is
 not copied. Small parts go first, which makes the most tasks safe the soonest, and each worker gives and takes but a few
 copies at once.
 
@@ -86,7 +86,7 @@ class Copies:
     def part_is_done(self, task: Task, run_s: float) -> None:
         """A part of the last step is there; it took `run_s` to make."""
         winner = task.winner
-        if winner is None or not winner.output.records:
+        if winner is None or not winner.output.bytes_total:
             return  # as most of very many are
         is_leaving = bool(winner.worker) and not self._is_staying(winner.worker)
         if run_s >= self._settings.part_copy_run_s_min or is_leaving:
@@ -130,7 +130,7 @@ class Copies:
 
     def _lacks_copy(self, task: Task) -> bool:
         winner = task.winner
-        if winner is None or not task.is_done or not winner.output.records:
+        if winner is None or not task.is_done or not winner.output.bytes_total:
             return False
         staying = [worker for worker in (winner.worker, *task.copies) if self._is_staying(worker)]
         enough = self._settings.part_copies

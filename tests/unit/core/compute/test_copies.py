@@ -75,13 +75,22 @@ def test_one_worker_alone_copies_nothing_until_a_second_one_comes():
     assert [order.part.attempt for order in second.take(CopyPart)] == [attempt]
 
 
-def test_parts_without_records_are_not_copied():
+def test_parts_without_bytes_are_not_copied():
     cluster = FakeCluster(part_copies=2)
     one, two = cluster.worker("w1"), cluster.worker("w2")
     job = cluster.submit(maps=1, reducers=0)
-    one.say(*(of(attempt, records=0) for attempt in one.attempts()))
+    one.say(*(of(attempt, records=0, size=0) for attempt in one.attempts()))
     assert cluster.state(job) is JobState.SUCCEEDED
     assert two.take(CopyPart) == []
+
+
+def test_a_part_that_holds_named_outputs_alone_is_copied():
+    cluster = FakeCluster(part_copies=2)
+    one, two = cluster.worker("w1"), cluster.worker("w2")
+    cluster.submit(maps=1, reducers=0)
+    (attempt,) = one.attempts()
+    one.say(of(attempt, records=0))
+    assert [order.part.attempt for order in two.take(CopyPart)] == [attempt]
 
 
 def test_parts_that_the_client_is_taking_away_are_not_copied():
