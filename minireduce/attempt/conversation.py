@@ -174,8 +174,8 @@ class LoadProgram:
 class RunTask:
     """Run one task.
 
-    Everything it leaves goes into `directory`, which exists. `care` says how its records are treated, `compression`
-    when what it spills is compressed.
+    Everything it leaves goes into `directory`, which exists. `output_text`: the job writes text in the end. `care` says
+    how its records are treated, `compression` when what it spills is compressed.
     """
 
     attempt: AttemptId

@@ -116,12 +116,13 @@ class TaskRun:
         self._place = Workplace(
             task.directory,
             PART_NAME,
-            "text" if task.output_text else "pairs",
+            "text" if task.output_text and task.attempt.task.step == len(job.steps) - 1 else "pairs",
             task.memory_limit_bytes,
             self._context,
             RealDisk(),
             self._care,
             task.attempt.task.index,
+            task.output_text,
         )
 
     def run(self, began_s: float) -> Answer:

@@ -96,8 +96,8 @@ class KeptAside(_Declared):
 class NamedOutputs(_Declared):
     """What one attempt gives to the outputs in `declared`, and takes over for those in `taken_over`.
 
-    `index` is the task's number, and `progress` is called while it takes over. A context manager that closes its files
-    whatever happens.
+    `becomes_text`: what is written as pairs becomes text later. `index` is the task's number, and `progress` is called
+    while it takes over. A context manager that closes its files whatever happens.
     """
 
     def __init__(
@@ -109,6 +109,7 @@ class NamedOutputs(_Declared):
         form: PartForm,
         disk: Disk,
         progress: Callable[[], None],
+        becomes_text: bool = False,
         index: int = 0,
     ) -> None:
         self.index = index
@@ -117,7 +118,10 @@ class NamedOutputs(_Declared):
         self._lock = threading.Lock()  # threads of user code may give at the same time
         self._stack = ExitStack()
         names = sorted({*declared, *taken_over})
-        self._outputs = {name: _Output(directory / f"output-{at:05d}", form, disk) for at, name in enumerate(names)}
+        is_text = becomes_text or form == "text"
+        self._outputs = {
+            name: _Output(directory / f"output-{at:05d}", form, disk, is_text=is_text) for at, name in enumerate(names)
+        }
 
     def __enter__(self) -> Self:
         for output in self._outputs.values():
@@ -188,9 +192,9 @@ class NamedOutputs(_Declared):
 class _Output:
     """One output of one attempt: what waits in memory, and the file."""
 
-    def __init__(self, path: Path, form: PartForm, disk: Disk) -> None:
+    def __init__(self, path: Path, form: PartForm, disk: Disk, *, is_text: bool) -> None:
         self.path = path
-        self._is_text = form == "text"
+        self._is_text = is_text
         self._kinds = Kinds()
         self.writer = PartWriter(path, form, role="emit", kinds=self._kinds, disk=disk, is_durable=False)
         self._keys: list[str] = []

@@ -49,12 +49,13 @@ def run_task(step: Step, work: MapWork | ReduceWork, at: Workplace) -> MapOutput
         return _run(step, work, at)
     directory = Path(at.directory)
     at.disk.make_directories(directory)
-    is_last = isinstance(work, ReduceWork) or work.partitions == 0
+    is_part = isinstance(work, ReduceWork) or work.partitions == 0
     named = NamedOutputs(
         step.outputs,
         step.taken_over,
         directory=directory,
-        form=at.form if is_last else "pairs",
+        form=at.form if is_part else "pairs",
+        becomes_text=at.writes_text,
         disk=at.disk,
         progress=at.context.progress,
         index=at.index,

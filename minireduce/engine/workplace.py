@@ -28,6 +28,9 @@ class Workplace:
     disk: Disk
     care: Care | None = None
     index: int = 0  # the number of the task among those of its kind
+    writes_text: bool = (
+        False  # whether the job does, so that what is given aside on the way there must be able to be text
+    )
 
     @property
     def passes_bad(self) -> bool:

@@ -226,7 +226,8 @@ class _InlineRun:
         limit_bytes = step.memory_limit_bytes or self._limit_bytes
 
         def run_in(place: Path, context: TaskContext, care: Care) -> None:
-            run(Workplace(place, part_name(task.index), form, limit_bytes, context, self._disk, care, task.index))
+            name, is_text = part_name(task.index), self._output == "text"
+            run(Workplace(place, name, form, limit_bytes, context, self._disk, care, task.index, is_text))
 
         context = self._tasks.perform(task, directory, run_in)
         self._contexts.append(context)

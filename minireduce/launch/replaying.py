@@ -23,7 +23,7 @@ from minireduce.api.skipping import SkipLimit
 from minireduce.attempt.load import SOURCE, load_job, source_program
 from minireduce.client.shipping import read_files
 from minireduce.core.plain import from_plain, to_plain
-from minireduce.core.spec import JobSpec, LocalFiles, LocalRange, NumberRange, Program, StepSpec
+from minireduce.core.spec import JobSpec, LocalFiles, LocalRange, NumberRange, OutputKind, Program, StepSpec
 from minireduce.disk import RealDisk
 from minireduce.engine.bad_records import Care
 from minireduce.engine.context import TaskContext
@@ -56,6 +56,7 @@ class KeptJob:
     program: Program
     step: StepSpec
     tasks: tuple[KeptTask, ...]
+    writes_text: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +75,8 @@ def keep(job: str, spec: JobSpec, failed: Iterable[TaskId]) -> TaskId | None:
     if spec.program.kind != SOURCE or not tasks:
         return None
     files = tuple(replace(file, data=b"") for file in spec.program.files)
-    kept = KeptJob(replace(spec.program, body=b"", files=files), spec.steps[0], tasks)
+    is_text = spec.output is not OutputKind.RESULT
+    kept = KeptJob(replace(spec.program, body=b"", files=files), spec.steps[0], tasks, is_text)
     with contextlib.suppress(OSError):  # a home that cannot be written to: then there is nothing to offer
         folder = _folder()
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -113,9 +115,8 @@ def replay(task: TaskId, on_changed: Callable[[str], None]) -> Replayed:
     step = load_job(program).steps[0].of_split(task.index)
 
     def run(directory: Path, context: TaskContext, care: Care) -> None:
-        place = Workplace(
-            directory, "part", "pairs", kept.step.memory_limit_bytes, context, RealDisk(), care, task.index
-        )
+        limit_bytes, is_text = kept.step.memory_limit_bytes, kept.writes_text
+        place = Workplace(directory, "part", "pairs", limit_bytes, context, RealDisk(), care, task.index, is_text)
         with ExitStack() as opened:
             records = records_of(step, split, place, opened, kept.step.record_bytes_max)
             run_task(step, MapWork(records, 0 if step.is_map_only else max(1, kept.step.reducers)), place)

@@ -390,13 +390,11 @@ def test_maps_reduces_and_later_steps_hand_their_files_on(tmp_path):
     """Two maps, two reduces, then a step over their parts, then a step without reduce that writes text."""
 
     async def scene(bench: Bench) -> None:
-        async def done(
-            step: int, kind: TaskKind, index: int, work: MapTask | ReduceTask, *, text: bool = False
-        ) -> Path:
+        async def done(step: int, kind: TaskKind, index: int, work: MapTask | ReduceTask) -> Path:
             attempt = AttemptId(TaskId("job-000001-9", step, kind, index), 0)
             directory = tmp_path / str(attempt)
             directory.mkdir()
-            task = RunTask(attempt, work, str(directory), output_text=text, memory_limit_bytes=64 * MIB)
+            task = RunTask(attempt, work, str(directory), output_text=True, memory_limit_bytes=64 * MIB)
             outcome = await bench.slots.run(program(COUNT_TWICE), task, task_timeout_s=60.0)
             assert isinstance(outcome, Succeeded), outcome
             return directory
@@ -410,7 +408,7 @@ def test_maps_reduces_and_later_steps_hand_their_files_on(tmp_path):
         parts = [await done(0, TaskKind.REDUCE, index, runs(maps, index)) / "part" for index in range(2)]
         maps = [await done(1, TaskKind.MAP, index, MapTask(PartFile(str(part)), 1)) for index, part in enumerate(parts)]
         part = await done(1, TaskKind.REDUCE, 0, runs(maps, 0)) / "part"
-        last = await done(2, TaskKind.MAP, 0, MapTask(PartFile(str(part)), 0), text=True)
+        last = await done(2, TaskKind.MAP, 0, MapTask(PartFile(str(part)), 0))
         assert (last / "part").read_text() == "1\t-2\n2\t-4\n3\t-1\n"
 
     at_bench(tmp_path, scene)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -346,6 +347,30 @@ def test_what_cannot_be_given_is_told_with_its_record(where: str, cluster: Local
     assert "errors, many" in str(failed.value) + str(failed.value.hint)
     with pytest.raises(JobFailed, match="no output 'eror'"):
         Job(undeclared, Sum()).run(text, **where_to_run(where, cluster))
+
+
+@pytest.mark.parametrize("where", ["inline", "cluster"])
+@pytest.mark.parametrize("later", [0, 1])
+def test_what_cannot_be_text_is_the_fault_of_its_record_where_the_job_writes_text(
+    later: int, where: str, cluster: LocalCluster, text: Path, tmp_path: Path
+) -> None:
+    def odd(line: str) -> Iterator[tuple[str, int]]:
+        key, number = line.split()
+        if key == "?":
+            task.emit("errors", int(number), math.nan if number == "63" else None)
+        yield key, 1
+
+    job = Job(odd, Sum(), outputs={"errors": Text()})
+    job = job.then(None, Sum()) if later else job
+    with job.run(text, **where_to_run(where, cluster)) as typed:
+        assert math.isnan(dict(typed.outputs["errors"])[63])
+    with pytest.raises(JobFailed, match="nan has no text form") as failed:
+        job.run(text, output=tmp_path / "out", **where_to_run(where, cluster))
+    assert "record '? 63' of" in str(failed.value)
+    with job.run(text, output=tmp_path / "out", skip_bad_records=1, **where_to_run(where, cluster)) as result:
+        assert [skipped.record for skipped in result.skipped] == ["? 63"]
+    given = [line for part in (tmp_path / "out" / "errors").iterdir() for line in part.read_text().splitlines()]
+    assert sorted(map(int, given)) == [number for number, _ in ERRORS if number != 63]
 
 
 @pytest.mark.parametrize("where", ["inline", "embedded"])

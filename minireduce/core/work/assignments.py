@@ -72,7 +72,7 @@ from minireduce.core.work.orders import (
 from minireduce.core.work.pace import Paces
 from minireduce.errors import InvariantViolation
 from minireduce.frozen import dataclass
-from minireduce.ids import AttemptId, JobId, TaskId, TaskKind
+from minireduce.ids import AttemptId, JobId, TaskId
 
 
 @dataclass(slots=True)
@@ -221,12 +221,11 @@ class Assignments:
     def _take_in(self, job: _Job, command: LaunchAttempt, now: float) -> None:
         task = command.attempt.task
         step = job.opened.steps[task.step]
-        is_last = task.step == len(job.opened.steps) - 1 and (task.kind is TaskKind.REDUCE or step.reducers == 0)
         attempt = Attempt(
             command.attempt,
             command.input,
             step,
-            output_text=is_last and job.opened.output_text,
+            output_text=job.opened.output_text,
             is_retry=command.is_retry,
             skips=command.skips,
         )

@@ -150,7 +150,7 @@ class MergedGroup:
 class StartAttempt:
     """Run this attempt in a task process. `runs`: in the order of the tasks that wrote them; empty for splits.
 
-    `output_text`: this attempt writes the job's final text rather than typed pairs. An attempt may be run several
+    `output_text`: the job writes text in the end rather than typed pairs. An attempt may be run several
     times, one after the other, with another `care` each time. `ahead`: what was merged of these very runs.
     """
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from scenes.worker import (
     GIB,
@@ -150,13 +152,12 @@ def test_a_reduce_without_maps_is_ready_at_once():
     assert started(scene) == [reduce_attempt(0)]
 
 
-def test_only_the_last_step_writes_text():
-    scene = Scene(slots=3).join()
-    scene.command(open_job(steps=2), launch_map(0), launch_reduce(0, maps=0))
-    assert [start.output_text for start in scene.take(StartAttempt)] == [False, False]
-    scene = Scene(slots=3).join()
-    scene.command(open_job(reducers=0), launch_map(0))
-    assert [start.output_text for start in scene.take(StartAttempt)] == [True]
+def test_every_attempt_is_told_whether_its_job_writes_text():
+    for is_text in (True, False):
+        scene = Scene(slots=3).join()
+        opened = replace(open_job(steps=2), output_text=is_text)
+        scene.command(opened, launch_map(0), launch_reduce(0, maps=0))
+        assert [start.output_text for start in scene.take(StartAttempt)] == [is_text, is_text]
 
 
 def test_a_map_of_a_later_step_waits_for_the_part_that_it_reads():
