@@ -292,6 +292,28 @@ def test_an_attempt_that_dies_leaves_nothing(cluster: LocalCluster, text: Path, 
     result.close()
 
 
+def test_a_backup_attempt_gives_nothing_twice(cluster: LocalCluster, text: Path, tmp_path: Path) -> None:
+    gate, first = tmp_path / "gate", tmp_path / "first"
+    os.mkfifo(gate)
+
+    def waiting(line: str) -> Iterator[tuple[str, int]]:
+        if not give(line):
+            yield line[0], 1
+        if line == LINES[140]:
+            (tmp_path / f"at-{task.attempt_id}").touch()
+            try:
+                first.touch(exist_ok=False)
+            except FileExistsError:
+                gate.write_text("go on")
+            else:
+                gate.read_text()  # until another attempt has come as far
+
+    with Job(waiting, total, outputs=OUTPUTS).run(text, master=cluster, reducers=2, split_size=200) as result:
+        assert sorted(result.outputs["errors"]) == ERRORS
+        assert sorted(result.outputs["many"]) == sorted(COUNTS.items())
+    assert len(list(tmp_path.glob("at-*"))) == 2
+
+
 def test_a_worker_that_is_lost_with_what_maps_and_a_reduce_gave_costs_nothing(
     text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
