@@ -103,5 +103,6 @@ def test_a_type_checker_sees_what_is_wrong_and_nothing_else(tmp_path: Path) -> N
         timeout=110,
     )
     wrong = {number for number, line in enumerate(JOB_FILE.splitlines(), 1) if "# wrong" in line}
-    found = {int(line.split(":")[1]) for line in done.stdout.splitlines() if ": error:" in line}
+    of_job = [line for line in done.stdout.splitlines() if line.startswith(f"{path}:") and ": error:" in line]
+    found = {int(line.removeprefix(f"{path}:").split(":")[0]) for line in of_job}
     assert found == wrong, done.stdout
