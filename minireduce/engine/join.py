@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import ExitStack
-from itertools import chain, islice
+from itertools import chain, islice, repeat
 from pathlib import Path
 from typing import Any
 
@@ -113,8 +113,9 @@ def readied(unready: Iterator[JoinedGroup], sorting: Sequence[Sorting], keep: Ke
         with ExitStack() as stack:
             values = group.each
             if sorting:
-                values = tuple(each.values(side, stack) for each, side in zip(sorting, values, strict=True))
-            yield text, key, Joined((*[keep(side, stack) for side in values[:-1]], values[-1]))
+                values = tuple(map(Sorting.values, sorting, values, repeat(stack)))
+            group.each = (*[keep(side, stack) for side in values[:-1]], values[-1])
+            yield text, key, group
 
 
 class Keep:
