@@ -35,7 +35,7 @@ from minireduce.engine.kinds import Kinds
 from minireduce.engine.merge import RunSlice
 from minireduce.engine.part import PartForm, PartWriter, Tail
 from minireduce.engine.part_table import Table, encode_table, read_table
-from minireduce.engine.write import text_lines
+from minireduce.engine.write import is_surely_text, text_lines
 from minireduce.errors import Corruption
 
 _HELD_BYTES = 64 << 10
@@ -210,7 +210,7 @@ class _Output:
             )
         plain = self._kinds.admit(key)
         text, packed = keys.sortable(plain), values.pack(value)
-        if self._is_text:
+        if self._is_text and not (is_surely_text(plain) and is_surely_text(value)):
             text_lines([plain], [value])  # raises what would else be found when the record is no longer known
         self._keys.append(text)
         self._values.append(packed)

@@ -14,10 +14,11 @@ import re
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from datetime import date
+from datetime import date, datetime
 from decimal import Decimal
 from itertools import chain
 from json.encoder import encode_basestring
+from types import NoneType
 from typing import Any
 
 import numpy as np
@@ -28,6 +29,7 @@ from minireduce.engine.errors import InvalidValue
 from minireduce.engine.key_columns import Keys
 
 _SPECIAL = re.compile("[\t\n\r]")
+_ALWAYS_TEXT = frozenset({bool, int, bytes, date, datetime, NoneType})
 _ESCAPES = str.maketrans({"\t": "\\t", "\n": "\\n", "\r": "\\r"})
 
 
@@ -49,6 +51,12 @@ def text_lines(keys: Sequence[Any], values: Sequence[Any]) -> bytes:
         raise InvalidValue(
             f"{around!r} has a lone surrogate, which text in UTF-8 cannot hold", hint="decode it with errors='replace'"
         ) from None
+
+
+def is_surely_text(value: Any) -> bool:
+    """Whether a key or value is of the many that `text_lines` takes for certain; others it must be asked for."""
+    kind = type(value)
+    return kind in _ALWAYS_TEXT or (kind is str and value.isascii())
 
 
 def can_be_lines(key: Any, value: Any) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Callable
 from datetime import UTC, date, datetime
@@ -19,7 +20,7 @@ from minireduce.disk import RealDisk
 from minireduce.engine import part
 from minireduce.engine.errors import InvalidValue
 from minireduce.engine.kinds import Kinds
-from minireduce.engine.write import text_lines
+from minireduce.engine.write import is_surely_text, text_lines
 
 
 @pytest.mark.parametrize(
@@ -146,3 +147,17 @@ def test_the_disk_begins_with_a_part_while_it_is_written(tmp_path: Path, monkeyp
     assert disk.on_disk == [1000, 2000, 3000, 4000], "the system has them by then"
     assert made.bytes_written == 4500
     assert (tmp_path / "part").read_bytes() == b"".join(b"%02d\t%s\n" % (number, b"v" * 46) for number in range(90))
+
+
+@pytest.mark.parametrize(
+    "value",
+    [None, True, 10**50, b"\xff", "tab\tand\nline", date(2026, 1, 2), datetime(2026, 1, 2, tzinfo=UTC)],
+)
+def test_what_is_surely_text_is_taken(value: Any) -> None:
+    assert is_surely_text(value)
+    assert text_lines([value], [value]).endswith(b"\n")
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, "\ud800", (1, math.nan), {"a": b""}, object()])
+def test_what_may_be_no_text_is_not_surely_text(value: Any) -> None:
+    assert not is_surely_text(value)
