@@ -19,7 +19,6 @@ import hashlib
 import linecache
 import platform
 import sys
-import traceback
 import types
 from dataclasses import replace
 from pathlib import Path
@@ -29,7 +28,7 @@ from minireduce.api.job import Job
 from minireduce.attempt.parameters import convert_parameters
 from minireduce.core.spec import Module, Program
 from minireduce.engine.errors import UserCodeError
-from minireduce.engine.faults import user_traceback
+from minireduce.engine.faults import in_one_line, user_traceback
 from minireduce.engine.parameters import parted, with_chosen
 from minireduce.errors import Corruption, RequestError, hint_on
 
@@ -173,7 +172,7 @@ def _checked(made: object, whose: str) -> Job[Any, Any]:
 def _user_code_error(error: BaseException, what: str) -> UserCodeError:
     exception_type = f"{type(error).__module__}.{type(error).__qualname__}"
     return UserCodeError(
-        f"{what}: {traceback.format_exception_only(error)[-1].strip()}",
+        f"{what}: {in_one_line(error)}",
         hint=hint_on(exception_type),
         traceback_text=user_traceback(error),
         exception_type=exception_type,

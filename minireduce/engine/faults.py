@@ -58,8 +58,15 @@ class _Blamed(AbstractContextManager[None]):
             return
         if isinstance(error, OSError) and not has_user_frame(error):
             return
-        what = traceback.format_exception_only(error)[-1].strip()
-        raise _fault(error, self._context, f"{at_fault} raised {what}", None, is_placed=self._is_placed) from error
+        text = f"{at_fault} raised {in_one_line(error)}"
+        raise _fault(error, self._context, text, None, is_placed=self._is_placed) from error
+
+
+def in_one_line(error: BaseException) -> str:
+    """The type of an exception and what it says, without the notes that were added to it: those stand in tracebacks."""
+    told = traceback.TracebackException(type(error), error, None, compact=True)
+    told.__notes__ = None
+    return list(told.format_exception_only())[-1].strip()
 
 
 def name_of(function: object) -> str:

@@ -111,6 +111,19 @@ def leaves(line: str) -> Any:
         raise SystemExit(7)
 
 
+def noted(line: str) -> Iterator[tuple[str, int]]:
+    error = ValueError(f"no number: {line}")
+    error.add_note("see the manual\nof numbers")
+    yield line, 1
+    raise error
+
+
+def test_notes_of_an_exception_stand_in_its_traceback_and_not_in_place_of_what_it_says(tmp_path: Path) -> None:
+    error = failing(Job(noted, Sum()), b"a\n", tmp_path)
+    assert "map noted raised ValueError: no number: a" in error.message
+    assert "see the manual\nof numbers" in error.traceback_text
+
+
 @pytest.mark.parametrize(
     ("function", "message", "record"),
     [
