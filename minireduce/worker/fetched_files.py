@@ -37,7 +37,7 @@ class _Together:
 
     file: BinaryIO
     path: str
-    length: int = 0
+    length: int
 
 
 class FetchedFiles:
@@ -135,8 +135,8 @@ class FetchedFiles:
         if self._is_small(fetch, head):
             self._shared = self._together.get(fetch.attempt)
             if self._shared is None:
-                opened = _Together(*self._outputs.open_together(fetch.attempt, fetch.number))
-                self._shared = self._together[fetch.attempt] = opened
+                file, path = self._outputs.open_together(fetch.attempt, fetch.number)
+                self._shared = self._together[fetch.attempt] = _Together(file, path, file.tell())
             self._file = self._shared.file
         else:
             self._file = self._outputs.open_fetched(fetch.attempt, fetch.source.attempt)

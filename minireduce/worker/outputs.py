@@ -93,7 +93,9 @@ class Outputs:
             return 0
 
     def open_together(self, attempt: AttemptId, number: int) -> tuple[BinaryIO, str]:
-        """A new file for small runs that are fetched together, and its path. `number` is used once."""
+        """A file for small runs that are fetched together, at its end, and its path. It is new, unless a fetch of that
+        number was broken off and is made again: then it holds what came of that, which nobody knows of.
+        """
         path = self.directory(attempt) / FETCHED_NAME / f"{number}.runs"
         return self._open_fetched(attempt, path), str(path)
 

@@ -33,10 +33,17 @@ class FullDisk(RealDisk):
 def files_of(tmp_path: Path, reduces: tuple[int, ...], files_max: int = 99) -> tuple[Outputs, FetchedFiles]:
     """What is fetched for these reduces, one output of another map each."""
     outputs = Outputs(tmp_path, FullDisk(files_max))
-    fetches = [
-        Fetch(index + 1, reduce_attempt(reduce), source(index), 0, "token") for index, reduce in enumerate(reduces)
-    ]
-    return outputs, FetchedFiles(outputs, fetches)
+    return outputs, FetchedFiles(outputs, [fetch_of(index, reduce) for index, reduce in enumerate(reduces)])
+
+
+def fetch_of(index: int, reduce: int) -> Fetch:
+    """Of the output of that map, for that reduce."""
+    return Fetch(index + 1, reduce_attempt(reduce), source(index), 0, "token")
+
+
+def run_of(outputs: Outputs, fetch: Fetch) -> bytes:
+    path, offset, length = outputs.fetched_run(fetch.attempt, fetch.source.attempt)
+    return Path(path).read_bytes()[offset:][:length]
 
 
 def answer(*outputs: bytes) -> bytes:
@@ -53,9 +60,7 @@ def test_each_output_is_told_with_the_piece_that_ends_it_and_lies_where_it_is_sa
     told = []
     for place in range(len(whole)):
         ended = files.write((whole[place : place + 1],))
-        for fetch, outcome in ended:
-            path, offset, length = outputs.fetched_run(fetch.attempt, fetch.source.attempt)
-            told.append((fetch.number, outcome, Path(path).read_bytes()[offset:][:length]))
+        told.extend((fetch.number, outcome, run_of(outputs, fetch)) for fetch, outcome in ended)
     assert files.are_complete
     assert told == [(1, Fetched(3), b"one"), (2, Fetched(0), b""), (3, Fetched(5), b"three"), (4, Fetched(4), b"four")]
     assert outcomes(files.break_off("the end")) == []
@@ -78,7 +83,7 @@ def test_where_only_the_last_of_a_file_cannot_be_written_its_source_is_given_a_p
         file, path = opened(attempt, number)
 
         class Refusing:
-            write, close = file.write, file.close
+            write, tell, close = file.write, file.tell, file.close
 
             def flush(self) -> None:
                 raise OSError(28, "No space left on device")
@@ -100,3 +105,15 @@ def test_a_file_of_which_nobody_knows_is_written_anew(tmp_path: Path):
     data = bytes(TOGETHER_BYTES)
     assert outcomes(files.write((answer(data),))) == [(1, Fetched(len(data)))]
     assert outputs.fetched(reduce_attempt(0), source(0).attempt).read_bytes() == data
+
+
+def test_small_ones_that_are_asked_for_again_lie_behind_what_was_broken_off(tmp_path: Path):
+    """As when another fetch of their request is cancelled while the first of them comes."""
+    outputs, broken_off = files_of(tmp_path, (0, 0))
+    whole = answer(b"one", b"two")
+    broken_off.write((whole[: len(answer(b"")) + 2],))
+    broken_off.close()
+    files = FetchedFiles(outputs, [fetch_of(0, 0), fetch_of(1, 0)])
+    assert [wanted.start for wanted in files.wanted()] == [0, 0]
+    assert outcomes(files.write((whole,))) == [(1, Fetched(3)), (2, Fetched(3))]
+    assert [run_of(outputs, fetch) for fetch in (fetch_of(0, 0), fetch_of(1, 0))] == [b"one", b"two"]
