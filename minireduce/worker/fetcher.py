@@ -43,10 +43,11 @@ Place = tuple[AttemptId, AttemptId]
 
 @dataclass(slots=True)
 class _Asked:
-    """A request under way, and the fetches in it that have not ended."""
+    """A request, and the fetches in it that have not ended. `files` are there once it asks and writes."""
 
     fetches: list[Fetch]
     task: asyncio.Task[None] | None = None
+    files: FetchedFiles | None = None
 
 
 class Fetcher:
@@ -74,9 +75,13 @@ class Fetcher:
         self._ask(_Asked(list(order.fetches)))
 
     def cancel(self, fetch: int) -> None:
-        """End a fetch, of which no more is told."""
+        """End a fetch, of which no more is told.
+
+        A request that has not begun leaves it out when it does. It goes on waiting for those before it: were its task
+        cancelled before the first step, that would end at once, and the next one begin while those still write.
+        """
         asked = self._asked.pop(fetch, None)
-        if asked is None or asked.task is None:
+        if asked is None or asked.task is None or asked.files is None:
             return
         asked.task.cancel()
         others = [other for other in asked.fetches if other.number != fetch]
@@ -113,10 +118,11 @@ class Fetcher:
     async def _live(self, asked: _Asked, before: set[asyncio.Task[None]]) -> None:
         if before:
             await _all_ended(before)
-            asked.fetches = [fetch for fetch in asked.fetches if fetch.number in self._asked]  # others ended there
+        # Others were cancelled, or ended there.
+        asked.fetches = [fetch for fetch in asked.fetches if self._asked.get(fetch.number) is asked]
         if not asked.fetches:
             return
-        files = FetchedFiles(self._outputs, asked.fetches)
+        asked.files = files = FetchedFiles(self._outputs, asked.fetches)
         try:
             reason = await self._fetch_and_say(asked, files)
         except BaseException:

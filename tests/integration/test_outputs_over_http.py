@@ -32,10 +32,12 @@ from minireduce.core.work.requests import Fetch, StartFetches
 from minireduce.disk import RealDisk
 from minireduce.engine.index import encode_index
 from minireduce.wire.compression import ACCEPT_HEADER, ZSTD, Decompressor
+from minireduce.worker import fetcher
 from minireduce.worker.block_routes import BlockRoutes
 from minireduce.worker.block_server import make_app
 from minireduce.worker.block_server_process import BlockServerProcess, listen
-from minireduce.worker.connections import SILENCE_S, Connections
+from minireduce.worker.connections import SILENCE_S, Connection, Connections
+from minireduce.worker.fetched_files import FetchedFiles
 from minireduce.worker.fetcher import Fetcher
 from minireduce.worker.orders import Orders
 from minireduce.worker.outputs import Outputs
@@ -529,6 +531,68 @@ def test_whoever_is_cancelled_while_it_waits_for_another_to_write_goes_on_waitin
             await worker.fetcher.close()
             assert not [task for task in asyncio.all_tasks() if task.get_name().startswith("fetches from")]
 
+    asyncio.run(body())
+
+
+def one_request_of_three(worker: Fetching, address: str):
+    """Of which two are cancelled. Gives back how that is done, and what goes on after."""
+    worker.fetcher.start(fetches(address, *[(reduce_attempt(index), MAP_0, 2) for index in range(3)]))
+
+    def cancel() -> None:
+        worker.fetcher.cancel(2)
+        worker.fetcher.cancel(3)
+
+    return cancel, [[1, 2, 3], [1]]
+
+
+def three_into_one_place(worker: Fetching, address: str):
+    """Of which each but the last is cancelled."""
+    first = worker.start(address)
+
+    def cancel() -> None:
+        worker.fetcher.cancel(first)
+        worker.fetcher.cancel(worker.start(address))
+        worker.start(address)
+
+    return cancel, [[1], [3]]
+
+
+@pytest.mark.parametrize("begin", [one_request_of_three, three_into_one_place])
+def test_after_two_cancels_in_one_turn_nobody_begins_while_the_first_still_writes(tmp_path: Path, monkeypatch, begin):
+    asked, is_over = asyncio.Event(), asyncio.Event()
+    begun: list[list[int]] = []
+
+    class Noted(FetchedFiles):
+        def __init__(self, outputs, wanted) -> None:
+            super().__init__(outputs, wanted)
+            begun.append([fetch.number for fetch in wanted])
+
+    async def listen(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        asked.set()
+        await is_over.wait()
+        writer.close()
+
+    async def body() -> None:
+        worker = Fetching(tmp_path)
+        async with await asyncio.start_server(listen, "127.0.0.1", 0) as source:
+            cancel, expected = begin(worker, f"127.0.0.1:{source.sockets[0].getsockname()[1]}")
+            try:
+                await asked.wait()
+                cancel()
+                for _ in range(20):
+                    await asyncio.sleep(0)
+                assert begun == expected[:1]
+                is_over.set()
+                assert list(await outcomes(worker, 1)) == expected[1]
+                assert begun == expected
+            finally:
+                is_over.set()
+                await worker.fetcher.close()
+        assert worker.told.empty()
+
+    monkeypatch.setattr(fetcher, "FetchedFiles", Noted)
+    monkeypatch.setattr(Connection, "break_off", lambda _: None)  # as to a thread that writes: it ends when it has
     asyncio.run(body())
 
 
