@@ -117,8 +117,11 @@ class Running:
         self._tasks[order.attempt] = asyncio.create_task(self._live_ahead(order, opened), name=f"ahead {order.attempt}")
 
     def stop(self, attempt: AttemptId) -> None:
-        """End an attempt, or what is merged for it."""
-        self._stopped.add(attempt)
+        """End an attempt, or what is merged for it. Where that has ended, the order came late: an attempt may start
+        after its merge has ended, and is not meant.
+        """
+        if attempt in self._tasks:
+            self._stopped.add(attempt)
         self._slots.stop(attempt)
 
     def drop_job(self, job: JobId) -> None:

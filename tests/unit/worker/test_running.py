@@ -59,8 +59,8 @@ class PlayedSlots:
         self.dropped.append(job)
 
 
-def play(tmp_path: Path, order: StartAttempt, outcome, *, stop: bool = False, outputs: Outputs | None = None):
-    """The tasks that were run and the events that were told."""
+def play(tmp_path: Path, order: StartAttempt, outcome, *, stop: str = "", outputs: Outputs | None = None):
+    """The tasks that were run and the events that were told. `stop`: when the order to do so comes, if it comes."""
     told = []
     slots = PlayedSlots(outcome)
 
@@ -75,8 +75,10 @@ def play(tmp_path: Path, order: StartAttempt, outcome, *, stop: bool = False, ou
         inputs = InputReader(RealDisk(), [tmp_path], "w1", None, tell)
         running = Running(outputs or Outputs(tmp_path, RealDisk()), slots, inputs, tell)
         running.open_program(open_job())
+        if stop == "before it starts":
+            running.stop(order.attempt)
         running.start(order)
-        if stop:
+        if stop == "before its process began":
             running.stop(order.attempt)
         await asyncio.wait_for(ended.wait(), 10)
 
@@ -168,8 +170,17 @@ def test_a_missing_own_part_is_told(tmp_path: Path):
 
 
 def test_an_attempt_that_is_stopped_before_its_process_began_is_killed(tmp_path: Path):
-    tasks, told = play(tmp_path, start_map(), Succeeded(OUTPUT, ()), stop=True)
+    tasks, told = play(tmp_path, start_map(), Succeeded(OUTPUT, ()), stop="before its process began")
     assert (tasks, told) == ([], [AttemptEnded(map_attempt(), Killed())])
+
+
+def test_an_order_to_stop_a_merge_that_has_ended_stops_no_attempt_that_starts_after(tmp_path: Path):
+    outputs = Outputs(tmp_path, RealDisk())
+    fetched_file(outputs, reduce_attempt(), map_attempt(0)).write_bytes(b"12345")
+    order = start_reduce(InputRun(map_attempt(0), is_own=False))
+    tasks, told = play(tmp_path, order, Succeeded(OUTPUT, ()), stop="before it starts", outputs=outputs)
+    assert len(tasks) == 1
+    assert told == [AttemptEnded(reduce_attempt(), Succeeded(OUTPUT, ()))]
 
 
 def test_a_disk_that_refuses_loses_the_attempt_and_a_mistake_of_ours_too(tmp_path: Path):
