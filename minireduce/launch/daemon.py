@@ -45,8 +45,9 @@ class Daemon:
     def ready(self) -> dict[str, Any]:
         """What the daemon announced once it served. Raises what kept it from starting; ask once."""
         assert self._ready_fd is not None
-        readable, _, _ = select.select([self._ready_fd], [], [], START_TIMEOUT_S)
-        if not readable:
+        watching = select.poll()
+        watching.register(self._ready_fd, select.POLLIN)
+        if not watching.poll(START_TIMEOUT_S * 1000):
             raise Unavailable(f"the {self.name} did not start within {START_TIMEOUT_S:g} s", hint=f"see {self.log}")
         ready_fd, self._ready_fd = self._ready_fd, None
         announced = read_announcement(ready_fd)

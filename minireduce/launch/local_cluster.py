@@ -216,12 +216,12 @@ def _open(known: RunningDaemon) -> int | None:
 def _still_running(watched: list[int]) -> list[int]:
     """Those that have not ended in time; the descriptors of the others are closed."""
     left = list(watched)
-    deadline_s = daemon.STOP_TIMEOUT_S
-    while left:
-        ended, _, _ = select.select(left, [], [], deadline_s)
-        if not ended:
-            break
-        for descriptor in ended:
+    watching = select.poll()
+    for descriptor in left:
+        watching.register(descriptor, select.POLLIN)
+    while left and (ended := watching.poll(daemon.STOP_TIMEOUT_S * 1000)):
+        for descriptor, _ in ended:
+            watching.unregister(descriptor)
             os.close(descriptor)
             left.remove(descriptor)
     return left

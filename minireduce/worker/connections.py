@@ -93,7 +93,7 @@ class Connection(http.client.HTTPConnection):
     def _joined(self, piece: bytes, answer: http.client.HTTPResponse) -> bytes:
         """With what else has come, since TLS gives out no more than 16 KiB at a time, and each piece costs a write."""
         pieces, size = [piece], len(piece)
-        while piece and size < PIECE_BYTES and select.select([self.sock], [], [], 0)[0]:
+        while piece and size < PIECE_BYTES and self._has_news:
             piece = answer.read1(PIECE_BYTES - size)
             pieces.append(piece)
             size += len(piece)
@@ -117,7 +117,16 @@ class Connection(http.client.HTTPConnection):
     @property
     def is_usable(self) -> bool:
         """Whether one that rests may be asked again: it says nothing, not even that it has ended."""
-        return self.sock is not None and not select.select([self.sock], [], [], 0)[0]
+        return self.sock is not None and not self._has_news
+
+    @property
+    def _has_news(self) -> bool:
+        """Whether something has come, or the other side has ended. Not known once its last answer has the socket."""
+        if self.sock is None:
+            return False
+        watching = select.poll()  # `select` knows no descriptor beyond 1023
+        watching.register(self.sock, select.POLLIN)
+        return bool(watching.poll(0))
 
 
 class Connections:

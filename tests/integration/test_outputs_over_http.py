@@ -765,6 +765,29 @@ def test_under_tls_nothing_is_sent_to_whom_another_authority_signed(serve, tmp_p
     serve(fetching(tmp_path, body, authority_pem=other_authority_pem), **tls)
 
 
+def test_an_answer_with_which_the_connection_ends_is_read_to_its_end_under_tls(monkeypatch):
+    monkeypatch.setattr(transport, "needs_tls", lambda host: True)
+    authority_pem, tls = certified()
+    context = transport.server_context(tls["certificate_pem"].encode(), tls["key_pem"].encode())
+    data = DATA[:100_000]
+
+    def answer(listening: socket.socket) -> None:
+        caller, _ = listening.accept()
+        with context.wrap_socket(caller, server_side=True) as sealed:
+            sealed.recv(1 << 16)
+            sealed.sendall(b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: %d\r\n\r\n" % len(data) + data)
+
+    with socket.create_server(("127.0.0.1", 0)) as listening, ThreadPoolExecutor(1) as threads:
+        answered = threads.submit(answer, listening)
+        connections = Connections(authority_pem)
+        connection = connections.take(f"127.0.0.1:{listening.getsockname()[1]}")
+        assert connection.ask("/outputs", b"", {}).status == 200
+        assert b"".join(iter(connection.read, b"")) == data
+        answered.result()
+        assert not connection.is_usable
+        connection.close()
+
+
 def test_beyond_loopback_nothing_is_fetched_without_an_authority_to_trust(serve, tmp_path: Path, monkeypatch):
     monkeypatch.setattr(transport, "needs_tls", lambda host: True)
 
