@@ -217,6 +217,7 @@ class PartWriter:
         file.write(lines)
         self._bytes_written += len(lines)
         self._records += records
-        if (waiting_bytes := self._bytes_written - self._sync_begun) >= _SYNC_BEGUN_BYTES:
+        waiting_bytes = self._bytes_written - self._sync_begun
+        if self._is_durable and waiting_bytes >= _SYNC_BEGUN_BYTES:
             self._disk.begin_sync(file, self._sync_begun, waiting_bytes)
             self._sync_begun = self._bytes_written

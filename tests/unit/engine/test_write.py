@@ -135,14 +135,18 @@ class NotingDisk(RealDisk):
         self.on_disk.append(os.fstat(file.fileno()).st_size)
 
 
-def test_the_disk_begins_with_a_part_while_it_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(part, "_SYNC_BEGUN_BYTES", 1000)
-    disk = NotingDisk()
-    with part.PartWriter(tmp_path / "part", "text", role="map", kinds=Kinds(), disk=disk) as writer:
+def write_4500_bytes(path: Path, disk: NotingDisk, **options: bool) -> part.PartOutput:
+    with part.PartWriter(path, "text", role="map", kinds=Kinds(), disk=disk, **options) as writer:
         for number in range(90):
             writer.add_yielded([(f"{number:02}", "v" * 46)])
             writer.flush()
-        made = writer.close()
+        return writer.close()
+
+
+def test_the_disk_begins_with_a_part_while_it_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(part, "_SYNC_BEGUN_BYTES", 1000)
+    disk = NotingDisk()
+    made = write_4500_bytes(tmp_path / "part", disk)
     assert disk.begun == [(0, 1000), (1000, 1000), (2000, 1000), (3000, 1000)]
     assert disk.on_disk == [1000, 2000, 3000, 4000], "the system has them by then"
     assert made.bytes_written == 4500
@@ -161,3 +165,10 @@ def test_what_is_surely_text_is_taken(value: Any) -> None:
 @pytest.mark.parametrize("value", [math.nan, math.inf, "\ud800", (1, math.nan), {"a": b""}, object()])
 def test_what_may_be_no_text_is_not_surely_text(value: Any) -> None:
     assert not is_surely_text(value)
+
+
+def test_the_disk_does_not_begin_with_what_is_only_for_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(part, "_SYNC_BEGUN_BYTES", 1000)
+    disk = NotingDisk()
+    assert write_4500_bytes(tmp_path / "part", disk, is_durable=False).bytes_written == 4500
+    assert disk.begun == []
