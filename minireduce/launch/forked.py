@@ -82,7 +82,7 @@ class Forked:
         if self._handover is not None:
             with self._handover as handover, contextlib.suppress(OSError):
                 handover.settimeout(FORK_WAIT_S)
-                packet, descriptors, _, _ = socket.recv_fds(handover, 8, 1)
+                packet, descriptors, _, _ = socket.recv_fds(handover, 8, 1, socket.MSG_CMSG_CLOEXEC)
                 if descriptors:
                     self.pid, self._descriptor = int.from_bytes(packet, "little"), descriptors[0]
             self._handover = None

@@ -48,6 +48,15 @@ def test_it_runs_until_it_ends_and_then_takes_no_signal(sleeper: subprocess.Pope
     assert sleeper.wait() == -signal.SIGKILL
 
 
+def test_what_stands_for_it_is_inherited_by_no_process(sleeper: subprocess.Popen[bytes]) -> None:
+    it = forked(sleeper)
+    assert it.poll() is None
+    assert it._descriptor is not None
+    assert not os.get_inheritable(it._descriptor)
+    it.send_signal(signal.SIGKILL)
+    assert it.wait() == ENDED
+
+
 def test_one_whose_parent_ended_before_it_forked_has_ended() -> None:
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     theirs.close()
