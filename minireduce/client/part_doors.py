@@ -6,6 +6,7 @@ What came is not verified here (`parts`).
 from __future__ import annotations
 
 import http.client
+import os
 from collections.abc import Mapping
 from contextlib import closing
 from pathlib import Path
@@ -28,7 +29,10 @@ def take_from_worker(
         try:
             descriptor = local_parts.open_part(door, path, headers)
             if descriptor is not None:
-                take_file(descriptor, target, found)
+                try:
+                    take_file(descriptor, target, found)
+                finally:
+                    os.close(descriptor)
             else:
                 _take_bytes(door, path, headers, target, found, source.worker)
         except http.client.HTTPException as cause:

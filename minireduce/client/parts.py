@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import xxhash
@@ -33,10 +34,14 @@ DAMAGED_MAX = 3
 
 @dataclass(frozen=True, slots=True)
 class OwnPart:
-    """A descriptor of a part on a worker of one's own, which goes to whoever asked, and when that worker kept it."""
+    """A descriptor of a part on a worker of one's own, and when that worker kept it. Whoever asked for it closes it."""
 
     descriptor: int
     kept_at_ns: int
+
+    def close(self) -> None:
+        """Let go of the part."""
+        os.close(self.descriptor)
 
 
 OpenOwn = Callable[[AttemptId], OwnPart | None]
@@ -127,9 +132,10 @@ def _fetch_verified(
     try:
         own = open_own(source.attempt) if open_own is not None else None
         if own is not None:
-            if take_unread(own, source.bytes_total, target):
-                return
-            take_file(own.descriptor, target, found)
+            with closing(own):
+                if take_unread(own, source.bytes_total, target):
+                    return
+                take_file(own.descriptor, target, found)
         else:
             from minireduce.client.part_doors import take_from_worker  # HTTP: not for parts of one's own
 
@@ -160,27 +166,20 @@ def take_unread(own: OwnPart, size_bytes: int, target: Path) -> bool:
     """Give the file of a part the name `target` too, if it is sure to be what its writer took the digest of. Else it is
     still to be taken.
     """
-    if not local_parts.is_as_written(own.descriptor, size_bytes, own.kept_at_ns):
-        return False
-    is_linked = local_parts.link(own.descriptor, target)
-    if is_linked:
-        os.close(own.descriptor)
-    return is_linked
+    is_sure = local_parts.is_as_written(own.descriptor, size_bytes, own.kept_at_ns)
+    return is_sure and local_parts.link(own.descriptor, target)
 
 
 def take_file(descriptor: int, target: Path, found: Found) -> None:
     """Have a part that lies on this host under the name `target`: the same file, or else a copy."""
-    try:
-        if local_parts.link(descriptor, target):
-            for piece in local_parts.pieces(descriptor):
-                found.add(piece)
-            return
-        with target.open("xb") as file:
-            for piece in local_parts.pieces(descriptor):
-                file.write(piece)
-                found.add(piece)
-    finally:
-        os.close(descriptor)
+    if local_parts.link(descriptor, target):
+        for piece in local_parts.pieces(descriptor):
+            found.add(piece)
+        return
+    with target.open("xb") as file:
+        for piece in local_parts.pieces(descriptor):
+            file.write(piece)
+            found.add(piece)
 
 
 def _magic_bytes() -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import stat
 import threading
@@ -287,3 +288,25 @@ def test_a_part_of_our_own_that_cannot_have_a_second_name_is_read(
     good = worker((200, CONTENT))
     assert fetch_own(part, tmp_path / "part", (good.address,)) == CONTENT
     assert good.seen
+
+
+def test_a_part_of_our_own_that_cannot_be_looked_at_is_let_go_of(
+    worker: Any, part: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_arguments: object) -> bool:
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(local_parts, "is_as_written", refuse)
+    good = worker((200, CONTENT))
+    assert fetch_own(part, tmp_path / "part", (good.address,)) == CONTENT
+    assert good.seen
+    assert str(part) not in opened_files()
+
+
+def opened_files() -> set[str]:
+    """What this process has open."""
+    found: set[str] = set()
+    for each in Path("/proc/self/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):  # of this very question
+            found.add(str(each.readlink()))
+    return found
