@@ -18,7 +18,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from minireduce.client.page_cache import is_all_in_memory
+from minireduce.client.page_cache import is_all_in_memory, is_unread
 from minireduce.errors import Unavailable
 from minireduce.wire.local_door import NONCE_HEADER, PROOF_HEADER, SOCKET_HEADER, read_offer
 
@@ -72,11 +72,12 @@ def is_as_written(descriptor: int, size_bytes: int, kept_at_ns: int) -> bool:
     """Whether an open part is still what its writer gave to the kernel, so that reading it would tell nothing.
 
     Nobody has changed the file, its rights or its names since its worker noted that it keeps it: else the time of its
-    last change, which only the kernel sets, would be later. And no page of it would come from the disk.
+    last change, which only the kernel sets, would be later. And no page of it would come or has come from the disk, as
+    far as the kernel can tell (`page_cache`).
     """
     file = os.fstat(descriptor)
     is_unchanged = (file.st_size, file.st_nlink) == (size_bytes, 1) and file.st_ctime_ns < kept_at_ns
-    return is_unchanged and is_all_in_memory(descriptor, size_bytes)
+    return is_unchanged and is_unread(descriptor) and is_all_in_memory(descriptor, size_bytes)
 
 
 def pieces(descriptor: int) -> Iterator[bytes]:

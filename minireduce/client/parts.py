@@ -3,8 +3,9 @@
 A part comes over HTTP from its worker's block server, opened by the token of the job's result, or from a worker on this
 host as a file (`local_parts`). It is held against the length and the digest that the master recorded when the part was
 committed; only then is it used. The one exception is a part on a worker of one's own that is not copied, that nobody
-has touched since that worker kept it, and that the kernel still holds as its writer left it: the digest was taken of
-those very bytes, and to read them again would tell nothing of the disk.
+has touched since that worker kept it or read since it was written, and that the kernel still holds: that is as its
+writer left it, the digest was taken of those very bytes, and to read them again would tell nothing of the disk. What
+the kernel cannot tell of that, `page_cache` says.
 
 A worker may be gone, or its part with it. Then the master has the part made again, by itself, and says so in a fresh
 result; so a part that cannot be had now is asked for again with a fresh result, as long as a master is waited for.

@@ -259,6 +259,7 @@ def test_a_part_of_our_own_that_is_as_it_was_written_is_not_read(
     part: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(local_parts, "is_all_in_memory", lambda *_: True)
+    monkeypatch.setattr(local_parts, "is_unread", lambda _: True)
     monkeypatch.delattr(local_parts, "pieces")
     assert fetch_own(part, tmp_path / "part", ()) == CONTENT
     assert (tmp_path / "part").samefile(part)
@@ -269,6 +270,7 @@ def test_damage_to_a_part_of_our_own_is_found_where_it_was_touched_or_comes_from
     worker: Any, part: Path, tmp_path: Path, is_in_memory: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(local_parts, "is_all_in_memory", lambda *_: is_in_memory)
+    monkeypatch.setattr(local_parts, "is_unread", lambda _: True)
     part.write_bytes(CONTENT[:-1] + b"x")
     good = worker((200, CONTENT))
     kept_ns = part.stat().st_ctime_ns + (0 if is_in_memory else 1)
@@ -283,6 +285,7 @@ def test_a_part_of_our_own_that_cannot_have_a_second_name_is_read(
         raise OSError(18, "Invalid cross-device link")
 
     monkeypatch.setattr(local_parts, "is_all_in_memory", lambda *_: True)
+    monkeypatch.setattr(local_parts, "is_unread", lambda _: True)
     monkeypatch.setattr(os, "link", refuse)
     part.write_bytes(CONTENT[:-1] + b"x")
     good = worker((200, CONTENT))
