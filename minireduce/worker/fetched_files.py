@@ -5,7 +5,7 @@ it. Runs of less than `TOGETHER_BYTES` that one request brings for an attempt li
 file would cost more than all else of a small one; such a one that broke off is fetched anew. Length is checked here;
 what the bytes are is checked frame by frame when a task reads them.
 
-For one thread at a time. Which outputs ended, and how, is given back as they do.
+For one thread at a time, but for `call_off`. Which outputs ended, and how, is given back as they do.
 Not here: the connection (fetcher.py), how an answer is cut (wire.many_outputs).
 """
 
@@ -29,6 +29,10 @@ from minireduce.worker.outputs import Outputs
 
 TOGETHER_BYTES = 1 << 20
 Ended = list[tuple[Fetch, FetchOutcome]]
+
+
+class CalledOff(Exception):
+    """Nobody wants any more what comes."""
 
 
 @dataclass(slots=True)
@@ -59,6 +63,7 @@ class FetchedFiles:
         self._told = b""
         self._shared: _Together | None = None  # where the output at hand goes, if it is small
         self._untold: Ended = []
+        self._is_called_off = False
 
     def wanted(self) -> list[Wanted]:
         """What to ask for: what is not here yet."""
@@ -79,8 +84,12 @@ class FetchedFiles:
         """Whether all outputs have ended."""
         return not self._waiting and not self._untold
 
+    def call_off(self) -> None:
+        """Have no more places made: those that there are may be removed after this. For any thread."""
+        self._is_called_off = True
+
     def write(self, pieces: Sequence[bytes]) -> Ended:
-        """Take in a part of the answer. Raises OSError, and Corruption for an answer that cannot be understood."""
+        """Take in a part of the answer. Raises OSError, Corruption for one that cannot be understood, and CalledOff."""
         for piece in self._decompressed(pieces):
             self.bytes_taken += len(piece)
             for part in self._sections.feed(piece):
@@ -132,18 +141,26 @@ class FetchedFiles:
         if head.status != OK:
             return
         fetch = self._waiting[0]
-        if self._is_small(fetch, head):
-            self._shared = self._together.get(fetch.attempt)
-            if self._shared is None:
-                file, path = self._outputs.open_together(fetch.attempt, fetch.number)
-                self._shared = self._together[fetch.attempt] = _Together(file, path, file.tell())
-            self._file = self._shared.file
-        else:
-            self._file = self._outputs.open_fetched(fetch.attempt, fetch.source.attempt)
-            if fetch.number not in self._begun_before and self._file.tell():  # all of it comes
-                self._file.seek(0)
-                self._file.truncate()
+        with self._outputs.fetching:
+            self._check_that_it_is_wanted()
+            self._file = self._open(fetch, head)
+        if self._shared is None and fetch.number not in self._begun_before and self._file.tell():  # all of it comes
+            self._file.seek(0)
+            self._file.truncate()
         self._length = head.length
+
+    def _check_that_it_is_wanted(self) -> None:
+        if self._is_called_off:
+            raise CalledOff
+
+    def _open(self, fetch: Fetch, head: Head) -> BinaryIO:
+        if not self._is_small(fetch, head):
+            return self._outputs.open_fetched(fetch.attempt, fetch.source.attempt)
+        self._shared = self._together.get(fetch.attempt)
+        if self._shared is None:
+            file, path = self._outputs.open_together(fetch.attempt, fetch.number)
+            self._shared = self._together[fetch.attempt] = _Together(file, path, file.tell())
+        return self._shared.file
 
     def _is_small(self, fetch: Fetch, head: Head) -> bool:
         is_begun = fetch.number in self._begun_before
@@ -173,7 +190,9 @@ class FetchedFiles:
             file.close()
         else:
             length = self._length
-            self._outputs.keep_together(fetch.attempt, fetch.source.attempt, shared.path, shared.length, length)
+            with self._outputs.fetching:
+                self._check_that_it_is_wanted()
+                self._outputs.keep_together(fetch.attempt, fetch.source.attempt, shared.path, shared.length, length)
             shared.length += length
         self._file = None
         return length

@@ -75,7 +75,7 @@ class Fetcher:
         self._ask(_Asked(list(order.fetches)))
 
     def cancel(self, fetch: int) -> None:
-        """End a fetch, of which no more is told.
+        """End a fetch, of which no more is told; what was fetched for its attempt may be removed after.
 
         A request that has not begun leaves it out when it does. It goes on waiting for those before it: were its task
         cancelled before the first step, that would end at once, and the next one begin while those still write.
@@ -83,6 +83,7 @@ class Fetcher:
         asked = self._asked.pop(fetch, None)
         if asked is None or asked.task is None or asked.files is None:
             return
+        asked.files.call_off()
         asked.task.cancel()
         others = [other for other in asked.fetches if other.number != fetch]
         if others:

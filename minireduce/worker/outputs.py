@@ -19,6 +19,7 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
+import threading
 from pathlib import Path
 from typing import BinaryIO
 
@@ -58,6 +59,9 @@ class Outputs:
         self._together: dict[AttemptId, dict[AttemptId, tuple[str, int, int]]] = {}  # path, offset and length of each
         self._begun: dict[AttemptId, set[AttemptId]] = {}  # whose outputs have, for whom, a file of their own
         self._placed: dict[JobId, str] = {}  # jobs whose directory was made, and where that is
+        # Held while what is fetched gets a place, and while such places are forgotten, before they are removed. A place
+        # is made only for what is still wanted, so what was called off makes none anew after that.
+        self.fetching = threading.Lock()
 
     def directory(self, attempt: AttemptId) -> Path:
         """Where an attempt writes, and where its output is after."""
@@ -265,13 +269,16 @@ class Outputs:
             left -= size
 
     def _forget_places(self, job: JobId) -> None:
-        self._placed.pop(job, None)
-        for attempt in [attempt for attempt in list(self._together) + list(self._begun) if attempt.task.job == job]:
-            self._forget_fetched(attempt)
+        with self.fetching:
+            self._placed.pop(job, None)
+            for attempt in [each for each in (*self._together, *self._begun) if each.task.job == job]:
+                self._together.pop(attempt, None)
+                self._begun.pop(attempt, None)
 
     def _forget_fetched(self, attempt: AttemptId) -> None:
-        self._together.pop(attempt, None)
-        self._begun.pop(attempt, None)
+        with self.fetching:
+            self._together.pop(attempt, None)
+            self._begun.pop(attempt, None)
 
     def _make(self, directory: Path) -> Path:
         self._disk.make_directories(directory)

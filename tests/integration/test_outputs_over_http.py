@@ -561,11 +561,17 @@ def three_into_one_place(worker: Fetching, address: str):
 def test_after_two_cancels_in_one_turn_nobody_begins_while_the_first_still_writes(tmp_path: Path, monkeypatch, begin):
     asked, is_over = asyncio.Event(), asyncio.Event()
     begun: list[list[int]] = []
+    called_off: list[list[int]] = []
 
     class Noted(FetchedFiles):
         def __init__(self, outputs, wanted) -> None:
             super().__init__(outputs, wanted)
-            begun.append([fetch.number for fetch in wanted])
+            self.numbers = [fetch.number for fetch in wanted]
+            begun.append(self.numbers)
+
+        def call_off(self) -> None:
+            super().call_off()
+            called_off.append(self.numbers)
 
     async def listen(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
@@ -582,10 +588,10 @@ def test_after_two_cancels_in_one_turn_nobody_begins_while_the_first_still_write
                 cancel()
                 for _ in range(20):
                     await asyncio.sleep(0)
-                assert begun == expected[:1]
+                assert begun == called_off == expected[:1]
                 is_over.set()
                 assert list(await outcomes(worker, 1)) == expected[1]
-                assert begun == expected
+                assert (begun, called_off) == (expected, expected[:1])
             finally:
                 is_over.set()
                 await worker.fetcher.close()

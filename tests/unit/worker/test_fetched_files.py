@@ -5,13 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from scenes.worker import reduce_attempt, source
+from scenes.worker import JOB, reduce_attempt, source
 
 from minireduce.core.work.fetches import Fetched, NotReached, Unreachable
 from minireduce.core.work.requests import Fetch
 from minireduce.disk import RealDisk
 from minireduce.wire.many_outputs import OK, encode_head
-from minireduce.worker.fetched_files import TOGETHER_BYTES, FetchedFiles
+from minireduce.worker.fetched_files import TOGETHER_BYTES, CalledOff, FetchedFiles
 from minireduce.worker.outputs import Outputs
 
 
@@ -117,3 +117,18 @@ def test_small_ones_that_are_asked_for_again_lie_behind_what_was_broken_off(tmp_
     assert [wanted.start for wanted in files.wanted()] == [0, 0]
     assert outcomes(files.write((whole,))) == [(1, Fetched(3)), (2, Fetched(3))]
     assert [run_of(outputs, fetch) for fetch in (fetch_of(0, 0), fetch_of(1, 0))] == [b"one", b"two"]
+
+
+@pytest.mark.parametrize("came", [(b"one",), (b"one", b"tw"), (b"one", b"two")], ids=["one", "half of two", "two"])
+def test_what_was_called_off_leaves_nothing_where_all_was_removed(tmp_path: Path, came: tuple[bytes, ...]):
+    outputs, files = files_of(tmp_path, (0, 0, 1))
+    whole = answer(b"one", b"two", bytes(TOGETHER_BYTES))
+    cut = len(answer(*came))
+    assert len(files.write((whole[:cut],))) == len([data for data in came if len(data) == 3])
+    files.call_off()
+    outputs.remove_job(JOB)
+    with pytest.raises(CalledOff):
+        files.write((whole[cut:],))
+    files.close()
+    assert list((tmp_path / "jobs").iterdir()) == []
+    assert (outputs._together, outputs._begun, outputs._placed) == ({}, {}, {})
