@@ -2,7 +2,7 @@
 
 A thread that reads from a socket and writes to a file lets go of the interpreter while it does either, so several
 answers come in at once, and nothing of them passes through the event loop. An answer is read as it comes, into pieces
-that are written as they are. A connection is kept for the next question to the same worker for `IDLE_S`.
+that are written as they are. A connection is kept for the next question to the same worker for `IDLE_S` or a bit more.
 
 Not here: what is asked and what becomes of the answer (fetcher.py), and how many connections there are, which the
 machine decides (`core.work.requests`).
@@ -150,8 +150,12 @@ class Connections:
 
     def put_back(self, connection: Connection) -> None:
         """It has been answered to the end."""
-        connection.idle_since_s = now_s = time.monotonic()
+        connection.idle_since_s = time.monotonic()
         self._resting.setdefault(connection.address, []).append(connection)
+
+    def close_idle(self) -> bool:
+        """Close those that have rested for `IDLE_S`; whether others still rest."""
+        now_s = time.monotonic()
         for address in tuple(self._resting):
             fresh = [each for each in self._resting[address] if now_s - each.idle_since_s < IDLE_S]
             for each in self._resting[address]:
@@ -160,6 +164,7 @@ class Connections:
             self._resting[address] = fresh
             if not fresh:
                 del self._resting[address]
+        return bool(self._resting)
 
     def close(self) -> None:
         """Close those that rest."""

@@ -28,7 +28,7 @@ from minireduce.ids import AttemptId
 from minireduce.wire.compression import ACCEPT_HEADER, COMPRESSION_HEADER, ZSTD
 from minireduce.wire.errors import from_http
 from minireduce.wire.many_outputs import ERROR_BYTES_MAX, encode_wanted
-from minireduce.worker.connections import Connection, Connections
+from minireduce.worker.connections import IDLE_S, Connection, Connections
 from minireduce.worker.fetched_files import Ended, FetchedFiles
 from minireduce.worker.link_rates import LinkRates
 from minireduce.worker.outputs import Outputs
@@ -69,6 +69,7 @@ class Fetcher:
         self._asked: dict[int, _Asked] = {}
         self._writers: dict[Place, asyncio.Task[None]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        self._tidying: asyncio.TimerHandle | None = None  # while connections rest
 
     def start(self, order: StartFetches) -> None:
         """Ask for outputs."""
@@ -96,6 +97,8 @@ class Fetcher:
             if not task.cancelling():  # a second time would end the wait for what a thread still writes
                 task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._tidying is not None:
+            self._tidying.cancel()
         self._connections.close()
         self._threads.shutdown()
 
@@ -170,10 +173,21 @@ class Fetcher:
         finally:
             self._rates.end(sharing, files.bytes_taken, loop.time() - began_s)
             if exchange.exception() is None and files.are_complete:
-                self._connections.put_back(connection)
+                self._put_back(connection)
             else:
                 connection.close()
         exchange.result()
+
+    def _put_back(self, connection: Connection) -> None:
+        """Have it rest until the next question, but not for ever."""
+        self._connections.put_back(connection)
+        if self._tidying is None:
+            self._tidying = asyncio.get_running_loop().call_later(IDLE_S, self._tidy)
+
+    def _tidy(self) -> None:
+        self._tidying = None
+        if self._connections.close_idle():
+            self._tidying = asyncio.get_running_loop().call_later(IDLE_S, self._tidy)
 
 
 async def _all_ended(awaited: Iterable[asyncio.Future[None]], break_off: Callable[[], None] = lambda: None) -> None:

@@ -32,6 +32,7 @@ from minireduce.core.work.requests import Fetch, StartFetches
 from minireduce.disk import RealDisk
 from minireduce.engine.index import encode_index
 from minireduce.wire.compression import ACCEPT_HEADER, ZSTD, Decompressor
+from minireduce.wire.many_outputs import encode_head
 from minireduce.worker import fetcher
 from minireduce.worker.block_routes import BlockRoutes
 from minireduce.worker.block_server import make_app
@@ -626,6 +627,29 @@ def test_a_connection_is_used_again_unless_the_other_side_has_ended_it():
         assert other is not first
         connections.put_back(other)
         connections.close()
+
+
+def test_a_connection_that_nobody_needs_again_is_closed(tmp_path: Path, monkeypatch):
+    monkeypatch.setattr("minireduce.worker.connections.IDLE_S", 0.0)
+    monkeypatch.setattr(fetcher, "IDLE_S", 0.0)
+    is_over = asyncio.Event()
+
+    async def listen(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 18\r\n\r\n" + encode_head(200, 0))
+        while await reader.read(1 << 16):
+            pass  # what is asked for
+        is_over.set()
+        writer.close()
+
+    async def body() -> None:
+        worker = Fetching(tmp_path)
+        async with await asyncio.start_server(listen, "127.0.0.1", 0) as source:
+            assert await worker.outcome(f"127.0.0.1:{source.sockets[0].getsockname()[1]}") == Fetched(0)
+            await asyncio.wait_for(is_over.wait(), 30)
+            await worker.fetcher.close()
+
+    asyncio.run(body())
 
 
 def test_closing_waits_for_no_source_that_is_silent(tmp_path: Path):
