@@ -82,8 +82,9 @@ class Forked:
         if self._handover is not None:
             with self._handover as handover, contextlib.suppress(OSError):
                 handover.settimeout(FORK_WAIT_S)
-                packet, descriptors, _, _ = socket.recv_fds(handover, 8, 1, socket.MSG_CMSG_CLOEXEC)
+                packet, descriptors, _, _ = socket.recv_fds(handover, 8, 1)
                 if descriptors:
+                    os.set_inheritable(descriptors[0], False)  # `recv_fds` passes no flag on that would do it
                     self.pid, self._descriptor = int.from_bytes(packet, "little"), descriptors[0]
             self._handover = None
         return self._descriptor

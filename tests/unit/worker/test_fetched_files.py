@@ -116,6 +116,7 @@ def test_small_ones_that_are_asked_for_again_lie_behind_what_was_broken_off(tmp_
     files = FetchedFiles(outputs, [fetch_of(0, 0), fetch_of(1, 0)])
     assert [wanted.start for wanted in files.wanted()] == [0, 0]
     assert outcomes(files.write((whole,))) == [(1, Fetched(3)), (2, Fetched(3))]
+    files.close()
     assert [run_of(outputs, fetch) for fetch in (fetch_of(0, 0), fetch_of(1, 0))] == [b"one", b"two"]
 
 
