@@ -9,6 +9,7 @@ the kernel cannot tell of that, `page_cache` says.
 
 A worker may be gone, or its part with it. Then the master has the part made again, by itself, and says so in a fresh
 result; so a part that cannot be had now is asked for again with a fresh result, as long as a master is waited for.
+Where a part of one's own is damaged, the next copy that lies here is taken.
 """
 
 from __future__ import annotations
@@ -45,8 +46,8 @@ class OwnPart:
         os.close(self.descriptor)
 
 
-OpenOwn = Callable[[AttemptId], OwnPart | None]
-"""Opens the part that an attempt made; None where that lies elsewhere."""
+OpenOwn = Callable[[AttemptId, int], OwnPart | None]
+"""Opens a copy of the part that an attempt made, past so many that were damaged; None where no other lies here."""
 
 
 class PartsOfJob:
@@ -99,7 +100,7 @@ class PartsOfJob:
         def attempt() -> None:
             nonlocal damaged
             try:
-                _fetch_verified(self._result, index, target, self._connection.authority, self._open_own)
+                _fetch_verified(self._result, index, target, self._connection.authority, self._open_own, damaged)
             except (Unavailable, Corruption, NotFound) as error:
                 damaged += isinstance(error, Corruption)
                 if damaged == DAMAGED_MAX:
@@ -122,7 +123,7 @@ class PartsOfJob:
 
 
 def _fetch_verified(
-    result: ResultView, index: int, target: Path, authority: bytes | None, open_own: OpenOwn | None
+    result: ResultView, index: int, target: Path, authority: bytes | None, open_own: OpenOwn | None, damaged: int
 ) -> None:
     source = result.parts[index]
     target.unlink(missing_ok=True)  # it may be another part's second name, through which nothing must be written
@@ -131,7 +132,7 @@ def _fetch_verified(
         return
     found = Found(undigested=0 if result.is_text else _magic_bytes())
     try:
-        own = open_own(source.attempt) if open_own is not None else None
+        own = open_own(source.attempt, damaged) if open_own is not None else None
         if own is not None:
             with closing(own):
                 if take_unread(own, source.bytes_total, target):

@@ -127,8 +127,9 @@ class EmbeddedCluster:
         # Nobody starts a master of ours again, so there is no point in waiting as for others.
         return Connection(self.address, Credentials(self.client_token), master_wait_s=MASTER_WAIT_S)
 
-    def open_part(self, attempt: AttemptId) -> OwnPart | None:
-        """The part that an attempt left on a worker here: they are our own, and so is what lies there.
+    def open_part(self, attempt: AttemptId, damaged: int = 0) -> OwnPart | None:
+        """The part that an attempt left on a worker here: they are our own, and so is what lies there. Of the copies
+        of a part, `damaged` come first that the caller had already, and could not use.
 
         So a small job does without the block server, whose start takes longer than all else that the job needs.
         """
@@ -138,6 +139,9 @@ class EmbeddedCluster:
             directory = attempt_directory(self._root / worker.name, attempt)
             with contextlib.suppress(FileNotFoundError):
                 kept_at_ns = (directory / META_NAME).stat().st_ctime_ns
+                if damaged:
+                    damaged -= 1
+                    continue
                 flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW
                 return OwnPart(os.open(directory / PART_NAME, flags), kept_at_ns)
         return None

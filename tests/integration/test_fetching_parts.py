@@ -10,11 +10,13 @@ import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import xxhash
 
+from minireduce.attempt.places import META_NAME, PART_NAME, attempt_directory
 from minireduce.client import local_parts
 from minireduce.client.parts import DAMAGED_MAX, OwnPart, PartsOfJob
 from minireduce.core.spec import OutputKind
@@ -22,6 +24,7 @@ from minireduce.core.task_data import OutputSource
 from minireduce.core.views import JobState, JobView, ResultView
 from minireduce.errors import Corruption, JobFailed, RequestError
 from minireduce.ids import AttemptId, TaskId, TaskKind
+from minireduce.launch.embedded import EmbeddedCluster
 from minireduce.wire.local_door import LocalOffer
 from minireduce.worker.local_reads import LocalReads
 
@@ -248,7 +251,7 @@ def fetch_own(part: Path, target: Path, addresses: tuple[str, ...], kept_at_ns: 
     """Fetch a part of which the first attempt lies on a worker of our own."""
     kept_ns = part.stat().st_ctime_ns + 1 if kept_at_ns is None else kept_at_ns
 
-    def open_own(attempt: AttemptId) -> OwnPart | None:
+    def open_own(attempt: AttemptId, _damaged: int) -> OwnPart | None:
         return None if attempt.number else OwnPart(os.open(part, os.O_RDONLY), kept_ns)
 
     PartsOfJob(Connection("", *addresses), JOB, wait_s=30.0, open_own=open_own).fetch(0, target)
@@ -313,3 +316,27 @@ def opened_files() -> set[str]:
         with contextlib.suppress(FileNotFoundError):  # of this very question
             found.add(str(each.readlink()))
     return found
+
+
+class OneAttempt(Connection):
+    """The attempt that made the part stays the same, whatever became of its file."""
+
+    def call(self, method: Any, request: object, **options: object) -> Any:
+        self.results, self.addresses = 0, ["127.0.0.1:1"]
+        return super().call(method, request, **options)
+
+
+def test_of_two_copies_of_our_own_the_one_that_is_not_damaged_is_taken(part: Path, tmp_path: Path) -> None:
+    attempt = AttemptId(TASK, 0)
+    copies = [attempt_directory(tmp_path / name, attempt) for name in ("worker-1", "worker-3")]
+    for directory, content in zip(copies, (CONTENT[:-1] + b"x", CONTENT), strict=True):
+        directory.mkdir(parents=True)
+        (directory / META_NAME).touch()
+        (directory / PART_NAME).write_bytes(content)
+        os.utime(directory / PART_NAME, ns=(1, 1))  # touched since it was kept, so it is read
+    cluster = object.__new__(EmbeddedCluster)
+    cluster._root = tmp_path
+    cluster._workers = [SimpleNamespace(name=f"worker-{number}") for number in (1, 2, 3)]  # type: ignore[misc]
+    parts = PartsOfJob(OneAttempt(""), JOB, wait_s=30.0, open_own=cluster.open_part)
+    parts.fetch(0, tmp_path / "part")
+    assert (tmp_path / "part").read_bytes() == CONTENT
