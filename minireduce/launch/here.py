@@ -17,9 +17,9 @@ from minireduce.client.publish import publish_stream
 from minireduce.client.result import CounterGroups, Counts, JobResult
 from minireduce.config import Settings
 from minireduce.core.spec import ShippedFile
-from minireduce.core.task_data import TaskError
-from minireduce.engine.errors import UserCodeError
-from minireduce.errors import hint_on
+from minireduce.core.task_data import UNREADABLE, TaskError
+from minireduce.engine.errors import UnreadableFile, UserCodeError
+from minireduce.errors import JobFailed, hint_on
 from minireduce.launch.inline import MEMORY_LIMIT_BYTES, run_inline
 
 if TYPE_CHECKING:
@@ -32,7 +32,9 @@ V = TypeVar("V")
 
 @contextmanager
 def told_as_by_a_cluster() -> Iterator[None]:
-    """Raise the JobFailed that a cluster gives in place of what user code raised here, with that as its cause."""
+    """Raise the JobFailed that a cluster gives in place of what user code raised here, with that as its cause, and of
+    a file that is not what its name or its format says.
+    """
     try:
         yield
     except UserCodeError as error:
@@ -40,6 +42,8 @@ def told_as_by_a_cluster() -> Iterator[None]:
         told = TaskError("raised", error.exception_type, error.message, error.traceback_text, error.path, offset)
         hint = error.hint or hint_on(error.exception_type)
         raise job_failed(error.message, error.exception_type, hint=hint, errors=(told,)) from error.__cause__
+    except UnreadableFile as error:
+        raise JobFailed(error.message, hint=error.hint, errors=(TaskError(UNREADABLE, "", str(error)),)) from error
 
 
 def run_here(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import gzip
 import math
 import random
 import runpy
@@ -216,3 +217,12 @@ def test_reducers_are_a_number_of_them(tmp_path: Path, reducers: Any) -> None:
     for where in ({"inline": True}, {}):
         with pytest.raises(RequestError, match="must be a whole number from 1"):
             Job(lambda line: [(line, 1)], Sum()).run(path, reducers=reducers, **where)
+
+
+def test_a_file_that_cannot_be_unpacked_fails_the_job_as_on_a_cluster(tmp_path: Path) -> None:
+    path = tmp_path / "cut.gz"
+    path.write_bytes(gzip.compress(b"line\n" * 1000)[:-9])
+    with pytest.raises(JobFailed, match=r"cut\.gz cannot be unpacked") as failed:
+        Job(lambda line: [(line, 1)]).run(path, inline=True)
+    assert failed.value.hint == "is the file whole, and of the kind that its name says?"
+    assert [error.kind for error in failed.value.errors] == ["unreadable"]
