@@ -93,6 +93,10 @@ class Buffer(Protocol):
 class TakingBuffer(Buffer, Protocol):
     """A buffer that takes pairs."""
 
+    @property
+    def taken_bytes(self) -> int:
+        """What the pairs of the last `take` took, roughly, whatever became of them since; 0 where that is little."""
+
     def take(self, pairs: Iterator[Pair]) -> int:
         """Take in all of `pairs`; how many there were."""
 
@@ -105,6 +109,7 @@ class PairBuffer:
         self._keys: list[Any] = []
         self._values: list[Any] = []
         self._held_bytes = 0
+        self.taken_bytes = 0
 
     def take(self, pairs: Iterator[Pair]) -> int:
         admit, fast_type = self._kinds.admit, self._kinds.fast_type
@@ -123,7 +128,8 @@ class PairBuffer:
                 fast_type = self._kinds.fast_type
             add_key(key)
             add_value(value)
-        self._held_bytes += held_bytes(self._keys[before:]) + held_bytes(self._values[before:])
+        self.taken_bytes = held_bytes(self._keys[before:]) + held_bytes(self._values[before:])
+        self._held_bytes += self.taken_bytes
         return len(self._keys) - before
 
     def held_bytes(self) -> int:
@@ -159,6 +165,7 @@ class FoldingBuffer:
         self._waiting_pairs = 0
         self._waiting_bytes = 0
         self._grown_bytes = 0  # by values that states may have kept, such as those of Collect
+        self.taken_bytes = 0
         self._take = {Sum: self._take_sum, Count: self._take_count}.get(type(aggregation), self._take_any)
 
     def take(self, pairs: Iterator[Pair]) -> int:
@@ -257,7 +264,8 @@ class FoldingBuffer:
                 fast_type = self._kinds.fast_type
             waiting[key].append(value)
             values.append(value)
-        self._wait(len(values), held_bytes(values))
+        self.taken_bytes = held_bytes(values)
+        self._wait(len(values), self.taken_bytes)
         return len(values)
 
     def _wait(self, pairs: int, pair_bytes: int) -> None:

@@ -44,6 +44,8 @@ def folding_buffer(
 class ManyKeysBuffer(TakingBuffer):
     """One state for each key of a `Sum` or `Count`."""
 
+    taken_bytes = 0  # numbers, and of the keys `held_bytes` tells
+
     def __init__(self, kinds: Kinds, aggregation: Aggregation[Any, Any, Any], columnar_min: int) -> None:
         self._kinds, self._aggregation = kinds, aggregation
         self._dict = FoldingBuffer(kinds, aggregation, columnar_min)

@@ -21,7 +21,7 @@ from minireduce.engine import columns, keys
 from minireduce.engine.context import TaskContext
 from minireduce.engine.frames import SectionReader, SectionWriter, Source, iterate
 from minireduce.engine.groups import Group
-from minireduce.engine.memory import held_bytes
+from minireduce.engine.memory import measured
 from minireduce.engine.sort_values import Sorting
 
 _KEPT_SHARE = 0.2  # of the limit, for the values of one key that are not on disk yet
@@ -130,9 +130,9 @@ class Keep:
         """The values, until `stack` ends."""
         held: list[Any] = []
         bytes_held = 0
-        while more := list(islice(values, _TAKEN_TOGETHER)):
+        for more, more_bytes in measured(values, _TAKEN_TOGETHER):
             held += more
-            bytes_held += held_bytes(more)
+            bytes_held += more_bytes
             if bytes_held > self._limit_bytes:
                 return self._spilled(held, values, stack)
         return Values(held)
@@ -145,8 +145,7 @@ class Keep:
         count = 0
         with self._disk.create(path) as file:
             writer = SectionWriter(file, self._context.compression)
-            remaining = chain(held, values)
-            while together := list(islice(remaining, _TAKEN_TOGETHER)):
+            for together, _ in measured(chain(held, values), _TAKEN_TOGETHER):
                 writer.add([""] * len(together), columns.make(together))
                 count += len(together)
                 self._context.progress()

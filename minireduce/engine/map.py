@@ -163,16 +163,16 @@ class _MapAttempt:
     def gather(self, pairs: Iterator[tuple[Any, Any]]) -> None:
         """Take all pairs in, spilling what does not fit."""
         buffer = cast("TakingBuffer", self._buffer)
-        batch, held_before = max(1, min(_BATCH_PAIRS_MIN, self._limit_bytes >> 14)), 0
+        batch, held_before = 1, 0  # who knows how large pairs are before there is one
         while True:
             taken = buffer.take(islice(pairs, batch))
             self._pairs += taken
             if taken < batch:
                 return
             held = self._buffer.held_bytes()
-            each = max(1, (held - held_before) // taken)
+            each = max(1, max(held - held_before, buffer.taken_bytes) // taken)
             room = int(self._limit_bytes * _BATCH_SHARE) // each
-            batch = max(1, min(_BATCH_PAIRS_MAX, 2 * batch, room))
+            batch = max(1, min(_BATCH_PAIRS_MAX, max(_BATCH_PAIRS_MIN, 2 * batch), room))
             if self._watch.is_full(held) and self._watch.is_full(self._buffer.settle()):
                 self._spill()
                 held = 0

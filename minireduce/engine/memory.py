@@ -11,7 +11,7 @@ A spill needs room too: the sorted keys and packed values stand beside the buffe
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,8 @@ COLUMNAR_LIMIT_BYTES_MIN = 64 << 20
 _STATM = Path("/proc/self/statm")
 _PAGE_BYTES = 4096 if sys.platform != "linux" else __import__("os").sysconf("SC_PAGE_SIZE")
 _SAMPLE = 64
+_MEASURED_FIRST = 2
+_MEASURED_BYTES = 1 << 20
 _NUMBERS = frozenset({int, float, bool, type(None)})
 _TEXTS = frozenset({str, bytes})
 _TEXT_BYTES = 49  # of a string beside its characters
@@ -54,6 +56,18 @@ class MemoryWatch:
         if held_bytes < self.limit_bytes * WORTHWHILE_SHARE:
             return False
         return anonymous_bytes() - self._idle_bytes > self.limit_bytes * RESIDENT_SHARE
+
+
+def measured(values: Iterable[Any], count_max: int) -> Iterator[tuple[list[Any], int]]:
+    """The values in lists, each with what it takes, roughly: of small ones `count_max`, of large ones few or one.
+
+    A few come first, since nobody knows how large they are before there are some.
+    """
+    remaining, count = iter(values), min(_MEASURED_FIRST, count_max)
+    while taken := list(islice(remaining, count)):
+        taken_bytes = held_bytes(taken)
+        yield taken, taken_bytes
+        count = max(1, min(count_max, _MEASURED_BYTES * len(taken) // max(1, taken_bytes)))
 
 
 def held_bytes(values: Sequence[Any]) -> int:

@@ -34,6 +34,7 @@ RUN_MEMORY_BYTES = 12 * FRAME_BYTES  # a frame as Python objects, and its share 
 COLUMNAR_RUN_MEMORY_BYTES = 4 * FRAME_BYTES  # the same as arrays
 FAN_IN_MIN = 4
 FAN_IN_MAX = 256  # open files
+LARGE_RUN_BYTES_MIN = 1 << 20  # from which on it matters how large a run's frames are
 FRAMES_AT_ONCE_MAX = 4  # of a run: more stay no longer in the cache
 COLUMNAR_BYTES_MIN = 1 << 20
 """Of runs that are worth bringing together as arrays; for fewer, loading what does it would take longer."""
@@ -91,14 +92,19 @@ class _Head:
         self.pair_bytes = self.pair_stored_bytes = 0.0
 
     def load(self) -> bool:
-        """Take the next frames in, behind what is left of those before; False at the end of the run."""
+        """Take the next frames in, behind what is left of those before; False at the end of the run.
+
+        Fewer than could be held at once where they are larger than frames mostly are: each holds a pair at least.
+        """
         frames: list[tuple[Keys, Column]] = []
         left = len(self.keys) - self.position
         size_bytes, stored_bytes = left * self.pair_bytes, left * self.pair_stored_bytes
-        while len(frames) < self.reader.frames_at_once and (frame := self.reader.read()) is not None:
+        room_bytes = self.reader.frames_at_once * FRAME_BYTES
+        while room_bytes > 0 and (frame := self.reader.read()) is not None:
             frames.append(frame)
             size_bytes += self.reader.frame_bytes
             stored_bytes += self.reader.stored_bytes
+            room_bytes -= max(FRAME_BYTES, int(self.reader.frame_bytes))
         if not frames:
             return False
         if left:
@@ -194,10 +200,25 @@ def flat(merging: Iterator[Merged]) -> Iterator[tuple[Keys, Column]]:
                 yield [part.key] * len(piece), piece
 
 
-def fan_in(memory_limit_bytes: int, *, is_columnar: bool = False) -> int:
-    """How many runs may be merged at once."""
-    each = COLUMNAR_RUN_MEMORY_BYTES if is_columnar else RUN_MEMORY_BYTES
+def fan_in(memory_limit_bytes: int, *, is_columnar: bool = False, frame_bytes: int = FRAME_BYTES) -> int:
+    """How many runs may be merged at once, where frames are so large."""
+    each = (COLUMNAR_RUN_MEMORY_BYTES if is_columnar else RUN_MEMORY_BYTES) * frame_bytes // FRAME_BYTES
     return min(FAN_IN_MAX, max(FAN_IN_MIN, memory_limit_bytes // 2 // each))
+
+
+def large_frame_bytes(runs: Sequence[RunSlice], disk: Disk) -> int:
+    """What a frame takes where it holds one large value rather than many small ones, by the first frame of each large
+    run; else what frames take. Raises Corruption.
+    """
+    largest = 0
+    if sum(1 for run in runs if run.length) > FAN_IN_MIN:
+        for run in runs:
+            if run.length > LARGE_RUN_BYTES_MIN:
+                with ExitStack() as stack:
+                    reader = SectionReader(_source(run, disk, stack), run.offset, run.length)
+                    reader.skip()
+                largest = max(largest, reader.frame_bytes)
+    return largest if largest > 2 * FRAME_BYTES else FRAME_BYTES
 
 
 def is_worth_columns(runs: Sequence[RunSlice], memory_limit_bytes: int) -> bool:
@@ -222,8 +243,7 @@ def open_runs(
     frames_at_once = max(1, min(FRAMES_AT_ONCE_MAX, spare // 2)) if is_columnar else 1
     for run in runs:
         if run.length:
-            file = run.file if isinstance(run.file, int) else stack.enter_context(disk.open(run.file))
-            source = Source(file, source_name(run.file, run.offset))
+            source = _source(run, disk, stack)
             reader = SectionReader(
                 source, run.offset, run.length, is_columnar=is_columnar, frames_at_once=frames_at_once
             )
@@ -231,6 +251,11 @@ def open_runs(
             if reader.kinds is not None:
                 kinds.meet(reader.kinds)
     return readers
+
+
+def _source(run: RunSlice, disk: Disk, stack: ExitStack) -> Source:
+    file = run.file if isinstance(run.file, int) else stack.enter_context(disk.open(run.file))
+    return Source(file, source_name(run.file, run.offset))
 
 
 @dataclass(frozen=True, slots=True)
@@ -254,11 +279,13 @@ class Passes:
     runs_max: int
 
     @classmethod
-    def within(cls, memory_limit_bytes: int, *, is_columnar: bool, is_last_columnar: bool) -> Passes:
+    def within(
+        cls, memory_limit_bytes: int, *, is_columnar: bool, is_last_columnar: bool, frame_bytes: int = FRAME_BYTES
+    ) -> Passes:
         """What memory allows on the way, and in the merge that follows."""
         return cls(
-            fan_in(memory_limit_bytes, is_columnar=is_columnar),
-            fan_in(memory_limit_bytes, is_columnar=is_last_columnar),
+            fan_in(memory_limit_bytes, is_columnar=is_columnar, frame_bytes=frame_bytes),
+            fan_in(memory_limit_bytes, is_columnar=is_last_columnar, frame_bytes=frame_bytes),
         )
 
     def groups(self, runs: int) -> list[int]:
@@ -310,7 +337,12 @@ def merge_in_passes(
     """
     runs = [run for run in sorted(runs, key=lambda run: run.order) if run.length]
     if passes is None:
-        passes = Passes.within(memory_limit_bytes, is_columnar=is_columnar, is_last_columnar=is_columnar)
+        passes = Passes.within(
+            memory_limit_bytes,
+            is_columnar=is_columnar,
+            is_last_columnar=is_columnar,
+            frame_bytes=large_frame_bytes(runs, disk),
+        )
     spilled, number = 0, 0
     made: set[Path] = set()
     while groups := passes.groups(len(runs)):

@@ -79,7 +79,7 @@ class PartWriter:
         self._records = 0
         self._keys: list[Any] = []
         self._values: list[Any] = []
-        self._waiting_max = 64  # adapts to the size of the pairs
+        self._waiting_max = 1  # adapts to the size of the pairs
 
     def __enter__(self) -> Self:
         return self

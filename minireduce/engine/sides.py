@@ -20,6 +20,7 @@ from minireduce.engine.merge import (
     Passes,
     RunSlice,
     is_worth_columns,
+    large_frame_bytes,
     merge_in_passes,
     merged,
     open_runs,
@@ -47,12 +48,13 @@ class Sides:
         for run in runs if step.is_join else ():
             self._runs[step.input_of(run.order)].append(run)
         self.limit_bytes = at.memory_limit_bytes // len(self._runs)
+        self._frame_bytes = [large_frame_bytes(of_side, at.disk) for of_side in self._runs]
         self.kinds = Kinds()
         self._left: list[Path] = []  # what passes made, or was made of them ahead
 
     def merging(self, stack: ExitStack) -> list[Iterator[Merged]]:
         """The merge of each side; its files are closed with `stack`."""
-        shares = [self._passes(runs).share_read_before(runs) for runs in self._runs]
+        shares = [self._passes(index).share_read_before(runs) for index, runs in enumerate(self._runs)]
         self._at.context.input_weight = 1 / (1 + max(shares))
         return [self._side(index, runs, stack) for index, runs in enumerate(self._runs)]
 
@@ -84,7 +86,7 @@ class Sides:
             kinds=self.kinds,
             disk=disk,
             context=context,
-            passes=self._passes(runs),
+            passes=self._passes(index),
             has_read=context.has_read,
             is_columnar=self._is_worth_columns(runs),
             ahead=self._ahead,
@@ -102,11 +104,13 @@ class Sides:
         )
         return merged(readers)
 
-    def _passes(self, runs: list[RunSlice]) -> Passes:
+    def _passes(self, index: int) -> Passes:
+        runs = self._runs[index]
         return Passes.within(
             self.limit_bytes,
             is_columnar=self._is_worth_columns(runs),
             is_last_columnar=self._is_last_columnar(runs),
+            frame_bytes=self._frame_bytes[index],
         )
 
     def _is_worth_columns(self, runs: list[RunSlice]) -> bool:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import heapq
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
-from itertools import chain, islice
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from minireduce.engine import columns
 from minireduce.engine.context import TaskContext
 from minireduce.engine.frames import SectionReader, SectionWriter, Source, iterate
 from minireduce.engine.groups import Group
-from minireduce.engine.memory import held_bytes
+from minireduce.engine.memory import measured
 from minireduce.engine.merge import fan_in
 
 SortKey = Callable[[Any], Any]
@@ -75,15 +75,15 @@ class Sorting:
         """As many values as may be held, sorted, and whether they are all that were left."""
         batch: list[Any] = []
         held = 0
-        while held <= self._run_bytes_max:
-            more = list(islice(values, _MEASURED_TOGETHER))
+        is_last = True
+        for more, more_bytes in measured(values, _MEASURED_TOGETHER):
             batch += more
-            if len(more) < _MEASURED_TOGETHER:
-                batch.sort(key=self._sort_key)
-                return batch, True
-            held += held_bytes(more)
+            held += more_bytes
+            if held > self._run_bytes_max:
+                is_last = False
+                break
         batch.sort(key=self._sort_key)
-        return batch, False
+        return batch, is_last
 
 
 class _Runs:
@@ -131,10 +131,9 @@ class _Runs:
     def _write(self, values: Iterable[Any]) -> Path:
         path = self._directory / f"values-{self._made:06d}.data"
         self._made += 1
-        remaining = iter(values)
         with self._disk.create(path) as file:
             writer = SectionWriter(file, self._context.compression)
-            while batch := list(islice(remaining, _WRITTEN_TOGETHER)):
+            for batch, _ in measured(values, _WRITTEN_TOGETHER):
                 self._context.progress()
                 writer.add([""] * len(batch), columns.make(batch))
             writer.end()
