@@ -69,6 +69,9 @@ class Care:
 
     def kept(self, items: Iterable[Item], context: TaskContext, on_skip: Callable[[Item], None]) -> Iterator[Item]:
         """What of `items` user code is to see."""
+        return iter(items) if self.is_plain else self._kept(items, context, on_skip)
+
+    def _kept(self, items: Iterable[Item], context: TaskContext, on_skip: Callable[[Item], None]) -> Iterator[Item]:
         for item in items:
             position = context.records_read - 1  # a format may walk over lines that are no records, such as a header
             if self.probe is not None:

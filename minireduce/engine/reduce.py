@@ -91,7 +91,7 @@ def _reduce_joined(
     context = at.context
     apart = [unwalked_groups(_counted(merging, context, is_walked=False), context) for merging in merges]
     grouped = joined(apart, context)
-    if at.care is not None and not at.care.is_plain:
+    if at.care is not None:
         grouped = at.care.kept(grouped, context, lambda group: _skip(group, context))
     sorting: list[Sorting] = []
     if step.sort_values is not False:

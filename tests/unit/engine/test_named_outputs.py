@@ -286,3 +286,5 @@ def test_a_trial_shows_once_what_is_given_on_leaving() -> None:
 
 def test_outside_a_task_giving_is_harmless() -> None:
     task.emit("errors", "key", 1)
+    tried = Job(lambda line: [(line, 1)], outputs={"errors": Text()}).test(["a"])
+    assert tried.outputs == {"errors": []}  # it waited for no task either
